@@ -1,0 +1,1 @@
+//! The `podhook` command as a library.

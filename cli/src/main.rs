@@ -1,0 +1,2 @@
+//! The `podhook` command.
+fn main() {}

@@ -1,0 +1,13 @@
+//! Kubernetes container lifecycle hooks at the runtime.
+//!
+//! The way of a hook: an annotation becomes a [`lifecycle::Lifecycle`]; the [`sequence`] decides what
+//! happens when; a [`handler`] does it, exec handlers through the [`exec`] engine; the [`record`] tells
+//! the user. Nothing here knows containerd's RPCs.
+
+pub mod config;
+pub mod exec;
+pub mod handler;
+pub mod lifecycle;
+pub mod record;
+pub mod sequence;
+pub mod signal;
