@@ -186,6 +186,34 @@ fn fields_are_merged_the_containers_own_first() {
 }
 
 #[test]
+fn every_field_comes_from_the_highest_that_has_it() {
+    let of = |seconds: u32, signal: &str, output: &str| {
+        let hook = format!(r#"{{"sleep": {{"seconds": {seconds}}}}}"#);
+        format!(
+            r#"{{"postStart": {hook}, "preStop": {hook}, "stopSignal": "{signal}",
+                "terminationGracePeriodSeconds": {seconds}, "output": "{output}"}}"#
+        )
+    };
+    let (high, low) = (of(1, "SIGINT", "container"), of(2, "SIGHUP", "capture"));
+    let read = |pairs: &[(&str, &str)], default: Option<&Lifecycle>| {
+        read(&[&[NAME], pairs].concat(), default).unwrap()
+    };
+    let lowest = own(&of(3, "SIGQUIT", "capture"));
+    assert_eq!(
+        read(&[(OWN, &high), (POD, &low)], Some(&lowest)),
+        Some(own(&high))
+    );
+    assert_eq!(
+        read(&[(OWN, "{}"), (POD, &low)], Some(&lowest)),
+        Some(own(&low))
+    );
+    assert_eq!(
+        read(&[(OWN, "{}"), (POD, "{}")], Some(&lowest)),
+        Some(lowest.clone())
+    );
+}
+
+#[test]
 fn the_pods_annotation_is_for_the_container_of_that_name() {
     let pod = r#"{"preStop": {"sleep": {"seconds": 2}}}"#;
     assert_eq!(read(&[(POD, pod)], None), Ok(None));
