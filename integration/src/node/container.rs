@@ -282,15 +282,26 @@ impl Container<'_> {
         self.node.events().topics(&self.id)
     }
 
-    /// Deletes the stopped task and the container, and gives the task's exit status.
+    /// Deletes the stopped task and the container, and gives the task's exit status as ctr says it.
+    ///
+    /// Not as `/tasks/delete` says it: the original shim of 2.1 at times ends before that event is out.
     ///
     /// # Errors
-    /// What ctr says, or no `/tasks/delete`.
+    /// What ctr says.
     pub fn delete(self) -> Result<i64, Error> {
-        self.ctr().try_run(&["task", "delete", &self.id])?;
-        let event = self.node.events().wait(&self.id, "delete", wait::SOON)?;
+        let deleted = self.ctr().try_run(&["task", "delete", &self.id])?;
+        let said = deleted.stderr.split("exit with non-zero exit code ").nth(1);
+        let digits = said.map(|text| {
+            text.chars()
+                .take_while(char::is_ascii_digit)
+                .collect::<String>()
+        });
+        let status = digits.map_or(Ok(0), |digits| digits.parse())?;
+        if status == 0 {
+            deleted.success()?;
+        }
         self.ctr().run(&["container", "delete", &self.id])?;
-        Ok(event.exit_status())
+        Ok(status)
     }
 }
 
