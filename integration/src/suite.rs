@@ -4,8 +4,10 @@
 //! original shim on 1.6 as the yardstick, and both podhook configurations on 1.6 and 2.
 //! The other arguments are libtest's: a filter, `--list`, `--test-threads`, `--skip`, `--exact`.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::env;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -113,6 +115,7 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
             }));
         }
     }
+    keep_panics();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let clean = shared.close();
     if conclusion.has_failed() || !clean {
@@ -140,6 +143,26 @@ fn parse_matrix(text: &str) -> Result<Vec<Target>, &str> {
         .collect()
 }
 
+thread_local! {
+    /// Where and why the test on this thread panicked; none on threads that run no test.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps the message of a test's panic for its report, instead of a backtrace amid the others' lines.
+fn keep_panics() {
+    panic::set_hook(Box::new(|info| {
+        let place = info
+            .location()
+            .map(|l| format!("{}:{}", l.file(), l.line()))
+            .unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("panic");
+        PANIC.with_borrow_mut(|kept| match kept {
+            Some(text) => *text = format!("{place}: {message}"),
+            None => eprintln!("{place}: {message}"),
+        });
+    }));
+}
+
 fn one(test: Test, (generation, shim): Target, shared: &Shared) -> Result<(), Failed> {
     let containerd = if test.own_containerd {
         Containerd::start(generation).map(Arc::new)
@@ -148,7 +171,12 @@ fn one(test: Test, (generation, shim): Target, shared: &Shared) -> Result<(), Fa
     };
     let containerd = containerd.map_err(|error| error.to_string())?;
     let node = Node::new(Arc::clone(&containerd), shim);
-    let mut outcome = (test.run)(&node).map_err(|error| error.to_string());
+    PANIC.set(Some(String::new()));
+    let result = panic::catch_unwind(AssertUnwindSafe(|| (test.run)(&node)));
+    let panicked = PANIC.take().unwrap_or_default();
+    let mut outcome = result.map_or(Err(panicked), |outcome| {
+        outcome.map_err(|error| error.to_string())
+    });
     // After a failure the remains say nothing new.
     if outcome.is_ok() {
         outcome = node.finish().map_err(|error| error.to_string());

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use super::Node;
-use crate::command::Output;
+use crate::command::{self, Output};
 use crate::ctr::{Ctr, Task};
 use crate::image::Image;
 use crate::{Containerd, wait};
@@ -27,6 +28,15 @@ pub struct ContainerBuilder<'a> {
 pub struct Container<'a> {
     node: &'a Node,
     id: String,
+}
+
+/// A `ctr run -d` under way: joined, what it printed and its exit status.
+pub type Starting = thread::JoinHandle<Result<Output, command::Error>>;
+
+/// Longer than any deadline of a postStart hook.
+fn run(ctr: &Ctr, words: &[String]) -> Result<Output, command::Error> {
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    ctr.run_for(&words, Duration::from_secs(150))
 }
 
 impl<'a> ContainerBuilder<'a> {
@@ -93,6 +103,16 @@ impl<'a> ContainerBuilder<'a> {
         Ok(self.node.ctr().run_with_input(&words, input)?)
     }
 
+    /// The command `ctr run --rm`, for a caller that runs it in its own way; the task must end by itself.
+    ///
+    /// # Errors
+    /// When the shim is not built or the image cannot be imported.
+    pub fn run_rm_command(self, args: &[&str]) -> Result<Command, Error> {
+        let mut command = self.node.ctr().command();
+        command.args(self.command_line(&["--rm"], args)?);
+        Ok(command)
+    }
+
     /// `ctr run -d`: returns when ctr does, that is when the task is running. Its output goes to [`Container::output`].
     ///
     /// # Errors
@@ -103,19 +123,23 @@ impl<'a> ContainerBuilder<'a> {
         Ok(container)
     }
 
+    /// The same with its output to another log URI.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_log(self, uri: &str, args: &[&str]) -> Result<Container<'a>, Error> {
+        let (container, words) = self.detached(Some(uri), args)?;
+        run(&container.ctr(), &words)?.success()?;
+        Ok(container)
+    }
+
     /// `ctr run -d` whatever it says.
     ///
     /// # Errors
     /// When ctr cannot be run.
     pub fn try_start(self, args: &[&str]) -> Result<(Container<'a>, Output), Error> {
-        let container = Container {
-            node: self.node,
-            id: self.id.clone(),
-        };
-        let log = format!("file://{}", container.log().display());
-        let words = self.command_line(&["-d", "--log-uri", &log], args)?;
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let output = self.node.ctr().run_for(&words, Duration::from_secs(150))?;
+        let (container, words) = self.detached(None, args)?;
+        let output = run(&container.ctr(), &words)?;
         Ok((container, output))
     }
 
@@ -123,29 +147,24 @@ impl<'a> ContainerBuilder<'a> {
     ///
     /// # Errors
     /// When the shim is not built or the image cannot be imported.
-    pub fn start_behind(
+    pub fn start_behind(self, args: &[&str]) -> Result<(Container<'a>, Starting), Error> {
+        let (container, words) = self.detached(None, args)?;
+        let ctr = container.ctr();
+        Ok((container, thread::spawn(move || run(&ctr, &words))))
+    }
+
+    fn detached(
         self,
+        log: Option<&str>,
         args: &[&str],
-    ) -> Result<(Container<'a>, thread::JoinHandle<Output>), Error> {
+    ) -> Result<(Container<'a>, Vec<String>), Error> {
         let container = Container {
             node: self.node,
             id: self.id.clone(),
         };
-        let log = format!("file://{}", container.log().display());
-        let words = self.command_line(&["-d", "--log-uri", &log], args)?;
-        let ctr = self.node.ctr();
-        let handle = thread::spawn(move || {
-            let words: Vec<_> = words.iter().map(String::as_str).collect();
-            ctr.run_for(&words, Duration::from_secs(150))
-                .unwrap_or_else(|error| Output {
-                    command: "ctr run".to_owned(),
-                    status: 255,
-                    stdout: String::new(),
-                    stderr: error.to_string(),
-                    elapsed: Duration::ZERO,
-                })
-        });
-        Ok((container, handle))
+        let file = format!("file://{}", container.log().display());
+        let words = self.command_line(&["-d", "--log-uri", log.unwrap_or(&file)], args)?;
+        Ok((container, words))
     }
 
     fn command_line(&self, mode: &[&str], args: &[&str]) -> Result<Vec<String>, Error> {
@@ -187,7 +206,9 @@ impl Container<'_> {
         self.containerd().bundle(self.ctr().namespace(), &self.id)
     }
 
-    fn log(&self) -> PathBuf {
+    /// The file its output goes to.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
         self.containerd().dir().join("logs").join(&self.id)
     }
 

@@ -14,7 +14,7 @@ use crate::ctr::Ctr;
 use crate::events::Events;
 use crate::shim::ShimKind;
 
-pub use container::{Container, ContainerBuilder};
+pub use container::{Container, ContainerBuilder, Starting};
 pub use pod::{Pod, PodBuilder, PodContainer, PodContainerBuilder};
 
 /// A containerd with one of its shims, as one test sees it.

@@ -42,9 +42,22 @@ pub struct PodContainer<'a> {
     id: String,
 }
 
+/// A process namespace per container, as the kubelet asks for by default; CRI's own default is one per pod.
+fn namespaces() -> v1::NamespaceOption {
+    v1::NamespaceOption {
+        pid: v1::NamespaceMode::Container.into(),
+        ..Default::default()
+    }
+}
+
 impl<'a> PodBuilder<'a> {
     pub(super) fn new(node: &'a Node, name: String) -> Self {
+        let security = v1::LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces()),
+            ..Default::default()
+        };
         let linux = v1::LinuxPodSandboxConfig {
+            security_context: Some(security),
             cgroup_parent: format!("/{}", node.containerd().id()),
             ..Default::default()
         };
@@ -129,7 +142,13 @@ impl Pod<'_> {
                 attempt: 0,
             }),
             log_path: format!("{name}.log"),
-            linux: Some(v1::LinuxContainerConfig::default()),
+            linux: Some(v1::LinuxContainerConfig {
+                security_context: Some(v1::LinuxContainerSecurityContext {
+                    namespace_options: Some(namespaces()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         PodContainerBuilder {
@@ -441,5 +460,21 @@ impl PodContainer<'_> {
             Some((words.next()?.to_owned(), words.nth(1)?.to_owned()))
         };
         Ok(text.lines().filter_map(line).collect())
+    }
+
+    /// Waits until a line of its log contains `text`.
+    ///
+    /// # Errors
+    /// When none does within `limit`.
+    pub fn wait_log(&self, text: &str, limit: Duration) -> Result<(), Error> {
+        let found = || {
+            self.log()
+                .is_ok_and(|lines| lines.iter().any(|(_, line)| line.contains(text)))
+        };
+        Ok(wait::until_true(
+            &format!("{text:?} in the log of {}", self.id),
+            limit,
+            found,
+        )?)
     }
 }
