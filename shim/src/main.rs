@@ -1,2 +1,81 @@
-//! The shim.
-fn main() {}
+//! `containerd-shim-podhook-v1`: a containerd runtime v2 shim that runs Kubernetes container
+//! lifecycle hooks itself.
+
+mod bootstrap;
+mod cgroup;
+mod cgroup_place;
+mod container;
+mod delete;
+mod error;
+mod events;
+mod info;
+mod log;
+mod mount;
+mod options;
+mod pidfd;
+mod process;
+mod reaper;
+mod runtime;
+mod serve;
+mod service;
+mod shim;
+mod socket;
+mod start;
+mod stdio;
+mod timestamp;
+
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use error::{Error, Result};
+
+/// The runtime type that containerd knows the shim by.
+const RUNTIME_NAME: &str = "io.containerd.podhook.v1";
+
+fn main() -> ExitCode {
+    let args: Vec<_> = env::args_os().skip(1).collect();
+    match run(&args) {
+        Ok(output) => match io::stdout().write_all(&output) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => {
+            // containerd shows stdout of a failed `start`, and stderr of a failed `delete`.
+            let text = format!("containerd-shim-podhook-v1: {error}\n");
+            let is_start = args.last().is_some_and(|arg| arg == "start");
+            let _ = if is_start {
+                io::stdout().write_all(text.as_bytes())
+            } else {
+                io::stderr().write_all(text.as_bytes())
+            };
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
+    let flags = containerd_shim::parse(args).map_err(|e| Error::InvalidArgument(e.to_string()))?;
+    if flags.version {
+        let version = env!("CARGO_PKG_VERSION");
+        return Ok(format!("containerd-shim-podhook-v1:\n  Version: {version}\n").into_bytes());
+    }
+    if flags.info {
+        return info::info();
+    }
+    if flags.namespace.is_empty() {
+        return Err(Error::InvalidArgument(
+            "shim namespace cannot be empty".to_owned(),
+        ));
+    }
+    match flags.action.as_str() {
+        "start" => start::start(&flags),
+        "delete" => delete::delete(&flags),
+        "" => serve::serve(&flags).map(|()| Vec::new()),
+        other => Err(Error::InvalidArgument(format!(
+            "unknown action {other:?}: expected start or delete"
+        ))),
+    }
+}

@@ -1,1 +1,22 @@
-//! lifecycle.
+//! What a container's lifecycle says: the model, its strict parser, where it comes from. Pure.
+
+mod annotations;
+mod describe;
+mod error;
+mod grace;
+mod handlers;
+mod model;
+mod parse;
+mod ports;
+pub(crate) mod reader;
+mod source;
+pub mod text;
+pub(crate) mod tree;
+
+pub use annotations::{Annotations, Pod, is_cri, is_sandbox};
+pub use error::{FieldError, LifecycleError};
+pub use grace::{DEFAULT_GRACE_PERIOD, grace_period};
+pub use model::{Handler, Header, Hook, Lifecycle, OnFailure, Output, Scheme};
+pub(crate) use parse::{lifecycle as read_lifecycle, output as read_output, signal as read_signal};
+pub use ports::Ports;
+pub use source::MAX_VALUE_BYTES;

@@ -1,1 +1,15 @@
-//! sequence.
+//! One container's life as a pure state machine: postStart, the blocked Start, preStop, the stop
+//! signal and the grace period. It reads no clock and does nothing itself: events and the time go in,
+//! actions come out.
+
+mod event;
+mod machine;
+mod settings;
+mod timers;
+
+pub use event::{Abort, Action, Cause, Event, HookKind, Limit, Phase, Skip, Termination};
+pub use machine::Sequence;
+pub use settings::{HookTiming, Settings, Timing};
+
+/// Monotonic time since an arbitrary origin.
+pub type Time = std::time::Duration;

@@ -1,0 +1,153 @@
+//! The four handlers, as Kubernetes validates them (validateLifecycleHandler and what it calls).
+
+use super::error::FieldError;
+use super::model::{Handler, Header, Scheme};
+use super::ports::{self, Ports};
+use super::reader::{At, Fields, shown};
+
+/// The handlers' fields in a hook.
+pub(super) const FIELDS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
+
+/// Seconds beyond this (68 years) are a mistake; so sums of times cannot overflow either.
+pub(super) const MAX_SECONDS: u32 = i32::MAX as u32;
+
+/// The one handler of a hook.
+pub(super) fn read(hook: &mut Fields, ports: &Ports<'_>) -> Result<Handler, FieldError> {
+    let mut given = Vec::new();
+    for field in FIELDS {
+        if let Some(at) = hook.take(field) {
+            given.push((field, at));
+        }
+    }
+    if given.len() > 1 {
+        let names: Vec<&str> = given.iter().map(|(field, _)| *field).collect();
+        return Err(hook.error(format!(
+            "has {}, exactly one handler is allowed",
+            names.join(" and ")
+        )));
+    }
+    match given.pop() {
+        Some(("exec", at)) => exec(at),
+        Some(("httpGet", at)) => http_get(at, ports),
+        Some(("tcpSocket", at)) => tcp_socket(at, ports),
+        Some((_, at)) => sleep(at),
+        None => Err(hook.error("must specify a handler: exec, httpGet, tcpSocket or sleep")),
+    }
+}
+
+fn exec(at: At) -> Result<Handler, FieldError> {
+    let mut fields = at.object(&["command"])?;
+    let command = fields.require("command")?;
+    let empty = command.error("must not be empty");
+    let mut arguments = Vec::new();
+    for (index, argument) in command.array()?.into_iter().enumerate() {
+        let text = argument.string()?;
+        if text.contains('\0') {
+            return Err(argument.error("must not contain NUL"));
+        }
+        if index == 0 && text.is_empty() {
+            return Err(argument.error("must not be empty"));
+        }
+        arguments.push(text.to_owned());
+    }
+    if arguments.is_empty() {
+        return Err(empty);
+    }
+    Ok(Handler::Exec { command: arguments })
+}
+
+fn http_get(at: At, ports: &Ports<'_>) -> Result<Handler, FieldError> {
+    let mut fields = at.object(&["path", "port", "host", "scheme", "httpHeaders"])?;
+    let path = fields.take("path").map(|at| path(&at)).transpose()?;
+    let port = ports::read(&fields.require("port")?, ports)?;
+    let host = fields
+        .take("host")
+        .map(|at| host(&at))
+        .transpose()?
+        .flatten();
+    let schemes = [("HTTP", Scheme::Http), ("HTTPS", Scheme::Https)];
+    let scheme = fields
+        .take("scheme")
+        .map(|at| at.choice(&schemes))
+        .transpose()?;
+    let headers = match fields.take("httpHeaders") {
+        Some(at) => at
+            .array()?
+            .into_iter()
+            .map(header)
+            .collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
+    Ok(Handler::HttpGet {
+        path: path.unwrap_or_else(|| "/".to_owned()),
+        port,
+        host,
+        scheme: scheme.unwrap_or_default(),
+        headers,
+    })
+}
+
+/// Kubernetes' default for no path is `/`, and Go's URL puts the leading `/` before a path without.
+fn path(at: &At) -> Result<String, FieldError> {
+    let path = at.string()?;
+    if path.chars().any(char::is_control) {
+        return Err(at.error("must not contain control characters"));
+    }
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Ok(format!("{slash}{path}"))
+}
+
+/// Kubernetes checks nothing here; what could not be a host would end up in a request's other parts.
+fn host(at: &At) -> Result<Option<String>, FieldError> {
+    let host = at.string()?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+    if host.len() > 253 || !host.bytes().all(allowed) {
+        return Err(at.error(format!(
+            "{} must be a host name or an IP address",
+            shown(host)
+        )));
+    }
+    Ok((!host.is_empty()).then(|| host.to_owned()))
+}
+
+fn header(at: At) -> Result<Header, FieldError> {
+    let mut fields = at.object(&["name", "value"])?;
+    let name = fields.require("name")?;
+    // RFC 7230, 3.2.6.
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let text = name.string()?;
+    if text.is_empty() || !text.bytes().all(token) {
+        return Err(name.error(format!("{} is not a header name", shown(text))));
+    }
+    let value = match fields.take("value") {
+        Some(at) => {
+            let value = at.string()?;
+            if value.contains(['\r', '\n', '\0']) {
+                return Err(at.error("must not contain CR, LF or NUL"));
+            }
+            value.to_owned()
+        }
+        None => String::new(),
+    };
+    Ok(Header {
+        name: text.to_owned(),
+        value,
+    })
+}
+
+fn tcp_socket(at: At, ports: &Ports<'_>) -> Result<Handler, FieldError> {
+    let mut fields = at.object(&["port", "host"])?;
+    let port = ports::read(&fields.require("port")?, ports)?;
+    let host = fields
+        .take("host")
+        .map(|at| host(&at))
+        .transpose()?
+        .flatten();
+    Ok(Handler::TcpSocket { host, port })
+}
+
+fn sleep(at: At) -> Result<Handler, FieldError> {
+    let mut fields = at.object(&["seconds"])?;
+    let seconds = fields.require("seconds")?.integer(0, MAX_SECONDS)?;
+    Ok(Handler::Sleep { seconds })
+}

@@ -1,0 +1,103 @@
+//! From a value to a [`Lifecycle`], strictly.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::FieldError;
+use super::handlers::{self, MAX_SECONDS};
+use super::model::{Hook, Lifecycle, OnFailure, Output};
+use super::ports::Ports;
+use super::reader::{At, shown};
+use super::text;
+use super::tree::Node;
+use crate::signal::Signal;
+
+impl Lifecycle {
+    /// Parses the JSON text of a lifecycle.
+    pub fn from_json(text: &str, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
+        let node = serde_json::from_str(text).map_err(|error| {
+            let reason = text::shorten(&error.to_string(), 160);
+            FieldError::new("", format!("is not valid JSON: {reason}"))
+        })?;
+        lifecycle(At::root("", node), ports)
+    }
+
+    /// Checks a lifecycle that is already a JSON value, as the field of a pod's manifest; the error's
+    /// path is relative to the value.
+    pub fn from_value(
+        value: &serde_json::Value,
+        ports: &Ports<'_>,
+    ) -> Result<Lifecycle, FieldError> {
+        let node = Node::deserialize(value)
+            .map_err(|error| FieldError::new("", text::shorten(&error.to_string(), 160)))?;
+        lifecycle(At::root("", node), ports)
+    }
+}
+
+/// Reads a lifecycle that stands anywhere.
+pub(crate) fn lifecycle(at: At, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
+    let known = [
+        "postStart",
+        "preStop",
+        "stopSignal",
+        "terminationGracePeriodSeconds",
+        "output",
+    ];
+    let mut fields = at.object(&known)?;
+    Ok(Lifecycle {
+        post_start: fields
+            .take("postStart")
+            .map(|at| hook(at, true, ports))
+            .transpose()?,
+        pre_stop: fields
+            .take("preStop")
+            .map(|at| hook(at, false, ports))
+            .transpose()?,
+        stop_signal: fields
+            .take("stopSignal")
+            .map(|at| signal(&at))
+            .transpose()?,
+        termination_grace_period: fields
+            .take("terminationGracePeriodSeconds")
+            .map(|at| at.integer(0, MAX_SECONDS))
+            .transpose()?
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        output: fields.take("output").map(|at| output(&at)).transpose()?,
+    })
+}
+
+fn hook(at: At, is_post_start: bool, ports: &Ports<'_>) -> Result<Hook, FieldError> {
+    let mut known = vec!["timeoutSeconds", "onFailure"];
+    known.extend(handlers::FIELDS);
+    let mut fields = at.object(&known)?;
+    let handler = handlers::read(&mut fields, ports)?;
+    let timeout = fields
+        .take("timeoutSeconds")
+        .map(|at| at.integer(1, MAX_SECONDS))
+        .transpose()?;
+    let on_failure = match fields.take("onFailure") {
+        Some(at) if !is_post_start => return Err(at.error("is allowed on postStart only")),
+        Some(at) => at.choice(&[("Kill", OnFailure::Kill), ("Ignore", OnFailure::Ignore)])?,
+        None => OnFailure::default(),
+    };
+    Ok(Hook {
+        handler,
+        timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
+        on_failure,
+    })
+}
+
+/// A signal name.
+pub(crate) fn signal(at: &At) -> Result<Signal, FieldError> {
+    let name = at.string()?;
+    Signal::from_name(name).ok_or_else(|| at.error(format!("{} is not a signal name", shown(name))))
+}
+
+/// `capture` or `container`.
+pub(crate) fn output(at: &At) -> Result<Output, FieldError> {
+    at.choice(&[
+        ("capture", Output::Capture),
+        ("container", Output::Container),
+    ])
+}

@@ -1,0 +1,68 @@
+//! Where a container's lifecycle comes from.
+
+use super::annotations::{self, Annotations};
+use super::error::{FieldError, LifecycleError};
+use super::model::Lifecycle;
+use super::ports::{self, Ports};
+use super::text;
+
+/// The container's own annotation.
+const OWN: &str = "podhook.dev/lifecycle";
+/// The pod's annotation, followed by the container's name.
+const POD: &str = "lifecycle.podhook.dev/";
+
+/// The largest annotation value: Kubernetes limits all annotations of an object to as much.
+pub const MAX_VALUE_BYTES: usize = 256 * 1024;
+
+impl Lifecycle {
+    /// The lifecycle of the container with these annotations, none for a sandbox or where nothing is
+    /// said; `{}` says nothing. Its own annotation comes first, then the pod's for its name, then the
+    /// node's default, field by field. `io.kubernetes.container.preStopHandler` is never read: the
+    /// kubelet runs that one itself.
+    pub fn from_annotations(
+        annotations: &impl Annotations,
+        node_default: Option<&Lifecycle>,
+    ) -> Result<Option<Lifecycle>, LifecycleError> {
+        if annotations::is_sandbox(annotations) {
+            return Ok(None);
+        }
+        let mut lifecycle = read(annotations, OWN)?.unwrap_or_default();
+        let name = annotations
+            .value(annotations::CONTAINER_NAME)
+            .unwrap_or_default();
+        if !name.is_empty()
+            && let Some(lower) = read(annotations, &format!("{POD}{name}"))?
+        {
+            lifecycle = lifecycle.or(lower);
+        }
+        if let Some(default) = node_default {
+            lifecycle = lifecycle.or(default.clone());
+        }
+        Ok((!lifecycle.is_empty()).then_some(lifecycle))
+    }
+}
+
+fn read(annotations: &impl Annotations, key: &str) -> Result<Option<Lifecycle>, LifecycleError> {
+    let Some(value) = annotations.value(key) else {
+        return Ok(None);
+    };
+    let ports = Ports::Annotation(ports::annotation_value(annotations));
+    let parsed = match value.len() {
+        0..=MAX_VALUE_BYTES => Lifecycle::from_json(value, &ports),
+        len => Err(FieldError::new(
+            "",
+            format!("has {len} bytes, at most {MAX_VALUE_BYTES} are allowed"),
+        )),
+    };
+    parsed
+        .map(Some)
+        .map_err(|field| LifecycleError::Annotation {
+            annotation: shown_key(key),
+            field,
+        })
+}
+
+/// Kubernetes' keys are plain and short, others' need not be.
+fn shown_key(key: &str) -> String {
+    text::shorten(&key.escape_debug().to_string(), 128)
+}

@@ -1,0 +1,38 @@
+//! What can go wrong with a record.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// A record that could not be written or read.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// It has no JSON form.
+    #[error("encode record: {source}")]
+    Encode {
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Making, filling or moving the temporary file failed.
+    #[error("{operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no record.
+    #[error("decode record {path}: {source}")]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}

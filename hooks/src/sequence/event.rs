@@ -1,0 +1,199 @@
+//! What goes into the machine and what comes out.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+use crate::signal;
+
+/// Which hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HookKind {
+    /// After the start.
+    #[serde(rename = "postStart")]
+    PostStart,
+    /// Before the stop signal.
+    #[serde(rename = "preStop")]
+    PreStop,
+}
+
+impl fmt::Display for HookKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HookKind::PostStart => "postStart",
+            HookKind::PreStop => "preStop",
+        })
+    }
+}
+
+/// Where the container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Not started yet.
+    Created,
+    /// Its process runs, postStart too; clients still see it as created.
+    PostStart,
+    /// Running.
+    Running,
+    /// A stop was asked for, preStop runs.
+    PreStop,
+    /// The stop signal is out.
+    Signalled,
+    /// SIGKILL is out.
+    Killed,
+    /// Init has exited.
+    Stopped,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The OCI runtime's `start` has succeeded; Start waits for its answer.
+    Started {
+        /// When the client gives up on Start.
+        rpc_deadline: Option<Time>,
+    },
+    /// A hook has ended by itself.
+    HookDone {
+        /// Which one.
+        hook: HookKind,
+        /// Whether its handler calls that a success.
+        succeeded: bool,
+    },
+    /// Kill on the init process.
+    Kill {
+        /// The signal it asks for.
+        signal: i32,
+        /// Whether the container is paused: a hook could not run in it.
+        paused: bool,
+    },
+    /// The init process is gone.
+    InitExited,
+    /// The time of [`super::Sequence::next_timer`] has come.
+    Timer,
+}
+
+/// What the shim has to do, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Start the hook; its end comes back as [`Event::HookDone`].
+    RunHook(HookKind),
+    /// Kill the running hook with its whole tree. The machine does not wait for that: a late
+    /// `HookDone` is ignored.
+    AbortHook(HookKind, Abort),
+    /// The hook is configured, but does not run; for the record.
+    SkipHook(HookKind, Skip),
+    /// Send this signal as the answer to the Kill at hand: an error is Kill's error.
+    Deliver(i32),
+    /// Send this signal to init on the sequence's own account.
+    Signal(i32),
+    /// Send SIGKILL to the container on the sequence's own account.
+    Kill,
+    /// Publish `/tasks/start` and answer Start.
+    ReplyStarted,
+    /// Answer Start with the error.
+    ReplyFailed(Cause),
+}
+
+/// Why a running hook was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abort {
+    /// It ran into a limit.
+    TimedOut {
+        /// Which one.
+        limit: Limit,
+        /// How long the hook was allowed to run.
+        after: Duration,
+    },
+    /// A stop signal arrived during postStart.
+    Signal(i32),
+    /// The container's process ended first.
+    InitExited,
+    /// SIGKILL.
+    Killed,
+}
+
+impl fmt::Display for Abort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Abort::TimedOut { limit, after } => {
+                let seconds = after.as_millis() as f64 / 1000.0;
+                write!(f, "timed out after {seconds}s ({limit})")
+            }
+            Abort::Signal(number) => write!(f, "aborted by {}", signal::name(*number)),
+            Abort::InitExited => f.write_str("aborted: the container's process ended"),
+            Abort::Killed => f.write_str("aborted by SIGKILL"),
+        }
+    }
+}
+
+/// The limit a hook ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The hook's `timeoutSeconds`.
+    Timeout,
+    /// The deadline of the Start request, less the time kept to stop the container and answer.
+    RpcDeadline,
+    /// The node's `post_start_timeout`.
+    NodeTimeout,
+    /// The grace period, less the time kept for the stop signal.
+    GracePeriod,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limit::Timeout => "timeoutSeconds",
+            Limit::RpcDeadline => "the deadline of the start request",
+            Limit::NodeTimeout => "the node's post_start_timeout",
+            Limit::GracePeriod => "the grace period",
+        })
+    }
+}
+
+/// Why a configured hook does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// The container is paused.
+    Paused,
+    /// The grace period is 0.
+    ZeroGrace,
+    /// The deadline of the Start request leaves no time.
+    NoTime,
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Skip::Paused => "the container is paused",
+            Skip::ZeroGrace => "the grace period is 0",
+            Skip::NoTime => "no time left before the deadline of the start request",
+        })
+    }
+}
+
+/// Why Start fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The hook ended without success.
+    HookFailed,
+    /// The hook was ended.
+    Aborted(Abort),
+}
+
+/// The end of a container, as far as it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Termination {
+    /// When the stop was asked for, or postStart failed: t0.
+    pub requested_at: Time,
+    /// The signal that stops the container.
+    pub signal: i32,
+    /// The grace period G; 0 for a plain SIGKILL.
+    pub grace: Duration,
+    /// When the signal went out.
+    pub signalled_at: Option<Time>,
+    /// When SIGKILL went out, the client's or the sequence's.
+    pub killed_at: Option<Time>,
+}

@@ -1,0 +1,79 @@
+//! What the machine has to know of one container.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::lifecycle::{Annotations, Hook, Lifecycle, OnFailure, grace_period, is_cri};
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// None: a container without lifecycle, every signal is delivered untouched.
+    pub lifecycle: Option<Timing>,
+    /// Whether a CRI client owns the container.
+    pub cri: bool,
+}
+
+/// The times and signals of a lifecycle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// The postStart hook, if there is one.
+    pub post_start: Option<HookTiming>,
+    /// The preStop hook, if there is one.
+    pub pre_stop: Option<HookTiming>,
+    /// Replaces the signal that Kill asks for.
+    pub stop_signal: Option<i32>,
+    /// G.
+    pub grace: Duration,
+    /// Whether the lifecycle itself sets the grace period: then the shim owns its end for CRI too.
+    pub grace_is_ours: bool,
+    /// The node's further stop signals, for containers outside of CRI.
+    pub stop_signals: Vec<i32>,
+    /// How long a postStart without `timeoutSeconds` may take.
+    pub post_start_timeout: Duration,
+}
+
+/// The limits of one hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HookTiming {
+    /// `timeoutSeconds`.
+    pub timeout: Option<Duration>,
+    /// `onFailure: Ignore`.
+    pub ignore_failure: bool,
+}
+
+impl From<&Hook> for HookTiming {
+    fn from(hook: &Hook) -> HookTiming {
+        HookTiming {
+            timeout: hook.timeout,
+            ignore_failure: hook.on_failure == OnFailure::Ignore,
+        }
+    }
+}
+
+impl Settings {
+    /// The settings of the container that has these annotations and this (merged) lifecycle.
+    pub fn new(
+        lifecycle: Option<&Lifecycle>,
+        annotations: &impl Annotations,
+        config: &Config,
+    ) -> Settings {
+        let timing = lifecycle.map(|lifecycle| Timing {
+            post_start: lifecycle.post_start.as_ref().map(HookTiming::from),
+            pre_stop: lifecycle.pre_stop.as_ref().map(HookTiming::from),
+            stop_signal: lifecycle.stop_signal.map(|signal| signal.number()),
+            grace: grace_period(annotations, Some(lifecycle), config.grace_period),
+            grace_is_ours: lifecycle.termination_grace_period.is_some(),
+            stop_signals: config
+                .stop_signals
+                .iter()
+                .map(|signal| signal.number())
+                .collect(),
+            post_start_timeout: config.post_start_timeout,
+        });
+        Settings {
+            lifecycle: timing,
+            cri: is_cri(annotations),
+        }
+    }
+}

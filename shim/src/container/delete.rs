@@ -1,0 +1,95 @@
+//! Delete: of a container that has ended, or was never started.
+
+use std::{sync::Arc, time::Duration};
+
+use containerd_shim_protos::{
+    api::DeleteResponse,
+    events::task::TaskDelete,
+    protobuf::{MessageField, well_known_types::timestamp::Timestamp},
+};
+
+use super::Container;
+use crate::{
+    error::{Error, Result},
+    mount,
+    process::{ExitInfo, Process},
+    timestamp::timestamp,
+};
+
+/// How long what a process wrote last may take to reach containerd. CRI gives the whole handling of
+/// an exit 10 s.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long a created container's init may take to die.
+const CREATED_LIMIT: Duration = Duration::from_secs(5);
+
+impl Container {
+    /// Removes everything that the container has.
+    pub async fn delete(self: &Arc<Self>) -> Result<DeleteResponse> {
+        let _operation = self.operation.lock().await;
+        if self.lock().deleted {
+            return Err(Error::NotFound("container not created".to_owned()));
+        }
+        if self.init.exit().is_none() {
+            if self.lock().start_called {
+                return Err(Error::Unknown("cannot delete a running process".to_owned()));
+            }
+            self.end_created().await;
+        }
+        drain(&self.init).await;
+        self.runtime.delete(false).await?;
+        mount::unmount_all(&self.bundle.join("rootfs"))?;
+        self.lock().deleted = true;
+        let exit = self.init.exit();
+        self.publisher.publish(TaskDelete {
+            container_id: self.id.clone(),
+            pid: self.pid(),
+            exit_status: exit.map_or(0, |exit| exit.status),
+            exited_at: exited_at(exit),
+            ..Default::default()
+        });
+        Ok(response(&self.init))
+    }
+
+    /// Ends an init that still waits for Start, so that its exit is reported before its delete.
+    async fn end_created(self: &Arc<Self>) {
+        if self.init.signal(libc::SIGKILL).is_ok() {
+            let _ = tokio::time::timeout(CREATED_LIMIT, self.init.wait()).await;
+        }
+    }
+
+    /// Forgets a process made by `Exec`.
+    pub async fn delete_exec(&self, exec_id: &str) -> Result<DeleteResponse> {
+        let named = self.process(exec_id)?;
+        let process = named.process();
+        if process.pid() != 0 && process.exit().is_none() {
+            return Err(Error::Unknown("cannot delete a running process".to_owned()));
+        }
+        drain(process).await;
+        self.execs().remove(exec_id);
+        Ok(response(process))
+    }
+}
+
+async fn drain(process: &Process) {
+    let Some(io) = process.io() else { return };
+    if tokio::time::timeout(DRAIN_LIMIT, io.shutdown())
+        .await
+        .is_err()
+    {
+        io.abort().await;
+    }
+}
+
+fn exited_at(exit: Option<ExitInfo>) -> MessageField<Timestamp> {
+    exit.map(|exit| timestamp(exit.at)).into()
+}
+
+fn response(process: &Process) -> DeleteResponse {
+    let exit = process.exit();
+    DeleteResponse {
+        pid: process.pid(),
+        exit_status: exit.map_or(0, |exit| exit.status),
+        exited_at: exited_at(exit),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,209 @@
+//! Processes made by `Exec`: exec probes, `kubectl exec`, the kubelet's own hooks.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use containerd_shim_protos::{
+    api::{ExecProcessRequest, Status},
+    events::task::{TaskExecAdded, TaskExecStarted},
+};
+use podhook_hooks::exec::{Children, Exit};
+use tokio::sync::oneshot;
+
+use super::{Container, Freezer, Named, create::read_pid};
+use crate::{
+    error::{Error, Result},
+    process::{ExitInfo, Process},
+    runtime::{self, ExecArgs},
+    stdio::{self, ConsoleSocket, Owner, ProcessIo, Stdio},
+};
+
+/// One such process.
+pub struct Exec {
+    /// The process.
+    pub process: Process,
+    /// The OCI process as containerd sent it, taken by Start.
+    spec: Mutex<Option<Vec<u8>>>,
+}
+
+impl Exec {
+    /// Its status as clients see it.
+    pub fn status(&self) -> Status {
+        match (self.process.exit(), self.process.pid()) {
+            (Some(_), _) => Status::STOPPED,
+            (None, 0) => Status::CREATED,
+            (None, _) => Status::RUNNING,
+        }
+    }
+}
+
+/// The files of an exec, gone when it runs.
+struct Files {
+    process: PathBuf,
+    pid: PathBuf,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.process);
+        let _ = fs::remove_file(&self.pid);
+    }
+}
+
+impl Container {
+    /// Registers a process; Start makes it.
+    pub fn exec(&self, request: ExecProcessRequest) -> Result<()> {
+        let exec_id = request.exec_id;
+        if exec_id.is_empty() || exec_id.contains('/') {
+            return Err(Error::InvalidArgument(format!(
+                "invalid exec id {exec_id:?}"
+            )));
+        }
+        {
+            let state = self.lock();
+            if self.init.exit().is_some() || state.init_gone {
+                return Err(Error::FailedPrecondition(
+                    "cannot exec in a stopped container".to_owned(),
+                ));
+            }
+            if state.freezer != Freezer::Thawed {
+                return Err(Error::FailedPrecondition(
+                    "cannot exec in a paused container".to_owned(),
+                ));
+            }
+        }
+        let stdio = Stdio::new(
+            &request.stdin,
+            &request.stdout,
+            &request.stderr,
+            request.terminal,
+        );
+        let exec = Exec {
+            process: Process::new(exec_id.clone(), stdio),
+            spec: Mutex::new(Some(request.spec.value.clone())),
+        };
+        {
+            let mut execs = self.execs();
+            if execs.contains_key(&exec_id) {
+                return Err(Error::AlreadyExists(format!("id {exec_id}")));
+            }
+            execs.insert(exec_id.clone(), Arc::new(exec));
+        }
+        self.publisher.publish(TaskExecAdded {
+            container_id: self.id.clone(),
+            exec_id,
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    /// Starts it.
+    pub async fn start_exec(self: &Arc<Self>, exec_id: &str) -> Result<u32> {
+        let Named::Exec(exec) = self.process(exec_id)? else {
+            return Err(Error::NotFound(format!("process does not exist {exec_id}")));
+        };
+        let spec = exec
+            .spec
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(spec) = spec else {
+            return Err(Error::Unknown("cannot start a running process".to_owned()));
+        };
+        if self.lock().init_gone {
+            return Err(Error::FailedPrecondition(
+                "container has stopped".to_owned(),
+            ));
+        }
+        let started = self.run_exec(&exec, &spec).await;
+        let exit = match started {
+            Ok(exit) => exit,
+            Err(e) => {
+                // Who waits already is told; there is no event for what never ran.
+                exec.process.set_exit(ExitInfo {
+                    status: 255,
+                    at: SystemTime::now(),
+                });
+                return Err(e);
+            }
+        };
+        let pid = exec.process.pid();
+        self.publisher.publish(TaskExecStarted {
+            container_id: self.id.clone(),
+            exec_id: exec_id.to_owned(),
+            pid,
+            ..Default::default()
+        });
+        let container = Arc::clone(self);
+        tokio::spawn(async move {
+            let info = match exit.await {
+                Ok(exit) => ExitInfo {
+                    status: exit.status(),
+                    at: exit.at,
+                },
+                Err(_) => ExitInfo {
+                    status: 255,
+                    at: SystemTime::now(),
+                },
+            };
+            container.publish_exit(&exec.process, info);
+        });
+        Ok(pid)
+    }
+
+    async fn run_exec(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
+        let process = &exec.process;
+        let stdio = &process.stdio;
+        let owner = Owner {
+            id: &self.id,
+            namespace: &self.namespace,
+        };
+        let files = Files {
+            process: self
+                .bundle
+                .join(format!("{}.process.json", process.exec_id)),
+            pid: self.bundle.join(format!("{}.pid", process.exec_id)),
+        };
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&files.process)
+            .and_then(|mut file| file.write_all(spec))
+            .map_err(Error::io("write", &files.process))?;
+        let args = |console| ExecArgs {
+            process: &files.process,
+            pid_file: &files.pid,
+            console,
+        };
+        let hold = self.reaper.hold();
+        let io = if stdio.terminal {
+            let console = ConsoleSocket::new()?;
+            self.runtime
+                .exec(args(Some(console.path())), runtime::Stdio::null()?)
+                .await?;
+            ProcessIo::terminal(console.receive().await?, stdio, owner).await?
+        } else {
+            let (child, ends) = stdio::pipes(stdio, &self.options)?;
+            let io = ends.connect(stdio, owner).await?;
+            if let Err(e) = self.runtime.exec(args(None), child).await {
+                io.abort().await;
+                return Err(e);
+            }
+            io
+        };
+        let pid = read_pid(&files.pid)?;
+        let exit = self.reaper.wait(pid);
+        process.set_pid(pid)?;
+        process.set_io(io);
+        drop(hold);
+        Ok(exit)
+    }
+}

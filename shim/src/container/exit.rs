@@ -1,0 +1,134 @@
+//! The end of init.
+
+use std::{sync::Arc, time::Duration};
+
+use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
+use podhook_hooks::{exec::Exit, sequence::Event};
+use tokio::sync::oneshot;
+
+use super::Container;
+use crate::{
+    process::{ExitInfo, Process},
+    timestamp::timestamp,
+};
+
+/// How long init's exit waits for those of the execs that died with it.
+const EXECS_LIMIT: Duration = Duration::from_secs(10);
+/// How long the last look for an OOM kill may take.
+const OOM_LIMIT: Duration = Duration::from_secs(1);
+
+impl Container {
+    /// Waits for init and reports its end, in the order that containerd relies on: start, execs'
+    /// exits, OOM, init's exit.
+    pub(super) async fn watch_init(self: Arc<Self>, exit: oneshot::Receiver<Exit>) {
+        let Ok(exit) = exit.await else {
+            log::error!(id = self.id.as_str(); "the exit of init was lost");
+            return;
+        };
+        // The runtime may still be starting it.
+        let _starting = self.starting.lock().await;
+        self.lock().init_gone = true;
+        if self.shared_pid_namespace
+            && let Err(e) = self.runtime.kill_all(libc::SIGKILL).await
+        {
+            // Nothing left to kill is the usual case.
+            log::debug!(id = self.id.as_str(); "kill what init left: {e}");
+        }
+        self.step(Event::InitExited);
+        self.wait_for_execs().await;
+        self.report_oom().await;
+        let info = ExitInfo {
+            status: exit.status(),
+            at: exit.at,
+        };
+        self.publish_exit(&self.init, info);
+        self.record_exit(info);
+        Arc::clone(&self).reply_failed_start().await;
+    }
+
+    async fn wait_for_execs(&self) {
+        let running: Vec<_> = self
+            .execs()
+            .values()
+            .filter(|exec| exec.process.pid() != 0 && exec.process.exit().is_none())
+            .cloned()
+            .collect();
+        let all = async {
+            for exec in &running {
+                let _ = exec.process.wait().await;
+            }
+        };
+        if tokio::time::timeout(EXECS_LIMIT, all).await.is_err() {
+            log::warn!(id = self.id.as_str(); "init has ended, but not every exec");
+        }
+    }
+
+    /// Records an exit and tells containerd.
+    pub(super) fn publish_exit(&self, process: &Process, info: ExitInfo) {
+        if !process.set_exit(info) {
+            return;
+        }
+        let id = if process.exec_id.is_empty() {
+            &self.id
+        } else {
+            &process.exec_id
+        };
+        self.publisher.publish(TaskExit {
+            container_id: self.id.clone(),
+            id: id.clone(),
+            pid: process.pid(),
+            exit_status: info.status,
+            exited_at: Some(timestamp(info.at)).into(),
+            ..Default::default()
+        });
+    }
+
+    /// Reports OOM kills as they happen.
+    pub(super) fn watch_oom(self: &Arc<Self>) {
+        let Some(cgroup) = &self.cgroup else { return };
+        let mut watch = match cgroup.watch_oom() {
+            Ok(watch) => watch,
+            Err(e) => return log::warn!(id = self.id.as_str(); "no OOM events: {e}"),
+        };
+        let (ask, mut asked) = oneshot::channel::<oneshot::Sender<()>>();
+        self.lock().last_oom_look = Some(ask);
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                let killed = tokio::select! {
+                    killed = watch.next() => killed.is_some(),
+                    answer = &mut asked => {
+                        if let (true, Some(container)) = (watch.poll_now(), weak.upgrade()) {
+                            container.publish_oom();
+                        }
+                        drop(answer);
+                        return;
+                    }
+                };
+                match weak.upgrade() {
+                    Some(container) if killed => container.publish_oom(),
+                    _ => return,
+                }
+            }
+        });
+    }
+
+    /// Looks once more, so that an OOM kill is reported before the exit that it caused.
+    async fn report_oom(&self) {
+        let ask = self.lock().last_oom_look.take();
+        let (answer, answered) = oneshot::channel();
+        if let Some(ask) = ask
+            && ask.send(answer).is_ok()
+        {
+            // Answered by being dropped.
+            let _ = tokio::time::timeout(OOM_LIMIT, answered).await;
+        }
+    }
+
+    fn publish_oom(&self) {
+        self.publisher.publish(TaskOOM {
+            container_id: self.id.clone(),
+            ..Default::default()
+        });
+    }
+}

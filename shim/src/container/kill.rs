@@ -1,0 +1,76 @@
+//! Kill: signals to init go through the lifecycle.
+
+use std::sync::Arc;
+
+use podhook_hooks::sequence::Event;
+
+use super::{Container, Freezer};
+use crate::error::{Error, Result};
+
+impl Container {
+    /// Sends a signal to init, or to every process of the container; a stop signal of a container
+    /// with a lifecycle starts the termination sequence instead, and returns at once.
+    pub async fn kill(self: &Arc<Self>, signal: i32, all: bool) -> Result<()> {
+        let paused = self.lock().freezer == Freezer::Paused;
+        match self.step(Event::Kill { signal, paused }) {
+            Some(signal) => self.deliver(signal, all, paused).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn deliver(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
+        if self.init.exit().is_some() {
+            return Err(Error::NotFound("process already finished".to_owned()));
+        }
+        if all && signal != 0 {
+            return match self.runtime.kill_all(signal).await {
+                Err(e) if is_finished(&e) => Err(Error::NotFound(e.to_string())),
+                other => other,
+            };
+        }
+        if paused && signal == libc::SIGKILL {
+            // On cgroup v1 a frozen process dies only when it is thawed, which the runtime does.
+            return self.runtime.kill(signal).await;
+        }
+        self.init.signal(signal)
+    }
+
+    /// Sends a signal to a process made by `Exec`.
+    pub fn kill_exec(&self, exec_id: &str, signal: i32) -> Result<()> {
+        self.process(exec_id)?.process().signal(signal)
+    }
+
+    /// The sequence's own signal.
+    pub(super) fn signal_init(&self, signal: i32) {
+        log::info!(id = self.id.as_str(), signal = podhook_hooks::signal::name(signal).as_str(); "stop signal");
+        if let Err(e) = self.init.signal(signal) {
+            log::debug!(id = self.id.as_str(); "stop signal: {e}");
+        }
+    }
+
+    /// The sequence's own SIGKILL.
+    pub(super) fn kill_init(self: &Arc<Self>) {
+        log::info!(id = self.id.as_str(); "grace period is over, SIGKILL");
+        let paused = self.lock().freezer == Freezer::Paused;
+        let container = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(e) = container.deliver(libc::SIGKILL, false, paused).await {
+                log::debug!(id = container.id.as_str(); "SIGKILL: {e}");
+            }
+        });
+    }
+}
+
+/// The runtimes' words for a process that is gone: runc's, then crun's.
+fn is_finished(error: &Error) -> bool {
+    let text = error.to_string();
+    [
+        "already finished",
+        "not running",
+        "no such process",
+        "does not exist",
+        "No such process",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
+}

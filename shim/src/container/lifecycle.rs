@@ -1,0 +1,290 @@
+//! Carries out what the sequence decides: hooks, signals, the reply to Start, the record.
+
+use std::{
+    sync::{Arc, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use containerd_shim_protos::events::task::TaskStart;
+use podhook_hooks::{
+    exec::spec::Spec,
+    handler::HookResult,
+    lifecycle::{Hook, Lifecycle},
+    sequence::{Abort, Action, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time},
+    signal,
+};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::AbortHandle,
+    time::Instant,
+};
+
+use super::{Container, hooks};
+use crate::{
+    error::{Error, Result},
+    process::ExitInfo,
+    shim::Shim,
+};
+
+/// How long the reply of a failed Start waits for what its aborted hook printed.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
+
+/// The lifecycle of one container as it goes.
+pub(super) struct Driver {
+    pub(super) sequence: Sequence,
+    pub(super) lifecycle: Option<Lifecycle>,
+    /// Who waits for Start.
+    pub(super) reply: Option<oneshot::Sender<Result<()>>>,
+    pub(super) records: super::record::Records,
+    origin: Instant,
+    origin_wall: SystemTime,
+    running: Vec<Running>,
+    failed: Option<Cause>,
+    post_start: Option<HookResult>,
+    hook_done: Arc<Notify>,
+    timer: Option<AbortHandle>,
+}
+
+/// A hook that runs.
+struct Running {
+    kind: HookKind,
+    abort: Option<oneshot::Sender<()>>,
+    cause: Option<Abort>,
+}
+
+impl Driver {
+    /// The driver of a container that exists but was not started.
+    pub(super) fn new(
+        settings: Settings,
+        lifecycle: Option<Lifecycle>,
+        spec: &Spec,
+        id: &str,
+        shim: &Shim,
+    ) -> Self {
+        let records = super::record::Records::new(lifecycle.is_some(), spec, id, &shim.namespace);
+        Self {
+            sequence: Sequence::new(settings),
+            lifecycle,
+            reply: None,
+            records,
+            origin: Instant::now(),
+            origin_wall: SystemTime::now(),
+            running: Vec::new(),
+            failed: None,
+            post_start: None,
+            hook_done: Arc::default(),
+            timer: None,
+        }
+    }
+
+    /// The sequence's time.
+    pub(super) fn now(&self) -> Time {
+        self.origin.elapsed()
+    }
+
+    /// The sequence's time as a user reads it.
+    pub(super) fn wall(&self, time: Time) -> SystemTime {
+        self.origin_wall + time
+    }
+
+    fn hook(&self, kind: HookKind) -> Option<&Hook> {
+        let lifecycle = self.lifecycle.as_ref()?;
+        match kind {
+            HookKind::PostStart => lifecycle.post_start.as_ref(),
+            HookKind::PreStop => lifecycle.pre_stop.as_ref(),
+        }
+    }
+
+    fn abort(&mut self, kind: HookKind, cause: Abort) {
+        for running in self
+            .running
+            .iter_mut()
+            .filter(|running| running.kind == kind)
+        {
+            running.cause.get_or_insert(cause);
+            if let Some(abort) = running.abort.take() {
+                let _ = abort.send(());
+            }
+        }
+    }
+}
+
+impl Container {
+    pub(super) fn driver(&self) -> MutexGuard<'_, Driver> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the sequence what has happened and does what it says. Returns the signal that a Kill is
+    /// to deliver itself.
+    pub(super) fn step(self: &Arc<Self>, event: Event) -> Option<i32> {
+        let mut guard = self.driver();
+        let driver = &mut *guard;
+        let before = driver.sequence.phase();
+        let now = driver.now();
+        let mut deliver = None;
+        for action in driver.sequence.step(now, event) {
+            match action {
+                Action::RunHook(kind) => self.run_hook(driver, kind),
+                Action::AbortHook(kind, cause) => driver.abort(kind, cause),
+                Action::SkipHook(kind, skip) => self.skip_hook(driver, kind, skip),
+                Action::Deliver(signal) => deliver = Some(signal),
+                Action::Signal(signal) => self.signal_init(signal),
+                Action::Kill => self.kill_init(),
+                Action::ReplyStarted => self.reply_started(driver),
+                Action::ReplyFailed(cause) => driver.failed = Some(cause),
+            }
+        }
+        self.arm_timer(driver);
+        let phase = driver.sequence.phase();
+        if phase != before && driver.lifecycle.is_some() {
+            log::info!(id = self.id.as_str(), phase:? = phase; "lifecycle");
+        }
+        self.update_record(driver);
+        let reply_now =
+            driver.failed.is_some() && event != Event::InitExited && phase != Phase::Stopped;
+        drop(guard);
+        if reply_now {
+            // Init would not die in time: the client is told before its deadline.
+            tokio::spawn(Arc::clone(self).reply_failed_start());
+        }
+        deliver
+    }
+
+    fn reply_started(&self, driver: &mut Driver) {
+        self.lock().running = true;
+        self.publisher.publish(TaskStart {
+            container_id: self.id.clone(),
+            pid: self.pid(),
+            ..Default::default()
+        });
+        if let Some(reply) = driver.reply.take() {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// Answers a Start whose postStart failed; nothing where it did not.
+    pub(super) async fn reply_failed_start(self: Arc<Self>) {
+        let (cause, done) = {
+            let driver = self.driver();
+            match driver.failed {
+                Some(cause) if driver.reply.is_some() => (cause, Arc::clone(&driver.hook_done)),
+                _ => return,
+            }
+        };
+        let finished = async {
+            loop {
+                let notified = done.notified();
+                if self.driver().post_start.is_some() {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        let _ = tokio::time::timeout(OUTPUT_LIMIT, finished).await;
+        let mut driver = self.driver();
+        let hook = driver.hook(HookKind::PostStart).cloned();
+        let message = hooks::failure(hook.as_ref(), cause, driver.post_start.as_ref());
+        if let Some(reply) = driver.reply.take() {
+            let _ = reply.send(Err(Error::Unknown(message)));
+        }
+    }
+
+    fn run_hook(self: &Arc<Self>, driver: &mut Driver, kind: HookKind) {
+        let Some(hook) = driver.hook(kind).cloned() else {
+            log::error!(id = self.id.as_str(); "no {kind} hook to run");
+            return;
+        };
+        let (abort, aborted) = oneshot::channel();
+        driver.running.push(Running {
+            kind,
+            abort: Some(abort),
+            cause: None,
+        });
+        driver.records.hook_started(kind, &hook.handler);
+        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), handler = hook.handler.describe().as_str(); "hook starts");
+        let container = Arc::clone(self);
+        tokio::spawn(async move {
+            let result = container.execute(&hook, aborted).await;
+            container.hook_done(kind, result);
+        });
+    }
+
+    fn hook_done(self: &Arc<Self>, kind: HookKind, result: HookResult) {
+        let succeeded = result.succeeded();
+        {
+            let mut driver = self.driver();
+            let at = driver
+                .running
+                .iter()
+                .position(|running| running.kind == kind);
+            let cause = at.and_then(|at| driver.running.swap_remove(at).cause);
+            let outcome = driver.records.hook_finished(kind, &result, cause);
+            log::info!(
+                id = self.id.as_str(), hook = kind.to_string().as_str(), result = outcome.result.as_str(),
+                message = outcome.message.as_deref().unwrap_or_default();
+                "hook ends"
+            );
+            if kind == HookKind::PostStart {
+                driver.post_start = Some(result);
+                driver.hook_done.notify_waiters();
+            }
+        }
+        self.step(Event::HookDone {
+            hook: kind,
+            succeeded,
+        });
+    }
+
+    fn skip_hook(&self, driver: &mut Driver, kind: HookKind, skip: Skip) {
+        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{skip}");
+        if let Some(handler) = driver.hook(kind).map(|hook| hook.handler.clone()) {
+            driver.records.hook_skipped(kind, &handler, skip);
+        }
+    }
+
+    fn arm_timer(self: &Arc<Self>, driver: &mut Driver) {
+        if let Some(timer) = driver.timer.take() {
+            timer.abort();
+        }
+        let Some(at) = driver.sequence.next_timer() else {
+            return;
+        };
+        let deadline = driver.origin + at;
+        let container = Arc::downgrade(self);
+        let timer = tokio::spawn(async move {
+            // tokio's timer counts in milliseconds: one more is never too early.
+            tokio::time::sleep_until(deadline + Duration::from_millis(1)).await;
+            if let Some(container) = container.upgrade() {
+                // In a task of its own: this one is aborted when the next timer is armed.
+                tokio::spawn(async move { container.step(Event::Timer) });
+            }
+        });
+        driver.timer = Some(timer.abort_handle());
+    }
+
+    /// Records init's exit.
+    pub(super) fn record_exit(&self, exit: ExitInfo) {
+        let mut driver = self.driver();
+        driver.records.exited(exit);
+        self.update_record(&mut driver);
+    }
+
+    /// Writes the record of a container that has just been created.
+    pub(super) fn write_record(&self) {
+        self.update_record(&mut self.driver());
+    }
+
+    fn update_record(&self, driver: &mut Driver) {
+        let phase = driver.sequence.phase();
+        let termination = driver.sequence.termination().map(|t| super::record::Times {
+            signal: signal::name(t.signal),
+            grace: t.grace,
+            requested_at: driver.wall(t.requested_at),
+            signalled_at: t.signalled_at.map(|at| driver.wall(at)),
+            killed_at: t.killed_at.map(|at| driver.wall(at)),
+        });
+        driver
+            .records
+            .update(phase, termination, &self.bundle.join("podhook.json"));
+    }
+}

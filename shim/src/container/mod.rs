@@ -1,0 +1,180 @@
+//! One container: its init, its execs, its lifecycle.
+
+mod create;
+mod delete;
+mod exec;
+mod exit;
+mod hooks;
+mod kill;
+mod lifecycle;
+mod pause;
+mod record;
+mod report;
+mod start;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use containerd_shim_protos::{api::Status, protobuf::well_known_types::any::Any};
+use podhook_hooks::exec as engine;
+use tokio::sync::oneshot;
+
+use crate::{
+    cgroup::{self, Cgroup},
+    error::{Error, Result},
+    events::Publisher,
+    options::Options,
+    process::{ExitInfo, Process},
+    reaper::Reaper,
+    runtime::Runtime,
+};
+use exec::Exec;
+use lifecycle::Driver;
+
+/// A container whose init exists.
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    namespace: String,
+    bundle: PathBuf,
+    options: Options,
+    runtime: Runtime,
+    publisher: Publisher,
+    reaper: Arc<Reaper>,
+    init: Process,
+    execs: Mutex<HashMap<String, Arc<Exec>>>,
+    state: Mutex<State>,
+    cgroup: Option<Cgroup>,
+    /// What hooks join, or why they cannot; absent without a lifecycle.
+    target: Option<std::result::Result<Arc<engine::Container>, String>>,
+    /// Whether processes may outlive init, because its pid namespace is not its own.
+    shared_pid_namespace: bool,
+    driver: Mutex<Driver>,
+    /// Held while the runtime starts init, and by who handles init's exit: the exit of a process
+    /// that ends at once comes after its start.
+    starting: tokio::sync::Mutex<()>,
+    /// Held over the runtime's pause, resume, update and delete.
+    operation: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Freezer {
+    #[default]
+    Thawed,
+    Pausing,
+    Paused,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `Start` was called.
+    start_called: bool,
+    /// The task is Running as clients see it: no postStart is under way.
+    running: bool,
+    freezer: Freezer,
+    /// Init has ended: no new execs.
+    init_gone: bool,
+    /// Asks the OOM watcher for a last look.
+    last_oom_look: Option<oneshot::Sender<oneshot::Sender<()>>>,
+    deleted: bool,
+}
+
+/// A process of a container as an RPC names it.
+pub enum Named<'a> {
+    /// No exec id.
+    Init(&'a Process),
+    /// One made by `Exec`.
+    Exec(Arc<Exec>),
+}
+
+impl Named<'_> {
+    /// The process itself.
+    pub fn process(&self) -> &Process {
+        match self {
+            Self::Init(process) => process,
+            Self::Exec(exec) => &exec.process,
+        }
+    }
+}
+
+impl Container {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn execs(&self) -> MutexGuard<'_, HashMap<String, Arc<Exec>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Init's pid.
+    pub fn pid(&self) -> u32 {
+        self.init.pid()
+    }
+
+    /// The process that an RPC names.
+    pub fn process(&self, exec_id: &str) -> Result<Named<'_>> {
+        if exec_id.is_empty() {
+            return Ok(Named::Init(&self.init));
+        }
+        let exec = self.execs().get(exec_id).cloned();
+        exec.map(Named::Exec)
+            .ok_or_else(|| Error::NotFound(format!("process does not exist {exec_id}")))
+    }
+
+    /// Waits for the end of a process.
+    pub async fn wait(&self, exec_id: &str) -> Result<ExitInfo> {
+        match self.process(exec_id)? {
+            Named::Init(process) => process.wait().await,
+            Named::Exec(exec) => exec.process.wait().await,
+        }
+    }
+
+    /// Sets a terminal's size.
+    pub fn resize(&self, exec_id: &str, width: u32, height: u32) -> Result<()> {
+        let named = self.process(exec_id)?;
+        let process = named.process();
+        if let (Named::Exec(_), Some(_)) = (&named, process.exit()) {
+            return Err(Error::Unknown("cannot resize a stopped process".to_owned()));
+        }
+        process.io().map_or(Ok(()), |io| io.resize(width, height))
+    }
+
+    /// The metrics of the container's cgroup.
+    pub fn stats(&self) -> Result<Any> {
+        let cgroup = self
+            .cgroup
+            .as_ref()
+            .ok_or_else(|| Error::NotFound("cgroup does not exist".to_owned()))?;
+        cgroup.stats().map_err(|e| match e {
+            cgroup::Error::Gone => Error::NotFound("cgroup does not exist".to_owned()),
+            other => Error::Unknown(other.to_string()),
+        })
+    }
+
+    /// Init's status as clients see it.
+    fn status(&self) -> Status {
+        let state = self.lock();
+        match (self.init.exit(), state.freezer, state.running) {
+            (Some(_), ..) => Status::STOPPED,
+            (None, Freezer::Paused, _) => Status::PAUSED,
+            (None, Freezer::Pausing, _) => Status::PAUSING,
+            (None, Freezer::Thawed, true) => Status::RUNNING,
+            (None, Freezer::Thawed, false) => Status::CREATED,
+        }
+    }
+
+    /// One line for a dump of the shim's state.
+    pub fn describe(&self) -> String {
+        let execs: Vec<_> = self.execs().keys().cloned().collect();
+        let phase = self.driver().sequence.phase();
+        format!(
+            "pid={} phase={phase:?} {:?} exit={:?} execs={execs:?}",
+            self.pid(),
+            self.lock(),
+            self.init.exit()
+        )
+    }
+}

@@ -1,0 +1,94 @@
+//! Pause, Resume and Update.
+
+use std::{
+    io::{Seek, SeekFrom, Write},
+    os::fd::OwnedFd,
+};
+
+use containerd_shim_protos::{
+    api::Status,
+    events::task::{TaskPaused, TaskResumed},
+};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::{Container, Freezer};
+use crate::error::{Error, Result};
+
+impl Container {
+    /// Freezes the container.
+    pub async fn pause(&self) -> Result<()> {
+        let _operation = self.operation.lock().await;
+        match self.status() {
+            Status::RUNNING => {}
+            Status::CREATED => {
+                return Err(Error::Unknown(
+                    "cannot pause task in created state".to_owned(),
+                ));
+            }
+            Status::STOPPED => {
+                return Err(Error::Unknown(
+                    "cannot pause a stopped container".to_owned(),
+                ));
+            }
+            _ => return Err(Error::Unknown("cannot pause a paused container".to_owned())),
+        }
+        self.lock().freezer = Freezer::Pausing;
+        let paused = self.runtime.pause().await;
+        self.lock().freezer = if paused.is_ok() {
+            Freezer::Paused
+        } else {
+            Freezer::Thawed
+        };
+        paused?;
+        self.publisher.publish(TaskPaused {
+            container_id: self.id.clone(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    /// Thaws it.
+    pub async fn resume(&self) -> Result<()> {
+        let _operation = self.operation.lock().await;
+        match self.status() {
+            Status::PAUSED => {}
+            Status::RUNNING => {
+                return Err(Error::Unknown("cannot resume a running process".to_owned()));
+            }
+            Status::CREATED => {
+                return Err(Error::Unknown(
+                    "cannot resume task in created state".to_owned(),
+                ));
+            }
+            _ => {
+                return Err(Error::Unknown(
+                    "cannot resume a stopped container".to_owned(),
+                ));
+            }
+        }
+        self.runtime.resume().await?;
+        self.lock().freezer = Freezer::Thawed;
+        self.publisher.publish(TaskResumed {
+            container_id: self.id.clone(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    /// Changes its limits: `resources` is the OCI object as JSON.
+    pub async fn update(&self, resources: &[u8]) -> Result<()> {
+        let _operation = self.operation.lock().await;
+        if self.init.exit().is_some() {
+            return Err(Error::Unknown(
+                "cannot update a stopped container".to_owned(),
+            ));
+        }
+        let fd = memfd_create(c"resources", MFdFlags::MFD_CLOEXEC)
+            .map_err(Error::sys("create a memfd"))?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(resources)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .map_err(Error::sys("write the resources"))?;
+        self.runtime.update(OwnedFd::from(file)).await
+    }
+}

@@ -1,0 +1,164 @@
+//! Keeps `podhook.json`: what users see of a container's lifecycle.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use podhook_hooks::{
+    exec::spec::Spec,
+    handler::{HookResult, Outcome},
+    lifecycle::{Handler, Pod},
+    record::{self, HookRecord, Record, TerminationRecord},
+    sequence::{Abort, HookKind, Phase, Skip},
+    signal,
+};
+
+use crate::process::ExitInfo;
+
+/// The record of a container with a lifecycle; nothing for one without.
+pub struct Records {
+    record: Option<Record>,
+    written: Option<Record>,
+}
+
+/// The termination's times on the wall clock.
+pub struct Times {
+    /// The signal's name.
+    pub signal: String,
+    /// G.
+    pub grace: Duration,
+    /// When the stop was asked for.
+    pub requested_at: SystemTime,
+    /// When the stop signal went out.
+    pub signalled_at: Option<SystemTime>,
+    /// When SIGKILL went out.
+    pub killed_at: Option<SystemTime>,
+}
+
+/// How a hook ended, for the log.
+#[derive(Default)]
+pub struct Ended {
+    /// The result as the record has it.
+    pub result: String,
+    /// Why it did not succeed.
+    pub message: Option<String>,
+}
+
+impl Records {
+    /// The record of container `id`, where it has a lifecycle.
+    pub fn new(has_lifecycle: bool, spec: &Spec, id: &str, namespace: &str) -> Self {
+        let record = has_lifecycle
+            .then(|| Record::new(id, namespace, Pod::from_annotations(&spec.annotations)));
+        Self {
+            record,
+            written: None,
+        }
+    }
+
+    /// A hook begins.
+    pub fn hook_started(&mut self, kind: HookKind, handler: &Handler) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let mut hook = HookRecord::new(kind, handler.kind());
+        hook.started_at = Some(SystemTime::now().into());
+        record.hooks.push(hook);
+    }
+
+    /// A hook does not run.
+    pub fn hook_skipped(&mut self, kind: HookKind, handler: &Handler, skip: Skip) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let mut hook = HookRecord::new(kind, handler.kind());
+        hook.result = Some(record::HookResult::Skipped);
+        hook.message = Some(skip.to_string());
+        record.hooks.push(hook);
+    }
+
+    /// A hook has ended, by itself or because it was aborted for `cause`.
+    pub fn hook_finished(
+        &mut self,
+        kind: HookKind,
+        result: &HookResult,
+        cause: Option<Abort>,
+    ) -> Ended {
+        let (verdict, message) = verdict(result, cause);
+        let ended = Ended {
+            result: format!("{verdict:?}"),
+            message: message.clone(),
+        };
+        let running = |hook: &&mut HookRecord| hook.hook == kind && hook.result.is_none();
+        let Some(hook) = self
+            .record
+            .as_mut()
+            .and_then(|record| record.hooks.iter_mut().find(running))
+        else {
+            return ended;
+        };
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        hook.result = Some(verdict);
+        hook.started_at = Some(result.started_at.into());
+        hook.finished_at = Some(result.finished_at.into());
+        hook.duration_ms = Some(result.duration.as_secs_f64() * 1000.0);
+        hook.exit_code = result.exit_code;
+        hook.signal = result.signal.map(signal::name);
+        hook.http_status = result.http_status;
+        hook.message = message;
+        if hook.handler == "exec" {
+            hook.cpu_user_usec = Some(micros(result.cpu_user));
+            hook.cpu_system_usec = Some(micros(result.cpu_system));
+            hook.memory_peak_bytes = result.memory_peak;
+            hook.output = Some(record::tail(&result.output));
+        }
+        ended
+    }
+
+    /// Init has ended.
+    pub fn exited(&mut self, exit: ExitInfo) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let termination = record.termination.get_or_insert_default();
+        termination.exited_at = Some(exit.at.into());
+        termination.exit_status = Some(exit.status);
+    }
+
+    /// Brings the record up to date and writes it, if anything has changed.
+    pub fn update(&mut self, phase: Phase, times: Option<Times>, path: &Path) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        record.phase = phase;
+        if let Some(times) = times {
+            let termination: &mut TerminationRecord = record.termination.get_or_insert_default();
+            termination.signal = Some(times.signal);
+            termination.grace_period_seconds = Some(times.grace.as_secs());
+            termination.requested_at = Some(times.requested_at.into());
+            termination.signalled_at = times.signalled_at.map(Into::into);
+            termination.killed_at = times.killed_at.map(Into::into);
+        }
+        if self.written.as_ref() == Some(record) {
+            return;
+        }
+        // A record that cannot be written (the bundle is gone) takes nothing else down.
+        match record.write(path) {
+            Ok(()) => self.written = Some(record.clone()),
+            Err(e) => log::warn!("{e}"),
+        }
+    }
+}
+
+fn verdict(result: &HookResult, cause: Option<Abort>) -> (record::HookResult, Option<String>) {
+    match (&result.outcome, cause) {
+        // It had ended before the abort reached it.
+        (Outcome::Succeeded, _) => (record::HookResult::Succeeded, None),
+        (_, Some(cause @ Abort::TimedOut { .. })) => {
+            (record::HookResult::TimedOut, Some(cause.to_string()))
+        }
+        (_, Some(cause)) => (record::HookResult::Aborted, Some(cause.to_string())),
+        (Outcome::Failed(message), None) => (record::HookResult::Failed, Some(message.clone())),
+        (Outcome::Aborted, None) => (record::HookResult::Aborted, None),
+    }
+}

@@ -1,0 +1,91 @@
+//! `delete`: removes what a container left behind whose shim is gone (or, as containerd calls it
+//! after every delete, makes sure that nothing is left).
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::SystemTime,
+};
+
+use containerd_shim::Flags;
+use containerd_shim_protos::{api::DeleteResponse, protobuf::Message};
+
+use crate::{
+    error::{Error, Result},
+    mount,
+    options::Options,
+    runtime,
+    timestamp::timestamp,
+};
+
+/// What containerd expects of a task that was killed.
+const KILLED: u32 = 128 + libc::SIGKILL as u32;
+
+/// Runs the verb; returns what to print.
+pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
+    let bundle = bundle(flags)?;
+    let options = Options::load(&bundle)?;
+    let pid = fs::read_to_string(bundle.join("init.pid"))
+        .ok()
+        .and_then(|pid| pid.trim().parse().ok())
+        .unwrap_or(0);
+    let mut problems = Vec::new();
+    if let Err(e) = delete_container(flags, &bundle, &options) {
+        problems.push(e.to_string());
+    }
+    let rootfs = bundle.join("rootfs");
+    if let Err(e) = mount::unmount_all(&rootfs) {
+        problems.push(e.to_string());
+    }
+    if !problems.is_empty() {
+        // Everything was tried; containerd logs stderr as a warning.
+        return Err(Error::Unknown(problems.join("; ")));
+    }
+    let response = DeleteResponse {
+        pid,
+        exit_status: KILLED,
+        exited_at: Some(timestamp(SystemTime::now())).into(),
+        ..Default::default()
+    };
+    response
+        .write_to_bytes()
+        .map_err(|e| Error::Unknown(format!("encode the response: {e}")))
+}
+
+fn bundle(flags: &Flags) -> Result<PathBuf> {
+    if !flags.bundle.is_empty() {
+        return Ok(PathBuf::from(&flags.bundle));
+    }
+    // Without the flag the working directory is a bundle of the same namespace.
+    let cwd = env::current_dir().map_err(Error::sys("find the working directory"))?;
+    Ok(cwd.parent().unwrap_or(&cwd).join(&flags.id))
+}
+
+fn delete_container(flags: &Flags, bundle: &Path, options: &Options) -> Result<()> {
+    let mut command = Command::new(runtime::binary(options));
+    command
+        .args(runtime::global_args(
+            options,
+            &flags.namespace,
+            &bundle.join("log.json"),
+        ))
+        .args(["delete", "--force", &flags.id])
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null());
+    let output = command
+        .output()
+        .map_err(Error::io("run", runtime::binary(options)))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stderr.contains("does not exist") {
+        return Ok(());
+    }
+    Err(Error::Unknown(format!(
+        "{} delete: {}",
+        runtime::binary(options),
+        stderr.trim()
+    )))
+}

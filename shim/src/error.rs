@@ -1,0 +1,86 @@
+//! The shim's errors and, in one place, the RPC codes that they become.
+
+use std::{io, path::PathBuf};
+
+use containerd_shim_protos::ttrpc::{self, Code};
+
+/// An error of a task RPC or of a verb.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The container, process or cgroup does not exist (any more).
+    #[error("{0}")]
+    NotFound(String),
+    /// The id is taken.
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// The request, the options or an annotation is wrong.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// The process is not in a state for this.
+    #[error("{0}")]
+    FailedPrecondition(String),
+    /// The shim does not do this.
+    #[error("{0}")]
+    Unimplemented(String),
+    /// Everything that the Go shim answers without a code of its own.
+    #[error("{0}")]
+    Unknown(String),
+    /// A file operation failed.
+    #[error("{operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// A system call without a path failed.
+    #[error("{operation}: {source}")]
+    Sys {
+        /// What was tried.
+        operation: &'static str,
+        /// How it failed.
+        source: io::Error,
+    },
+}
+
+/// The result of everything in the shim.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A failed operation on a file, for `map_err`.
+    pub fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// A failed system call, for `map_err`.
+    pub fn sys<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Sys {
+            operation,
+            source: source.into(),
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::NotFound(_) => Code::NOT_FOUND,
+            Self::AlreadyExists(_) => Code::ALREADY_EXISTS,
+            Self::InvalidArgument(_) => Code::INVALID_ARGUMENT,
+            Self::FailedPrecondition(_) => Code::FAILED_PRECONDITION,
+            Self::Unimplemented(_) => Code::UNIMPLEMENTED,
+            Self::Unknown(_) | Self::Io { .. } | Self::Sys { .. } => Code::UNKNOWN,
+        }
+    }
+}
+
+impl From<Error> for ttrpc::Error {
+    fn from(error: Error) -> Self {
+        Self::RpcStatus(ttrpc::get_status(error.code(), error.to_string()))
+    }
+}

@@ -1,0 +1,230 @@
+//! Runtime options: what containerd's configuration says about the OCI runtime, by type URL.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use containerd_shim::bootstrap::any_is;
+use containerd_shim_protos::{
+    protobuf::{Message, well_known_types::any::Any},
+    shim::oci::Options as RuncOptions,
+};
+use podhook_hooks::config::{Config, RuntimeOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The options of one container. The names in JSON are those of `options.json` as the Go shim
+/// writes it, so that either shim's `delete` reads the other's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// `--no-pivot` of the runtime.
+    #[serde(skip_serializing_if = "is_default")]
+    pub no_pivot_root: bool,
+    /// `--no-new-keyring` of the runtime.
+    #[serde(skip_serializing_if = "is_default")]
+    pub no_new_keyring: bool,
+    /// The cgroup to move the shim to.
+    #[serde(skip_serializing_if = "is_default")]
+    pub shim_cgroup: String,
+    /// The owner of the stdio pipes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub io_uid: u32,
+    /// The group of the stdio pipes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub io_gid: u32,
+    /// The OCI runtime, `runc` where empty.
+    #[serde(skip_serializing_if = "is_default")]
+    pub binary_name: String,
+    /// The OCI runtime's state directory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub root: String,
+    /// Whether systemd makes the cgroups.
+    #[serde(skip_serializing_if = "is_default")]
+    pub systemd_cgroup: bool,
+    /// Where checkpoints go.
+    #[serde(skip_serializing_if = "is_default")]
+    pub criu_image_path: String,
+    /// Where CRIU works.
+    #[serde(skip_serializing_if = "is_default")]
+    pub criu_work_path: String,
+    /// podhook's own configuration file, where the runtime options name one.
+    #[serde(skip)]
+    pub podhook_config: Option<String>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// `runtimeoptions.v1.Options`, which no protos crate has.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct GenericOptions {
+    config_path: String,
+    config_body: Vec<u8>,
+}
+
+impl Options {
+    /// Decodes what containerd sent. No options at all are the defaults.
+    pub fn decode(any: Option<&Any>) -> Result<Self> {
+        let Some(any) = any else {
+            return Ok(Self::default());
+        };
+        if any.type_url.is_empty() {
+            return Ok(Self::default());
+        }
+        if any_is::<RuncOptions>(any) {
+            let options = RuncOptions::parse_from_bytes(&any.value).map_err(|e| {
+                Error::InvalidArgument(format!("runtime options {}: {e}", any.type_url))
+            })?;
+            return Ok(options.into());
+        }
+        if any.type_url.rsplit('/').next() == Some("runtimeoptions.v1.Options") {
+            return GenericOptions::decode(&any.value)?.try_into();
+        }
+        Err(Error::InvalidArgument(format!(
+            "runtime options of type {:?} are not supported: expected containerd.runc.v1.Options or \
+             runtimeoptions.v1.Options",
+            any.type_url
+        )))
+    }
+
+    /// Fills in what the node's configuration says where containerd's options are silent.
+    pub fn with_defaults(mut self, config: &Config) -> Self {
+        if self.binary_name.is_empty() {
+            self.binary_name = config.runtime.clone().unwrap_or_default();
+        }
+        if self.root.is_empty() {
+            self.root = config
+                .root
+                .as_ref()
+                .map(|root| root.display().to_string())
+                .unwrap_or_default();
+        }
+        // An unset bool is false on the wire: only "true" can be told.
+        self.systemd_cgroup |= config.systemd_cgroup.unwrap_or(false);
+        self
+    }
+
+    /// Writes `options.json` and `runtime` into the bundle, for `delete`.
+    pub fn save(&self, bundle: &Path) -> Result<()> {
+        let json = serde_json::to_vec(self)
+            .map_err(|e| Error::Unknown(format!("encode options.json: {e}")))?;
+        write_private(&bundle.join("options.json"), &json)?;
+        write_private(&bundle.join("runtime"), self.binary_name.as_bytes())
+    }
+
+    /// Reads them back. A bundle without them (a failed create) has the defaults.
+    pub fn load(bundle: &Path) -> Result<Self> {
+        let path = bundle.join("options.json");
+        let mut options = match fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map_err(|e| Error::Unknown(format!("decode {}: {e}", path.display())))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(e) => return Err(Error::io("read", path)(e)),
+        };
+        if let Ok(runtime) = fs::read_to_string(bundle.join("runtime")) {
+            options.binary_name = runtime;
+        }
+        Ok(options)
+    }
+}
+
+fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content))
+        .map_err(Error::io("write", path))
+}
+
+impl From<RuncOptions> for Options {
+    fn from(o: RuncOptions) -> Self {
+        Self {
+            no_pivot_root: o.no_pivot_root,
+            no_new_keyring: o.no_new_keyring,
+            shim_cgroup: o.shim_cgroup,
+            io_uid: o.io_uid,
+            io_gid: o.io_gid,
+            binary_name: o.binary_name,
+            root: o.root,
+            systemd_cgroup: o.systemd_cgroup,
+            criu_image_path: o.criu_image_path,
+            criu_work_path: o.criu_work_path,
+            podhook_config: None,
+        }
+    }
+}
+
+impl From<RuntimeOptions> for Options {
+    fn from(o: RuntimeOptions) -> Self {
+        let path = |path: Option<PathBuf>| {
+            path.map(|path| path.display().to_string())
+                .unwrap_or_default()
+        };
+        Self {
+            no_pivot_root: o.no_pivot_root,
+            no_new_keyring: o.no_new_keyring,
+            shim_cgroup: o.shim_cgroup.unwrap_or_default(),
+            io_uid: o.io_uid,
+            io_gid: o.io_gid,
+            binary_name: o.binary_name.unwrap_or_default(),
+            root: path(o.root),
+            systemd_cgroup: o.systemd_cgroup.unwrap_or(false),
+            criu_image_path: path(o.criu_image_path),
+            criu_work_path: path(o.criu_work_path),
+            podhook_config: o.podhook_config.map(|path| path.display().to_string()),
+        }
+    }
+}
+
+impl TryFrom<GenericOptions> for Options {
+    type Error = Error;
+
+    /// `config_body` is the runtime's TOML section of containerd's configuration; `config_path`
+    /// names podhook's own configuration, for containerd 1.6 that sends nothing else.
+    fn try_from(generic: GenericOptions) -> Result<Self> {
+        if generic.config_body.is_empty() {
+            let podhook_config = Some(generic.config_path).filter(|path| !path.is_empty());
+            return Ok(Self {
+                podhook_config,
+                ..Self::default()
+            });
+        }
+        let text = std::str::from_utf8(&generic.config_body).map_err(|_| {
+            Error::InvalidArgument("runtime options: the TOML is not UTF-8".to_owned())
+        })?;
+        let o = RuntimeOptions::from_toml(text)
+            .map_err(|e| Error::InvalidArgument(format!("runtime options: {e}")))?;
+        Ok(o.into())
+    }
+}
+
+impl GenericOptions {
+    /// Fields 2 and 3; 1 (`type_url`) and unknown ones are passed over.
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        use containerd_shim_protos::protobuf::CodedInputStream;
+        let mut options = Self::default();
+        let mut input = CodedInputStream::from_bytes(bytes);
+        let mut read = || -> protobuf::Result<()> {
+            while let Some(tag) = input.read_raw_tag_or_eof()? {
+                match tag {
+                    18 => options.config_path = input.read_string()?,
+                    26 => options.config_body = input.read_bytes()?,
+                    _ => protobuf::rt::skip_field_for_tag(tag, &mut input)?,
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|e| {
+            Error::InvalidArgument(format!("runtime options runtimeoptions.v1.Options: {e}"))
+        })?;
+        Ok(options)
+    }
+}

@@ -1,0 +1,45 @@
+//! Processes by pidfd: a signal never hits a stranger that got the same pid.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+    time::Duration,
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::error::{Error, Result};
+
+/// A pidfd of `pid`: a child that the caller has not reaped.
+pub fn open(pid: libc::pid_t) -> Result<OwnedFd> {
+    // SAFETY: plain integers in, a new descriptor out.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match RawFd::try_from(fd) {
+        // SAFETY: the kernel has just made this descriptor.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(Error::sys("pidfd_open")(io::Error::last_os_error())),
+    }
+}
+
+/// Sends a signal. A process that is gone is `ESRCH`.
+pub fn send_signal(pidfd: &impl AsFd, signal: i32) -> io::Result<()> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: an open descriptor and no siginfo.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits for the process to end, at most `limit`; whether it has.
+pub async fn wait(pidfd: &OwnedFd, limit: Duration) -> bool {
+    // SAFETY: the borrowed descriptor outlives the registration.
+    let Ok(watched) =
+        (unsafe { AsyncFd::register_with_interest(pidfd.as_fd(), Interest::READABLE) })
+    else {
+        return false;
+    };
+    tokio::time::timeout(limit, watched.readable())
+        .await
+        .is_ok()
+}

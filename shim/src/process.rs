@@ -1,0 +1,138 @@
+//! A process of a container: init, or one made by `Exec`.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use containerd_shim::io::Stdio;
+use tokio::sync::watch;
+
+use crate::{
+    error::{Error, Result},
+    stdio::ProcessIo,
+};
+
+/// How a process ended, as containerd reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitInfo {
+    /// The exit code, or 128 + the signal.
+    pub status: u32,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// One process.
+pub struct Process {
+    /// The exec id; empty for init.
+    pub exec_id: String,
+    /// Where containerd wants the stdio.
+    pub stdio: Stdio,
+    state: Mutex<State>,
+    exit: watch::Sender<Option<ExitInfo>>,
+}
+
+#[derive(Default)]
+struct State {
+    pid: Option<u32>,
+    pidfd: Option<OwnedFd>,
+    io: Option<std::sync::Arc<ProcessIo>>,
+    stdin_closed: bool,
+}
+
+impl Process {
+    /// A process that does not exist yet.
+    pub fn new(exec_id: String, stdio: Stdio) -> Self {
+        Self {
+            exec_id,
+            stdio,
+            state: Mutex::default(),
+            exit: watch::Sender::new(None),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says which process it is: a child that has not been reaped.
+    pub fn set_pid(&self, pid: libc::pid_t) -> Result<()> {
+        // One that has ended and was reaped has no pidfd, and its exit is on the way.
+        let pidfd = crate::pidfd::open(pid).ok();
+        let mut state = self.lock();
+        state.pid = u32::try_from(pid).ok();
+        state.pidfd = pidfd;
+        Ok(())
+    }
+
+    /// The pid, 0 before there is one.
+    pub fn pid(&self) -> u32 {
+        self.lock().pid.unwrap_or(0)
+    }
+
+    /// Hands over its stdio.
+    pub fn set_io(&self, io: ProcessIo) {
+        let mut state = self.lock();
+        if state.stdin_closed {
+            io.close_stdin();
+        }
+        state.io = Some(std::sync::Arc::new(io));
+    }
+
+    /// Its stdio, once it runs.
+    pub fn io(&self) -> Option<std::sync::Arc<ProcessIo>> {
+        self.lock().io.clone()
+    }
+
+    /// Lets go of stdin, now or as soon as there is one.
+    pub fn close_stdin(&self) {
+        let mut state = self.lock();
+        state.stdin_closed = true;
+        if let Some(io) = &state.io {
+            io.close_stdin();
+        }
+    }
+
+    /// Records the exit and wakes who waits for it. Only the first counts.
+    pub fn set_exit(&self, exit: ExitInfo) -> bool {
+        self.exit.send_if_modified(|current| {
+            let first = current.is_none();
+            *current = current.or(Some(exit));
+            first
+        })
+    }
+
+    /// How it ended, if it has.
+    pub fn exit(&self) -> Option<ExitInfo> {
+        *self.exit.borrow()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&self) -> Result<ExitInfo> {
+        let mut exit = self.exit.subscribe();
+        let ended = exit.wait_for(Option::is_some).await.map(|exit| *exit);
+        ended
+            .ok()
+            .flatten()
+            .ok_or_else(|| Error::Unknown("the process is gone".to_owned()))
+    }
+
+    /// Sends a signal. One that has ended is NotFound, as `runc kill` answers.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        let finished = || Error::NotFound("process already finished".to_owned());
+        if self.exit().is_some() {
+            return Err(finished());
+        }
+        let state = self.lock();
+        if state.pid.is_none() {
+            return Err(Error::FailedPrecondition("process not created".to_owned()));
+        }
+        let pidfd = state.pidfd.as_ref().ok_or_else(finished)?;
+        crate::pidfd::send_signal(pidfd, signal).map_err(|e| match e.raw_os_error() {
+            Some(libc::ESRCH) => finished(),
+            Some(libc::EINVAL) => Error::InvalidArgument(format!("invalid signal {signal}")),
+            _ => Error::sys("send a signal")(e),
+        })
+    }
+}

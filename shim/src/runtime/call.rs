@@ -1,0 +1,133 @@
+//! One call of the OCI runtime.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+    sync::Arc,
+};
+
+use podhook_hooks::exec::{Children, Exit};
+
+use crate::{
+    error::{Error, Result},
+    reaper::Reaper,
+};
+
+/// The most of the runtime's own output that is kept for an error message.
+const OUTPUT_LIMIT: u64 = 4 << 10;
+
+/// The stdio that a call gets: the container's, for `create` and `exec`.
+pub struct Stdio {
+    /// Standard input.
+    pub stdin: OwnedFd,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error; where absent it is captured, for the error message.
+    pub stderr: Option<OwnedFd>,
+}
+
+impl Stdio {
+    /// Nothing in, nothing out; errors captured.
+    pub fn null() -> Result<Self> {
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(Error::io("open", "/dev/null"))?;
+        let stdout = null
+            .try_clone()
+            .map_err(Error::sys("duplicate a file descriptor"))?;
+        Ok(Self {
+            stdin: null.into(),
+            stdout: stdout.into(),
+            stderr: None,
+        })
+    }
+}
+
+/// How a call ended.
+pub struct Ended {
+    /// The runtime's exit.
+    pub exit: Exit,
+    stderr: String,
+}
+
+impl Ended {
+    /// For where the runtime logged no error.
+    pub fn describe(&self) -> String {
+        let status = match (self.exit.code(), self.exit.signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (_, signal) => format!("killed by signal {}", signal.unwrap_or(0)),
+        };
+        match self.stderr.trim() {
+            "" => status,
+            text => format!("{text}: {status}"),
+        }
+    }
+}
+
+/// Runs `command` to its end.
+pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> Result<Ended> {
+    let (captured, stderr) = match stdio.stderr {
+        Some(stderr) => (None, stderr),
+        None => {
+            // A file, not a pipe: nothing to read while the call runs, nothing that can fill up.
+            let file = capture_file()?;
+            let write = file
+                .try_clone()
+                .map_err(Error::sys("duplicate a file descriptor"))?;
+            (Some(file), write.into())
+        }
+    };
+    command
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(stdio.stdin)
+        .stdout(stdio.stdout)
+        .stderr(stderr);
+    // SAFETY: runs between fork and exec; prctl is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            // A runtime call must not outlive the shim that would act on its result.
+            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+    }
+    let hold = reaper.hold();
+    let child = command
+        .spawn()
+        .map_err(Error::sys("start the OCI runtime"))?;
+    let pid = libc::pid_t::try_from(child.id())
+        .map_err(|_| Error::Unknown("pid out of range".to_owned()))?;
+    let exit = reaper.wait(pid);
+    drop(hold);
+    // The command keeps the container's ends of the pipes open.
+    drop(command);
+    let exit = exit
+        .await
+        .map_err(|_| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
+    let stderr = captured.map(read_back).unwrap_or_default();
+    Ok(Ended { exit, stderr })
+}
+
+fn capture_file() -> Result<std::fs::File> {
+    let fd =
+        nix::sys::memfd::memfd_create(c"runtime-stderr", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+            .map_err(Error::sys("create a memfd"))?;
+    Ok(fd.into())
+}
+
+fn read_back(file: std::fs::File) -> String {
+    let mut bytes = Vec::new();
+    // The descriptor shares its offset with the runtime's, which is at the end.
+    // SAFETY: lseek on an owned descriptor.
+    unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_SET) };
+    let _ = file.take(OUTPUT_LIMIT).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}

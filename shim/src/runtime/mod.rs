@@ -1,0 +1,221 @@
+//! The OCI runtime's command line: runc, crun, youki.
+
+mod call;
+mod log_json;
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+pub use call::Stdio;
+use call::call;
+
+use crate::{
+    error::{Error, Result},
+    options::Options,
+    reaper::Reaper,
+};
+
+/// Where the runtime keeps its state unless the options say otherwise: as the Go shim, so that
+/// `runc --root /run/containerd/runc/<namespace> list` shows our containers too.
+const DEFAULT_ROOT: &str = "/run/containerd/runc";
+
+/// The OCI runtime's binary.
+pub fn binary(options: &Options) -> &str {
+    if options.binary_name.is_empty() {
+        "runc"
+    } else {
+        &options.binary_name
+    }
+}
+
+/// The arguments before the command.
+pub fn global_args(options: &Options, namespace: &str, log: &Path) -> Vec<String> {
+    let root = if options.root.is_empty() {
+        DEFAULT_ROOT
+    } else {
+        &options.root
+    };
+    let mut args = vec![
+        "--root".to_owned(),
+        Path::new(root).join(namespace).display().to_string(),
+        "--log".to_owned(),
+        log.display().to_string(),
+        "--log-format".to_owned(),
+        "json".to_owned(),
+    ];
+    if options.systemd_cgroup {
+        args.push("--systemd-cgroup".to_owned());
+    }
+    args
+}
+
+/// The OCI runtime for one container.
+pub struct Runtime {
+    binary: String,
+    globals: Vec<String>,
+    log: PathBuf,
+    id: String,
+    reaper: Arc<Reaper>,
+}
+
+/// What `exec` needs to know.
+pub struct ExecArgs<'a> {
+    /// The OCI process as JSON.
+    pub process: &'a Path,
+    /// Where the pid goes.
+    pub pid_file: &'a Path,
+    /// Where the terminal's master goes, with a terminal.
+    pub console: Option<&'a Path>,
+}
+
+impl Runtime {
+    /// The runtime of container `id`, logging into `bundle`.
+    pub fn new(
+        options: &Options,
+        namespace: &str,
+        id: &str,
+        bundle: &Path,
+        reaper: Arc<Reaper>,
+    ) -> Self {
+        let log = bundle.join("log.json");
+        Self {
+            binary: binary(options).to_owned(),
+            globals: global_args(options, namespace, &log),
+            log,
+            id: id.to_owned(),
+            reaper,
+        }
+    }
+
+    /// `create`, with the container's stdio.
+    pub async fn create(
+        &self,
+        bundle: &Path,
+        options: &Options,
+        console: Option<&Path>,
+        stdio: Stdio,
+    ) -> Result<()> {
+        let mut command = self.command("create");
+        command
+            .arg("--bundle")
+            .arg(bundle)
+            .arg("--pid-file")
+            .arg(bundle.join("init.pid"));
+        if options.no_pivot_root {
+            command.arg("--no-pivot");
+        }
+        if options.no_new_keyring {
+            command.arg("--no-new-keyring");
+        }
+        if let Some(console) = console {
+            command.arg("--console-socket").arg(console);
+        }
+        self.run(command, "create", stdio).await
+    }
+
+    /// `start`.
+    pub async fn start(&self) -> Result<()> {
+        self.run(self.command("start"), "start", Stdio::null()?)
+            .await
+    }
+
+    /// `exec --detach`.
+    pub async fn exec(&self, args: ExecArgs<'_>, stdio: Stdio) -> Result<()> {
+        let mut command = self.command("exec");
+        command
+            .arg("--detach")
+            .arg("--process")
+            .arg(args.process)
+            .arg("--pid-file")
+            .arg(args.pid_file);
+        if let Some(console) = args.console {
+            command.arg("--console-socket").arg(console);
+        }
+        self.run(command, "exec", stdio).await
+    }
+
+    /// `kill`, to every process of the container.
+    pub async fn kill_all(&self, signal: i32) -> Result<()> {
+        let mut command = self.command("kill");
+        command.args(["--all", &self.id, &signal.to_string()]);
+        self.run_bare(command, "kill", Stdio::null()?).await
+    }
+
+    /// `kill`, to init; thaws a paused container for SIGKILL.
+    pub async fn kill(&self, signal: i32) -> Result<()> {
+        let mut command = self.command("kill");
+        command.args([&self.id, &signal.to_string()]);
+        self.run_bare(command, "kill", Stdio::null()?).await
+    }
+
+    /// `delete`. One that does not exist is deleted.
+    pub async fn delete(&self, force: bool) -> Result<()> {
+        let mut command = self.command("delete");
+        if force {
+            command.arg("--force");
+        }
+        match self.run(command, "delete", Stdio::null()?).await {
+            Err(e) if e.to_string().contains("does not exist") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// `pause`.
+    pub async fn pause(&self) -> Result<()> {
+        self.run(self.command("pause"), "pause", Stdio::null()?)
+            .await
+    }
+
+    /// `resume`.
+    pub async fn resume(&self) -> Result<()> {
+        self.run(self.command("resume"), "resume", Stdio::null()?)
+            .await
+    }
+
+    /// `update`, with the OCI resources as JSON on its stdin.
+    pub async fn update(&self, resources: OwnedFd) -> Result<()> {
+        let mut command = self.command("update");
+        command.args(["--resources", "-"]);
+        let stdio = Stdio {
+            stdin: resources,
+            ..Stdio::null()?
+        };
+        self.run(command, "update", stdio).await
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(&self.globals).arg(verb);
+        command
+    }
+
+    /// Runs a command that takes the container's id last.
+    async fn run(&self, mut command: Command, verb: &str, stdio: Stdio) -> Result<()> {
+        command.arg(&self.id);
+        self.run_bare(command, verb, stdio).await
+    }
+
+    async fn run_bare(&self, command: Command, verb: &str, stdio: Stdio) -> Result<()> {
+        let logged = log_json::Mark::now(&self.log);
+        let ended = call(&self.reaper, command, stdio)
+            .await
+            .map_err(|e| match e {
+                Error::Sys { source, .. } => Error::Unknown(format!(
+                    "OCI runtime {verb} failed: start {}: {source}",
+                    self.binary
+                )),
+                other => other,
+            })?;
+        if ended.exit.code() == Some(0) {
+            return Ok(());
+        }
+        let reason = logged.last_error().unwrap_or_else(|| ended.describe());
+        Err(Error::Unknown(format!(
+            "OCI runtime {verb} failed: {reason}"
+        )))
+    }
+}

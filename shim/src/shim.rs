@@ -1,0 +1,115 @@
+//! The shim's containers: one, or those of a pod.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use containerd_shim_protos::api::{CreateTaskRequest, DeleteResponse};
+use tokio::sync::Notify;
+
+use crate::{
+    container::Container,
+    error::{Error, Result},
+    events::Publisher,
+    reaper::Reaper,
+};
+
+/// What every container of the shim shares.
+pub struct Shim {
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Where events go.
+    pub publisher: Publisher,
+    /// Who reaps.
+    pub reaper: Arc<Reaper>,
+    containers: Mutex<HashMap<String, Slot>>,
+    exit: Notify,
+}
+
+enum Slot {
+    Creating,
+    Ready(Arc<Container>),
+}
+
+impl Shim {
+    /// A shim without containers.
+    pub fn new(namespace: String, publisher: Publisher, reaper: Arc<Reaper>) -> Arc<Self> {
+        Arc::new(Self {
+            namespace,
+            publisher,
+            reaper,
+            containers: Mutex::default(),
+            exit: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The container `id`.
+    pub fn container(&self, id: &str) -> Result<Arc<Container>> {
+        match self.lock().get(id) {
+            Some(Slot::Ready(container)) => Ok(Arc::clone(container)),
+            _ => Err(Error::NotFound("container not created".to_owned())),
+        }
+    }
+
+    /// All containers, for a dump of the state.
+    pub fn containers(&self) -> Vec<Arc<Container>> {
+        let ready = |slot: &Slot| match slot {
+            Slot::Ready(container) => Some(Arc::clone(container)),
+            Slot::Creating => None,
+        };
+        self.lock().values().filter_map(ready).collect()
+    }
+
+    /// Creates a container; returns its pid.
+    pub async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Result<u32> {
+        let id = request.id.clone();
+        {
+            let mut containers = self.lock();
+            if containers.contains_key(&id) {
+                return Err(Error::AlreadyExists(format!(
+                    "container {id} exists already"
+                )));
+            }
+            containers.insert(id.clone(), Slot::Creating);
+        }
+        let created = Container::create(self, request).await;
+        let mut containers = self.lock();
+        match created {
+            Ok(container) => {
+                let pid = container.pid();
+                containers.insert(id, Slot::Ready(container));
+                Ok(pid)
+            }
+            Err(e) => {
+                containers.remove(&id);
+                Err(e)
+            }
+        }
+    }
+
+    /// Deletes a container that has ended or was never started.
+    pub async fn delete(&self, container: &Arc<Container>) -> Result<DeleteResponse> {
+        let response = container.delete().await?;
+        self.lock().remove(&container.id);
+        Ok(response)
+    }
+
+    /// Ends the shim unless it still has containers.
+    pub fn shutdown_if_empty(&self) {
+        if self.lock().is_empty() {
+            self.exit.notify_one();
+        }
+    }
+
+    /// Waits for the end of the shim.
+    pub async fn wait(&self) {
+        self.exit.notified().await;
+    }
+}

@@ -1,0 +1,121 @@
+//! The shim's socket: where it is, who makes it, who may connect.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::{
+        fs::DirBuilderExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use containerd_shim_protos::ttrpc::r#async::transport::Listener;
+use futures::Stream;
+use nix::sys::stat::{Mode, umask};
+
+use crate::error::{Error, Result};
+
+/// The path behind a `unix://` address.
+pub fn path(address: &str) -> &Path {
+    Path::new(address.strip_prefix("unix://").unwrap_or(address))
+}
+
+/// What became of the address.
+pub enum Bound {
+    /// This process listens there now.
+    New(UnixListener),
+    /// A shim of the same group listens there and takes this container too.
+    Shared,
+}
+
+/// Binds `address`: directory 0700, socket 0600.
+pub fn bind(address: &str) -> Result<Bound> {
+    let path = path(address);
+    if let Some(dir) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(Error::io("create directory", dir))?;
+    }
+    match bind_private(path) {
+        Ok(listener) => Ok(Bound::New(listener)),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+            if UnixStream::connect(path).is_ok() {
+                return Ok(Bound::Shared);
+            }
+            // Left behind by a shim that was killed.
+            remove(path)?;
+            bind_private(path)
+                .map(Bound::New)
+                .map_err(Error::io("bind", path))
+        }
+        Err(e) => Err(Error::io("bind", path)(e)),
+    }
+}
+
+/// Binds with a umask that leaves nobody else a moment to connect. Only `start` calls it, with one
+/// thread: the umask is the process's.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    bound
+}
+
+/// Removes a socket file; one that is gone already is fine.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes its socket file when dropped.
+pub struct Cleanup(pub PathBuf);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let _ = remove(&self.0);
+    }
+}
+
+/// Accepts connections of the shim's own user only, as containerd's shims do
+/// (`UnixSocketRequireSameUser`).
+pub fn same_user_listener(listener: UnixListener) -> Result<Listener> {
+    listener
+        .set_nonblocking(true)
+        .map_err(Error::sys("make the socket non-blocking"))?;
+    let listener =
+        tokio::net::UnixListener::from_std(listener).map_err(Error::sys("listen on the socket"))?;
+    Ok(Listener::new(SameUser(listener)))
+}
+
+struct SameUser(tokio::net::UnixListener);
+
+impl Stream for SameUser {
+    type Item = io::Result<tokio::net::UnixStream>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match ready!(self.0.poll_accept(cx)) {
+                Ok((stream, _)) if is_same_user(&stream) => return Poll::Ready(Some(Ok(stream))),
+                Ok(_) => log::warn!("refused a connection of another user"),
+                Err(e) => return Poll::Ready(Some(Err(e))),
+            }
+        }
+    }
+}
+
+fn is_same_user(stream: &tokio::net::UnixStream) -> bool {
+    let own = (
+        nix::unistd::geteuid().as_raw(),
+        nix::unistd::getegid().as_raw(),
+    );
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| (peer.uid(), peer.gid()) == own)
+}

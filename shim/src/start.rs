@@ -1,0 +1,167 @@
+//! `start`: makes the shim of a container, or finds the one of its pod, and prints its address.
+//!
+//! containerd reads stdout and stderr together, so nothing but the address may be printed, and waits
+//! for both to close, so the server must not inherit them.
+
+use std::{
+    collections::HashMap,
+    env, fs, io,
+    os::{
+        fd::AsRawFd,
+        unix::{net::UnixListener, process::CommandExt},
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use containerd_shim::Flags;
+use serde::Deserialize;
+
+use crate::{
+    bootstrap::Params,
+    error::{Error, Result},
+    options::Options,
+    socket::{self, Bound},
+};
+
+/// The file descriptor that the server finds its listening socket at, as with the Go shim.
+pub const SOCKET_FD: i32 = 3;
+
+/// The annotations that put a container into another's shim, in this order.
+const GROUP_ANNOTATIONS: [&str; 2] = [
+    "io.containerd.runc.v2.group",
+    "io.kubernetes.cri.sandbox-id",
+];
+
+/// Runs the verb in the bundle directory; returns what to print.
+pub fn start(flags: &Flags) -> Result<Vec<u8>> {
+    let params = Params::read(flags)?;
+    if params.ttrpc_address.is_empty() {
+        return Err(Error::InvalidArgument(
+            "TTRPC_ADDRESS is not set: only containerd can start a shim".to_owned(),
+        ));
+    }
+    let options = Options::decode(params.options.as_ref())?;
+    let group = group(Path::new("config.json"))?.unwrap_or_else(|| flags.id.clone());
+    let address = address(&params, &flags.namespace, &group);
+    if let Bound::New(listener) = socket::bind(&address)? {
+        let cleanup = socket::Cleanup(socket::path(&address).to_owned());
+        let mut child = spawn(flags, &params, &listener)?;
+        if let Err(e) = settle(&mut child, &options) {
+            // A start that failed leaves nothing behind.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(e);
+        }
+        std::mem::forget(cleanup);
+    }
+    // containerd 1.6 and 1.7 find the shim again through this file after a restart.
+    fs::write("address", &address).map_err(Error::io("write", "address"))?;
+    params.reply(&address)
+}
+
+fn address(params: &Params, namespace: &str, group: &str) -> String {
+    let address = containerd_shim::socket_address(&params.grpc_address, namespace, group);
+    match &params.socket_dir {
+        Some(dir) => {
+            let name = address.rsplit('/').next().unwrap_or_default();
+            format!("unix://{}/{name}", dir.trim_end_matches('/'))
+        }
+        None => address,
+    }
+}
+
+/// The name of the shim that the container belongs to, where it is not a shim of its own.
+fn group(config: &Path) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: HashMap<String, String>,
+    }
+    let json = fs::read(config).map_err(Error::io("read", config))?;
+    let spec: Annotated = serde_json::from_slice(&json)
+        .map_err(|e| Error::InvalidArgument(format!("parse {}: {e}", config.display())))?;
+    Ok(GROUP_ANNOTATIONS
+        .iter()
+        .find_map(|name| spec.annotations.get(*name).cloned()))
+}
+
+/// Starts the server in its own process group, with the listening socket as fd 3.
+fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Child> {
+    let exe = env::current_exe().map_err(Error::sys("find the shim's own binary"))?;
+    let socket = listener.as_raw_fd();
+    let mut command = Command::new(&exe);
+    command
+        .args([
+            "-namespace",
+            &flags.namespace,
+            "-id",
+            &flags.id,
+            "-address",
+            &params.grpc_address,
+        ])
+        .args(params.debug.then_some("-debug"))
+        .env("TTRPC_ADDRESS", &params.ttrpc_address)
+        // One arena: the shim has one thread that allocates.
+        .env("MALLOC_ARENA_MAX", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    // SAFETY: runs between fork and exec; dup2, fcntl and prctl are async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            if env_sched_core() {
+                sched_core_new_cookie()?;
+            }
+            if socket == SOCKET_FD {
+                // dup2 onto itself would keep close-on-exec.
+                return match libc::fcntl(socket, libc::F_SETFD, 0) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                };
+            }
+            match libc::dup2(socket, SOCKET_FD) {
+                SOCKET_FD => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+    }
+    command.spawn().map_err(Error::io("start", exe))
+}
+
+fn env_sched_core() -> bool {
+    // getenv does not allocate, unlike std's.
+    // SAFETY: the name is a C string; the process has one thread.
+    let value = unsafe { libc::getenv(c"SCHED_CORE".as_ptr()) };
+    // SAFETY: a non-null result points to a C string.
+    !value.is_null() && unsafe { *value } != 0
+}
+
+fn sched_core_new_cookie() -> io::Result<()> {
+    const PR_SCHED_CORE: libc::c_int = 62;
+    const PR_SCHED_CORE_CREATE: libc::c_ulong = 1;
+    const PROCESS_GROUP: libc::c_ulong = 2;
+    // SAFETY: prctl with integer arguments only.
+    match unsafe { libc::prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, PROCESS_GROUP, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Gives the server its place: the shim cgroup, where one is named, and an oom_score_adj of one more
+/// than containerd's, so that the kernel takes a shim before containerd, but hardly ever.
+fn settle(child: &mut Child, options: &Options) -> Result<()> {
+    if !options.shim_cgroup.is_empty() {
+        crate::cgroup_place::join(&options.shim_cgroup, child.id())?;
+    }
+    let own = "/proc/self/oom_score_adj";
+    let score: i32 = fs::read_to_string(own)
+        .map_err(Error::io("read", own))?
+        .trim()
+        .parse()
+        .map_err(|e| Error::Unknown(format!("{own}: {e}")))?;
+    let path = format!("/proc/{}/oom_score_adj", child.id());
+    let _ = fs::write(&path, (score + 1).min(1000).to_string());
+    Ok(())
+}

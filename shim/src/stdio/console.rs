@@ -1,0 +1,113 @@
+//! The socket over which the OCI runtime sends a terminal's master.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, IoSliceMut},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use tokio::{io::Interest, net::UnixListener};
+
+use crate::error::{Error, Result};
+
+/// The runtime has connected before it ends, so this is only reached when it did not.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A listening socket in a directory of its own, both gone when dropped.
+pub struct ConsoleSocket {
+    listener: UnixListener,
+    dir: PathBuf,
+    path: PathBuf,
+}
+
+impl ConsoleSocket {
+    /// Makes the socket. Not in the bundle: a socket's path has at most 107 bytes.
+    pub fn new() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("podhook-pty-{}-{count}", std::process::id()));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .map_err(Error::io("create directory", &dir))?;
+        let path = dir.join("pty.sock");
+        match UnixListener::bind(&path) {
+            Ok(listener) => Ok(Self {
+                listener,
+                dir,
+                path,
+            }),
+            Err(e) => {
+                let _ = fs::remove_dir(&dir);
+                Err(Error::io("bind", path)(e))
+            }
+        }
+    }
+
+    /// What the runtime is told.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The master, from a runtime that has succeeded.
+    pub async fn receive(self) -> Result<File> {
+        let receive = async {
+            let (stream, _) = self.listener.accept().await?;
+            stream
+                .async_io(Interest::READABLE, || receive_fd(stream.as_fd()))
+                .await
+        };
+        let master = tokio::time::timeout(ACCEPT_TIMEOUT, receive)
+            .await
+            .map_err(|_| Error::Unknown("the OCI runtime sent no terminal".to_owned()))?
+            .map_err(Error::sys("receive the terminal"))?;
+        Ok(File::from(master))
+    }
+}
+
+impl Drop for ConsoleSocket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+fn receive_fd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut name = [0; 4096];
+    let mut slices = [IoSliceMut::new(&mut name)];
+    let mut control = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control
+            && let Some(&fd) = fds.first()
+        {
+            // SAFETY: the kernel has just made this descriptor for us.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the message carried no file descriptor",
+    ))
+}
+
+/// Sets a terminal's size.
+pub fn set_size(terminal: BorrowedFd<'_>, size: libc::winsize) -> Result<()> {
+    // SAFETY: TIOCSWINSZ reads a winsize, which outlives the call.
+    match unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) } {
+        0 => Ok(()),
+        _ => Err(Error::sys("resize the terminal")(io::Error::last_os_error())),
+    }
+}
