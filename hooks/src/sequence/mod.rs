@@ -5,6 +5,10 @@
 mod event;
 mod machine;
 mod settings;
+mod start;
+mod stop;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use event::{Abort, Action, Cause, Event, HookKind, Limit, Phase, Skip, Termination};

@@ -16,7 +16,7 @@ pub(super) const AFTER_KILL: Duration = Duration::from_secs(1);
 pub(super) const AFTER_CLIENT_KILL: Duration = Duration::from_secs(10);
 
 /// Until when a hook may run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HookDeadline {
     pub(super) at: Time,
     pub(super) limit: Limit,

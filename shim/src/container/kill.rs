@@ -5,17 +5,26 @@ use std::sync::Arc;
 use podhook_hooks::sequence::Event;
 
 use super::{Container, Freezer};
-use crate::error::{Error, Result};
+use crate::{
+    cgroup::Cgroup,
+    error::{Error, Result},
+};
 
 impl Container {
     /// Sends a signal to init, or to every process of the container; a stop signal of a container
     /// with a lifecycle starts the termination sequence instead, and returns at once.
     pub async fn kill(self: &Arc<Self>, signal: i32, all: bool) -> Result<()> {
-        let paused = self.lock().freezer == Freezer::Paused;
+        let paused = self.is_paused();
         match self.step(Event::Kill { signal, paused }) {
             Some(signal) => self.deliver(signal, all, paused).await,
             None => Ok(()),
         }
+    }
+
+    /// Whether the container is frozen, by Pause or by somebody else.
+    fn is_paused(&self) -> bool {
+        let frozen = |cgroup: &Cgroup| cgroup.is_frozen().unwrap_or(false);
+        self.lock().freezer == Freezer::Paused || self.cgroup.as_ref().is_some_and(frozen)
     }
 
     async fn deliver(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
@@ -51,7 +60,7 @@ impl Container {
     /// The sequence's own SIGKILL.
     pub(super) fn kill_init(self: &Arc<Self>) {
         log::info!(id = self.id.as_str(); "grace period is over, SIGKILL");
-        let paused = self.lock().freezer == Freezer::Paused;
+        let paused = self.is_paused();
         let container = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(e) = container.deliver(libc::SIGKILL, false, paused).await {

@@ -149,7 +149,7 @@ impl Container {
             .as_ref()
             .ok_or_else(|| Error::NotFound("cgroup does not exist".to_owned()))?;
         cgroup.stats().map_err(|e| match e {
-            cgroup::Error::Gone => Error::NotFound("cgroup does not exist".to_owned()),
+            cgroup::Error::Gone { .. } => Error::NotFound("cgroup does not exist".to_owned()),
             other => Error::Unknown(other.to_string()),
         })
     }

@@ -10,6 +10,7 @@ use containerd_shim_protos::{
 
 use super::{Container, Named};
 use crate::{
+    cgroup::{self, Cgroup},
     error::{Error, Result},
     timestamp::timestamp,
 };
@@ -49,9 +50,11 @@ impl Container {
     /// A container that has ended names its init until it is deleted: containerd ≥ 1.7 takes an empty
     /// answer after its own restart for a container without a task, and its exit status would be lost.
     pub fn pids(&self) -> Result<Vec<ProcessInfo>> {
-        let mut pids = match &self.cgroup {
-            Some(cgroup) => cgroup.pids().map_err(|e| Error::Unknown(e.to_string()))?,
-            None => Vec::new(),
+        let mut pids = match self.cgroup.as_ref().map(Cgroup::pids) {
+            Some(Ok(pids)) => pids,
+            // Gone with the last process.
+            None | Some(Err(cgroup::Error::Gone { .. })) => Vec::new(),
+            Some(Err(e)) => return Err(Error::Unknown(e.to_string())),
         };
         if pids.is_empty() {
             pids.extend(i32::try_from(self.pid()));

@@ -1,0 +1,145 @@
+use std::fs;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::*;
+
+/// Regular files with the contents of a v2 cgroup's: inotify treats them alike.
+struct Fixture(tempfile::TempDir);
+
+impl Fixture {
+    fn new(kills: u64) -> Self {
+        let fixture = Self(tempfile::tempdir().unwrap());
+        fixture.populated(1);
+        fixture.kills(kills);
+        fixture
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn kills(&self, kills: u64) {
+        let text =
+            format!("low 0\nhigh 0\nmax 9\noom {kills}\noom_kill {kills}\noom_group_kill 0\n");
+        self.write("memory.events", &text);
+    }
+
+    fn populated(&self, populated: u64) {
+        self.write(
+            "cgroup.events",
+            &format!("populated {populated}\nfrozen 0\n"),
+        );
+    }
+
+    fn watch(&self) -> OomWatch {
+        OomWatch::v2(self.0.path()).unwrap()
+    }
+}
+
+async fn next(watch: &mut OomWatch) -> Option<()> {
+    timeout(Duration::from_secs(5), watch.next())
+        .await
+        .expect("no event")
+}
+
+async fn stays_silent(watch: &mut OomWatch) -> bool {
+    timeout(Duration::from_millis(100), watch.next())
+        .await
+        .is_err()
+}
+
+#[test]
+fn a_watch_can_be_awaited_from_a_spawned_task() {
+    fn is_send<T: Send>(_: T) {}
+    fn next_is_send(watch: &mut OomWatch) {
+        is_send(watch.next());
+    }
+    let _ = next_is_send;
+}
+
+#[tokio::test]
+async fn kills_from_before_the_watch_are_not_reported() {
+    let fixture = Fixture::new(7);
+    let mut watch = fixture.watch();
+    assert!(stays_silent(&mut watch).await);
+    assert!(!watch.poll_now());
+    fixture.kills(8);
+    assert_eq!(next(&mut watch).await, Some(()));
+}
+
+#[tokio::test]
+async fn reclaim_at_the_limit_is_not_a_kill() {
+    let fixture = Fixture::new(0);
+    let mut watch = fixture.watch();
+    fixture.write(
+        "memory.events",
+        "low 0\nhigh 0\nmax 10\noom 1\noom_kill 0\noom_group_kill 0\n",
+    );
+    assert!(stays_silent(&mut watch).await);
+}
+
+#[tokio::test]
+async fn a_kill_is_reported_once_by_next_or_by_the_final_look() {
+    let fixture = Fixture::new(0);
+    let mut watch = fixture.watch();
+    fixture.kills(1);
+    assert_eq!(next(&mut watch).await, Some(()));
+    assert!(!watch.poll_now());
+    fixture.kills(2);
+    assert!(watch.poll_now());
+    assert!(!watch.poll_now());
+    assert!(stays_silent(&mut watch).await);
+}
+
+#[tokio::test]
+async fn the_kill_of_the_last_process_is_reported_before_the_end() {
+    let fixture = Fixture::new(0);
+    let mut watch = fixture.watch();
+    fixture.kills(1);
+    fixture.populated(0);
+    assert_eq!(next(&mut watch).await, Some(()));
+    assert_eq!(next(&mut watch).await, None);
+    assert_eq!(next(&mut watch).await, None);
+}
+
+#[tokio::test]
+async fn an_empty_cgroup_ends_a_waiting_watch() {
+    let fixture = Fixture::new(0);
+    let mut watch = fixture.watch();
+    assert!(stays_silent(&mut watch).await);
+    fixture.populated(0);
+    assert_eq!(next(&mut watch).await, None);
+}
+
+#[tokio::test]
+async fn a_dropped_wait_loses_no_kill() {
+    let fixture = Fixture::new(0);
+    let mut watch = fixture.watch();
+    for kills in 1..=20 {
+        assert!(
+            timeout(Duration::from_millis(1), watch.next())
+                .await
+                .is_err()
+        );
+        fixture.kills(kills);
+        assert_eq!(next(&mut watch).await, Some(()));
+    }
+}
+
+#[tokio::test]
+async fn a_cgroup_without_the_memory_controller_cannot_be_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        OomWatch::v1(dir.path()),
+        Err(Error::NoMemoryController { .. })
+    ));
+    assert!(matches!(
+        OomWatch::v2(dir.path()),
+        Err(Error::NoMemoryController { .. })
+    ));
+    let gone = dir.path().join("c1");
+    assert!(matches!(OomWatch::v1(&gone), Err(Error::Gone { .. })));
+    assert!(matches!(OomWatch::v2(&gone), Err(Error::Gone { .. })));
+}
