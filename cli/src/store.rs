@@ -1,0 +1,377 @@
+//! podhook's own files: what it needs to know of a pod that containerd does not keep.
+//!
+//! ```text
+//! <root>/pods/<uid>/pod.json          the manifest, defaults filled in
+//! <root>/pods/<uid>/deletion.json     there while the pod is being deleted
+//! <root>/pods/<uid>/volumes/<name>    emptyDir volumes
+//! <root>/pods/<uid>/termination-log/<container>
+//! <root>/logs/<namespace>_<name>_<uid>/<container>/0.log
+//! <root>/runtimeclasses/<name>.json
+//! ```
+
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// As `create`.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is not what podhook writes.
+    #[error("cannot read {}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A mount below the pod's folder: removing the folder would remove what is mounted.
+    #[error("{} is still mounted, not removing the pod's data", path.display())]
+    Mounted {
+        /// The mount point.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// Makes an error of a failed `operation` on `path`; for `map_err`.
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+/// That a pod is being deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletion {
+    /// When the containers will have been killed at the latest.
+    pub deletion_timestamp: Timestamp,
+    /// The grace period of this deletion.
+    pub grace_period_seconds: i64,
+}
+
+/// The folder of `--root-dir`.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// Held while pods are compared and made, so that two commands do not make the same pod.
+#[derive(Debug)]
+pub struct Lock {
+    _file: std::fs::File,
+}
+
+impl Store {
+    /// The store at `root`, which need not exist yet.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Takes the store's lock; waits for it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        make_dir(&self.root)?;
+        let path = self.root.join("lock");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        file.lock().map_err(Error::io("lock", &path))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// The folder of a pod's data.
+    #[must_use]
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.root.join("pods").join(uid)
+    }
+
+    /// The folder of a pod's logs, named as the kubelet names it.
+    #[must_use]
+    pub fn log_dir(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.root
+            .join("logs")
+            .join(format!("{namespace}_{name}_{uid}"))
+    }
+
+    /// Keeps the manifest of a pod.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_pod(&self, uid: &str, pod: &Pod) -> Result<(), Error> {
+        write_json(&self.pod_dir(uid).join("pod.json"), pod)
+    }
+
+    /// The manifest of a pod; `None` for a pod that podhook did not make.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn pod(&self, uid: &str) -> Result<Option<Pod>, Error> {
+        read_json(&self.pod_dir(uid).join("pod.json"))
+    }
+
+    /// Marks a pod as being deleted.
+    ///
+    /// # Errors
+    /// When the mark cannot be written.
+    pub fn mark_deleting(&self, uid: &str, deletion: &Deletion) -> Result<(), Error> {
+        write_json(&self.pod_dir(uid).join("deletion.json"), deletion)
+    }
+
+    /// The mark of [`Store::mark_deleting`].
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn deletion(&self, uid: &str) -> Result<Option<Deletion>, Error> {
+        read_json(&self.pod_dir(uid).join("deletion.json"))
+    }
+
+    /// Removes everything of a pod.
+    ///
+    /// # Errors
+    /// When something cannot be removed, or is still mounted.
+    pub fn remove_pod(&self, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
+        let directory = self.pod_dir(uid);
+        unmount_volumes(&directory)?;
+        remove_dir(&self.log_dir(namespace, name, uid))?;
+        remove_dir(&directory)
+    }
+
+    /// Keeps a RuntimeClass. Says whether that changed anything: `None` for a new one.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn save_runtime_class(&self, class: &RuntimeClass) -> Result<Option<bool>, Error> {
+        let name = class.metadata.name.as_deref().unwrap_or_default();
+        let before = self.runtime_class(name)?;
+        let change = before.map(|before| before != *class);
+        if change != Some(false) {
+            write_json(&self.runtime_class_path(name), class)?;
+        }
+        Ok(change)
+    }
+
+    /// The RuntimeClass of this name.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn runtime_class(&self, name: &str) -> Result<Option<RuntimeClass>, Error> {
+        read_json(&self.runtime_class_path(name))
+    }
+
+    /// Removes a RuntimeClass; says whether there was one.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_runtime_class(&self, name: &str) -> Result<bool, Error> {
+        let path = self.runtime_class_path(name);
+        match std::fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("remove", &path)(e)),
+        }
+    }
+
+    fn runtime_class_path(&self, name: &str) -> PathBuf {
+        self.root
+            .join("runtimeclasses")
+            .join(format!("{name}.json"))
+    }
+}
+
+/// Creates a folder and its parents for root alone: volumes hold what containers write.
+pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::io("create", path))
+}
+
+fn remove_dir(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| Error::Json {
+                path: path.to_owned(),
+                source,
+            }),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path)(e)),
+    }
+}
+
+/// Replaces the file in one step: a reader sees the old or the new one.
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    if let Some(parent) = path.parent() {
+        make_dir(parent)?;
+    }
+    let json = serde_json::to_vec_pretty(value).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    let partial = path.with_extension(format!("partial-{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    let mut file = options
+        .open(&partial)
+        .map_err(Error::io("create", &partial))?;
+    std::io::Write::write_all(&mut file, &json).map_err(Error::io("write", &partial))?;
+    std::fs::rename(&partial, path).map_err(Error::io("rename", path))
+}
+
+/// Unmounts the memory volumes. A mount that a container left elsewhere below the folder is not
+/// ours to undo, and nothing is removed then.
+fn unmount_volumes(directory: &Path) -> Result<(), Error> {
+    let volumes = directory.join("volumes");
+    for path in mounts_below(directory)? {
+        if path.parent() == Some(&volumes) {
+            rustix::mount::unmount(&path, rustix::mount::UnmountFlags::empty())
+                .map_err(|e| Error::io("unmount", &path)(e.into()))?;
+        }
+    }
+    match mounts_below(directory)?.into_iter().next() {
+        Some(path) => Err(Error::Mounted { path }),
+        None => Ok(()),
+    }
+}
+
+/// The mount points below a folder, the innermost first.
+fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let table = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read_to_string(table).map_err(Error::io("read", table))?;
+    Ok(text
+        .lines()
+        .rev()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescape)
+        .filter(|path| path.starts_with(directory))
+        .collect())
+}
+
+/// mountinfo writes blanks and backslashes as octal (`\040`).
+fn unescape(field: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail
+            .first_chunk::<3>()
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match octal {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("root"));
+        (dir, store)
+    }
+
+    #[test]
+    fn a_pod_that_podhook_did_not_make_has_no_manifest() {
+        let (_dir, store) = store();
+        assert_eq!(store.pod("uid").unwrap(), None);
+        assert_eq!(store.deletion("uid").unwrap(), None);
+    }
+
+    #[test]
+    fn a_removed_pod_leaves_nothing() {
+        let (dir, store) = store();
+        store.save_pod("uid", &Pod::default()).unwrap();
+        make_dir(&store.log_dir("ns", "web", "uid")).unwrap();
+        assert!(store.pod("uid").unwrap().is_some());
+        store.remove_pod("ns", "web", "uid").unwrap();
+        assert!(
+            std::fs::read_dir(dir.path().join("root/pods"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
+        assert!(
+            std::fs::read_dir(dir.path().join("root/logs"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
+        store
+            .remove_pod("ns", "web", "uid")
+            .expect("removing twice is no error");
+    }
+
+    #[test]
+    fn saving_a_runtime_class_tells_new_same_and_changed_apart() {
+        let (_dir, store) = store();
+        let mut class = RuntimeClass {
+            handler: "podhook".to_owned(),
+            ..Default::default()
+        };
+        class.metadata.name = Some("hooks".to_owned());
+        assert_eq!(store.save_runtime_class(&class).unwrap(), None);
+        assert_eq!(store.save_runtime_class(&class).unwrap(), Some(false));
+        class.handler = "podhook-2".to_owned();
+        assert_eq!(store.save_runtime_class(&class).unwrap(), Some(true));
+        assert_eq!(
+            store.runtime_class("hooks").unwrap().unwrap().handler,
+            "podhook-2"
+        );
+        assert!(store.remove_runtime_class("hooks").unwrap());
+        assert!(!store.remove_runtime_class("hooks").unwrap());
+    }
+
+    #[test]
+    fn mount_points_with_blanks_are_read_from_mountinfo() {
+        assert_eq!(unescape(r"/a\040b\134c"), PathBuf::from(r"/a b\c"));
+        assert_eq!(unescape(r"/plain\"), PathBuf::from(r"/plain\"));
+    }
+}
