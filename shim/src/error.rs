@@ -80,7 +80,17 @@ impl Error {
 }
 
 impl From<Error> for ttrpc::Error {
+    /// The message ends with the words of its code, as the Go shim's do: containerd's clients before
+    /// 2.0 cut them off and append their own, later ones show the message as it is.
     fn from(error: Error) -> Self {
-        Self::RpcStatus(ttrpc::get_status(error.code(), error.to_string()))
+        let words = match error.code() {
+            Code::NOT_FOUND => ": not found",
+            Code::ALREADY_EXISTS => ": already exists",
+            Code::INVALID_ARGUMENT => ": invalid argument",
+            Code::FAILED_PRECONDITION => ": failed precondition",
+            Code::UNIMPLEMENTED => ": not implemented",
+            _ => "",
+        };
+        Self::RpcStatus(ttrpc::get_status(error.code(), format!("{error}{words}")))
     }
 }
