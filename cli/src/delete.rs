@@ -112,11 +112,9 @@ async fn targets(
         }
         let selector = Selector::parse(args.selector.as_deref())?;
         let all = pods::list(client, store, Some(context.namespace()), None).await?;
-        let selected = all.into_iter().filter(|pod| {
-            pod.sandboxes
-                .first()
-                .is_some_and(|s| selector.matches(&s.labels))
-        });
+        let selected = all
+            .into_iter()
+            .filter(|pod| selector.matches(&pod.labels()));
         targets.extend(selected.map(|pod| Target::Pod(Box::new(pod))));
         if targets.is_empty() {
             println!("No resources found");

@@ -72,11 +72,7 @@ impl Query {
             let namespace = (!self.all_namespaces).then(|| context.namespace());
             views = pods::list(client, store, namespace, None).await?;
         }
-        views.retain(|v| {
-            v.sandboxes
-                .first()
-                .is_some_and(|s| self.selector.matches(&s.labels))
-        });
+        views.retain(|v| self.selector.matches(&v.labels()));
         Ok(views)
     }
 
