@@ -71,15 +71,13 @@ fn play() -> Outcome {
     stage.finish()
 }
 
-/// What the shims and containerd had to say about it.
+/// What containerd and the shims said last, without the noise of the start.
 fn log_end(containerd: &Containerd) -> String {
     let log = containerd.log();
-    let lines: Vec<_> = log
-        .lines()
-        .filter(|line| !line.contains("level=debug"))
-        .collect();
-    lines[lines.len().saturating_sub(30)..]
-        .iter()
-        .map(|line| format!("{line}\n"))
+    let wanted = |line: &&str| !line.contains("level=debug") && !line.contains("plugin");
+    let lines: Vec<_> = log.lines().filter(wanted).collect();
+    let end = &lines[lines.len().saturating_sub(15)..];
+    end.iter()
+        .map(|line| format!("{}\n", line.chars().take(300).collect::<String>()))
         .collect()
 }
