@@ -472,11 +472,18 @@ impl Containerd {
     }
 }
 
-impl Drop for Containerd {
-    fn drop(&mut self) {
+impl Containerd {
+    /// Ends it with everything it runs and removes every trace, now. Dropping does the same.
+    pub fn destroy(&self) {
         let known = self.known_containers();
         let _ = self.end(Signal::SIGKILL);
         scrub::remove(&self.dir, &known);
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        self.destroy();
     }
 }
 

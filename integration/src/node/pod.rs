@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Node;
 use crate::cri::{self, Cri, v1};
 use crate::image::Image;
+use crate::record::{self, Record, Watch};
 use crate::wait::{self, SOON};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -307,6 +308,18 @@ impl PodContainer<'_> {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// What the shim has recorded of its hooks; none without a lifecycle.
+    #[must_use]
+    pub fn record(&self) -> Option<Record> {
+        record::read(&self.bundle())
+    }
+
+    /// Follows the record, for what is to be known after the container is deleted.
+    #[must_use]
+    pub fn watch_record(&self) -> Watch {
+        Watch::start(self.bundle())
     }
 
     /// Its bundle.
