@@ -65,7 +65,8 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`] when nothing accepts the connection.
     pub async fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
+        // A URI has an absolute path.
+        let path = &std::path::absolute(&path).unwrap_or_else(|_| path.as_ref().to_owned());
         let connect_error = |source| Error::Connect {
             path: path.to_owned(),
             source,
