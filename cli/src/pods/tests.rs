@@ -69,7 +69,11 @@ fn shown(view: &PodView) -> (String, String, String) {
 
 #[test]
 fn ready_status_and_phase_are_kubectls() {
-    let cases: &[(&[Option<State>], (&str, &str, &str))] = &[
+    type Case = (
+        &'static [Option<State>],
+        (&'static str, &'static str, &'static str),
+    );
+    let cases: &[Case] = &[
         // Also while a postStart hook runs.
         (
             &[Some((Created, 0, ""))],
@@ -116,13 +120,13 @@ fn ready_status_and_phase_are_kubectls() {
 }
 
 #[test]
-fn a_pod_being_deleted_is_terminating_and_not_ready() {
+fn a_pod_being_deleted_is_terminating_and_ready_while_it_runs() {
     let mut view = view(&[Some((Running, 0, ""))]);
     view.deletion = Some(Deletion {
         deletion_timestamp: Timestamp::from_second(30).unwrap(),
         grace_period_seconds: 30,
     });
-    assert_eq!(shown(&view).0, "0/1");
+    assert_eq!(shown(&view).0, "1/1");
     assert_eq!(shown(&view).1, "Terminating");
     let metadata = object(&view).metadata;
     assert_eq!(metadata.deletion_grace_period_seconds, Some(30));
