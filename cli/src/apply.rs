@@ -13,6 +13,7 @@ use crate::detached::{Report, Worker};
 use crate::error::Error;
 use crate::interrupt::Interrupts;
 use crate::manifest::{self, Cause, Object};
+use crate::output::print;
 use crate::pods;
 
 /// Runs the command.
@@ -92,7 +93,7 @@ fn apply_runtime_class(context: &Context, class: &RuntimeClass) -> Result<(), Er
         Some(true) => "configured",
         Some(false) => "unchanged",
     };
-    println!("runtimeclass.node.k8s.io/{name} {change}");
+    print(&format!("runtimeclass.node.k8s.io/{name} {change}\n"))?;
     Ok(())
 }
 
@@ -111,7 +112,7 @@ async fn apply_pod(
     match pods::get(&context.client, &context.store, &namespace, &name).await {
         Ok(existing) => {
             compare(&existing, pod)?;
-            println!("pod/{name} unchanged");
+            print(&format!("pod/{name} unchanged\n"))?;
             return Ok(None);
         }
         Err(Error::Server {
@@ -122,10 +123,10 @@ async fn apply_pod(
     let reserved = create::reserve(context, args, handlers, pod)?;
     drop(lock);
     let Created { containers } = create::create(context, interrupts, pod, reserved).await?;
-    println!("pod/{name} created");
     let mut arguments: Vec<OsString> = vec!["start".into()];
     arguments.extend(containers.iter().map(|(id, _)| OsString::from(id)));
     let worker = Worker::spawn(&context.global, &arguments, args.wait)?;
+    print(&format!("pod/{name} created\n"))?;
     Ok(args.wait.then_some(Starting {
         pod: name,
         containers,

@@ -39,7 +39,12 @@ pub(crate) fn reserve(
     handlers: &Handlers,
     pod: &Pod,
 ) -> Result<Reserved, Error> {
-    let chosen = handler::choose(context, handlers, pod)?;
+    let chosen = handler::choose(
+        &context.store,
+        &context.global.podhook_handler,
+        handlers,
+        pod,
+    )?;
     let (namespace, name) = names(pod);
     let uid = node::new_uid()?;
     let reservation = context.store.reserve(&uid, pod)?;

@@ -124,7 +124,7 @@ fn status(view: &PodView, container: &Container) -> ContainerStatus {
         image,
         image_id: cri.image_ref.clone(),
         container_id: Some(format!("containerd://{}", cri.id)),
-        ready: running && view.deletion.is_none(),
+        ready: running,
         started: Some(running),
         restart_count: cri
             .metadata

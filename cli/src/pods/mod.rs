@@ -3,6 +3,8 @@
 mod api;
 mod resource;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

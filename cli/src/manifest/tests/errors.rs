@@ -6,17 +6,32 @@ use super::*;
 fn a_misspelt_field_is_unknown() {
     for (spec, container, path) in [
         ("restartpolicy: Never", "", "spec.restartpolicy"),
-        ("", "imagepullpolicy: Never", "spec.containers[0].imagepullpolicy"),
-        ("", "lifecycle: {prestop: {sleep: {seconds: 1}}}", "spec.containers[0].lifecycle.prestop"),
+        (
+            "",
+            "imagepullpolicy: Never",
+            "spec.containers[0].imagepullpolicy",
+        ),
+        (
+            "",
+            "lifecycle: {prestop: {sleep: {seconds: 1}}}",
+            "spec.containers[0].lifecycle.prestop",
+        ),
         (
             "",
             "lifecycle: {preStop: {exec: {cmd: [x]}}}",
             "spec.containers[0].lifecycle.preStop.exec.cmd",
         ),
-        ("", "ports: [{port: 80}]", "spec.containers[0].ports[0].port"),
+        (
+            "",
+            "ports: [{port: 80}]",
+            "spec.containers[0].ports[0].port",
+        ),
     ] {
         let error = error(&manifest(spec, container));
-        assert!(error.contains(&format!("unknown field \"{path}\"")), "{error}");
+        assert!(
+            error.contains(&format!("unknown field \"{path}\"")),
+            "{error}"
+        );
     }
 }
 
@@ -26,20 +41,50 @@ fn podhooks_own_lifecycle_fields_are_sent_to_the_annotation() {
         "",
         "lifecycle: {postStart: {timeoutSeconds: 5, exec: {command: [x]}}}",
     ));
-    assert!(error.contains("lifecycle.postStart.timeoutSeconds\" (podhook's own"), "{error}");
-    assert!(error.contains("lifecycle.podhook.dev/<container>"), "{error}");
+    assert!(
+        error.contains("lifecycle.postStart.timeoutSeconds\" (podhook's own"),
+        "{error}"
+    );
+    assert!(
+        error.contains("lifecycle.podhook.dev/<container>"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_wrong_type_is_named_by_its_path() {
     for (spec, container, path) in [
-        ("", "ports: [{containerPort: \"80\"}]", "spec.containers[0].ports[0].containerPort: "),
-        ("", "command: [sleep, 3600]", "spec.containers[0].command[1]: "),
-        ("", "command: sleep", "spec.containers[0].command: expected a list"),
-        ("terminationGracePeriodSeconds: soon", "", "spec.terminationGracePeriodSeconds: "),
+        (
+            "",
+            "ports: [{containerPort: \"80\"}]",
+            "spec.containers[0].ports[0].containerPort: ",
+        ),
+        (
+            "",
+            "command: [sleep, 3600]",
+            "spec.containers[0].command[1]: ",
+        ),
+        (
+            "",
+            "command: sleep",
+            "spec.containers[0].command: expected a list",
+        ),
+        (
+            "terminationGracePeriodSeconds: soon",
+            "",
+            "spec.terminationGracePeriodSeconds: ",
+        ),
         ("hostNetwork: 1", "", "spec.hostNetwork: "),
-        ("", "env: [{name: A, value: 1}]", "spec.containers[0].env[0].value: "),
-        ("volumes: {}\nsecurityContext: [a]", "", "spec.securityContext: expected an object"),
+        (
+            "",
+            "env: [{name: A, value: 1}]",
+            "spec.containers[0].env[0].value: ",
+        ),
+        (
+            "volumes: {}\nsecurityContext: [a]",
+            "",
+            "spec.securityContext: expected an object",
+        ),
     ] {
         let error = error(&manifest(spec, container));
         assert!(error.contains(path), "{path} in {error}");
@@ -55,7 +100,10 @@ fn other_kinds_are_refused_with_what_to_do() {
          not controllers: write the pod of its spec.template as a Pod"
     );
     assert!(error("apiVersion: v2\nkind: Pod").contains("of apiVersion v1"));
-    assert!(error("metadata: {name: web}").contains("[apiVersion: apiVersion not set, kind: kind not set]"));
+    assert!(
+        error("metadata: {name: web}")
+            .contains("[apiVersion: apiVersion not set, kind: kind not set]")
+    );
     assert!(error("just text").contains("not set"));
 }
 
@@ -71,8 +119,12 @@ fn documents_lists_and_empty_documents() {
     let two = one.replace("name: web", "name: web-2");
     let text = format!("---\n{one}---\n{two}---\n");
     assert_eq!(parse(&text, "pods.yaml", None).unwrap().len(), 2);
-    let json = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [pod(&one), pod(&two)]});
-    assert_eq!(parse(&json.to_string(), "pods.json", None).unwrap().len(), 2);
+    let json =
+        serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [pod(&one), pod(&two)]});
+    assert_eq!(
+        parse(&json.to_string(), "pods.json", None).unwrap().len(),
+        2
+    );
     assert_eq!(parse("", "empty.yaml", None).unwrap().len(), 0);
 }
 
@@ -87,7 +139,9 @@ fn the_namespace_of_the_command_line_fills_in_and_must_not_contradict() {
     assert_eq!(namespace(&text, Some("shop")), "shop");
     let own = text.replace("  name: web\n", "  name: web\n  namespace: own\n");
     assert_eq!(namespace(&own, None), "own");
-    let error = parse(&own, "pod.yaml", Some("shop")).unwrap_err().to_string();
+    let error = parse(&own, "pod.yaml", Some("shop"))
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         error,
         "the namespace from the provided object \"own\" does not match the namespace \"shop\". \
@@ -98,9 +152,18 @@ fn the_namespace_of_the_command_line_fills_in_and_must_not_contradict() {
 #[test]
 fn files_are_read_in_the_order_of_their_names() {
     let dir = tempfile::tempdir().unwrap();
-    for (file, name) in [("b.yaml", "second"), ("a.yml", "first"), ("c.json", "third"), ("d.txt", "no")] {
+    for (file, name) in [
+        ("b.yaml", "second"),
+        ("a.yml", "first"),
+        ("c.json", "third"),
+        ("d.txt", "no"),
+    ] {
         let text = manifest("", "").replace("name: web", &format!("name: {name}"));
-        let text = if file == "c.json" { serde_json::to_string(&pod(&text)).unwrap() } else { text };
+        let text = if file == "c.json" {
+            serde_json::to_string(&pod(&text)).unwrap()
+        } else {
+            text
+        };
         std::fs::write(dir.path().join(file), text).unwrap();
     }
     let names: Vec<_> = crate::manifest::load(&[dir.path().to_owned()], None)
@@ -113,5 +176,8 @@ fn files_are_read_in_the_order_of_their_names() {
         .collect();
     assert_eq!(names, ["first", "second", "third"]);
     let missing = crate::manifest::load(&[dir.path().join("x.yaml")], None).unwrap_err();
-    assert!(missing.to_string().ends_with("x.yaml\" does not exist"), "{missing}");
+    assert!(
+        missing.to_string().ends_with("x.yaml\" does not exist"),
+        "{missing}"
+    );
 }

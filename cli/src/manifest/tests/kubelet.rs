@@ -3,7 +3,9 @@
 use super::*;
 use crate::manifest::{Qos, check_non_root, qos};
 use k8s_cri::v1::security_profile::ProfileType;
-use k8s_cri::v1::{Image, Int64Value, LinuxContainerSecurityContext, MountPropagation, NamespaceMode};
+use k8s_cri::v1::{
+    Image, Int64Value, LinuxContainerSecurityContext, MountPropagation, NamespaceMode,
+};
 
 fn security(container: ContainerConfig) -> LinuxContainerSecurityContext {
     container.linux.unwrap().security_context.unwrap()
@@ -11,8 +13,14 @@ fn security(container: ContainerConfig) -> LinuxContainerSecurityContext {
 
 #[test]
 fn labels_and_annotations_are_the_kubelets() {
-    let text = manifest("terminationGracePeriodSeconds: 7", "terminationMessagePolicy: FallbackToLogsOnError")
-        .replace("  name: web\n", "  name: web\n  labels: {app: shop}\n  annotations: {team: a}\n");
+    let text = manifest(
+        "terminationGracePeriodSeconds: 7",
+        "terminationMessagePolicy: FallbackToLogsOnError",
+    )
+    .replace(
+        "  name: web\n",
+        "  name: web\n  labels: {app: shop}\n  annotations: {team: a}\n",
+    );
     let (sandbox, container) = (sandbox_of(&text), container_of(&text));
     for (key, value) in [
         ("app", "shop"),
@@ -22,21 +30,35 @@ fn labels_and_annotations_are_the_kubelets() {
     ] {
         assert_eq!(sandbox.labels[key], value);
     }
-    assert_eq!(sandbox.annotations.len(), 1, "the pod's own, and no empty lifecycle");
+    assert_eq!(
+        sandbox.annotations.len(),
+        1,
+        "the pod's own, and no empty lifecycle"
+    );
     assert_eq!(sandbox.annotations["team"], "a");
     assert_eq!(container.labels.len(), 4);
     assert_eq!(container.labels["io.kubernetes.container.name"], "c");
     for (key, value) in [
         ("io.kubernetes.container.restartCount", "0"),
-        ("io.kubernetes.container.terminationMessagePath", "/dev/termination-log"),
-        ("io.kubernetes.container.terminationMessagePolicy", "FallbackToLogsOnError"),
+        (
+            "io.kubernetes.container.terminationMessagePath",
+            "/dev/termination-log",
+        ),
+        (
+            "io.kubernetes.container.terminationMessagePolicy",
+            "FallbackToLogsOnError",
+        ),
         ("io.kubernetes.pod.terminationGracePeriod", "7"),
     ] {
         assert_eq!(container.annotations[key], value);
     }
     let hash = &container.annotations["io.kubernetes.container.hash"];
     assert!(u64::from_str_radix(hash, 16).is_ok(), "{hash}");
-    assert!(!container.annotations.contains_key("io.kubernetes.container.ports"));
+    assert!(
+        !container
+            .annotations
+            .contains_key("io.kubernetes.container.ports")
+    );
     assert_eq!(container.log_path, "c/0.log");
 }
 
@@ -52,7 +74,13 @@ fn variables_see_earlier_ones_and_the_command_sees_all() {
          - {name: NONE, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['x']\"}}}\n\
          command: [sh, \"$(B)\"]\nargs: [\"$(NODE)\", \"$(NOPE)\"]",
     ));
-    let value = |name: &str| container.envs.iter().find(|e| e.key == name).map(|e| e.value.as_str());
+    let value = |name: &str| {
+        container
+            .envs
+            .iter()
+            .find(|e| e.key == name)
+            .map(|e| e.value.as_str())
+    };
     assert_eq!(value("B"), Some("one-$(LATER)-$(A)"));
     assert_eq!(value("A"), Some("one+"), "the last one wins");
     assert_eq!(container.envs.iter().filter(|e| e.key == "A").count(), 1);
@@ -71,18 +99,43 @@ fn resources_become_shares_quota_and_limit() {
         container.linux.unwrap().resources.unwrap()
     };
     let none = linux("{}");
-    assert_eq!((none.cpu_shares, none.cpu_quota, none.memory_limit_in_bytes), (2, 0, 0));
+    assert_eq!(
+        (none.cpu_shares, none.cpu_quota, none.memory_limit_in_bytes),
+        (2, 0, 0)
+    );
     assert_eq!(none.oom_score_adj, 1000, "BestEffort");
     let guaranteed = linux("{limits: {cpu: 500m, memory: 64Mi}}");
-    assert_eq!((guaranteed.cpu_shares, guaranteed.cpu_quota, guaranteed.cpu_period), (512, 50_000, 100_000));
-    assert_eq!((guaranteed.memory_limit_in_bytes, guaranteed.oom_score_adj), (64 << 20, -997));
+    assert_eq!(
+        (
+            guaranteed.cpu_shares,
+            guaranteed.cpu_quota,
+            guaranteed.cpu_period
+        ),
+        (512, 50_000, 100_000)
+    );
+    assert_eq!(
+        (guaranteed.memory_limit_in_bytes, guaranteed.oom_score_adj),
+        (64 << 20, -997)
+    );
     // 2 GiB of the node's 8 GiB.
     let burstable = linux("{requests: {memory: 2Gi, cpu: 1.5}, limits: {cpu: 2}}");
     assert_eq!((burstable.cpu_shares, burstable.cpu_quota), (1536, 200_000));
     assert_eq!(burstable.oom_score_adj, 750);
-    assert_eq!(linux("{requests: {memory: 1}}").oom_score_adj, 999, "never as bad as BestEffort");
-    assert_eq!(linux("{requests: {memory: 8Gi}}").oom_score_adj, 3, "never as good as Guaranteed");
-    assert_eq!(linux("{limits: {cpu: 1m}}").cpu_quota, 1000, "the least quota");
+    assert_eq!(
+        linux("{requests: {memory: 1}}").oom_score_adj,
+        999,
+        "never as bad as BestEffort"
+    );
+    assert_eq!(
+        linux("{requests: {memory: 8Gi}}").oom_score_adj,
+        3,
+        "never as good as Guaranteed"
+    );
+    assert_eq!(
+        linux("{limits: {cpu: 1m}}").cpu_quota,
+        1000,
+        "the least quota"
+    );
 }
 
 #[test]
@@ -92,10 +145,20 @@ fn quality_of_service_classes() {
         ("{requests: {cpu: 1}}", Qos::Burstable),
         ("{limits: {cpu: 1}}", Qos::Burstable),
         ("{limits: {cpu: 1, memory: 1Gi}}", Qos::Guaranteed),
-        ("{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}", Qos::Burstable),
-        ("{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 1000m}}", Qos::Guaranteed),
+        (
+            "{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}",
+            Qos::Burstable,
+        ),
+        (
+            "{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 1000m}}",
+            Qos::Guaranteed,
+        ),
     ] {
-        assert_eq!(qos(&pod(&manifest("", &format!("resources: {resources}")))), class, "{resources}");
+        assert_eq!(
+            qos(&pod(&manifest("", &format!("resources: {resources}")))),
+            class,
+            "{resources}"
+        );
     }
 }
 
@@ -109,7 +172,10 @@ fn the_containers_security_context_wins_over_the_pods() {
     );
     let sandbox = sandbox_of(&text).linux.unwrap();
     assert_eq!(sandbox.sysctls["net.core.somaxconn"], "1024");
-    assert_eq!(sandbox.security_context.unwrap().run_as_user, Some(Int64Value { value: 1000 }));
+    assert_eq!(
+        sandbox.security_context.unwrap().run_as_user,
+        Some(Int64Value { value: 1000 })
+    );
     let own = security(container_of(&text));
     assert_eq!(own.run_as_user, Some(Int64Value { value: 5 }));
     assert_eq!(own.run_as_group, Some(Int64Value { value: 1001 }));
@@ -118,7 +184,10 @@ fn the_containers_security_context_wins_over_the_pods() {
     let capabilities = own.capabilities.unwrap();
     assert_eq!(capabilities.add_capabilities, ["NET_ADMIN"]);
     assert_eq!(capabilities.drop_capabilities, ["ALL"]);
-    assert_eq!(own.seccomp.unwrap().profile_type(), ProfileType::RuntimeDefault);
+    assert_eq!(
+        own.seccomp.unwrap().profile_type(),
+        ProfileType::RuntimeDefault
+    );
 }
 
 #[test]
@@ -133,19 +202,31 @@ fn without_a_security_context_there_is_no_seccomp_profile_and_no_no_new_privs() 
     let own = security(container_of(&privileged));
     assert!(own.privileged);
     assert_eq!(own.seccomp.unwrap().profile_type(), ProfileType::Unconfined);
-    assert!(sandbox_of(&privileged).linux.unwrap().security_context.unwrap().privileged);
+    assert!(
+        sandbox_of(&privileged)
+            .linux
+            .unwrap()
+            .security_context
+            .unwrap()
+            .privileged
+    );
 }
 
 #[test]
 fn namespaces_are_the_nodes_the_pods_or_the_containers() {
     let options = |spec: &str| {
-        let own = security(container_of(&manifest(spec, ""))).namespace_options.unwrap();
+        let own = security(container_of(&manifest(spec, "")))
+            .namespace_options
+            .unwrap();
         (own.network(), own.pid(), own.ipc())
     };
     use NamespaceMode::{Container, Node, Pod};
     assert_eq!(options(""), (Pod, Container, Pod));
     assert_eq!(options("shareProcessNamespace: true"), (Pod, Pod, Pod));
-    assert_eq!(options("hostNetwork: true\nhostPID: true\nhostIPC: true"), (Node, Node, Node));
+    assert_eq!(
+        options("hostNetwork: true\nhostPID: true\nhostIPC: true"),
+        (Node, Node, Node)
+    );
 }
 
 #[test]
@@ -157,9 +238,16 @@ fn host_names_and_host_ports() {
     assert_eq!(hostname("hostname: other", "web"), "other");
     assert_eq!(hostname("hostNetwork: true", "web"), "", "the node's");
     let long = format!("{}.b", "a".repeat(62));
-    assert_eq!(hostname("", &long), "a".repeat(62), "63 bytes, and no dot at the end");
+    assert_eq!(
+        hostname("", &long),
+        "a".repeat(62),
+        "63 bytes, and no dot at the end"
+    );
     let port = |spec: &str| {
-        let text = manifest(spec, "ports: [{containerPort: 80, protocol: UDP, hostIP: 127.0.0.1}]");
+        let text = manifest(
+            spec,
+            "ports: [{containerPort: 80, protocol: UDP, hostIP: 127.0.0.1}]",
+        );
         sandbox_of(&text).port_mappings.remove(0)
     };
     assert_eq!(port("").host_port, 0);
@@ -178,13 +266,22 @@ fn mounts_are_the_volumes_and_the_termination_message() {
     let [host, empty, message] = container.mounts.as_slice() else {
         panic!("{:?}", container.mounts);
     };
-    assert_eq!((host.host_path.as_str(), host.container_path.as_str()), ("/srv", "/data"));
+    assert_eq!(
+        (host.host_path.as_str(), host.container_path.as_str()),
+        ("/srv", "/data")
+    );
     assert!(host.readonly);
-    assert_eq!(host.propagation(), MountPropagation::PropagationHostToContainer);
+    assert_eq!(
+        host.propagation(),
+        MountPropagation::PropagationHostToContainer
+    );
     assert_eq!(empty.host_path, "/var/lib/podhook/pods/7e0a/volumes/e");
     assert_eq!(empty.propagation(), MountPropagation::PropagationPrivate);
     assert_eq!(message.container_path, "/dev/termination-log");
-    assert_eq!(message.host_path, "/var/lib/podhook/pods/7e0a/termination-log/c");
+    assert_eq!(
+        message.host_path,
+        "/var/lib/podhook/pods/7e0a/termination-log/c"
+    );
 }
 
 #[test]
@@ -195,8 +292,17 @@ fn dns_settings_are_merged_with_the_nodes() {
     assert_eq!(merged.servers, ["192.0.2.1", "192.0.2.9"]);
     assert_eq!(merged.searches, ["node.example"]);
     assert_eq!(merged.options, ["rotate", "ndots:5", "edns0"]);
-    let alone = dns("dnsPolicy: None\ndnsConfig: {nameservers: [192.0.2.9], searches: [a.example]}").unwrap();
-    assert_eq!((alone.servers, alone.searches, alone.options), (vec!["192.0.2.9".to_owned()], vec!["a.example".to_owned()], vec![]));
+    let alone =
+        dns("dnsPolicy: None\ndnsConfig: {nameservers: [192.0.2.9], searches: [a.example]}")
+            .unwrap();
+    assert_eq!(
+        (alone.servers, alone.searches, alone.options),
+        (
+            vec!["192.0.2.9".to_owned()],
+            vec!["a.example".to_owned()],
+            vec![]
+        )
+    );
 }
 
 #[test]
@@ -205,13 +311,35 @@ fn run_as_non_root_looks_at_the_user_that_will_run() {
         let pod = pod(&manifest("", &format!("securityContext: {security}")));
         check_non_root(&pod, &pod.spec.as_ref().unwrap().containers[0], &image)
     };
-    let uid = |value| Image { uid: Some(Int64Value { value }), ..Default::default() };
-    let named = || Image { username: "app".to_owned(), ..Default::default() };
+    let uid = |value| Image {
+        uid: Some(Int64Value { value }),
+        ..Default::default()
+    };
+    let named = || Image {
+        username: "app".to_owned(),
+        ..Default::default()
+    };
     assert!(check("{}", uid(0)).is_ok());
     assert!(check("{runAsNonRoot: true}", uid(1000)).is_ok());
     assert!(check("{runAsNonRoot: true, runAsUser: 1000}", uid(0)).is_ok());
-    assert!(check("{runAsNonRoot: true}", uid(0)).unwrap_err().contains("image will run as root"));
-    assert!(check("{runAsNonRoot: true}", Image::default()).unwrap_err().contains("image will run as root"));
-    assert!(check("{runAsNonRoot: true}", named()).unwrap_err().contains("non-numeric user (app)"));
-    assert!(check("{runAsNonRoot: true, runAsUser: 0}", uid(1000)).unwrap_err().contains("breaks non-root policy"));
+    assert!(
+        check("{runAsNonRoot: true}", uid(0))
+            .unwrap_err()
+            .contains("image will run as root")
+    );
+    assert!(
+        check("{runAsNonRoot: true}", Image::default())
+            .unwrap_err()
+            .contains("image will run as root")
+    );
+    assert!(
+        check("{runAsNonRoot: true}", named())
+            .unwrap_err()
+            .contains("non-numeric user (app)")
+    );
+    assert!(
+        check("{runAsNonRoot: true, runAsUser: 0}", uid(1000))
+            .unwrap_err()
+            .contains("breaks non-root policy")
+    );
 }

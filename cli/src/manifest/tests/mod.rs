@@ -20,7 +20,8 @@ fn placement() -> Placement {
         log_directory: PathBuf::from("/var/lib/podhook/logs/default_web_7e0a"),
         cgroup_parent: "/podhook".to_owned(),
         memory_capacity: 8 << 30,
-        resolv_conf: "nameserver 192.0.2.1\nsearch node.example\noptions ndots:2 rotate\n".to_owned(),
+        resolv_conf: "nameserver 192.0.2.1\nsearch node.example\noptions ndots:2 rotate\n"
+            .to_owned(),
     }
 }
 
@@ -33,7 +34,10 @@ fn facts() -> Facts {
 
 /// The one pod of a manifest.
 fn pod(text: &str) -> Pod {
-    match parse(text, "pod.yaml", None).expect("a valid manifest").pop() {
+    match parse(text, "pod.yaml", None)
+        .expect("a valid manifest")
+        .pop()
+    {
         Some(Object::Pod(pod)) => *pod,
         other => panic!("not a pod: {other:?}"),
     }
@@ -43,7 +47,9 @@ fn pod(text: &str) -> Pod {
 fn manifest(spec: &str, container: &str) -> String {
     let indent = |text: &str, by: usize| -> String {
         let blanks = " ".repeat(by);
-        text.lines().map(|line| format!("{blanks}{line}\n")).collect()
+        text.lines()
+            .map(|line| format!("{blanks}{line}\n"))
+            .collect()
     };
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n{}  containers:\n  - name: c\n    image: nginx\n{}",

@@ -10,9 +10,12 @@
 //! <root>/runtimeclasses/<name>.json
 //! ```
 
+mod mounts;
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -241,7 +244,7 @@ impl Store {
     /// When something in it cannot be removed, or is still mounted.
     pub fn remove_data(&self, uid: &str) -> Result<(), Error> {
         let directory = self.pod_dir(uid);
-        unmount_volumes(&directory)?;
+        mounts::unmount_volumes(&directory)?;
         remove_dir(&directory)
     }
 
@@ -339,151 +342,4 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
         .map_err(Error::io("create", &partial))?;
     std::io::Write::write_all(&mut file, &json).map_err(Error::io("write", &partial))?;
     std::fs::rename(&partial, path).map_err(Error::io("rename", path))
-}
-
-/// Unmounts the memory volumes. A mount that a container left elsewhere below the folder is not
-/// ours to undo, and nothing is removed then.
-fn unmount_volumes(directory: &Path) -> Result<(), Error> {
-    let volumes = directory.join("volumes");
-    for path in mounts_below(directory)? {
-        if path.parent() == Some(&volumes) {
-            rustix::mount::unmount(&path, rustix::mount::UnmountFlags::empty())
-                .map_err(|e| Error::io("unmount", &path)(e.into()))?;
-        }
-    }
-    match mounts_below(directory)?.into_iter().next() {
-        Some(path) => Err(Error::Mounted { path }),
-        None => Ok(()),
-    }
-}
-
-/// The mount points below a folder, the innermost first.
-fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read_to_string(table).map_err(Error::io("read", table))?;
-    Ok(text
-        .lines()
-        .rev()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape)
-        .filter(|path| path.starts_with(directory))
-        .collect())
-}
-
-/// mountinfo writes blanks and backslashes as octal (`\040`).
-fn unescape(field: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = tail
-            .first_chunk::<3>()
-            .filter(|_| *first == b'\\')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match octal {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path().join("root"));
-        (dir, store)
-    }
-
-    #[test]
-    fn a_pod_that_podhook_did_not_make_has_no_manifest() {
-        let (_dir, store) = store();
-        assert_eq!(store.pod("uid").unwrap(), None);
-        assert_eq!(store.deletion("uid").unwrap(), None);
-    }
-
-    #[test]
-    fn a_removed_pod_leaves_nothing() {
-        let (dir, store) = store();
-        store
-            .reserve("uid", &Pod::default())
-            .unwrap()
-            .done()
-            .unwrap();
-        make_dir(&store.log_dir("ns", "web", "uid")).unwrap();
-        assert!(store.pod("uid").unwrap().is_some());
-        store.remove_pod("ns", "web", "uid").unwrap();
-        assert!(
-            std::fs::read_dir(dir.path().join("root/pods"))
-                .unwrap()
-                .next()
-                .is_none()
-        );
-        assert!(
-            std::fs::read_dir(dir.path().join("root/logs"))
-                .unwrap()
-                .next()
-                .is_none()
-        );
-        store
-            .remove_pod("ns", "web", "uid")
-            .expect("removing twice is no error");
-    }
-
-    #[test]
-    fn a_pod_is_being_made_until_the_maker_is_done_or_dead() {
-        let (_dir, store) = store();
-        let reservation = store.reserve("uid", &Pod::default()).unwrap();
-        assert!(store.being_made_since("uid").unwrap().is_some());
-        assert!(!store.is_abandoned("uid").unwrap());
-        drop(reservation);
-        assert_eq!(store.being_made_since("uid").unwrap(), None);
-        assert!(
-            store.is_abandoned("uid").unwrap(),
-            "the lock went with the maker, the mark did not"
-        );
-        store
-            .reserve("uid", &Pod::default())
-            .unwrap()
-            .done()
-            .unwrap();
-        assert_eq!(store.being_made_since("uid").unwrap(), None);
-        assert!(!store.is_abandoned("uid").unwrap());
-        assert_eq!(store.uids().unwrap(), ["uid"]);
-    }
-
-    #[test]
-    fn saving_a_runtime_class_tells_new_same_and_changed_apart() {
-        let (_dir, store) = store();
-        let mut class = RuntimeClass {
-            handler: "podhook".to_owned(),
-            ..Default::default()
-        };
-        class.metadata.name = Some("hooks".to_owned());
-        assert_eq!(store.save_runtime_class(&class).unwrap(), None);
-        assert_eq!(store.save_runtime_class(&class).unwrap(), Some(false));
-        class.handler = "podhook-2".to_owned();
-        assert_eq!(store.save_runtime_class(&class).unwrap(), Some(true));
-        assert_eq!(
-            store.runtime_class("hooks").unwrap().unwrap().handler,
-            "podhook-2"
-        );
-        assert!(store.remove_runtime_class("hooks").unwrap());
-        assert!(!store.remove_runtime_class("hooks").unwrap());
-    }
-
-    #[test]
-    fn mount_points_with_blanks_are_read_from_mountinfo() {
-        assert_eq!(unescape(r"/a\040b\134c"), PathBuf::from(r"/a b\c"));
-        assert_eq!(unescape(r"/plain\"), PathBuf::from(r"/plain\"));
-    }
 }
