@@ -47,6 +47,23 @@ pub struct HookResult {
 }
 
 impl HookResult {
+    /// The result of a hook that could not be run at all.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self::new(Outcome::Failed(reason.into()), SystemTime::now())
+    }
+
+    /// Whether the hook ended as it should.
+    pub fn succeeded(&self) -> bool {
+        self.outcome == Outcome::Succeeded
+    }
+
+    /// Wall time. A clock that was set back makes it zero.
+    pub fn duration(&self) -> Duration {
+        self.finished_at
+            .duration_since(self.started_at)
+            .unwrap_or_default()
+    }
+
     /// The result of a hook without a process, ended now.
     fn new(outcome: Outcome, started_at: SystemTime) -> Self {
         Self {

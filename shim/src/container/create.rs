@@ -82,6 +82,10 @@ impl Container {
         let target = match &lifecycle {
             Some(_) => Some(
                 engine::Container::open(&request.id, pid, &spec)
+                    .map(|target| match options.no_new_keyring {
+                        true => target.without_keyring(),
+                        false => target,
+                    })
                     .map(Arc::new)
                     .map_err(|e| e.to_string()),
             ),
