@@ -1,1 +1,53 @@
 //! The `podhook` command as a library.
+//!
+//! `podhook` runs Pod manifests on a containerd through CRI, with no kubelet: [`manifest`] reads
+//! and translates them, [`cri`] talks to containerd, and each command has its own module.
+
+pub mod apply;
+pub mod args;
+pub mod clock;
+pub mod context;
+mod create;
+pub mod cri;
+pub mod delete;
+pub mod describe;
+pub mod detached;
+pub mod error;
+pub mod exec;
+pub mod get;
+mod handler;
+pub mod hooks;
+mod interrupt;
+pub mod logs;
+pub mod manifest;
+pub mod node;
+pub mod output;
+pub mod pods;
+pub mod remove;
+mod signal;
+pub mod start;
+pub mod store;
+mod termination;
+pub mod volumes;
+
+use args::{Cli, Command, Worker};
+use context::Context;
+use error::Error;
+
+/// Runs a command line.
+///
+/// # Errors
+/// What the command ends with; [`Error::report`] is the line for the user.
+pub async fn run(cli: Cli) -> Result<(), Error> {
+    let context = Context::new(cli.global).await?;
+    match &cli.command {
+        Command::Apply(args) => apply::run(&context, args).await,
+        Command::Get(args) => get::run(&context, args).await,
+        Command::Describe(args) => describe::run(&context, args).await,
+        Command::Exec(args) => exec::run(&context, args).await,
+        Command::Logs(args) => logs::run(&context, args).await,
+        Command::Delete(args) => delete::run(&context, args).await,
+        Command::Worker(Worker::Start { ids }) => start::run(&context, ids).await,
+        Command::Worker(Worker::Remove { uid, grace }) => remove::run(&context, uid, *grace).await,
+    }
+}

@@ -1,2 +1,32 @@
 //! The `podhook` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use podhook::args::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("error: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(podhook::run(cli));
+    // A read of stdin that nobody needs any more must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Some(text) = error.report() {
+                eprintln!("{text}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,1 +1,29 @@
-//! A private containerd to test on.
+//! A real containerd for tests and demos: private root, state, socket and network, several
+//! generations, with the original shim and with podhook, and a check that nothing is left behind.
+//!
+//! A behaviour test is a function over a [`Node`]; [`suite`] runs it on every containerd generation
+//! and with every shim it is meant for. A test of something containerd-shim-runc-v2 does too runs on
+//! that shim as well: a test that the original fails is wrong.
+
+pub mod command;
+pub mod containerd;
+pub mod cri;
+pub mod ctr;
+pub mod events;
+pub mod generation;
+pub mod image;
+pub mod node;
+pub mod podhook;
+pub mod record;
+pub mod shim;
+pub mod suite;
+pub mod wait;
+
+pub use containerd::Containerd;
+pub use generation::Generation;
+pub use image::Image;
+pub use node::Node;
+pub use shim::ShimKind;
+
+/// What a test returns: any error fails it with its message.
+pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;

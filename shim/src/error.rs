@@ -80,7 +80,44 @@ impl Error {
 }
 
 impl From<Error> for ttrpc::Error {
+    /// The message ends with the words of its code, as the Go shim's do: containerd's clients before
+    /// 2.0 cut them off and append their own, later ones show the message as it is.
     fn from(error: Error) -> Self {
-        Self::RpcStatus(ttrpc::get_status(error.code(), error.to_string()))
+        let words = match error.code() {
+            Code::NOT_FOUND => ": not found",
+            Code::ALREADY_EXISTS => ": already exists",
+            Code::INVALID_ARGUMENT => ": invalid argument",
+            Code::FAILED_PRECONDITION => ": failed precondition",
+            Code::UNIMPLEMENTED => ": not implemented",
+            _ => "",
+        };
+        Self::RpcStatus(ttrpc::get_status(error.code(), format!("{error}{words}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_code_and_says_so_in_words() {
+        let rpc = |error: Error| match ttrpc::Error::from(error) {
+            ttrpc::Error::RpcStatus(status) => (status.code(), status.message),
+            other => panic!("{other}"),
+        };
+        let text = || "x".to_owned();
+        assert_eq!(
+            rpc(Error::NotFound(text())),
+            (Code::NOT_FOUND, "x: not found".into())
+        );
+        assert_eq!(
+            rpc(Error::InvalidArgument(text())),
+            (Code::INVALID_ARGUMENT, "x: invalid argument".into())
+        );
+        assert_eq!(rpc(Error::Unknown(text())), (Code::UNKNOWN, "x".into()));
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let (code, message) = rpc(Error::io("read", "/b/config.json")(missing));
+        assert_eq!(code, Code::UNKNOWN);
+        assert!(message.starts_with("read /b/config.json: "), "{message}");
     }
 }

@@ -118,7 +118,6 @@ impl Sequence {
         self.abort_hook(Abort::InitExited, actions);
         self.phase = Phase::Stopped;
         self.kill_at = None;
-        self.answer_at = None;
         match self.failure {
             Some(cause) => self.reply_failed(cause, actions),
             None => self.reply_started(actions),

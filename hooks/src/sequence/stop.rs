@@ -48,7 +48,7 @@ impl Sequence {
     }
 
     /// SIGKILL by the client: first of all delivered, whatever runs.
-    pub(super) fn sigkill_requested(&mut self, actions: &mut Vec<Action>) {
+    fn sigkill_requested(&mut self, actions: &mut Vec<Action>) {
         actions.push(Action::Deliver(libc::SIGKILL));
         self.abort_hook(Abort::Killed, actions);
         let now = self.now;
@@ -118,7 +118,7 @@ impl Sequence {
     }
 
     /// The deadline of preStop, or none where it is skipped.
-    pub(super) fn admit_pre_stop(
+    fn admit_pre_stop(
         &self,
         hook: HookTiming,
         end: Time,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use podhook_hooks::{
     exec::Children,
     handler::{self, HookResult, Outcome},
-    lifecycle::{Handler, Hook},
+    lifecycle::{Handler, Hook, text},
+    record,
     sequence::Cause,
 };
 use tokio::sync::oneshot;
@@ -45,7 +46,7 @@ pub(super) fn failure(hook: Option<&Hook>, cause: Cause, result: Option<&HookRes
         (Cause::HookFailed, _) => "failed".to_owned(),
     };
     let output = result
-        .map(|result| String::from_utf8_lossy(&result.output).trim().to_owned())
+        .map(|result| text::neutral(record::tail(&result.output).trim()).to_string())
         .unwrap_or_default();
     let separator = if output.is_empty() { "" } else { ": " };
     format!("FailedPostStartHook: {handler}: {reason}{separator}{output}")

@@ -1,0 +1,78 @@
+# `make help` lists the targets. As root: the demo and the tests run containers.
+
+# dev or release. The demo and the tests work with both; `make install` always takes release.
+PROFILE ?= dev
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+
+target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+cargo_flags = --locked --profile $(PROFILE)
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: deps
+deps: ## Install what is needed from Debian's packages, if anything is missing
+	@.ci/deps
+
+.PHONY: build
+build: deps ## Build the shim and podhook into target/ (PROFILE=release for optimised ones)
+	$(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook
+
+.PHONY: images
+images: deps ## Build the test images and fetch the other containerd generations into .cache/
+	integration/images/build
+	integration/containerd-generations
+
+.PHONY: demo
+demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a private containerd
+	integration/images/build
+	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin demo
+
+.PHONY: test
+test: test-unit test-integration ## Run all tests
+
+.PHONY: test-unit
+test-unit: deps ## Run the tests that need no containerd
+	$(CARGO) test $(cargo_flags) --workspace --exclude podhook-integration
+	$(CARGO) test $(cargo_flags) --package podhook-integration --lib
+
+.PHONY: test-integration
+test-integration: build images ## Run the tests on real containerds (PODHOOK_MATRIX="1.6/podhook 2/runc" for others)
+	$(CARGO) test $(cargo_flags) --package podhook-integration --tests --no-fail-fast
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## Check the format
+	$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy: deps ## Lint; every warning is an error
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+
+.PHONY: deny
+deny: ## Check the licences, sources and advisories of the dependencies
+	@.ci/deny
+
+.PHONY: install
+install: deps ## Build optimised and install the shim and podhook into PREFIX/bin (default /usr/local)
+	$(CARGO) build --locked --release --package containerd-shim-podhook-v1 --package podhook
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(dir $(target_dir))release/containerd-shim-podhook-v1 $(dir $(target_dir))release/podhook $(DESTDIR)$(PREFIX)/bin
+
+.PHONY: uninstall
+uninstall: ## Remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-podhook-v1 $(DESTDIR)$(PREFIX)/bin/podhook
+
+.PHONY: clean
+clean: ## Remove what was built; the downloads in .cache/ stay
+	$(CARGO) clean
+
+.PHONY: distclean
+distclean: clean ## Remove the downloads too
+	rm -rf .cache

@@ -1,0 +1,250 @@
+//! The command line: kubectl's verbs and flags.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs Pod manifests on a containerd through CRI, without a kubelet, with their lifecycle hooks.
+///
+/// The verbs, flags and columns are kubectl's. podhook does not restart containers: there is no
+/// kubelet that would watch them.
+#[derive(Debug, Parser)]
+#[command(name = "podhook", version, max_term_width = 100)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// containerd's socket.
+    #[arg(
+        long,
+        global = true,
+        env = "CONTAINERD_ADDRESS",
+        default_value = "/run/containerd/containerd.sock",
+        value_name = "PATH"
+    )]
+    pub address: PathBuf,
+    /// The namespace of the pods [default: the manifest's, or "default"].
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// containerd's state directory, where the hooks' results are [default: as containerd says].
+    #[arg(
+        long,
+        global = true,
+        env = "PODHOOK_CONTAINERD_STATE",
+        value_name = "DIR"
+    )]
+    pub state: Option<PathBuf>,
+    /// Where podhook keeps manifests, emptyDir volumes and logs.
+    #[arg(
+        long,
+        global = true,
+        env = "PODHOOK_ROOT_DIR",
+        default_value = "/var/lib/podhook",
+        value_name = "DIR"
+    )]
+    pub root_dir: PathBuf,
+    /// Another runtime handler that runs podhook's shim. Known without it: handlers whose name
+    /// begins with "podhook", and those that containerd's configuration gives podhook's shim.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub podhook_handler: Vec<String>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the pods of manifests.
+    ///
+    /// Checks or pulls the images, runs the sandbox, creates the containers and starts them, each
+    /// without waiting for the others. Returns when every start is answered, that is when every
+    /// postStart hook has ended; --wait=false returns before. The starts go on when this command
+    /// is interrupted.
+    Apply(Apply),
+    /// List pods, or print them as YAML or JSON.
+    Get(Get),
+    /// Show a pod in detail, with the results of its hooks.
+    Describe(Describe),
+    /// Execute a command in a container.
+    Exec(Exec),
+    /// Print the logs of a container.
+    Logs(Logs),
+    /// Stop pods, their preStop hooks first, and remove them.
+    Delete(Delete),
+    /// What goes on when the command that began it is interrupted.
+    #[command(hide = true, subcommand)]
+    Worker(Worker),
+}
+
+/// `podhook apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A manifest file, a directory of them, or - for stdin.
+    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    pub filenames: Vec<PathBuf>,
+    /// Wait until every container has started, its postStart hook included.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true)]
+    pub wait: bool,
+    /// The cgroup below which the containers' cgroups are made [default: /podhook, or
+    /// podhook.slice with the systemd driver].
+    #[arg(long, env = "PODHOOK_CGROUP_PARENT", value_name = "CGROUP")]
+    pub cgroup_parent: Option<String>,
+}
+
+/// How `podhook get` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// More columns.
+    Wide,
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+    /// pod/NAME.
+    Name,
+}
+
+/// `podhook get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// pods, pod or po; then names. Or pod/NAME.
+    #[arg(required = true, value_name = "TYPE[/NAME] [NAME]")]
+    pub resources: Vec<String>,
+    /// The pods of all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Label selector: key=value, key!=value, key, !key, separated by commas.
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Output format.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Output>,
+    /// Print no header line.
+    #[arg(long)]
+    pub no_headers: bool,
+    /// After listing, print the changes.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// `podhook describe`.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// pod NAME, or pod/NAME.
+    #[arg(required = true, value_name = "TYPE[/NAME] [NAME]")]
+    pub resources: Vec<String>,
+    /// The pods of all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Label selector.
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+}
+
+/// `podhook exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The pod: NAME or pod/NAME.
+    pub pod: String,
+    /// The container [default: the pod's first].
+    #[arg(short, long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Pass stdin to the container.
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Stdin is a terminal.
+    #[arg(short, long)]
+    pub tty: bool,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `podhook logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The pod: NAME or pod/NAME.
+    pub pod: String,
+    /// The container, where it is not given with -c.
+    pub container_name: Option<String>,
+    /// The container [default: the pod's first].
+    #[arg(short, long, value_name = "NAME", conflicts_with = "container_name")]
+    pub container: Option<String>,
+    /// Go on printing until the container ends.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last lines; -1 prints all.
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "N")]
+    pub tail: i64,
+    /// Print the time of each line.
+    #[arg(long)]
+    pub timestamps: bool,
+    /// The logs of the container's previous run.
+    #[arg(short, long)]
+    pub previous: bool,
+}
+
+/// `podhook delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// pod, then names; or pod/NAME.
+    #[arg(value_name = "TYPE[/NAME] [NAME]")]
+    pub resources: Vec<String>,
+    /// Delete what these manifests describe.
+    #[arg(
+        short,
+        long = "filename",
+        value_name = "FILE",
+        conflicts_with = "resources"
+    )]
+    pub filenames: Vec<PathBuf>,
+    /// Every pod of the namespace.
+    #[arg(long)]
+    pub all: bool,
+    /// Label selector.
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Seconds from the stop signal to SIGKILL; preStop hooks run within them. Negative: the
+    /// pod's own period. 0 means 1 unless --force is given.
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "SECONDS")]
+    pub grace_period: i64,
+    /// The same as --grace-period=1.
+    #[arg(long)]
+    pub now: bool,
+    /// With --grace-period=0 (the default then): SIGKILL at once, no preStop hook.
+    #[arg(long)]
+    pub force: bool,
+    /// A pod that does not exist is no error.
+    #[arg(long)]
+    pub ignore_not_found: bool,
+    /// Wait until the pods are gone.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true)]
+    pub wait: bool,
+}
+
+/// The part of a command that must not end with the terminal it was typed in.
+#[derive(Debug, Subcommand)]
+pub enum Worker {
+    /// Start containers; print one JSON line for each.
+    Start {
+        /// Container IDs.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Stop and remove a pod; print one JSON line.
+    Remove {
+        /// The pod's UID.
+        uid: String,
+        /// Seconds to SIGKILL; 0: at once.
+        #[arg(long)]
+        grace: i64,
+    },
+}

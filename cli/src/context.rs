@@ -1,0 +1,53 @@
+//! What every command works with.
+
+use std::path::PathBuf;
+
+use crate::args::Global;
+use crate::cri::Client;
+use crate::error::Error;
+use crate::store::Store;
+
+/// The connection, the store and the global options.
+#[derive(Debug)]
+pub struct Context {
+    /// The connection to containerd.
+    pub client: Client,
+    /// podhook's own files.
+    pub store: Store,
+    /// The global options.
+    pub global: Global,
+}
+
+impl Context {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn new(global: Global) -> Result<Self, Error> {
+        Ok(Self {
+            client: Client::connect(&global.address).await?,
+            store: Store::new(global.root_dir.clone()),
+            global,
+        })
+    }
+
+    /// The namespace of commands that name pods.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.global.namespace.as_deref().unwrap_or("default")
+    }
+
+    /// containerd's state directory.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn state(&self) -> Result<PathBuf, Error> {
+        if let Some(state) = &self.global.state {
+            return Ok(state.clone());
+        }
+        let handlers = self.client.handlers().await?;
+        Ok(handlers
+            .state()
+            .map_or_else(|| PathBuf::from("/run/containerd"), PathBuf::from))
+    }
+}

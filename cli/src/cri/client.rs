@@ -1,0 +1,90 @@
+//! The gRPC client over containerd's unix socket.
+
+use std::path::{Path, PathBuf};
+
+use k8s_cri::v1::image_service_client::ImageServiceClient;
+use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use tonic::transport::{Channel, Endpoint};
+
+/// The kubelet's limit for one CRI answer (cri-client `maxMsgSize`).
+const MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
+
+/// What can go wrong between this command and containerd.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing answers on the socket.
+    #[error("cannot connect to containerd at {}: {}", path.display(), root_cause(source))]
+    Connect {
+        /// The socket's path.
+        path: PathBuf,
+        /// Why not.
+        source: tonic::transport::Error,
+    },
+    /// A call was answered with an error; its text is containerd's own.
+    #[error("{}", status.message())]
+    Call {
+        /// The name of the call, as the service defines it.
+        operation: &'static str,
+        /// The answer.
+        status: Box<tonic::Status>,
+    },
+    /// The stream of an exec broke or did not come to be.
+    #[error(transparent)]
+    Exec(#[from] super::exec::Error),
+}
+
+/// tonic's own text says "transport error"; what the kernel said is below it.
+fn root_cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
+    error.source().map_or(error, root_cause)
+}
+
+impl Error {
+    /// Makes an error of the answer to `operation`; for `map_err`.
+    pub fn call(operation: &'static str) -> impl Fn(tonic::Status) -> Self {
+        move |status| Self::Call {
+            operation,
+            status: Box::new(status),
+        }
+    }
+
+    /// Whether containerd said that the object does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Call { status, .. } if status.code() == tonic::Code::NotFound)
+    }
+}
+
+/// Both CRI services of one containerd. Cloning is cheap; clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// `runtime.v1.RuntimeService`.
+    pub runtime: RuntimeServiceClient<Channel>,
+    /// `runtime.v1.ImageService`.
+    pub images: ImageServiceClient<Channel>,
+    pub(super) channel: Channel,
+}
+
+impl Client {
+    /// Connects to the unix socket at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when nothing accepts the connection.
+    pub async fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
+        // A URI has an absolute path.
+        let path = &std::path::absolute(&path).unwrap_or_else(|_| path.as_ref().to_owned());
+        let connect_error = |source| Error::Connect {
+            path: path.to_owned(),
+            source,
+        };
+        let endpoint =
+            Endpoint::from_shared(format!("unix://{}", path.display())).map_err(connect_error)?;
+        let channel = endpoint.connect().await.map_err(connect_error)?;
+        Ok(Self {
+            runtime: RuntimeServiceClient::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE_SIZE),
+            images: ImageServiceClient::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE_SIZE),
+            channel,
+        })
+    }
+}

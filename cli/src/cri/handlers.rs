@@ -1,0 +1,245 @@
+//! What containerd's own configuration says of its runtime handlers.
+//!
+//! containerd answers `Status(verbose)` with its CRI configuration as JSON (`info["config"]`).
+//! Two things there decide whether hooks run at all: which shim a handler starts, and whether its
+//! `pod_annotations` and `container_annotations` let the lifecycle through to the OCI spec.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use k8s_cri::v1::StatusRequest;
+use serde_json::Value;
+
+use super::client::{Client, Error};
+
+/// One runtime handler.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handler {
+    /// `runtime_type`, as `io.containerd.runc.v2`.
+    pub runtime_type: String,
+    /// `runtime_path`; empty when the type decides.
+    pub runtime_path: String,
+    /// Patterns of the pod annotations that reach the OCI spec of its containers.
+    pub pod_annotations: Vec<String>,
+    /// Patterns of the CRI container annotations that reach the OCI spec.
+    pub container_annotations: Vec<String>,
+    /// Whether the cgroup driver is systemd.
+    pub systemd_cgroup: bool,
+}
+
+impl Handler {
+    /// Whether the handler starts podhook's shim.
+    #[must_use]
+    pub fn is_podhook(&self) -> bool {
+        let binary = Path::new(&self.runtime_path)
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("containerd-shim-podhook"));
+        binary || self.runtime_type.starts_with("io.containerd.podhook.")
+    }
+
+    /// Whether a pod annotation with this key reaches the OCI spec.
+    #[must_use]
+    pub fn passes_pod_annotation(&self, key: &str) -> bool {
+        self.pod_annotations.iter().any(|p| path_match(p, key))
+    }
+
+    /// Whether a container annotation with this key reaches the OCI spec.
+    #[must_use]
+    pub fn passes_container_annotation(&self, key: &str) -> bool {
+        self.container_annotations
+            .iter()
+            .any(|p| path_match(p, key))
+    }
+}
+
+/// The handlers of a containerd. Empty when the runtime does not tell (it is no containerd).
+#[derive(Debug, Clone, Default)]
+pub struct Handlers {
+    handlers: BTreeMap<String, Handler>,
+    default: String,
+    state: Option<PathBuf>,
+}
+
+impl Handlers {
+    /// The handler of this name; "" is the default one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Handler> {
+        let name = if name.is_empty() { &self.default } else { name };
+        self.handlers.get(name)
+    }
+
+    /// The name of the default handler.
+    #[must_use]
+    pub fn default_name(&self) -> &str {
+        &self.default
+    }
+
+    /// The handlers' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.handlers.keys().map(String::as_str)
+    }
+
+    /// containerd's state directory (`state` of its configuration).
+    #[must_use]
+    pub fn state(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+
+    pub(crate) fn from_config(config: &Value) -> Self {
+        let containerd = field(config, "containerd");
+        let handlers = containerd
+            .and_then(|c| field(c, "runtimes"))
+            .and_then(Value::as_object)
+            .map(|runtimes| {
+                runtimes
+                    .iter()
+                    .map(|(name, runtime)| (name.clone(), handler(runtime)))
+                    .collect()
+            })
+            .unwrap_or_default();
+        Self {
+            handlers,
+            default: containerd.map_or_else(String::new, |c| text(c, "defaultRuntimeName")),
+            // `stateDir` is the CRI plugin's own folder below containerd's.
+            state: field(config, "stateDir")
+                .and_then(Value::as_str)
+                .and_then(|dir| Path::new(dir).parent())
+                .map(Path::to_path_buf),
+        }
+    }
+}
+
+impl Client {
+    /// Asks containerd for its handlers.
+    ///
+    /// # Errors
+    /// When the call fails; an answer without configuration is no error.
+    pub async fn handlers(&self) -> Result<Handlers, Error> {
+        let answer = self
+            .runtime
+            .clone()
+            .status(StatusRequest { verbose: true })
+            .await
+            .map_err(Error::call("Status"))?
+            .into_inner();
+        Ok(answer
+            .info
+            .get("config")
+            .and_then(|text| serde_json::from_str(text).ok())
+            .map(|config: Value| Handlers::from_config(&config))
+            .unwrap_or_default())
+    }
+}
+
+fn handler(runtime: &Value) -> Handler {
+    Handler {
+        runtime_type: text(runtime, "runtimeType"),
+        runtime_path: text(runtime, "runtimePath"),
+        pod_annotations: list(runtime, "PodAnnotations"),
+        container_annotations: list(runtime, "ContainerAnnotations"),
+        systemd_cgroup: field(runtime, "options")
+            .and_then(|o| field(o, "SystemdCgroup"))
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
+    }
+}
+
+/// A field by its name in any case: containerd's JSON tags are not alike ("PodAnnotations").
+fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    object
+        .as_object()?
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+fn text(object: &Value, name: &str) -> String {
+    field(object, name)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn list(object: &Value, name: &str) -> Vec<String> {
+    field(object, name)
+        .and_then(Value::as_array)
+        .map(|items| {
+            items
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+/// Go's `path.Match` without character classes: `*` and `?` do not match `/`. A class (`[…]`) is
+/// taken literally: annotation keys hold no brackets, so such a pattern matches nothing that matters.
+fn path_match(pattern: &str, name: &str) -> bool {
+    fn matches(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern.split_first(), name.split_first()) {
+            (None, None) => true,
+            (Some((b'*', rest)), _) => {
+                matches(rest, name)
+                    || name
+                        .split_first()
+                        .is_some_and(|(c, tail)| *c != b'/' && matches(pattern, tail))
+            }
+            (Some((b'?', rest)), Some((c, tail))) => *c != b'/' && matches(rest, tail),
+            (Some((p, rest)), Some((c, tail))) => p == c && matches(rest, tail),
+            _ => false,
+        }
+    }
+    matches(pattern.as_bytes(), name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"{
+        "containerd": {"defaultRuntimeName": "runc", "runtimes": {
+            "runc": {"runtimeType": "io.containerd.runc.v2", "PodAnnotations": [],
+                     "options": {"SystemdCgroup": true}},
+            "podhook": {"runtimeType": "io.containerd.runc.v2",
+                        "runtimePath": "/usr/bin/containerd-shim-podhook-v1",
+                        "PodAnnotations": ["lifecycle.podhook.dev/*"],
+                        "ContainerAnnotations": null, "options": null},
+            "own-type": {"runtimeType": "io.containerd.podhook.v1"}}},
+        "stateDir": "/run/containerd/io.containerd.grpc.v1.cri"}"#;
+
+    fn handlers() -> Handlers {
+        Handlers::from_config(&serde_json::from_str(CONFIG).unwrap())
+    }
+
+    #[test]
+    fn both_runtime_configurations_are_podhook_and_runc_is_not() {
+        let handlers = handlers();
+        assert!(handlers.get("podhook").unwrap().is_podhook());
+        assert!(handlers.get("own-type").unwrap().is_podhook());
+        assert!(!handlers.get("runc").unwrap().is_podhook());
+        assert!(handlers.get("kata").is_none());
+    }
+
+    #[test]
+    fn the_empty_name_is_the_default_handler() {
+        assert!(handlers().get("").unwrap().systemd_cgroup);
+    }
+
+    #[test]
+    fn the_state_directory_is_the_parent_of_the_cri_plugins() {
+        assert_eq!(handlers().state(), Some(Path::new("/run/containerd")));
+    }
+
+    #[test]
+    fn a_star_does_not_cross_the_slash() {
+        assert!(!path_match("*", "lifecycle.podhook.dev/web"));
+        assert!(path_match("*/*", "lifecycle.podhook.dev/web"));
+        assert!(path_match(
+            "lifecycle.podhook.dev/*",
+            "lifecycle.podhook.dev/web"
+        ));
+        assert!(!path_match("podhook.dev/*", "lifecycle.podhook.dev/web"));
+        assert!(path_match("*", "plain"));
+    }
+}

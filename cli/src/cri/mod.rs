@@ -1,0 +1,12 @@
+//! The connection to a containerd: its CRI services, and the one call outside CRI that stopping a
+//! container needs while its postStart hook runs.
+
+mod client;
+pub mod exec;
+mod handlers;
+mod spdy;
+mod tasks;
+
+pub use client::{Client, Error};
+pub use handlers::{Handler, Handlers};
+pub use k8s_cri::v1;

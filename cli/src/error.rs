@@ -1,0 +1,82 @@
+//! What ends a command, in kubectl's words.
+
+use crate::{cri, detached, logs, manifest, store};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// containerd.
+    #[error(transparent)]
+    Cri(#[from] cri::Error),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    /// podhook's own files.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The process that does the work went wrong.
+    #[error(transparent)]
+    Detached(#[from] detached::Error),
+    /// A log file.
+    #[error(transparent)]
+    Logs(#[from] logs::Error),
+    /// The output.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+    /// kubectl's "Error from server": code and text.
+    #[error("Error from server ({code}): {message}")]
+    Server {
+        /// As `NotFound`.
+        code: &'static str,
+        /// As `pods "x" not found`.
+        message: String,
+    },
+    /// Any other refusal.
+    #[error("{0}")]
+    Refused(String),
+    /// Several things went wrong, and were said already.
+    #[error("")]
+    Reported,
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// The command run in the container ended with this status.
+    #[error("command terminated with exit code {0}")]
+    Exit(i32),
+}
+
+impl Error {
+    /// There is no such pod.
+    #[must_use]
+    pub fn no_pod(name: &str) -> Self {
+        Self::Server {
+            code: "NotFound",
+            message: format!("pods {name:?} not found"),
+        }
+    }
+
+    /// The exit status of `podhook`.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // Codes are a byte; runtimes report no others.
+            Self::Exit(code) => u8::try_from(*code).unwrap_or(1),
+            // As a shell reports a process that SIGINT has ended.
+            Self::Interrupted => 130,
+            _ => 1,
+        }
+    }
+
+    /// The line for stderr, if there is one: kubectl puts "error: " before its own errors, not
+    /// before the server's.
+    #[must_use]
+    pub fn report(&self) -> Option<String> {
+        match self {
+            Self::Reported | Self::Interrupted => None,
+            Self::Server { .. }
+            | Self::Exit(_)
+            | Self::Manifest(manifest::Error::Invalid { .. }) => Some(self.to_string()),
+            _ => Some(format!("error: {self}")),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Strict reading of a manifest: every field is supported, or named in an error.
+//!
+//! Kubernetes prunes or ignores what it does not know; here a field that is silently dropped (a
+//! probe, an affinity) would be a promise not kept. The rules in [`super::fields`] say of each
+//! field what is allowed; this module walks a manifest along them.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// What a field may hold.
+#[derive(Debug)]
+pub(super) enum Rule {
+    /// Anything; the typed conversion checks it.
+    Value,
+    /// An object with these fields only.
+    Struct(&'static [(&'static str, Rule)]),
+    /// A list of such values.
+    List(&'static Rule),
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    /// This boolean only.
+    Only(bool),
+    /// A map with these keys only; the others are known to Kubernetes, not to podhook.
+    Keys(&'static [&'static str]),
+    /// A field of the Kubernetes API that podhook does not implement.
+    Unsupported,
+}
+
+/// One field that cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldError {
+    /// Kubernetes does not know the field.
+    Unknown {
+        /// Its path, as `spec.containers[0].foo`.
+        path: String,
+        /// Where what the user may have meant is to be written.
+        hint: Option<&'static str>,
+    },
+    /// podhook does not implement it.
+    Unsupported {
+        /// Its path.
+        path: String,
+    },
+    /// podhook does not implement this value of it.
+    UnsupportedValue {
+        /// Its path.
+        path: String,
+        /// The value, as JSON.
+        value: String,
+        /// What is implemented.
+        supported: String,
+    },
+    /// The value is of the wrong type.
+    Type {
+        /// Its path.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { path, hint } => {
+                write!(f, "unknown field {path:?}")?;
+                hint.map_or(Ok(()), |hint| write!(f, " ({hint})"))
+            }
+            Self::Unsupported { path } => write!(f, "{path}: not supported by podhook"),
+            Self::UnsupportedValue {
+                path,
+                value,
+                supported,
+            } => {
+                write!(
+                    f,
+                    "{path}: {value} is not supported by podhook, only {supported}"
+                )
+            }
+            Self::Type { path, message } => write!(f, "{path}: {message}"),
+        }
+    }
+}
+
+/// podhook's own fields are no fields of a Pod: the API server and kubectl would refuse them.
+const OWN_FIELDS: [&str; 4] = [
+    "timeoutSeconds",
+    "onFailure",
+    "terminationGracePeriodSeconds",
+    "output",
+];
+const OWN_FIELD_HINT: &str =
+    "podhook's own lifecycle fields go into the annotation lifecycle.podhook.dev/<container>";
+
+/// Walks `value` along `rule` and collects every field that cannot be accepted.
+pub(super) fn check(value: &Value, rule: &Rule, path: &str, errors: &mut Vec<FieldError>) {
+    // An unset field says nothing, whatever its rule: tools print `creationTimestamp: null`.
+    if is_empty(value) {
+        return;
+    }
+    match rule {
+        Rule::Value => {}
+        Rule::Struct(fields) => check_struct(value, fields, path, errors),
+        Rule::List(item) => match value {
+            Value::Array(items) => {
+                for (i, value) in items.iter().enumerate() {
+                    check(value, item, &format!("{path}[{i}]"), errors);
+                }
+            }
+            _ => errors.push(type_error(path, value, "a list")),
+        },
+        Rule::OneOf(allowed) => match value {
+            Value::String(text) if allowed.contains(&text.as_str()) => {}
+            _ => errors.push(unsupported_value(path, value, &allowed.join(", "))),
+        },
+        Rule::Only(allowed) => {
+            if *value != Value::Bool(*allowed) {
+                errors.push(unsupported_value(path, value, &allowed.to_string()));
+            }
+        }
+        Rule::Keys(keys) => match value {
+            Value::Object(map) => errors.extend(
+                map.keys()
+                    .filter(|key| !keys.contains(&key.as_str()))
+                    .map(|key| FieldError::Unsupported {
+                        path: join(path, key),
+                    }),
+            ),
+            _ => errors.push(type_error(path, value, "an object")),
+        },
+        Rule::Unsupported => errors.push(FieldError::Unsupported {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn check_struct(value: &Value, fields: &[(&str, Rule)], path: &str, errors: &mut Vec<FieldError>) {
+    let Value::Object(map) = value else {
+        errors.push(type_error(path, value, "an object"));
+        return;
+    };
+    for (key, value) in map {
+        let path = join(path, key);
+        match fields.iter().find(|(name, _)| name == key) {
+            Some((_, rule)) => check(value, rule, &path, errors),
+            None => errors.push(FieldError::Unknown {
+                hint: (path.contains(".lifecycle.") && OWN_FIELDS.contains(&key.as_str()))
+                    .then_some(OWN_FIELD_HINT),
+                path,
+            }),
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    match (path.is_empty(), key.chars().all(plain)) {
+        (true, _) => key.to_owned(),
+        (false, true) => format!("{path}.{key}"),
+        (false, false) => format!("{path}[{key}]"),
+    }
+}
+
+fn type_error(path: &str, value: &Value, expected: &str) -> FieldError {
+    FieldError::Type {
+        path: path.to_owned(),
+        message: format!("expected {expected}, found {}", short(value)),
+    }
+}
+
+fn unsupported_value(path: &str, value: &Value, supported: &str) -> FieldError {
+    FieldError::UnsupportedValue {
+        path: path.to_owned(),
+        value: short(value),
+        supported: supported.to_owned(),
+    }
+}
+
+/// A value for a message: short, whatever the input.
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,65 @@
+//! Columns three blanks apart (kubectl `printers.GetNewTabWriter`).
+
+/// A table under construction.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+    widths: Vec<usize>,
+}
+
+impl Table {
+    /// Adds a row.
+    pub fn row<I, S>(&mut self, cells: I)
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        let cells: Vec<String> = cells.into_iter().map(Into::into).collect();
+        for (i, cell) in cells.iter().enumerate() {
+            let width = cell.chars().count();
+            match self.widths.get_mut(i) {
+                Some(widest) => *widest = width.max(*widest),
+                None => self.widths.push(width),
+            }
+        }
+        self.rows.push(cells);
+    }
+
+    /// The rows as text, and none of them any more: the columns keep their widths for the rows to
+    /// come, as in `get --watch`.
+    pub fn take(&mut self) -> String {
+        let mut text = String::new();
+        for row in std::mem::take(&mut self.rows) {
+            let mut line = String::new();
+            for (i, (cell, width)) in row.iter().zip(&self.widths).enumerate() {
+                let last = i + 1 == row.len();
+                line.push_str(cell);
+                if !last {
+                    let blanks = width + 3 - cell.chars().count();
+                    line.extend(std::iter::repeat_n(' ', blanks));
+                }
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_three() {
+        let mut table = Table::default();
+        table.row(["NAME", "READY", "AGE"]);
+        table.row(["lifecycle-demo", "1/1", "5s"]);
+        assert_eq!(
+            table.take(),
+            "NAME             READY   AGE\nlifecycle-demo   1/1     5s\n"
+        );
+        table.row(["web", "0/1", "6s"]);
+        assert_eq!(table.take(), "web              0/1     6s\n");
+    }
+}

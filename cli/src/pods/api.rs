@@ -1,0 +1,220 @@
+//! A pod as the Kubernetes API shows it: what CRI reports, as `status` (kubelet
+//! `convertToAPIContainerStatuses`, `getPhase`).
+
+use k8s_cri::v1::{ContainerState as CriState, ContainerStatus as CriStatus, PodSandboxState};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus, Pod, PodCondition, PodIP, PodSpec, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use super::{PodView, container_name};
+use crate::manifest::{self, qos};
+use crate::termination;
+
+/// What the kubelet calls a container that the runtime could not start.
+pub const START_ERROR: &str = "RunContainerError";
+
+/// The pod as an API object.
+#[must_use]
+pub fn object(view: &PodView) -> Pod {
+    let mut pod = view.manifest.clone().unwrap_or_else(|| guess(view));
+    pod.metadata.uid = Some(view.uid.clone());
+    pod.metadata.creation_timestamp = view.created.map(Time);
+    if let Some(deletion) = &view.deletion {
+        pod.metadata.deletion_timestamp = Some(Time(deletion.deletion_timestamp));
+        pod.metadata.deletion_grace_period_seconds = Some(deletion.grace_period_seconds);
+    }
+    let statuses: Vec<ContainerStatus> = pod
+        .spec
+        .iter()
+        .flat_map(|s| &s.containers)
+        .map(|container| status(view, container))
+        .collect();
+    let ready = !statuses.is_empty() && statuses.iter().all(|s| s.ready);
+    let ips = ips(view);
+    pod.status = Some(PodStatus {
+        phase: Some(phase(view, &statuses).to_owned()),
+        conditions: Some(conditions(ready)),
+        container_statuses: Some(statuses),
+        pod_ip: ips.first().cloned(),
+        pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect()),
+        qos_class: Some(qos(&pod).to_string()),
+        start_time: view.created.map(Time),
+        ..Default::default()
+    });
+    pod
+}
+
+/// A pod that podhook did not make: what CRI knows of its spec.
+fn guess(view: &PodView) -> Pod {
+    let sandbox = view.sandboxes.first().cloned().unwrap_or_default();
+    let own = |key: &str| {
+        ![
+            manifest::POD_NAME,
+            manifest::POD_NAMESPACE,
+            manifest::POD_UID,
+        ]
+        .contains(&key)
+    };
+    let image = |c: &CriStatus| {
+        c.image.as_ref().map(|i| {
+            let names = [&i.user_specified_image, &i.image];
+            names
+                .into_iter()
+                .find(|n| !n.is_empty())
+                .cloned()
+                .unwrap_or_default()
+        })
+    };
+    Pod {
+        metadata: ObjectMeta {
+            name: Some(view.name.clone()),
+            namespace: Some(view.namespace.clone()),
+            labels: Some(sandbox.labels.into_iter().filter(|(k, _)| own(k)).collect()),
+            annotations: Some(sandbox.annotations.into_iter().collect()),
+            ..Default::default()
+        },
+        spec: Some(PodSpec {
+            containers: view
+                .containers
+                .iter()
+                .map(|c| Container {
+                    name: container_name(c).to_owned(),
+                    image: image(c),
+                    ..Default::default()
+                })
+                .collect(),
+            runtime_class_name: Some(sandbox.runtime_handler).filter(|h| !h.is_empty()),
+            ..Default::default()
+        }),
+        status: None,
+    }
+}
+
+fn ips(view: &PodView) -> Vec<String> {
+    let network = view.status.as_ref().and_then(|s| s.network.as_ref());
+    network
+        .map(|n| {
+            let more = n.additional_ips.iter().map(|ip| &ip.ip);
+            std::iter::once(&n.ip)
+                .chain(more)
+                .filter(|ip| !ip.is_empty())
+                .cloned()
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+fn status(view: &PodView, container: &Container) -> ContainerStatus {
+    let image = container.image.clone().unwrap_or_default();
+    let Some(cri) = view.container(&container.name) else {
+        return ContainerStatus {
+            name: container.name.clone(),
+            image,
+            started: Some(false),
+            state: Some(waiting("ContainerCreating")),
+            ..Default::default()
+        };
+    };
+    let running = cri.state() == CriState::ContainerRunning;
+    ContainerStatus {
+        name: container.name.clone(),
+        image,
+        image_id: cri.image_ref.clone(),
+        container_id: Some(format!("containerd://{}", cri.id)),
+        ready: running,
+        started: Some(running),
+        restart_count: cri
+            .metadata
+            .as_ref()
+            .map_or(0, |m| i32::try_from(m.attempt).unwrap_or(i32::MAX)),
+        state: Some(state(cri, container)),
+        ..Default::default()
+    }
+}
+
+fn state(cri: &CriStatus, container: &Container) -> ContainerState {
+    match cri.state() {
+        // Also while a postStart hook runs: the API shows no more under a kubelet.
+        CriState::ContainerCreated => waiting("ContainerCreating"),
+        CriState::ContainerRunning => ContainerState {
+            running: Some(ContainerStateRunning {
+                started_at: time(cri.started_at),
+            }),
+            ..Default::default()
+        },
+        CriState::ContainerExited => ContainerState {
+            terminated: Some(ContainerStateTerminated {
+                exit_code: cri.exit_code,
+                reason: Some(if cri.reason == "StartError" {
+                    START_ERROR.to_owned()
+                } else {
+                    cri.reason.clone()
+                }),
+                message: termination::message(cri, container),
+                started_at: time(cri.started_at),
+                finished_at: time(cri.finished_at),
+                container_id: Some(format!("containerd://{}", cri.id)),
+                signal: None,
+            }),
+            ..Default::default()
+        },
+        CriState::ContainerUnknown => waiting("ContainerStatusUnknown"),
+    }
+}
+
+fn waiting(reason: &str) -> ContainerState {
+    ContainerState {
+        waiting: Some(ContainerStateWaiting {
+            reason: Some(reason.to_owned()),
+            message: None,
+        }),
+        ..Default::default()
+    }
+}
+
+/// The phase of a pod whose containers are never restarted.
+fn phase(view: &PodView, statuses: &[ContainerStatus]) -> &'static str {
+    let states = || statuses.iter().filter_map(|s| s.state.as_ref());
+    let dead = view
+        .sandboxes
+        .first()
+        .is_some_and(|s| s.state() != PodSandboxState::SandboxReady);
+    if states().any(|s| s.running.is_some()) {
+        "Running"
+    } else if states().any(|s| s.waiting.is_some()) {
+        if dead { "Unknown" } else { "Pending" }
+    } else if states().all(|s| s.terminated.as_ref().is_some_and(|t| t.exit_code == 0)) {
+        "Succeeded"
+    } else {
+        "Failed"
+    }
+}
+
+fn conditions(ready: bool) -> Vec<PodCondition> {
+    let condition = |name: &str, holds: bool| PodCondition {
+        type_: name.to_owned(),
+        status: if holds { "True" } else { "False" }.to_owned(),
+        ..Default::default()
+    };
+    vec![
+        condition("PodScheduled", true),
+        condition("Initialized", true),
+        condition("ContainersReady", ready),
+        condition("Ready", ready),
+    ]
+}
+
+fn time(nanoseconds: i64) -> Option<Time> {
+    timestamp(nanoseconds).map(Time)
+}
+
+/// CRI's nanoseconds; 0 is no time.
+pub(super) fn timestamp(nanoseconds: i64) -> Option<Timestamp> {
+    if nanoseconds == 0 {
+        return None;
+    }
+    Timestamp::from_nanosecond(i128::from(nanoseconds)).ok()
+}

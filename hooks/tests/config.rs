@@ -1,0 +1,301 @@
+//! The node's configuration and containerd's options.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::LevelFilter;
+use podhook_hooks::config::{Config, ConfigError, DEFAULT_PATH, ExecEngine, RuntimeOptions};
+use podhook_hooks::lifecycle::{Handler, Output};
+use podhook_hooks::sequence::Settings;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, "config.toml").map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(parse(""), Ok(Config::default()));
+    assert_eq!(
+        Config::default().post_start_timeout,
+        Duration::from_secs(110)
+    );
+    assert_eq!(Config::default().grace_period, Duration::from_secs(30));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(
+        r#"
+        runtime = "crun"
+        root = "/run/podhook/crun"
+        systemd_cgroup = true
+        exec = "runtime"
+        post_start_timeout = 60
+        grace_period = 10
+        stop_signals = ["SIGHUP", "RTMIN+4"]
+        output = "container"
+        log_level = "debug"
+
+        [lifecycle]
+        stopSignal = "SIGQUIT"
+        [lifecycle.preStop]
+        sleep = { seconds = 5 }
+        timeoutSeconds = 0x0a
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.runtime.as_deref(), Some("crun"));
+    assert_eq!(config.root, Some(PathBuf::from("/run/podhook/crun")));
+    assert_eq!(config.systemd_cgroup, Some(true));
+    assert_eq!(config.exec, ExecEngine::Runtime);
+    assert_eq!(config.post_start_timeout, Duration::from_secs(60));
+    assert_eq!(config.grace_period, Duration::from_secs(10));
+    assert_eq!(
+        config
+            .stop_signals
+            .iter()
+            .map(|signal| signal.number())
+            .collect::<Vec<_>>(),
+        [1, 38]
+    );
+    assert_eq!(config.output, Output::Container);
+    assert_eq!(config.log_level, Some(LevelFilter::Debug));
+    let lifecycle = config.lifecycle.unwrap();
+    let hook = lifecycle.pre_stop.unwrap();
+    assert_eq!(
+        (hook.handler, hook.timeout),
+        (Handler::Sleep { seconds: 5 }, Some(Duration::from_secs(10)))
+    );
+    assert_eq!(
+        lifecycle.stop_signal.map(|signal| signal.number()),
+        Some(libc::SIGQUIT)
+    );
+}
+
+#[test]
+fn mistakes_are_named_with_key_and_line() {
+    let table = [
+        ("x = 1", "line 1: x: unknown field"),
+        (
+            "\n\nexec = 'native'\nsystemd-cgroup = true",
+            "line 4: systemd-cgroup: unknown field",
+        ),
+        ("z = 1\na = 1", "line 1: z: unknown field"),
+        (
+            "exec = 'fast'",
+            "line 1: exec: \"fast\" must be native or runtime",
+        ),
+        ("runtime = ''", "line 1: runtime: must not be empty"),
+        ("root = 'run'", "line 1: root: must be an absolute path"),
+        (
+            "systemd_cgroup = 1",
+            "line 1: systemd_cgroup: must be true or false",
+        ),
+        (
+            "post_start_timeout = 0",
+            "line 1: post_start_timeout: must be between 1 and 86400, inclusive",
+        ),
+        (
+            "post_start_timeout = 1.5",
+            "line 1: post_start_timeout: must be an integer",
+        ),
+        (
+            "grace_period = 1979-05-27",
+            "line 1: grace_period: must be an integer",
+        ),
+        (
+            "grace_period = 99999999999999999999",
+            "line 1: grace_period: must be an integer",
+        ),
+        (
+            "stop_signals = [\n'SIGHUP',\n'SIGHUB']",
+            "line 3: stop_signals[1]: \"SIGHUB\" is not a signal name",
+        ),
+        (
+            "stop_signals = ['SIGKILL']",
+            "line 1: stop_signals[0]: SIGKILL is always delivered at once",
+        ),
+        (
+            "log_level = 'loud'",
+            "line 1: log_level: \"loud\" must be error, warn, info, debug or trace",
+        ),
+        ("lifecycle = 1", "line 1: lifecycle: must be an object"),
+        (
+            "[lifecycle.preStop]\nexec = { command = [] }",
+            "line 2: lifecycle.preStop.exec.command: must not be empty",
+        ),
+        (
+            "[lifecycle]\npreStop = { exec = { comand = [] } }",
+            "line 2: lifecycle.preStop.exec.comand: unknown field",
+        ),
+        (
+            "[lifecycle.preStop.httpGet]\nport = 'http'",
+            "line 2: lifecycle.preStop.httpGet.port: port name \"http\" cannot be used here, give a number",
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(
+            parse(text),
+            Err(format!("config.toml: {expected}")),
+            "for {text:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_toml_is_named_with_its_line() {
+    for (text, line) in [
+        ("exec = ", 1),
+        ("\nexec = 'native'\nexec = 'native'", 3),
+        ("[lifecycle", 1),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(
+            error.starts_with(&format!("config.toml: line {line}: is not valid TOML: ")),
+            "{error}"
+        );
+        assert!(error.len() < 200 && !error.contains('\n'), "{error:?}");
+    }
+    let deep = format!("runtime = {}", "[".repeat(100_000));
+    assert!(parse(&deep).unwrap_err().len() < 300);
+}
+
+#[test]
+fn only_the_default_file_may_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let error = Config::load(&path).unwrap_err();
+    assert!(matches!(error, ConfigError::Read { .. }));
+    assert!(
+        error.to_string().contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    if !Path::new(DEFAULT_PATH).exists() {
+        assert_eq!(
+            Config::load(Path::new(DEFAULT_PATH)).unwrap(),
+            Config::default()
+        );
+    }
+    std::fs::write(&path, "runtime = 'crun'").unwrap();
+    assert_eq!(
+        Config::load(&path).unwrap().runtime.as_deref(),
+        Some("crun")
+    );
+    std::fs::write(&path, "x = 1").unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("{}: line 1: x: unknown field", path.display())
+    );
+}
+
+#[test]
+fn containerds_own_default_section_is_accepted() {
+    // As `containerd config default` of 1.x prints it.
+    let text = r#"
+        BinaryName = ""
+        CriuImagePath = ""
+        CriuPath = ""
+        CriuWorkPath = ""
+        IoGid = 0
+        IoUid = 0
+        NoNewKeyring = false
+        NoPivotRoot = false
+        Root = ""
+        ShimCgroup = ""
+        SystemdCgroup = false
+    "#;
+    let expected = RuntimeOptions {
+        systemd_cgroup: Some(false),
+        ..RuntimeOptions::default()
+    };
+    assert_eq!(RuntimeOptions::from_toml(text).unwrap(), expected);
+    assert_eq!(
+        RuntimeOptions::from_toml("").unwrap(),
+        RuntimeOptions::default()
+    );
+}
+
+#[test]
+fn every_runtime_option_is_read() {
+    let text = r#"
+        BinaryName = "/usr/bin/crun"
+        Root = "/run/crun"
+        SystemdCgroup = true
+        NoPivotRoot = true
+        NoNewKeyring = true
+        ShimCgroup = "/podhook"
+        IoUid = 4294967295
+        IoGid = 1000
+        CriuImagePath = "/i"
+        CriuWorkPath = "/w"
+        PodhookConfig = "/etc/podhook/other.toml"
+    "#;
+    let expected = RuntimeOptions {
+        binary_name: Some("/usr/bin/crun".to_owned()),
+        root: Some(PathBuf::from("/run/crun")),
+        systemd_cgroup: Some(true),
+        no_pivot_root: true,
+        no_new_keyring: true,
+        shim_cgroup: Some("/podhook".to_owned()),
+        io_uid: u32::MAX,
+        io_gid: 1000,
+        criu_image_path: Some(PathBuf::from("/i")),
+        criu_work_path: Some(PathBuf::from("/w")),
+        podhook_config: Some(PathBuf::from("/etc/podhook/other.toml")),
+    };
+    assert_eq!(RuntimeOptions::from_toml(text).unwrap(), expected);
+}
+
+#[test]
+fn mistakes_in_the_runtime_options_are_named() {
+    let table = [
+        ("Binaryname = 'x'", "line 1: Binaryname: unknown field"),
+        (
+            "IoUid = -1",
+            "line 1: IoUid: must be between 0 and 4294967295, inclusive",
+        ),
+        (
+            "SystemdCgroup = 'true'",
+            "line 1: SystemdCgroup: must be true or false",
+        ),
+        ("BinaryName = 1", "line 1: BinaryName: must be a string"),
+    ];
+    for (text, expected) in table {
+        let error = RuntimeOptions::from_toml(text).unwrap_err().to_string();
+        assert_eq!(error, format!("containerd runtime options: {expected}"));
+    }
+}
+
+#[test]
+fn lifecycle_annotations_and_node_make_the_settings_of_a_container() {
+    let config = parse("stop_signals = ['SIGHUP']\ngrace_period = 7\n[lifecycle]\npostStart = {sleep = {seconds = 1}, onFailure = 'Ignore'}").unwrap();
+    let none = BTreeMap::<String, String>::new();
+    assert_eq!(
+        Settings::new(None, &none, &config),
+        Settings {
+            lifecycle: None,
+            cri: false
+        }
+    );
+    let timing = Settings::new(config.lifecycle.as_ref(), &none, &config)
+        .lifecycle
+        .unwrap();
+    assert_eq!(
+        (timing.grace, timing.grace_is_ours),
+        (Duration::from_secs(7), false)
+    );
+    assert_eq!(timing.stop_signals, [libc::SIGHUP]);
+    assert!(timing.post_start.unwrap().ignore_failure && timing.pre_stop.is_none());
+    let cri = BTreeMap::from(
+        [
+            ("io.kubernetes.cri.container-type", "container"),
+            ("io.kubernetes.pod.terminationGracePeriod", "45"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    let settings = Settings::new(config.lifecycle.as_ref(), &cri, &config);
+    assert!(settings.cri);
+    assert_eq!(settings.lifecycle.unwrap().grace, Duration::from_secs(45));
+}

@@ -1,0 +1,178 @@
+//! Running a command to its end with its output, exit status and a time limit.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Why a command gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be started.
+    #[error("start {command}: {source}")]
+    Start {
+        /// The command line.
+        command: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Its files could not be written or read.
+    #[error("output of {command}: {source}")]
+    Output {
+        /// The command line.
+        command: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// It ran longer than it may; it was killed.
+    #[error("{command}: still running after {limit:?}\n{output}")]
+    TooLong {
+        /// The command line.
+        command: String,
+        /// The limit.
+        limit: Duration,
+        /// What it had written.
+        output: String,
+    },
+    /// It ended with a status other than 0, where success was asked for.
+    #[error("{command}: exit status {status}\n{output}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// Its exit status.
+        status: i32,
+        /// Standard output and error.
+        output: String,
+    },
+}
+
+/// What a command left.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The command line, for messages.
+    pub command: String,
+    /// Exit status; 128 + n after signal n.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// Wall time from start to exit.
+    pub elapsed: Duration,
+}
+
+impl Output {
+    /// This output when the exit status is 0.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] for any other status.
+    pub fn success(self) -> Result<Self, Error> {
+        if self.status == 0 {
+            return Ok(self);
+        }
+        Err(Error::Failed {
+            command: self.command,
+            status: self.status,
+            output: format!("{}{}", self.stdout, self.stderr),
+        })
+    }
+}
+
+/// Runs `command` with `stdin` (none: /dev/null) for at most `limit`.
+///
+/// The output goes through files, so a background child that keeps it open delays nothing.
+///
+/// # Errors
+/// When it cannot be started or does not end in time; a status other than 0 is no error here.
+pub fn run(command: &mut Command, stdin: Option<&[u8]>, limit: Duration) -> Result<Output, Error> {
+    let line = command_line(command);
+    let output_error = |source| Error::Output {
+        command: line.clone(),
+        source,
+    };
+    let mut stdout = tempfile::tempfile().map_err(output_error)?;
+    let mut stderr = tempfile::tempfile().map_err(output_error)?;
+    command
+        .stdin(if stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
+        .stdout(stdout.try_clone().map_err(output_error)?)
+        .stderr(stderr.try_clone().map_err(output_error)?);
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|source| Error::Start {
+        command: line.clone(),
+        source,
+    })?;
+    if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), stdin) {
+        let bytes = bytes.to_vec();
+        // A command that does not read its input is no error of ours.
+        thread::spawn(move || drop(pipe.write_all(&bytes)));
+    }
+    let mut pause = Duration::from_millis(1);
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(output_error)? {
+            break status;
+        }
+        if start.elapsed() > limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            let output = format!(
+                "{}{}",
+                text(&mut stdout).unwrap_or_default(),
+                text(&mut stderr).unwrap_or_default()
+            );
+            return Err(Error::TooLong {
+                command: line,
+                limit,
+                output,
+            });
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    };
+    let elapsed = start.elapsed();
+    Ok(Output {
+        stdout: text(&mut stdout).map_err(output_error)?,
+        stderr: text(&mut stderr).map_err(output_error)?,
+        status: status
+            .code()
+            .or(status.signal().map(|n| 128 + n))
+            .unwrap_or(255),
+        command: line,
+        elapsed,
+    })
+}
+
+/// Runs a command that must succeed, within ten seconds, and gives its standard output.
+///
+/// # Errors
+/// As [`run`], and for any exit status but 0.
+pub fn stdout_of(program: &str, args: &[&str]) -> Result<String, Error> {
+    let output = run(
+        Command::new(program).args(args),
+        None,
+        Duration::from_secs(10),
+    )?;
+    Ok(output.success()?.stdout)
+}
+
+fn text(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn command_line(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    words.extend(
+        command
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned()),
+    );
+    words.join(" ")
+}

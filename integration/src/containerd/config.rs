@@ -1,0 +1,86 @@
+//! The configuration file of a private containerd.
+
+use std::path::Path;
+
+use crate::generation::Generation;
+use crate::shim::{self, ShimKind};
+
+/// The pod and container annotations that reach the OCI spec. containerd matches with path.Match,
+/// where `*` stops at a slash: one pattern per prefix.
+const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.kubernetes.*"]"#;
+
+/// The file for `generation` with everything below `dir`; `podhook` is a handler when its shim is built.
+pub(super) fn render(generation: Generation, dir: &Path) -> String {
+    let dir = dir.display();
+    let runtimes = runtimes(generation);
+    let head = format!(
+        r#"root = "{dir}/root"
+state = "{dir}/state"
+[grpc]
+address = "{dir}/containerd.sock"
+[debug]
+level = "debug"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{dir}/opt"
+[plugins."io.containerd.nri.v1.nri"]
+disable = true
+"#
+    );
+    // Without restrict_oom_score_adj every sandbox fails where lowering oom_score_adj is denied.
+    let cri = r#"restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
+"#;
+    let cni = format!("conf_dir = \"{dir}/cni\"\n");
+    if generation == Generation::V2 {
+        format!(
+            r#"version = 3
+{head}
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "localhost/pause:latest"
+[plugins."io.containerd.cri.v1.runtime"]
+{cri}
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["/usr/lib/cni", "/opt/cni/bin"]
+{cni}
+{runtimes}"#
+        )
+    } else {
+        format!(
+            r#"version = 2
+{head}
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "localhost/pause:latest"
+{cri}
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+{cni}
+{runtimes}"#
+        )
+    }
+}
+
+fn runtimes(generation: Generation) -> String {
+    let plugin = if generation == Generation::V2 {
+        "io.containerd.cri.v1.runtime"
+    } else {
+        "io.containerd.grpc.v1.cri"
+    };
+    let podhook = shim::podhook_shim().ok();
+    let mut text = format!("[plugins.\"{plugin}\".containerd]\ndefault_runtime_name = \"runc\"\n");
+    for kind in ShimKind::ALL {
+        let (runtime_type, path) = match (kind, &podhook) {
+            (ShimKind::Runc, _) => ("io.containerd.runc.v2", None),
+            (ShimKind::Podhook, Some(path)) => ("io.containerd.runc.v2", Some(path)),
+            (ShimKind::PodhookV1, Some(_)) => ("io.containerd.podhook.v1", None),
+            (_, None) => continue,
+        };
+        let path = path
+            .map(|p| format!("runtime_path = \"{}\"\n", p.display()))
+            .unwrap_or_default();
+        text += &format!(
+            "[plugins.\"{plugin}\".containerd.runtimes.{kind}]\nruntime_type = \"{runtime_type}\"\n{path}\
+             pod_annotations = {ANNOTATIONS}\ncontainer_annotations = {ANNOTATIONS}\n"
+        );
+    }
+    text
+}

@@ -1,0 +1,237 @@
+//! A private containerd: own root, state, socket, network and shims' PATH, gone when dropped.
+
+mod config;
+mod error;
+mod leaks;
+mod network;
+mod process;
+pub mod remains;
+mod scrub;
+
+pub use error::Error;
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
+
+use crate::cri::Cri;
+use crate::ctr::Ctr;
+use crate::events::Events;
+use crate::generation::Generation;
+use crate::image::Image;
+use crate::shim;
+use error::io_error;
+
+/// A running private containerd.
+#[derive(Debug)]
+pub struct Containerd {
+    generation: Generation,
+    version: String,
+    dir: PathBuf,
+    _lock: File,
+    process: Mutex<Option<Child>>,
+    events: Events,
+    imported: Mutex<HashSet<(String, Image)>>,
+    cri: OnceLock<Cri>,
+}
+
+impl Containerd {
+    /// Starts one with the handlers of every [`crate::ShimKind`] (podhook's only if its shim is built).
+    ///
+    /// # Errors
+    /// When the machine lacks something (the message says what to run) or containerd does not come up.
+    pub fn start(generation: Generation) -> Result<Self, Error> {
+        static STALE: Once = Once::new();
+        check_machine()?;
+        STALE.call_once(scrub::stale);
+        let version = generation.version()?;
+        let (dir, lock) =
+            scrub::new_folder().map_err(io_error("make a folder in", &std::env::temp_dir()))?;
+        let this = Self {
+            generation,
+            version,
+            dir,
+            _lock: lock,
+            process: Mutex::default(),
+            events: Events::default(),
+            imported: Mutex::default(),
+            cri: OnceLock::new(),
+        };
+        network::create(&this.dir)?;
+        this.link_programs()?;
+        let config = this.dir.join("config.toml");
+        fs::write(&config, config::render(generation, &this.dir))
+            .map_err(io_error("write", &config))?;
+        this.up()?;
+        this.import("k8s.io", Image::Pause)?;
+        Ok(this)
+    }
+
+    /// The folder of PATH in which containerd looks for shims first.
+    fn link_programs(&self) -> Result<(), Error> {
+        let bin = self.dir.join("bin");
+        let link = |target: &Path, name: &str| {
+            let path = bin.join(name);
+            symlink(target, &path).map_err(io_error("link", &path))
+        };
+        let original = "containerd-shim-runc-v2";
+        link(&self.generation.program(original)?, original)?;
+        if let Ok(podhook) = shim::podhook_shim() {
+            link(&podhook, "containerd-shim-podhook-v1")?;
+        }
+        Ok(())
+    }
+
+    /// The generation it is of.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Its version, as `1.6.20`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Its folder; the name of that folder is the instance's id.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A name no other instance has: its namespace for ctr and the parent cgroup for pods.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.dir
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("phit")
+    }
+
+    /// Its gRPC socket.
+    #[must_use]
+    pub fn address(&self) -> PathBuf {
+        self.dir.join("containerd.sock")
+    }
+
+    /// The bundle of a container.
+    #[must_use]
+    pub fn bundle(&self, namespace: &str, id: &str) -> PathBuf {
+        self.dir
+            .join("state/io.containerd.runtime.v2.task")
+            .join(namespace)
+            .join(id)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("containerd.log")
+    }
+
+    /// Its log so far, the shims' included.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Its events since it was started.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// ctr in the instance's own namespace.
+    #[must_use]
+    pub fn ctr(&self) -> Ctr {
+        self.ctr_in(self.id())
+    }
+
+    /// ctr in `namespace`.
+    #[must_use]
+    pub fn ctr_in(&self, namespace: &str) -> Ctr {
+        Ctr::new(
+            self.generation.bin().join("ctr"),
+            &self.address(),
+            namespace,
+            self.dir.join("fifo"),
+        )
+    }
+
+    /// Imports `image` into `namespace`, once.
+    ///
+    /// # Errors
+    /// When the image is not built or containerd refuses it.
+    pub fn import(&self, namespace: &str, image: Image) -> Result<(), Error> {
+        let mut imported = lock(&self.imported);
+        if imported.contains(&(namespace.to_owned(), image)) {
+            return Ok(());
+        }
+        let archive = image.archive()?;
+        self.ctr_in(namespace)
+            .run_for(
+                &["images", "import", &archive.to_string_lossy()],
+                Duration::from_secs(60),
+            )?
+            .success()?;
+        imported.insert((namespace.to_owned(), image));
+        Ok(())
+    }
+}
+
+impl Containerd {
+    /// Ends it with everything it runs and removes every trace, now. Dropping does the same.
+    pub fn destroy(&self) {
+        let known = self.known_containers();
+        let _ = self.end(Signal::SIGKILL);
+        scrub::remove(&self.dir, &known);
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        self.destroy();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What every containerd test needs from the machine.
+fn check_machine() -> Result<(), Error> {
+    let missing = |missing: &str, remedy| {
+        Err(Error::Prerequisite {
+            missing: missing.to_owned(),
+            remedy,
+        })
+    };
+    if !Uid::effective().is_root() {
+        return missing("containers need root", "run `sudo make test`");
+    }
+    for program in [
+        "/usr/bin/containerd",
+        "/usr/sbin/runc",
+        "/usr/lib/cni/bridge",
+        "/usr/lib/cni/host-local",
+    ] {
+        if !Path::new(program).exists() {
+            return missing(&format!("no {program}"), "run `make deps`");
+        }
+    }
+    if !Path::new("/sys/fs/cgroup/cgroup.procs").exists() && remains::cgroups("").is_empty() {
+        return missing(
+            "no cgroup hierarchy in /sys/fs/cgroup",
+            "mount one (systemd does)",
+        );
+    }
+    Ok(())
+}

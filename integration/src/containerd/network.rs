@@ -1,0 +1,91 @@
+//! The pod network of a private containerd: a bridge of its own, reachable from the node.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::command::{self, stdout_of};
+
+/// A pod network that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No bridge could be added.
+    #[error("pod network: {0}")]
+    Bridge(#[from] command::Error),
+    /// Every subnet is taken, or `ip` always fails.
+    #[error("pod network: none of 10.213.0.0/24 to 10.213.255.0/24 is free: {0}")]
+    Full(command::Error),
+    /// A file of the network could not be written.
+    #[error("write {path}: {source}")]
+    Write {
+        /// The file.
+        path: String,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// Makes a bridge with the first free subnet and the CNI configuration in `dir/cni`. Gives the bridge's name.
+///
+/// The node's address is set here and not by the CNI plugin (`isGateway`), which would switch on
+/// IP forwarding for the whole machine.
+pub(super) fn create(dir: &Path) -> Result<String, Error> {
+    let (bridge, subnet) = add_bridge()?;
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        fs::write(&path, text).map_err(|source| Error::Write {
+            path: path.display().to_string(),
+            source,
+        })
+    };
+    write("bridge", &bridge)?;
+    stdout_of(
+        "ip",
+        &["addr", "add", &format!("{subnet}.1/24"), "dev", &bridge],
+    )?;
+    stdout_of("ip", &["link", "set", &bridge, "up"])?;
+    write(
+        "cni/10-podhook.conflist",
+        &format!(
+            r#"{{"cniVersion": "0.4.0", "name": "{bridge}", "plugins": [{{"type": "bridge", "bridge": "{bridge}",
+ "ipam": {{"type": "host-local", "dataDir": "{}/ipam", "ranges": [[{{"subnet": "{subnet}.0/24"}}]]}}}}]}}"#,
+            dir.display()
+        ),
+    )?;
+    Ok(bridge)
+}
+
+/// Adding a bridge is atomic, so two test runs never get the same one.
+fn add_bridge() -> Result<(String, String), Error> {
+    let mut last = None;
+    for n in 0..=255 {
+        let bridge = format!("phbr{n}");
+        match stdout_of("ip", &["link", "add", &bridge, "type", "bridge"]) {
+            Ok(_) => return Ok((bridge, format!("10.213.{n}"))),
+            Err(error @ command::Error::Failed { .. }) => last = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match last {
+        Some(error) => Err(Error::Full(error)),
+        None => unreachable!("the loop ran at least once"),
+    }
+}
+
+/// Removes the bridge and what libcni keeps about its networks outside of `dir`.
+pub(super) fn remove(bridge: &str) {
+    let _ = stdout_of("ip", &["link", "del", bridge]);
+    for entry in fs::read_dir("/var/lib/cni/results")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(&format!("{bridge}-"))
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

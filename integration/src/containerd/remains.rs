@@ -1,0 +1,180 @@
+//! What a containerd's containers leave on the node, found from the outside: shims, cgroups, mounts,
+//! sockets, runc's state. For the leak check and for cleaning up after a crash.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
+
+/// A container: its containerd namespace and id.
+pub type Key = (String, String);
+
+/// A shim process of one containerd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shim {
+    /// Its process id.
+    pub pid: i32,
+    /// The containerd namespace it serves.
+    pub namespace: String,
+    /// The container or sandbox it was started for.
+    pub id: String,
+    /// Its command line.
+    pub command: String,
+}
+
+/// The shims that were started by the containerd with this socket, `start` and `delete` calls excluded.
+#[must_use]
+pub fn shims(address: &Path) -> Vec<Shim> {
+    let address = address.to_string_lossy();
+    let mut found = Vec::new();
+    for (pid, arguments) in processes() {
+        let value = |flag: &str| {
+            let at = arguments.iter().position(|a| a == flag)?;
+            arguments.get(at + 1).cloned()
+        };
+        let is_call = matches!(
+            arguments.last().map(String::as_str),
+            Some("start" | "delete")
+        );
+        if value("-address").as_deref() == Some(&*address) && !is_call {
+            found.push(Shim {
+                pid,
+                namespace: value("-namespace").unwrap_or_default(),
+                id: value("-id").unwrap_or_default(),
+                command: arguments.join(" "),
+            });
+        }
+    }
+    found
+}
+
+/// Every process with its arguments, kernel threads and zombies excluded.
+fn processes() -> Vec<(i32, Vec<String>)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            let arguments: Vec<_> = line
+                .split(|b| *b == 0)
+                .filter(|a| !a.is_empty())
+                .map(|a| String::from_utf8_lossy(a).into_owned())
+                .collect();
+            (!arguments.is_empty()).then_some((pid, arguments))
+        })
+        .collect()
+}
+
+/// The mounts at or below `dir`, innermost first.
+#[must_use]
+pub fn mounts(dir: &Path) -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|p| PathBuf::from(p.replace("\\040", " ")));
+    let mut below: Vec<_> = points.filter(|p| p.starts_with(dir)).collect();
+    below.reverse();
+    below
+}
+
+/// The cgroup called `name` (as `k8s.io/c1`) in every hierarchy that has it.
+#[must_use]
+pub fn cgroups(name: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut roots: Vec<_> = hierarchies
+        .filter(|path| path.join("cgroup.procs").exists())
+        .collect();
+    if root.join("cgroup.procs").exists() {
+        roots = vec![root.to_path_buf()];
+    }
+    let mut found: Vec<_> = roots
+        .into_iter()
+        .map(|hierarchy| hierarchy.join(name))
+        .filter(|path| path.is_dir())
+        .collect();
+    // cpu and cpuacct may be links to one hierarchy.
+    found.sort();
+    let mut seen = BTreeSet::new();
+    found.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
+    found
+}
+
+/// The cgroups below `cgroup`, itself last, so that they can be removed in this order.
+fn cgroup_tree(cgroup: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            all.extend(cgroup_tree(&entry.path()));
+        }
+    }
+    all.push(cgroup.to_path_buf());
+    all
+}
+
+/// Ends every process in the cgroups called `name` and removes them.
+pub(super) fn remove_cgroups(name: &str) {
+    for _ in 0..100 {
+        let left: Vec<_> = cgroups(name)
+            .iter()
+            .flat_map(|cgroup| cgroup_tree(cgroup))
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        for cgroup in left {
+            if fs::remove_dir(&cgroup).is_ok() {
+                continue;
+            }
+            // A paused container cannot die.
+            let _ = fs::write(cgroup.join("freezer.state"), "THAWED");
+            for pid in fs::read_to_string(cgroup.join("cgroup.procs"))
+                .unwrap_or_default()
+                .lines()
+            {
+                if let Ok(pid) = pid.parse() {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// The shim's socket as every Go shim names it: the hash of containerd's address, namespace and id.
+#[must_use]
+pub fn socket(address: &Path, (namespace, id): &Key) -> PathBuf {
+    let digest = Sha256::digest(address.join(namespace).join(id).as_os_str().as_bytes());
+    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Path::new("/run/containerd/s").join(name)
+}
+
+/// runc's state folder of a container.
+#[must_use]
+pub fn runc_state((namespace, id): &Key) -> PathBuf {
+    Path::new("/run/containerd/runc").join(namespace).join(id)
+}
+
+/// Detaches every mount at or below `dir`.
+pub(super) fn unmount_below(dir: &Path) {
+    for mount in mounts(dir) {
+        let _ = umount2(&mount, MntFlags::MNT_DETACH);
+    }
+}
+
+/// Ends the shims of the containerd with this socket.
+pub(super) fn kill_shims(address: &Path) {
+    for shim in shims(address) {
+        let _ = kill(Pid::from_raw(shim.pid), Signal::SIGKILL);
+    }
+}

@@ -1,0 +1,124 @@
+//! Removing an instance from the node, whatever state it is in.
+//!
+//! An instance is its folder `TMP/phit-PID-N`, whose name is also its containerd namespace and its
+//! cgroup. The owner holds a lock on `TMP/phit-PID-N/lock`; a folder whose lock is free belongs to a run
+//! that was killed, and the next run removes it.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{network, remains};
+
+const PREFIX: &str = "phit-";
+
+/// Makes the folder of a new instance and takes its lock.
+pub(super) fn new_folder() -> std::io::Result<(PathBuf, File)> {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let n = COUNT.fetch_add(1, Ordering::Relaxed);
+    let dir = env::temp_dir().join(format!("{PREFIX}{}-{n}", process::id()));
+    for folder in ["bin", "cni", "logs"] {
+        fs::create_dir_all(dir.join(folder))?;
+    }
+    let lock = File::create(dir.join("lock"))?;
+    lock.lock()?;
+    Ok((dir, lock))
+}
+
+/// Removes what killed runs left behind.
+pub(super) fn stale() {
+    for entry in fs::read_dir(env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let Ok(lock) = File::open(entry.path().join("lock")) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
+            remove(&entry.path(), &BTreeSet::new());
+        }
+    }
+}
+
+/// Ends everything that belongs to the instance in `dir` and removes its traces, including those of
+/// the containers in `known`.
+pub(super) fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
+    let address = dir.join("containerd.sock");
+    let mut containers = known.clone();
+    containers.extend(bundles(dir));
+    if let Some(pid) = fs::read_to_string(dir.join("pid"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+    {
+        kill_containerd(pid, dir);
+    }
+    remains::kill_shims(&address);
+    for key in &containers {
+        remains::remove_cgroups(&format!("{}/{}", key.0, key.1));
+        let _ = fs::remove_dir_all(remains::runc_state(key));
+        let _ = fs::remove_file(remains::socket(&address, key));
+    }
+    if let Some(name) = dir.file_name().map(|name| name.to_string_lossy()) {
+        remains::remove_cgroups(&name);
+        let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(&*name));
+    }
+    remains::unmount_below(dir);
+    if let Ok(bridge) = fs::read_to_string(dir.join("bridge")) {
+        network::remove(&bridge);
+    }
+    // Something may still be writing; the second try finds the rest.
+    for _ in 0..20 {
+        if fs::remove_dir_all(dir).is_ok() || !dir.exists() {
+            return;
+        }
+        remains::unmount_below(dir);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The containers that still have a bundle or a work folder.
+fn bundles(dir: &Path) -> BTreeSet<remains::Key> {
+    let mut found = BTreeSet::new();
+    for base in ["state", "root"] {
+        let tasks = dir.join(base).join("io.containerd.runtime.v2.task");
+        for namespace in fs::read_dir(tasks).into_iter().flatten().flatten() {
+            for id in fs::read_dir(namespace.path())
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                found.insert((
+                    namespace.file_name().to_string_lossy().into_owned(),
+                    id.file_name().to_string_lossy().into_owned(),
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Ends the containerd of a killed run, if the process is still that one.
+fn kill_containerd(pid: i32, dir: &Path) {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    if String::from_utf8_lossy(&line).contains(&*dir.join("config.toml").to_string_lossy()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        for _ in 0..100 {
+            if !Path::new(&format!("/proc/{pid}/cwd")).exists() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}

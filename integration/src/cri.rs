@@ -1,0 +1,167 @@
+//! A CRI client whose calls block, for tests that read from top to bottom.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use podhook::cri::Client;
+pub use podhook::cri::v1;
+use podhook::cri::v1::runtime_service_client::RuntimeServiceClient;
+use tokio::runtime::{Builder, Runtime};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+/// A call that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] podhook::cri::Error),
+    /// The client's own threads could not be started.
+    #[error("start the CRI client: {0}")]
+    Runtime(std::io::Error),
+    /// containerd answered with an error.
+    #[error("{call}: {:?}: {}", status.code(), status.message())]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// The answer.
+        status: Box<Status>,
+    },
+}
+
+impl Error {
+    /// The text of containerd's answer.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Call { status, .. } => status.message(),
+            _ => "",
+        }
+    }
+}
+
+/// The CRI services of one containerd.
+#[derive(Debug)]
+pub struct Cri {
+    runtime: Runtime,
+    client: Client,
+}
+
+/// The limit of a call where the caller sets none; the kubelet's default.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+impl Cri {
+    /// Connects to the socket; the connection comes back by itself after a restart of containerd.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub fn connect(address: &Path) -> Result<Self, Error> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(Error::Runtime)?;
+        let client = runtime.block_on(Client::connect(address))?;
+        Ok(Self { runtime, client })
+    }
+
+    /// Makes one call of the runtime service with a deadline, which containerd passes on to the shim.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn call<Q, A, F>(
+        &self,
+        name: &'static str,
+        limit: Duration,
+        request: Q,
+        call: impl FnOnce(RuntimeServiceClient<Channel>, tonic::Request<Q>) -> F,
+    ) -> Result<A, Error>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(limit);
+        let answer = self
+            .runtime
+            .block_on(call(self.client.runtime.clone(), request));
+        answer
+            .map(Response::into_inner)
+            .map_err(|status| Error::Call {
+                call: name,
+                status: Box::new(status),
+            })
+    }
+
+    /// True when containerd's CRI knows this image.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn has_image(&self, reference: &str) -> Result<bool, Error> {
+        let image = v1::ImageSpec {
+            image: reference.to_owned(),
+            ..Default::default()
+        };
+        let request = v1::ImageStatusRequest {
+            image: Some(image),
+            verbose: false,
+        };
+        let mut client = self.client.images.clone();
+        let answer = self.runtime.block_on(client.image_status(request));
+        let answer = answer.map_err(|status| Error::Call {
+            call: "ImageStatus",
+            status: Box::new(status),
+        })?;
+        Ok(answer.into_inner().image.is_some())
+    }
+}
+
+/// A method that makes one call; `call!(RunPodSandbox run_pod_sandbox RunPodSandboxRequest RunPodSandboxResponse)`.
+macro_rules! calls {
+    ($($name:literal $method:ident $request:ident $response:ident;)*) => {
+        impl Cri {$(
+            #[doc = concat!("CRI `", $name, "`.")]
+            ///
+            /// # Errors
+            /// containerd's answer.
+            pub fn $method(&self, request: v1::$request) -> Result<v1::$response, Error> {
+                self.call($name, LIMIT, request, |mut client, request| async move { client.$method(request).await })
+            }
+        )*}
+    };
+}
+
+calls! {
+    "RunPodSandbox" run_pod_sandbox RunPodSandboxRequest RunPodSandboxResponse;
+    "StopPodSandbox" stop_pod_sandbox StopPodSandboxRequest StopPodSandboxResponse;
+    "RemovePodSandbox" remove_pod_sandbox RemovePodSandboxRequest RemovePodSandboxResponse;
+    "PodSandboxStatus" pod_sandbox_status PodSandboxStatusRequest PodSandboxStatusResponse;
+    "CreateContainer" create_container CreateContainerRequest CreateContainerResponse;
+    "StopContainer" stop_container StopContainerRequest StopContainerResponse;
+    "RemoveContainer" remove_container RemoveContainerRequest RemoveContainerResponse;
+    "ContainerStatus" container_status ContainerStatusRequest ContainerStatusResponse;
+    "ListContainers" list_containers ListContainersRequest ListContainersResponse;
+    "ExecSync" exec_sync ExecSyncRequest ExecSyncResponse;
+    "ContainerStats" container_stats ContainerStatsRequest ContainerStatsResponse;
+    "UpdateContainerResources" update_container_resources UpdateContainerResourcesRequest UpdateContainerResourcesResponse;
+    "Status" status StatusRequest StatusResponse;
+}
+
+impl Cri {
+    /// CRI `StartContainer` with a deadline of its own.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn start_container_within(&self, id: &str, limit: Duration) -> Result<(), Error> {
+        let request = v1::StartContainerRequest {
+            container_id: id.to_owned(),
+        };
+        self.call(
+            "StartContainer",
+            limit,
+            request,
+            |mut client, request| async move { client.start_container(request).await },
+        )?;
+        Ok(())
+    }
+}

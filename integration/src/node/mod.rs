@@ -1,0 +1,119 @@
+//! The node a test runs on: one containerd, one shim, and what the test made there.
+
+mod container;
+mod pod;
+mod pod_container;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::containerd::remains::Key;
+use crate::containerd::{Containerd, Error};
+use crate::ctr::Ctr;
+use crate::events::Events;
+use crate::shim::ShimKind;
+
+pub use container::{Container, ContainerBuilder, Starting};
+pub use pod::{Pod, PodBuilder};
+pub use pod_container::{PodContainer, PodContainerBuilder};
+
+/// A containerd with one of its shims, as one test sees it.
+pub struct Node {
+    containerd: Arc<Containerd>,
+    shim: ShimKind,
+    made: Mutex<BTreeSet<Key>>,
+}
+
+impl Node {
+    /// A node on a containerd that other tests may use too.
+    #[must_use]
+    pub fn new(containerd: Arc<Containerd>, shim: ShimKind) -> Self {
+        Self {
+            containerd,
+            shim,
+            made: Mutex::default(),
+        }
+    }
+
+    /// The containerd.
+    #[must_use]
+    pub fn containerd(&self) -> &Containerd {
+        &self.containerd
+    }
+
+    /// The shim the test is for.
+    #[must_use]
+    pub fn shim(&self) -> ShimKind {
+        self.shim
+    }
+
+    /// ctr in the instance's own namespace, where [`Self::container`]s live.
+    #[must_use]
+    pub fn ctr(&self) -> Ctr {
+        self.containerd.ctr()
+    }
+
+    /// containerd's events.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        self.containerd.events()
+    }
+
+    /// A container to be run with ctr; its id starts with `name` and is unique here.
+    #[must_use]
+    pub fn container(&self, name: &str) -> ContainerBuilder<'_> {
+        ContainerBuilder::new(self, self.unique(name))
+    }
+
+    /// A pod to be run through CRI with the shim's runtime handler.
+    #[must_use]
+    pub fn pod(&self, name: &str) -> PodBuilder<'_> {
+        PodBuilder::new(self, self.unique(name))
+    }
+
+    fn unique(&self, name: &str) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Remembers a container, for [`Self::finish`].
+    fn remember(&self, namespace: &str, id: &str) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.insert((namespace.to_owned(), id.to_owned()));
+    }
+
+    /// What containerd and the shims logged about the test's containers, for the message of a failure.
+    #[must_use]
+    pub fn log(&self) -> String {
+        const LINES: usize = 40;
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = self.containerd.log();
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| made.iter().any(|(_, id)| line.contains(id)))
+            .collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
+    /// Checks that nothing is left of the test's containers, which it must have deleted by now (their
+    /// handles do so when dropped).
+    ///
+    /// # Errors
+    /// [`Error::Leak`] with what is left.
+    pub fn finish(&self) -> Result<(), Error> {
+        let made = self
+            .made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        self.containerd.expect_gone(&made)
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.containerd.version(), self.shim)
+    }
+}

@@ -1,0 +1,51 @@
+//! Waiting for something to become true, with a limit and a name for it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The limit for what should take no noticeable time; generous, because the machine may be busy.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// The condition did not come true in time.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: not within {limit:?}")]
+pub struct TimedOut {
+    what: String,
+    limit: Duration,
+}
+
+/// Polls until `condition` gives a value.
+///
+/// # Errors
+/// [`TimedOut`] when there is none after `limit`.
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> Result<T, TimedOut> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return Ok(value);
+        }
+        if start.elapsed() > limit {
+            return Err(TimedOut {
+                what: what.to_owned(),
+                limit,
+            });
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Polls until `condition` is true.
+///
+/// # Errors
+/// [`TimedOut`] when it is still false after `limit`.
+pub fn until_true(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> bool,
+) -> Result<(), TimedOut> {
+    until(what, limit, || condition().then_some(()))
+}

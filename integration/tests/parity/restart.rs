@@ -1,0 +1,71 @@
+//! containerd killed and started again while containers run.
+
+use std::thread;
+use std::time::Duration;
+
+use podhook_integration::suite::{Test, own_containerd};
+use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Generation, Node, Outcome, ShimKind, tests};
+
+pub fn tests() -> Vec<Test> {
+    own_containerd(tests![restart:
+        a_task_outlives_containerd_and_keeps_its_exit_status,
+        an_exit_while_containerd_is_away_is_not_lost,
+        a_pod_outlives_containerd_and_keeps_its_exit_status,
+    ])
+}
+
+/// Ends with status 7 once there is a file /tmp/end.
+const UNTIL_TOLD: [&str; 3] = [
+    "sh",
+    "-c",
+    "while [ ! -e /tmp/end ]; do usleep 20000; done; exit 7",
+];
+
+fn a_task_outlives_containerd_and_keeps_its_exit_status(node: &Node) -> Outcome {
+    let container = node.container("survivor").start(&UNTIL_TOLD)?;
+    let before = container.task()?;
+    node.containerd().crash()?;
+    assert_eq!(container.task()?, before);
+    assert_eq!(container.exec(&["touch", "/tmp/end"])?.status, 0);
+    assert_eq!(container.wait_exit(SOON)?, 7);
+    assert_eq!(container.delete()?, 7);
+    Ok(())
+}
+
+fn an_exit_while_containerd_is_away_is_not_lost(node: &Node) -> Outcome {
+    let container = node
+        .container("alone")
+        .start(&["sh", "-c", "sleep 1; exit 7"])?;
+    node.containerd().kill9()?;
+    thread::sleep(Duration::from_millis(1500));
+    node.containerd().up()?;
+    if node.shim() == ShimKind::Runc && node.containerd().generation() != Generation::V1_6 {
+        // From 1.7 on containerd ends a shim that lists no process any more, as the original does then.
+        assert_eq!(container.status()?, "");
+        return Ok(());
+    }
+    assert_eq!(container.wait_exit(Duration::from_secs(30))?, 7);
+    assert_eq!(container.status()?, "STOPPED");
+    assert_eq!(container.delete()?, 7);
+    Ok(())
+}
+
+fn a_pod_outlives_containerd_and_keeps_its_exit_status(node: &Node) -> Outcome {
+    let pod = node.pod("survivor").run()?;
+    let container = pod.container("main").command(&UNTIL_TOLD).start()?;
+    let other = pod.container("other").command(&["sleep", "600"]).start()?;
+    node.containerd().crash()?;
+    assert_eq!(
+        (container.state()?, other.state()?),
+        ("CONTAINER_RUNNING", "CONTAINER_RUNNING")
+    );
+    container.exec(&["touch", "/tmp/end"])?;
+    assert_eq!(container.wait_exit(SOON)?.exit_code, 7);
+    wait::until_true("the exit event", SOON, || {
+        container.events().contains(&"exit".to_owned())
+    })?;
+    other.stop(0)?;
+    assert_eq!(other.status()?.exit_code, 137);
+    Ok(())
+}
