@@ -62,7 +62,7 @@ impl Container {
                 .map_err(Error::io("create directory", &rootfs))?;
         }
         options.save(&bundle)?;
-        mount::mount_all(&request.rootfs, &rootfs)?;
+        mount::mount_rootfs(&request.rootfs, &rootfs).await?;
         let created = Init {
             shim,
             request: &request,
@@ -74,7 +74,7 @@ impl Container {
         let (process, pid, exit, runtime) = match created {
             Ok(created) => created,
             Err(e) => {
-                let _ = mount::unmount_all(&rootfs);
+                let _ = mount::unmount_rootfs(&rootfs).await;
                 return Err(e);
             }
         };
