@@ -69,6 +69,11 @@ fn runtimes(generation: Generation) -> String {
     let mut text = format!("[plugins.\"{plugin}\".containerd]\ndefault_runtime_name = \"runc\"\n");
     for kind in ShimKind::ALL {
         let (runtime_type, path) = match (kind, &podhook) {
+            // CRI of 1.6 and 1.7.0 reads runtime_path and does nothing with it (containerd issue 8207):
+            // the path goes into runtime_type there.
+            (ShimKind::Podhook, Some(path)) if generation == Generation::V1_6 => {
+                (path.to_str().unwrap_or_default(), None)
+            }
             (ShimKind::Runc, _) => ("io.containerd.runc.v2", None),
             (ShimKind::Podhook, Some(path)) => ("io.containerd.runc.v2", Some(path)),
             (ShimKind::PodhookV1, Some(_)) => ("io.containerd.podhook.v1", None),
