@@ -70,6 +70,11 @@ fn runtimes(generation: Generation, shim: ShimKind) -> String {
     let mut text = format!("[plugins.\"{plugin}\".containerd]\ndefault_runtime_name = \"runc\"\n");
     for kind in ShimKind::ALL {
         let (runtime_type, path) = match (kind, &podhook) {
+            // CRI of 1.6 and 1.7.0 reads runtime_path and does nothing with it (containerd issue 8207):
+            // the path goes into runtime_type there.
+            (ShimKind::Podhook, Some(path)) if generation == Generation::V1_6 => {
+                (path.to_str().unwrap_or_default(), None)
+            }
             (ShimKind::Runc, _) => ("io.containerd.runc.v2", None),
             // What the documentation says for 1.6, which does not use runtime_path.
             (ShimKind::Podhook, Some(_))
