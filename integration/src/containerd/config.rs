@@ -70,17 +70,13 @@ fn runtimes(generation: Generation, shim: ShimKind) -> String {
     let mut text = format!("[plugins.\"{plugin}\".containerd]\ndefault_runtime_name = \"runc\"\n");
     for kind in ShimKind::ALL {
         let (runtime_type, path) = match (kind, &podhook) {
-            // CRI of 1.6 and 1.7.0 reads runtime_path and does nothing with it (containerd issue 8207):
-            // the path goes into runtime_type there.
-            (ShimKind::Podhook, Some(path)) if generation == Generation::V1_6 => {
-                (path.to_str().unwrap_or_default(), None)
-            }
             (ShimKind::Runc, _) => ("io.containerd.runc.v2", None),
-            // What the documentation says for 1.6, which does not use runtime_path.
-            (ShimKind::Podhook, Some(_))
+            // CRI of 1.6 and 1.7.0 reads runtime_path and does nothing with it (containerd#8207): where
+            // podhook does not stand in for the original, the path goes into runtime_type.
+            (ShimKind::Podhook, Some(path))
                 if generation == Generation::V1_6 && !stands_in(generation, shim) =>
             {
-                ("io.containerd.podhook.v1", None)
+                (path.to_str().unwrap_or_default(), None)
             }
             (ShimKind::Podhook, Some(path)) => ("io.containerd.runc.v2", Some(path)),
             (ShimKind::PodhookV1, Some(_)) => ("io.containerd.podhook.v1", None),
