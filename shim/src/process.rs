@@ -57,13 +57,16 @@ impl Process {
     }
 
     /// Says which process it is: a child that has not been reaped.
-    pub fn set_pid(&self, pid: libc::pid_t) -> Result<()> {
+    pub fn set_pid(&self, pid: libc::pid_t) {
         // One that has ended and was reaped has no pidfd, and its exit is on the way.
-        let pidfd = crate::pidfd::open(pid).ok().map(Arc::new);
+        self.set_child(pid, crate::pidfd::open(pid).ok());
+    }
+
+    /// The same for a child that is held by a pidfd already.
+    pub fn set_child(&self, pid: libc::pid_t, pidfd: Option<OwnedFd>) {
         let mut state = self.lock();
         state.pid = u32::try_from(pid).ok();
-        state.pidfd = pidfd;
-        Ok(())
+        state.pidfd = pidfd.map(Arc::new);
     }
 
     /// The pid, 0 before there is one.

@@ -30,12 +30,11 @@ impl Container {
         };
         match &hook.handler {
             Handler::Exec { command } => match &self.target {
-                Some(Ok(target)) => {
+                Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
                     handler::exec::run(target, command, &children, abort, None).await
                 }
-                Some(Err(reason)) => HookResult::failed(reason.clone()),
-                None => HookResult::failed("the container cannot be joined".to_owned()),
+                Err(reason) => HookResult::failed(reason.clone()),
             },
             Handler::Sleep { seconds } => handler::sleep::run(u64::from(*seconds), abort).await,
             Handler::HttpGet {
