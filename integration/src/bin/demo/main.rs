@@ -1,4 +1,7 @@
 //! `make demo`: the three lifecycle pods of the Kubernetes tutorial on a private containerd, through podhook.
+//!
+//! `PODHOOK_GENERATION` chooses another containerd than the system's own (1.6): 1.7 or 2, once
+//! `integration/containerd-generations` has fetched it.
 
 mod message;
 mod observer;
@@ -6,6 +9,7 @@ mod scenes;
 mod stage;
 mod timeline;
 
+use std::env;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -59,7 +63,9 @@ async fn main() -> ExitCode {
 
 fn play() -> Outcome {
     message::refuse_to_overwrite()?;
-    let containerd = Arc::new(Containerd::start(Generation::V1_6, ShimKind::Podhook)?);
+    let wanted = env::var("PODHOOK_GENERATION").unwrap_or_else(|_| "1.6".to_owned());
+    let generation = Generation::named(&wanted).ok_or("PODHOOK_GENERATION: 1.6, 1.7 or 2")?;
+    let containerd = Arc::new(Containerd::start(generation, ShimKind::Podhook)?);
     let containerd = CONTAINERD.get_or_init(|| containerd);
     let mut stage = Stage::new(Arc::clone(containerd))?;
     scenes::open(&stage);

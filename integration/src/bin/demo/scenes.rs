@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use podhook::clock;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Image, Node, Outcome, ShimKind};
+use podhook_integration::{Generation, Image, Node, Outcome, ShimKind};
 
 use crate::message;
 use crate::stage::{Error, Stage};
@@ -26,10 +26,13 @@ pub fn open(stage: &Stage) {
         stage.containerd.version(),
         stage.containerd.dir().display()
     ));
-    stage.say("runtime handlers: podhook (io.containerd.runc.v2) and podhook-v1 (io.containerd.podhook.v1)");
-    stage.say(
-        "containerd 1.6 ignores runtime_path: podhook stands in PATH as containerd-shim-runc-v2",
-    );
+    let first = if stage.containerd.generation() == Generation::V1_6 {
+        "io.containerd.runc.v2, and the shim in PATH under that one's name: CRI of 1.6 ignores runtime_path"
+    } else {
+        "io.containerd.runc.v2 with runtime_path"
+    };
+    stage.say(&format!("runtime handler podhook: {first}"));
+    stage.say("runtime handler podhook-v1: io.containerd.podhook.v1");
     stage.say("image: docker.io/library/nginx:latest, built from Debian's packages");
 }
 
@@ -73,7 +76,7 @@ pub fn post_start(stage: &mut Stage) -> Outcome {
     stage.podhook(&["describe", "pod", pod])?;
     stage.podhook(&["delete", "pod", pod])?;
     stage.prove(
-        "without a preStop the pod ends by its image's own stop signal, status 0",
+        "postStart: without a preStop the pod ends by its image's own stop signal, status 0",
         observer.exit_status()? == 0,
     )?;
     stage.keep(observer.timeline()?);
@@ -224,7 +227,10 @@ pub fn pre_stop_on_the_node(stage: &mut Stage) -> Outcome {
         gone.stdout,
         gone.stderr.trim_end()
     );
-    stage.prove("the pod is gone", !gone.stdout.contains(pod))?;
+    stage.prove(
+        "the pod is gone after `podhook delete`",
+        !gone.stdout.contains(pod),
+    )?;
     println!("$ cat {}", message::PATH);
     let text = fs::read_to_string(message::PATH)?;
     print!("{text}");
@@ -246,7 +252,10 @@ pub fn pre_stop_on_the_node(stage: &mut Stage) -> Outcome {
         "first the hook, then the signal, then the exit",
         ordered && hook.finished_at.is_some(),
     )?;
-    stage.prove("nginx exited with status 0", observer.exit_status()? == 0)?;
+    stage.prove(
+        "after the hook nginx exited by its signal, status 0",
+        observer.exit_status()? == 0,
+    )?;
     stage.keep(observer.timeline()?);
     message::remove();
     Ok(())
@@ -310,6 +319,7 @@ pub fn ctr(stage: &mut Stage) -> Outcome {
         "ctr: kill returns at once, the signal comes after preStop",
         answered < Duration::from_millis(800) && signalled >= Duration::from_secs(1),
     )?;
+    println!("$ ctr tasks kill -s SIGKILL web");
     container.kill("SIGKILL")?;
     stage.prove(
         "ctr: SIGKILL ends it at once, status 137",
