@@ -3,7 +3,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Config, TestContainer};
+use support::Config;
+use support::bundle::TestContainer;
 
 /// Everything a process can see of itself through /proc.
 const FILES: [&str; 19] = [

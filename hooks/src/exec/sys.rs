@@ -306,7 +306,7 @@ pub(super) fn set_signal_mask(mask: u64) -> Result<u64> {
     let mut old = 0u64;
     call!(
         libc::SYS_rt_sigprocmask,
-        libc::SIG_SETMASK as c_long,
+        c_long::from(libc::SIG_SETMASK),
         &raw const mask,
         &raw mut old,
         8 as c_long

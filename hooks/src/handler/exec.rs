@@ -110,18 +110,27 @@ fn result(exit: Option<Exit>, outcome: Outcome, started_at: SystemTime) -> HookR
 }
 
 fn stdio(sink: Option<Sink>) -> Result<(Stdio, Output), Error> {
-    let (stdout, stdout_of_child) = exec::pipe()?;
-    let (stderr, stderr_of_child) = exec::pipe()?;
-    let output = Output::new(stdout, stderr, sink).map_err(|source| Error::System {
+    let failed = |source| Error::System {
         operation: "read hook output",
         source,
-    })?;
+    };
+    let (read_stdout, stdout) = exec::pipe()?;
+    let (output, stderr) = match sink {
+        None => {
+            let stderr = stdout.try_clone().map_err(failed)?;
+            (Output::captured(read_stdout), stderr)
+        }
+        Some(sink) => {
+            let (read_stderr, stderr) = exec::pipe()?;
+            (Output::shared(read_stdout, read_stderr, sink), stderr)
+        }
+    };
     let stdio = Stdio {
         stdin: dev_null()?,
-        stdout: stdout_of_child,
-        stderr: stderr_of_child,
+        stdout,
+        stderr,
     };
-    Ok((stdio, output))
+    Ok((stdio, output.map_err(failed)?))
 }
 
 /// The host's /dev/null. The container's may be anything (CVE-2025-31133, CVE-2025-52565).

@@ -35,7 +35,8 @@ pub struct HookResult {
     pub signal: Option<i32>,
     /// The status of the HTTP response, where there was one.
     pub http_status: Option<u16>,
-    /// The last 4 KiB of its output, stdout and stderr as they came.
+    /// The last 4 KiB of its output, stdout and stderr in the order they were written (where a sink takes
+    /// them apart: in the order they were read).
     pub output: Vec<u8>,
     /// User CPU time of its process and of the children that one waited for.
     pub cpu_user: Duration,

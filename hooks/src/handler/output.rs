@@ -44,23 +44,28 @@ struct Stream {
 }
 
 impl Output {
-    pub fn new(stdout: OwnedFd, stderr: OwnedFd, sink: Option<Sink>) -> io::Result<Self> {
-        let (to_stdout, to_stderr) = match sink {
-            Some(sink) => (Some(sink.stdout), Some(sink.stderr)),
-            None => (None, None),
-        };
-        let stream = |pipe, sink| {
-            Ok::<_, io::Error>(Stream {
-                pipe: Some(Receiver::from_owned_fd(pipe)?),
-                sink,
-                pending: Vec::new(),
-            })
-        };
-        Ok(Self {
-            streams: [stream(stdout, to_stdout)?, stream(stderr, to_stderr)?],
+    /// One pipe for stdout and stderr: what they write is read in the order it was written.
+    pub fn captured(both: OwnedFd) -> io::Result<Self> {
+        Ok(Self::new(
+            Stream::new(Some(both), None)?,
+            Stream::new(None, None)?,
+        ))
+    }
+
+    /// A pipe of each, passed on to the sink.
+    pub fn shared(stdout: OwnedFd, stderr: OwnedFd, sink: Sink) -> io::Result<Self> {
+        Ok(Self::new(
+            Stream::new(Some(stdout), Some(sink.stdout))?,
+            Stream::new(Some(stderr), Some(sink.stderr))?,
+        ))
+    }
+
+    fn new(first: Stream, second: Stream) -> Self {
+        Self {
+            streams: [first, second],
             tail: Tail::default(),
             chunk: vec![0; CHUNK],
-        })
+        }
     }
 
     /// Reads for as long as there is a writer, then never returns. It can be dropped at any time and
@@ -70,10 +75,11 @@ impl Output {
             stream.flush().await;
         }
         loop {
-            let [stdout, stderr] = &mut self.streams;
-            let (stream, ready) = tokio::select! {
-                ready = readable(&stdout.pipe) => (stdout, ready),
-                ready = readable(&stderr.pipe) => (stderr, ready),
+            let [first, second] = &mut self.streams;
+            let (stream, ready, is_first) = tokio::select! {
+                biased;
+                ready = readable(&first.pipe) => (first, ready, true),
+                ready = readable(&second.pipe) => (second, ready, false),
             };
             let count = ready.and_then(|()| try_read(&stream.pipe, &mut self.chunk));
             match count {
@@ -82,6 +88,10 @@ impl Output {
                     let bytes = self.chunk.get(..count).unwrap_or_default();
                     self.tail.push(bytes);
                     stream.pass_on(bytes).await;
+                    // By turns: one that always has something does not starve the other.
+                    if is_first {
+                        self.streams.swap(0, 1);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => stream.pipe = None,
@@ -115,6 +125,14 @@ impl Output {
 }
 
 impl Stream {
+    fn new(pipe: Option<OwnedFd>, sink: Option<OwnedFd>) -> io::Result<Self> {
+        Ok(Self {
+            pipe: pipe.map(Receiver::from_owned_fd).transpose()?,
+            sink,
+            pending: Vec::new(),
+        })
+    }
+
     async fn pass_on(&mut self, bytes: &[u8]) {
         if self.sink.is_some() {
             self.pending.extend_from_slice(bytes);

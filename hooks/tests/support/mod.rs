@@ -2,7 +2,10 @@
 //! test whatever happens.
 
 #![allow(dead_code)]
+// The reaper waits for every child.
+#![allow(clippy::zombie_processes)]
 
+pub mod bpf;
 pub mod bundle;
 pub mod reaper;
 
@@ -16,7 +19,7 @@ use std::time::Duration;
 use podhook_hooks::exec::{Children, Exit};
 use reaper::Reaper;
 
-pub use bundle::{Config, TestContainer};
+pub use bundle::Config;
 
 /// The one reaper of this test process.
 pub fn children() -> Arc<dyn Children> {

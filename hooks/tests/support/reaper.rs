@@ -25,11 +25,10 @@ impl Reaper {
         static REAPER: OnceLock<Arc<Reaper>> = OnceLock::new();
         REAPER
             .get_or_init(|| {
-                // SAFETY: no pointers. Containers outlive the `runc create` that made them.
-                assert_eq!(
-                    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) },
-                    0
-                );
+                // Containers outlive the `runc create` that made them.
+                // SAFETY: no pointers.
+                let set = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+                assert_eq!(set, 0);
                 let reaper = Arc::new(Reaper::default());
                 let state = reaper.state.clone();
                 std::thread::spawn(move || reap(&state));
@@ -77,12 +76,19 @@ fn reap(state: &Mutex<State>) {
         let mut raw_status = 0;
         // SAFETY: `rusage` is plain data, all zeroes is a valid value.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: valid places to write to.
-        let pid = unsafe { libc::wait4(-1, &mut raw_status, 0, &mut usage) };
-        if pid <= 0 {
+        // SAFETY: `siginfo_t` is plain data, all zeroes is a valid value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // A look first: the stops of a process that a test traces show up here too, and are not ours.
+        // SAFETY: a valid place to write to.
+        let found =
+            unsafe { libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOWAIT) };
+        let ended = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
+        if found != 0 || !ended {
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }
+        // SAFETY: valid places to write to; `info` is of a child that ended.
+        let pid = unsafe { libc::wait4(info.si_pid(), &mut raw_status, 0, &mut usage) };
         let time =
             |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
         let exit = Exit {

@@ -1,0 +1,413 @@
+//! The exec handler on real containers: outcomes, output, process trees, accounting, limits.
+
+mod support;
+
+use std::fs;
+use std::future::pending;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use podhook_hooks::handler::{HookResult, Outcome, Sink, exec};
+use serde_json::json;
+use support::bundle::TestContainer;
+use support::{Config, children, eventually, strings};
+
+async fn hook(container: &TestContainer, command: &[&str]) -> HookResult {
+    exec::run(
+        &container.container,
+        &strings(command),
+        &children(),
+        pending(),
+        None,
+    )
+    .await
+}
+
+async fn aborted_after(
+    container: &TestContainer,
+    command: &[&str],
+    after: Duration,
+) -> (HookResult, Duration) {
+    let start = Instant::now();
+    let abort = tokio::time::sleep(after);
+    let result = exec::run(
+        &container.container,
+        &strings(command),
+        &children(),
+        abort,
+        None,
+    )
+    .await;
+    (result, start.elapsed().saturating_sub(after))
+}
+
+fn failed(message: &str) -> Outcome {
+    Outcome::Failed(message.to_string())
+}
+
+#[tokio::test]
+async fn success_and_failure_carry_code_signal_and_output() {
+    let container = Config::default().start();
+    let ok = hook(
+        &container,
+        &["/bin/sh", "-c", "echo out; echo err >&2; echo $FLAVOUR"],
+    )
+    .await;
+    assert_eq!(ok.outcome, Outcome::Succeeded);
+    assert_eq!(ok.exit_code, Some(0));
+    assert_eq!(ok.output, b"out\nerr\nplain\n");
+    assert!(ok.memory_peak.unwrap() > 100_000);
+    assert!(ok.finished_at >= ok.started_at);
+
+    let code = hook(&container, &["sh", "-c", "exit 3"]).await;
+    assert_eq!(
+        (code.outcome, code.exit_code),
+        (failed("exited with status 3"), Some(3))
+    );
+
+    let signal = hook(&container, &["sh", "-c", "kill -USR1 $$; sleep 10"]).await;
+    assert_eq!(signal.outcome, failed("killed by SIGUSR1"));
+    assert_eq!(signal.signal, Some(libc::SIGUSR1));
+    assert!(container.leaves().is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_says_why() {
+    let container = Config::default().start();
+    for (command, message) in [
+        ("nosuch", "executable file not found in $PATH"),
+        ("/no/such", "no such file or directory"),
+        ("/etc/not-executable", "permission denied"),
+        ("/etc", "permission denied"),
+        ("", "executable file not found in $PATH"),
+    ] {
+        let result = hook(&container, &[command]).await;
+        assert_eq!(result.outcome, failed(message), "{command}");
+        assert_eq!(result.exit_code, None);
+    }
+    fs::write(container.rootfs().join("bin/garbage"), "\x7fELFgarbage").unwrap();
+    let chmod = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(container.rootfs().join("bin/garbage"), chmod).unwrap();
+    let result = hook(&container, &["garbage"]).await;
+    assert_eq!(result.outcome, failed("exec format error"));
+    assert_eq!(
+        hook(&container, &[]).await.outcome,
+        failed("process args cannot be empty")
+    );
+    assert!(container.leaves().is_empty());
+}
+
+#[tokio::test]
+async fn errors_are_worded_as_by_runc() {
+    let container = Config::default().start();
+    for command in ["nosuch", "/no/such", "/etc/not-executable", "/etc", "./x"] {
+        same_error(&container, container.bundle_process(), command).await;
+    }
+    for (field, value) in [
+        ("cwd", json!("/no/such")),
+        ("cwd", json!("/etc/passwd")),
+        ("env", json!(["PATH=bin"])),
+        ("env", json!(["PATH"])),
+        ("env", json!(["=1"])),
+        ("env", json!([])),
+        ("capabilities", json!({"effective": ["CAP_KILL"]})),
+    ] {
+        let mut process = container.bundle_process();
+        process[field] = value;
+        same_error(&container, process, "sh").await;
+    }
+    let mut process = container.bundle_process();
+    process["user"] = json!({"uid": 1000, "gid": 1000});
+    process["capabilities"] = json!({});
+    // Root enters it for the user, as in runc.
+    process["cwd"] = json!("/private");
+    assert_eq!(
+        container.runc_exec_with(&process, &["pwd"]).ok().stdout,
+        "/private\n"
+    );
+    let ours = container
+        .engine_exec_with(&process, &["pwd"])
+        .await
+        .unwrap();
+    assert_eq!(ours.ok().stdout, "/private\n");
+}
+
+async fn same_error(container: &TestContainer, process: serde_json::Value, command: &str) {
+    let runc = container.runc_exec_with(&process, &[command]);
+    assert_ne!(runc.exit.code(), Some(0), "{command}");
+    let error = container
+        .engine_exec_with(&process, &[command])
+        .await
+        .unwrap_err();
+    let error = format!("unable to start container process: {error}");
+    assert!(
+        runc.stderr.replace("\\\"", "\"").contains(&error),
+        "{command}: {error}\n{}",
+        runc.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_missing_cwd_fails_the_hook() {
+    let container = Config::default()
+        .set("/process/cwd", json!("/gone"))
+        .create();
+    // runc makes a missing cwd at create; the container can remove it.
+    container.start();
+    fs::remove_dir(container.rootfs().join("gone")).unwrap();
+    let result = hook(&container, &["true"]).await;
+    assert_eq!(
+        result.outcome,
+        failed(r#"chdir to cwd ("/gone") set in config.json failed: no such file or directory"#)
+    );
+}
+
+#[tokio::test]
+async fn endless_output_costs_4_kib_and_is_cut_at_the_abort() {
+    let container = Config::default().start();
+    let before = resident();
+    let (result, late) =
+        aborted_after(&container, &["yes", "endless"], Duration::from_millis(500)).await;
+    assert_eq!(result.outcome, Outcome::Aborted);
+    assert_eq!(result.signal, Some(libc::SIGKILL));
+    assert_eq!(result.output.len(), 4096);
+    assert!(
+        result.output.ends_with(b"endless\n")
+            || result.output.windows(8).any(|w| w == b"endless\n")
+    );
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    assert!(resident() < before + 8 * 1024, "grew to {} KiB", resident());
+    assert!(container.leaves().is_empty());
+}
+
+/// KiB.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Leaves its session and its parent, as a daemon does.
+const DAEMON: &str = "setsid sh -c 'sleep 5555 & sleep 5556 &' & sleep 0.3;";
+
+#[tokio::test]
+async fn an_abort_kills_double_forked_daemons_too() {
+    let container = Config::default().start();
+    let script = format!("{DAEMON} sleep 1000");
+    let (result, late) =
+        aborted_after(&container, &["sh", "-c", &script], Duration::from_secs(1)).await;
+    assert_eq!(result.outcome, Outcome::Aborted);
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    assert_eq!(container.processes(), ["sleep"], "only the container's own");
+    assert!(container.leaves().is_empty());
+}
+
+#[tokio::test]
+async fn a_fork_storm_is_killed_to_the_last_process() {
+    let container = Config::default()
+        .set("/linux/resources", json!({"pids": {"limit": 200}}))
+        .start();
+    let storm = "(while :; do (while :; do setsid sleep 0.01 & done) & done) & exec sleep 1000";
+    let (result, late) =
+        aborted_after(&container, &["sh", "-c", storm], Duration::from_millis(500)).await;
+    assert_eq!(result.outcome, Outcome::Aborted);
+    assert!(late < Duration::from_secs(5), "{late:?}");
+    assert!(
+        fs::read_to_string(container.cgroup("pids").join("pids.events"))
+            .unwrap()
+            .contains("max ")
+    );
+    eventually("the storm is over", || container.processes() == ["sleep"]).await;
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_daemon_left_by_a_successful_hook_stays_in_the_container() {
+    let container = Config::default().start();
+    let result = hook(&container, &["sh", "-c", &format!("{DAEMON} exit 0")]).await;
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    let mut processes = container.processes();
+    processes.sort();
+    assert_eq!(processes, ["sleep"; 3]);
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
+    assert_eq!(container.processes().len(), 3);
+}
+
+#[tokio::test]
+async fn a_background_child_that_holds_the_pipe_does_not_delay_the_end() {
+    let container = Config::default().start();
+    let start = Instant::now();
+    let result = hook(&container, &["sh", "-c", "sleep 1000 & yes & echo done"]).await;
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(result.output.len() <= 4096);
+}
+
+#[tokio::test]
+async fn cpu_time_of_a_hook_is_the_containers_and_is_recorded() {
+    let container = Config::default().start();
+    let usage = || -> u64 {
+        let file = container.cgroup("cpuacct").join("cpuacct.usage");
+        fs::read_to_string(file).unwrap().trim().parse().unwrap()
+    };
+    let before = usage();
+    let burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+    let result = hook(&container, &["sh", "-c", burn]).await;
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    let recorded = result.cpu_user + result.cpu_system;
+    let charged = Duration::from_nanos(usage() - before);
+    assert!(recorded > Duration::from_millis(20), "{recorded:?}");
+    assert!(
+        charged >= recorded.mul_f64(0.8),
+        "{charged:?} < {recorded:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_hook_that_eats_the_memory_dies_within_the_containers_limit() {
+    let container = Config::default()
+        .set(
+            "/linux/resources",
+            json!({"memory": {"limit": 32 << 20, "swap": 32 << 20}}),
+        )
+        .start();
+    let eat = "x=$(dd if=/dev/zero bs=1M count=200 2>/dev/null | tr '\\0' a); echo survived";
+    let result = hook(&container, &["sh", "-c", eat]).await;
+    assert!(container.container.oom_kills().unwrap() > 0);
+    assert_ne!(result.outcome, Outcome::Succeeded);
+    assert!(!result.output.ends_with(b"survived\n"));
+    if result.signal == Some(libc::SIGKILL) {
+        assert_eq!(result.outcome, failed("killed by SIGKILL (out of memory)"));
+    }
+}
+
+#[tokio::test]
+async fn output_goes_to_the_container_as_well_where_that_is_wanted() {
+    let container = Config::default().start();
+    let (mut out, to_out) = std::io::pipe().unwrap();
+    let (mut err, to_err) = std::io::pipe().unwrap();
+    let sink = |fd: std::io::PipeWriter| {
+        let fd = OwnedFd::from(fd);
+        // SAFETY: a valid descriptor.
+        unsafe {
+            libc::fcntl(
+                std::os::fd::AsRawFd::as_raw_fd(&fd),
+                libc::F_SETFL,
+                libc::O_NONBLOCK,
+            )
+        };
+        fd
+    };
+    let output = Sink {
+        stdout: sink(to_out),
+        stderr: sink(to_err),
+    };
+    let command = strings(&[
+        "sh",
+        "-c",
+        "i=0; while [ $i -lt 30000 ]; do echo line $i; i=$((i+1)); done; echo bad >&2",
+    ]);
+    // More than a pipe holds: the reader is slow, nothing is lost.
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        std::thread::sleep(Duration::from_millis(300));
+        std::io::Read::read_to_string(&mut out, &mut text).unwrap();
+        text
+    });
+    let result = exec::run(
+        &container.container,
+        &command,
+        &children(),
+        pending(),
+        Some(output),
+    )
+    .await;
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    let text = reader.join().unwrap();
+    assert_eq!(text.lines().count(), 30000);
+    assert!(text.ends_with("line 29999\n"));
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut err, &mut text).unwrap();
+    assert_eq!(text, "bad\n");
+    let kept = String::from_utf8(result.output).unwrap();
+    assert!(
+        kept.contains("line 29999\n") && kept.contains("bad\n"),
+        "{kept}"
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_has_ended_takes_no_hook() {
+    let container = Config::default().args(&["/bin/true"]).start();
+    eventually("the container ended", || {
+        container.container.send_signal(0).is_err()
+    })
+    .await;
+    let result = hook(&container, &["true"]).await;
+    assert_eq!(
+        result.outcome,
+        failed(&format!("container {} is not running", container.id))
+    );
+    assert!(container.leaves().is_empty());
+}
+
+#[tokio::test]
+async fn init_that_ends_takes_the_hook_along() {
+    let container = Config::default().args(&["/bin/sleep", "0.5"]).start();
+    let result = hook(&container, &["sleep", "1000"]).await;
+    // The pid namespace dies with its init.
+    assert_eq!(result.outcome, failed("killed by SIGKILL"));
+}
+
+#[tokio::test]
+async fn a_frozen_container_delays_its_hook_and_nothing_else() {
+    let frozen = Config::default().start();
+    let other = Config::default().start();
+    let freezer = frozen.cgroup("freezer").join("freezer.state");
+    fs::write(&freezer, "FROZEN").unwrap();
+    let command = strings(&["sh", "-c", "echo thawed"]);
+    let children = children();
+    let mut hanging = Box::pin(exec::run(
+        &frozen.container,
+        &command,
+        &children,
+        pending(),
+        None,
+    ));
+    let waited = tokio::time::timeout(Duration::from_millis(300), &mut hanging).await;
+    assert!(waited.is_err(), "a frozen container ran a hook: {waited:?}");
+    // The same thread serves another container meanwhile.
+    let start = Instant::now();
+    assert_eq!(hook(&other, &["true"]).await.outcome, Outcome::Succeeded);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    fs::write(&freezer, "THAWED").unwrap();
+    let result = hanging.await;
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    assert_eq!(result.output, b"thawed\n");
+}
+
+#[tokio::test]
+async fn an_abort_while_frozen_returns_and_nothing_runs_after_the_thaw() {
+    let container = Config::default().start();
+    let freezer = container.cgroup("freezer").join("freezer.state");
+    fs::write(&freezer, "FROZEN").unwrap();
+    let (result, late) = aborted_after(
+        &container,
+        &["touch", "/tmp/ran"],
+        Duration::from_millis(200),
+    )
+    .await;
+    assert_eq!(result.outcome, Outcome::Aborted);
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    fs::write(&freezer, "THAWED").unwrap();
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
+    assert_eq!(container.processes(), ["sleep"]);
+    assert!(!container.rootfs().join("tmp/ran").exists());
+}
