@@ -1,6 +1,7 @@
 //! The `lifecycle` of a container as podhook's shim takes it: a pod annotation.
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
+use podhook_hooks::lifecycle::Ports;
 
 use super::error::Cause;
 
@@ -22,11 +23,13 @@ pub fn annotation(container: &Container) -> Option<(String, String)> {
     Some((format!("{ANNOTATION_PREFIX}{}", container.name), json))
 }
 
-/// Checks what the shim would refuse only after the sandbox runs. The shim validates in full.
+/// Checks what the shim would refuse only after the sandbox runs: what the API server would say in its
+/// words, the rest by the shim's own parser.
 pub(super) fn validate(container: &Container, path: &str, causes: &mut Vec<Cause>) {
     let Some(lifecycle) = &container.lifecycle else {
         return;
     };
+    let before = causes.len();
     for (name, hook) in [
         ("postStart", &lifecycle.post_start),
         ("preStop", &lifecycle.pre_stop),
@@ -35,6 +38,26 @@ pub(super) fn validate(container: &Container, path: &str, causes: &mut Vec<Cause
             validate_hook(hook, &format!("{path}.lifecycle.{name}"), causes);
         }
     }
+    if causes.len() == before
+        && let Ok(value) = serde_json::to_value(lifecycle)
+        && let Err(error) = podhook_hooks::lifecycle::Lifecycle::from_value(
+            &value,
+            &Ports::Listed(&named_ports(container)),
+        )
+    {
+        causes.push(Cause::new(
+            format!("{path}.lifecycle.{}", error.path),
+            format!("Invalid value: {}", error.reason),
+        ));
+    }
+}
+
+/// The container's ports that have names.
+fn named_ports(container: &Container) -> Vec<(String, u16)> {
+    let ports = container.ports.iter().flatten();
+    ports
+        .filter_map(|port| Some((port.name.clone()?, u16::try_from(port.container_port).ok()?)))
+        .collect()
 }
 
 fn validate_hook(hook: &LifecycleHandler, path: &str, causes: &mut Vec<Cause>) {
@@ -67,5 +90,36 @@ fn validate_hook(hook: &LifecycleHandler, path: &str, causes: &mut Vec<Cause>) {
             format!("{path}.sleep.seconds"),
             format!("Invalid value: {}: must be non-negative", sleep.seconds),
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn causes(lifecycle: &str) -> Vec<String> {
+        let container: Container = serde_json::from_str(&format!(
+            r#"{{"name":"c","ports":[{{"name":"http","containerPort":80}}],"lifecycle":{lifecycle}}}"#
+        ))
+        .unwrap();
+        let mut causes = Vec::new();
+        validate(&container, "spec.containers[0]", &mut causes);
+        causes.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_the_shim_would_refuse_is_refused_with_its_field() {
+        assert!(causes(r#"{"preStop":{"httpGet":{"port":"http"}}}"#).is_empty());
+        let unknown = causes(r#"{"preStop":{"httpGet":{"port":"metrics"}}}"#);
+        assert_eq!(unknown.len(), 1, "{unknown:?}");
+        assert!(
+            unknown[0].contains("spec.containers[0].lifecycle.preStop.httpGet.port"),
+            "{unknown:?}"
+        );
+        let header = causes(
+            r#"{"preStop":{"httpGet":{"port":80,"httpHeaders":[{"name":"a b","value":"c"}]}}}"#,
+        );
+        assert!(header[0].contains("httpHeaders[0].name"), "{header:?}");
+        assert!(causes(r#"{"preStop":{}}"#)[0].contains("must specify a handler type"));
     }
 }

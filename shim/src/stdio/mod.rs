@@ -167,7 +167,10 @@ impl ProcessIo {
         R: tokio::io::AsyncRead + Send + Unpin + 'static,
     {
         match to {
-            Target::None => Ok(file::discard(from)),
+            Target::None => {
+                file::discard(from);
+                Ok(())
+            }
             Target::Fifo(path) => self.tasks.copy_to_fifo(from, path).map_err(shim_error),
             Target::File(path) => file::append(from, path),
             Target::Binary { .. } => Err(Error::InvalidArgument(

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use podhook_integration::{Containerd, Generation, Outcome};
+use podhook_integration::{Containerd, Generation, Outcome, ShimKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -65,7 +65,7 @@ fn play() -> Outcome {
     message::refuse_to_overwrite()?;
     let wanted = env::var("PODHOOK_GENERATION").unwrap_or_else(|_| "1.6".to_owned());
     let generation = Generation::named(&wanted).ok_or("PODHOOK_GENERATION: 1.6, 1.7 or 2")?;
-    let containerd = Arc::new(Containerd::start(generation)?);
+    let containerd = Arc::new(Containerd::start(generation, ShimKind::Podhook)?);
     let containerd = CONTAINERD.get_or_init(|| containerd);
     let mut stage = Stage::new(Arc::clone(containerd))?;
     scenes::open(&stage);

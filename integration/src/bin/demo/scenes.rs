@@ -27,7 +27,7 @@ pub fn open(stage: &Stage) {
         stage.containerd.dir().display()
     ));
     let first = if stage.containerd.generation() == Generation::V1_6 {
-        "runtime_type is the shim's path: CRI of 1.6 ignores runtime_path"
+        "io.containerd.runc.v2, and the shim in PATH under that one's name: CRI of 1.6 ignores runtime_path"
     } else {
         "io.containerd.runc.v2 with runtime_path"
     };
