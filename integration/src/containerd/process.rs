@@ -1,6 +1,7 @@
 //! The process of a containerd: up, down, killed, up again.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,11 +50,12 @@ impl Containerd {
         let pid = self.dir.join("pid");
         fs::write(&pid, child.id().to_string()).map_err(io_error("write", &pid))?;
         *lock(&self.process) = Some(child);
-        let ctr = self.ctr_in(self.id());
-        wait::until_true("containerd to answer", Duration::from_secs(30), || {
-            ctr.run(&["version"]).is_ok()
+        // As early as can be: the shims send again what happened meanwhile.
+        wait::until_true("containerd to listen", Duration::from_secs(30), || {
+            UnixStream::connect(self.address()).is_ok()
         })
         .map_err(|what| self.too_slow(what))?;
+        let ctr = self.ctr_in(self.id());
         self.events
             .subscribe(ctr.command())
             .map_err(io_error("start ctr events of", &self.dir))?;
@@ -65,12 +67,7 @@ impl Containerd {
         wait::until_true("events to arrive", SOON, || {
             if last.elapsed() > Duration::from_millis(50) {
                 last = Instant::now();
-                let _ = ctr.run(&[
-                    "namespaces",
-                    "label",
-                    &namespace,
-                    &format!("at={}", last.elapsed().as_nanos()),
-                ]);
+                let _ = ctr.run(&["namespaces", "label", &namespace, "up=true"]);
             }
             self.events.all().len() > seen
         })
