@@ -13,8 +13,10 @@ pub mod events;
 pub mod generation;
 pub mod image;
 pub mod node;
+pub mod record;
 pub mod shim;
 pub mod suite;
+pub mod trace;
 pub mod wait;
 
 pub use containerd::Containerd;

@@ -7,8 +7,7 @@ use crate::shim::{self, ShimKind};
 
 /// The pod and container annotations that reach the OCI spec. containerd matches with path.Match,
 /// where `*` stops at a slash: one pattern per prefix.
-const ANNOTATIONS: &str =
-    r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.kubernetes.*"]"#;
+const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.kubernetes.*"]"#;
 
 /// The file for `generation` with everything below `dir`; `podhook` is a handler when its shim is built.
 pub(super) fn render(generation: Generation, dir: &Path) -> String {
