@@ -11,7 +11,9 @@ use crate::create::{self, Created};
 use crate::cri::Handlers;
 use crate::detached::{Report, Worker};
 use crate::error::Error;
+use crate::interrupt::Interrupts;
 use crate::manifest::{self, Cause, Object};
+use crate::output::print;
 use crate::pods;
 
 /// Runs the command.
@@ -32,15 +34,23 @@ pub async fn run(context: &Context, args: &args::Apply) -> Result<(), Error> {
             outcome.note(apply_runtime_class(context, class));
         }
     }
+    let mut interrupts = Interrupts::new()?;
     let mut starting = Vec::new();
     for object in &objects {
         if let Object::Pod(pod) = object {
-            let applied = apply_pod(context, args, &handlers, pod).await;
+            let applied = apply_pod(context, args, &handlers, &mut interrupts, pod).await;
+            if matches!(applied, Err(Error::Interrupted)) {
+                return Err(Error::Interrupted);
+            }
             starting.extend(outcome.note(applied).flatten());
         }
     }
     for starting in starting {
-        outcome.note(starting.wait().await);
+        match interrupts.stop(starting.wait()).await {
+            // The starts go on in their own process.
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            result => outcome.note(result),
+        };
     }
     outcome.into_result()
 }
@@ -83,7 +93,7 @@ fn apply_runtime_class(context: &Context, class: &RuntimeClass) -> Result<(), Er
         Some(true) => "configured",
         Some(false) => "unchanged",
     };
-    println!("runtimeclass.node.k8s.io/{name} {change}");
+    print(&format!("runtimeclass.node.k8s.io/{name} {change}\n"))?;
     Ok(())
 }
 
@@ -92,16 +102,17 @@ async fn apply_pod(
     context: &Context,
     args: &args::Apply,
     handlers: &Handlers,
+    interrupts: &mut Interrupts,
     pod: &Pod,
 ) -> Result<Option<Starting>, Error> {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    // Held until the sandbox is there and visible to the next command.
     let lock = context.store.lock()?;
+    sweep(context).await?;
     match pods::get(&context.client, &context.store, &namespace, &name).await {
         Ok(existing) => {
             compare(&existing, pod)?;
-            println!("pod/{name} unchanged");
+            print(&format!("pod/{name} unchanged\n"))?;
             return Ok(None);
         }
         Err(Error::Server {
@@ -109,16 +120,37 @@ async fn apply_pod(
         }) => {}
         Err(e) => return Err(e),
     }
-    let Created { containers } = create::create(context, args, handlers, pod, lock).await?;
-    println!("pod/{name} created");
+    let reserved = create::reserve(context, args, handlers, pod)?;
+    drop(lock);
+    let Created { containers } = create::create(context, interrupts, pod, reserved).await?;
     let mut arguments: Vec<OsString> = vec!["start".into()];
     arguments.extend(containers.iter().map(|(id, _)| OsString::from(id)));
     let worker = Worker::spawn(&context.global, &arguments, args.wait)?;
+    print(&format!("pod/{name} created\n"))?;
     Ok(args.wait.then_some(Starting {
         pod: name,
         containers,
         worker,
     }))
+}
+
+/// Removes what a command has left that was killed while it made a pod.
+async fn sweep(context: &Context) -> Result<(), Error> {
+    for uid in context.store.uids()? {
+        if !context.store.is_abandoned(&uid)? {
+            continue;
+        }
+        // With a sandbox it is a pod that `podhook get` shows and `podhook delete` removes.
+        let all = pods::list(&context.client, &context.store, None, None).await?;
+        if let Some(pod) = context.store.pod(&uid)?
+            && !all.iter().any(|view| view.uid == uid)
+        {
+            let text = |value: Option<String>| value.unwrap_or_default();
+            let (namespace, name) = (text(pod.metadata.namespace), text(pod.metadata.name));
+            context.store.remove_pod(&namespace, &name, &uid)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an existing pod is the one of the manifest.

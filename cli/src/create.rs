@@ -11,9 +11,10 @@ use crate::context::Context;
 use crate::cri::{self, Handlers};
 use crate::error::Error;
 use crate::handler;
+use crate::interrupt::Interrupts;
 use crate::manifest::{self, Facts, Placement};
 use crate::node;
-use crate::store::Lock;
+use crate::store::Reservation;
 use crate::volumes;
 
 /// A pod whose containers exist and are not started.
@@ -23,23 +24,30 @@ pub(crate) struct Created {
     pub(crate) containers: Vec<(String, String)>,
 }
 
-/// Makes the sandbox and the containers of `pod`. When that fails, nothing is left.
-pub(crate) async fn create(
+/// A pod of which nothing is there yet but its place in the store.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    placement: Placement,
+    handler: String,
+    reservation: Reservation,
+}
+
+/// Takes the pod's place: from now on other commands see it. To be called with the store's lock.
+pub(crate) fn reserve(
     context: &Context,
     args: &args::Apply,
     handlers: &Handlers,
     pod: &Pod,
-    lock: Lock,
-) -> Result<Created, Error> {
-    let chosen = handler::choose(context, handlers, pod)?;
-    let spec = pod.spec.clone().unwrap_or_default();
-    for container in &spec.containers {
-        let image = ensure_image(context, container).await?;
-        manifest::check_non_root(pod, container, &image)
-            .map_err(|e| Error::Refused(format!("container {:?}: {e}", container.name)))?;
-    }
+) -> Result<Reserved, Error> {
+    let chosen = handler::choose(
+        &context.store,
+        &context.global.podhook_handler,
+        handlers,
+        pod,
+    )?;
     let (namespace, name) = names(pod);
     let uid = node::new_uid()?;
+    let reservation = context.store.reserve(&uid, pod)?;
     let placement = Placement {
         directory: context.store.pod_dir(&uid),
         log_directory: context.store.log_dir(&namespace, &name, &uid),
@@ -48,12 +56,44 @@ pub(crate) async fn create(
         resolv_conf: node::resolv_conf(),
         uid,
     };
+    Ok(Reserved {
+        placement,
+        handler: chosen.name,
+        reservation,
+    })
+}
+
+/// Makes the sandbox and the containers of `pod`. When that fails, or is interrupted, nothing is
+/// left.
+pub(crate) async fn create(
+    context: &Context,
+    interrupts: &mut Interrupts,
+    pod: &Pod,
+    reserved: Reserved,
+) -> Result<Created, Error> {
     let mut sandbox = None;
-    let made = make(context, pod, &chosen.name, &placement, lock, &mut sandbox).await;
-    if made.is_err() {
-        undo(context, pod, &placement.uid, sandbox).await;
+    let made = interrupts
+        .stop(make(context, pod, &reserved, &mut sandbox))
+        .await;
+    let made = made.and_then(
+        |made| match context.store.deletion(&reserved.placement.uid)? {
+            None => Ok(made),
+            Some(_) => Err(Error::Refused(format!(
+                "pod {:?} was deleted while it was being made",
+                names(pod).1
+            ))),
+        },
+    );
+    match made {
+        Ok(made) => {
+            reserved.reservation.done()?;
+            Ok(made)
+        }
+        Err(e) => {
+            undo(context, pod, &reserved.placement.uid, sandbox).await;
+            Err(e)
+        }
     }
-    made
 }
 
 fn names(pod: &Pod) -> (String, String) {
@@ -64,17 +104,20 @@ fn names(pod: &Pod) -> (String, String) {
 async fn make(
     context: &Context,
     pod: &Pod,
-    handler: &str,
-    placement: &Placement,
-    lock: Lock,
+    reserved: &Reserved,
     sandbox: &mut Option<String>,
 ) -> Result<Created, Error> {
+    let placement = &reserved.placement;
+    for container in pod.spec.iter().flat_map(|s| &s.containers) {
+        let image = ensure_image(context, container).await?;
+        manifest::check_non_root(pod, container, &image)
+            .map_err(|e| Error::Refused(format!("container {:?}: {e}", container.name)))?;
+    }
     volumes::prepare(pod, placement)?;
-    context.store.save_pod(&placement.uid, pod)?;
     let config = manifest::sandbox::config(pod, placement);
     let request = RunPodSandboxRequest {
         config: Some(config.clone()),
-        runtime_handler: handler.to_owned(),
+        runtime_handler: reserved.handler.clone(),
     };
     let id = context
         .client
@@ -91,7 +134,6 @@ async fn make(
         .into_inner()
         .pod_sandbox_id;
     *sandbox = Some(id.clone());
-    drop(lock);
     let facts = Facts {
         pod_ips: pod_ips(context, &id).await?,
         node_name: node::name(),

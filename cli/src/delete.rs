@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::detached::{Report, Worker};
 use crate::error::Error;
 use crate::manifest::{self, Object};
+use crate::output::print;
 use crate::pods::{self, PodView, Selector};
 use crate::store::Deletion;
 
@@ -112,14 +113,12 @@ async fn targets(
         }
         let selector = Selector::parse(args.selector.as_deref())?;
         let all = pods::list(client, store, Some(context.namespace()), None).await?;
-        let selected = all.into_iter().filter(|pod| {
-            pod.sandboxes
-                .first()
-                .is_some_and(|s| selector.matches(&s.labels))
-        });
+        let selected = all
+            .into_iter()
+            .filter(|pod| selector.matches(&pod.labels()));
         targets.extend(selected.map(|pod| Target::Pod(Box::new(pod))));
         if targets.is_empty() {
-            println!("No resources found");
+            print("No resources found\n")?;
         }
     }
     Ok(targets)
@@ -127,7 +126,7 @@ async fn targets(
 
 fn delete_runtime_class(context: &Context, args: &args::Delete, name: &str) -> Result<(), Error> {
     if context.store.remove_runtime_class(name)? {
-        println!("runtimeclass.node.k8s.io {name:?} deleted");
+        print(&format!("runtimeclass.node.k8s.io {name:?} deleted\n"))?;
     } else if !args.ignore_not_found {
         return Err(Error::Server {
             code: "NotFound",
@@ -204,7 +203,7 @@ impl Removal {
         } else {
             "deleted"
         };
-        println!("pod {name:?} {how}");
+        print(&format!("pod {name:?} {how}\n"))?;
         Ok(())
     }
 }

@@ -1,12 +1,11 @@
 //! `podhook describe pod`: kubectl's page, and what became of the hooks.
 
-use std::fmt::Write as _;
-
 use crate::args;
 use crate::context::Context;
 use crate::error::Error;
 use crate::get::Query;
 use crate::hooks;
+use crate::output::print;
 use crate::pods::{self, PodView, Selector};
 
 mod container;
@@ -36,10 +35,9 @@ pub async fn run(context: &Context, args: &args::Describe) -> Result<(), Error> 
             text.push_str("\n\n");
         }
         let record = |id: &str| hooks::record(&state, id);
-        let _ = write!(text, "{}", page(view, &record));
+        text.push_str(&page(view, &record));
     }
-    print!("{text}");
-    Ok(())
+    print(&text)
 }
 
 /// Looks up the record of a container.

@@ -37,6 +37,9 @@ pub enum Error {
     /// Several things went wrong, and were said already.
     #[error("")]
     Reported,
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
     /// The command run in the container ended with this status.
     #[error("command terminated with exit code {0}")]
     Exit(i32),
@@ -58,6 +61,8 @@ impl Error {
         match self {
             // Codes are a byte; runtimes report no others.
             Self::Exit(code) => u8::try_from(*code).unwrap_or(1),
+            // As a shell reports a process that SIGINT has ended.
+            Self::Interrupted => 130,
             _ => 1,
         }
     }
@@ -67,7 +72,7 @@ impl Error {
     #[must_use]
     pub fn report(&self) -> Option<String> {
         match self {
-            Self::Reported => None,
+            Self::Reported | Self::Interrupted => None,
             Self::Server { .. }
             | Self::Exit(_)
             | Self::Manifest(manifest::Error::Invalid { .. }) => Some(self.to_string()),

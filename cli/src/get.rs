@@ -1,7 +1,6 @@
 //! `podhook get pods`.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -12,6 +11,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::pod::{COLUMNS, WIDE_COLUMNS, row};
+use crate::output::print;
 use crate::output::table::Table;
 use crate::pods::{self, Selector};
 
@@ -72,11 +72,7 @@ impl Query {
             let namespace = (!self.all_namespaces).then(|| context.namespace());
             views = pods::list(client, store, namespace, None).await?;
         }
-        views.retain(|v| {
-            v.sandboxes
-                .first()
-                .is_some_and(|s| self.selector.matches(&s.labels))
-        });
+        views.retain(|v| self.selector.matches(&v.labels()));
         Ok(views)
     }
 
@@ -103,15 +99,6 @@ fn print_yaml(document: &Value) -> Result<(), Error> {
     let text = serde_saphyr::to_string(document)
         .map_err(|e| Error::Refused(format!("cannot print as YAML: {e}")))?;
     print(&text)
-}
-
-fn print(text: &str) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // `podhook get pods | head`
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
-    }
 }
 
 /// The table, and what was printed of it.

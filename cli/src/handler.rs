@@ -6,10 +6,10 @@
 use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::context::Context;
 use crate::cri::{Handler, Handlers};
 use crate::error::Error;
 use crate::manifest::{self, ANNOTATION_PREFIX, Cause};
+use crate::store::Store;
 
 /// The runtime handler of a pod.
 #[derive(Debug)]
@@ -21,21 +21,27 @@ pub(crate) struct Chosen {
 }
 
 /// The handler of `spec.runtimeClassName`: of a RuntimeClass applied before, else of that name.
-pub(crate) fn choose(context: &Context, handlers: &Handlers, pod: &Pod) -> Result<Chosen, Error> {
+///
+/// `more` are the handlers that the user says run podhook's shim.
+pub(crate) fn choose(
+    store: &Store,
+    more: &[String],
+    handlers: &Handlers,
+    pod: &Pod,
+) -> Result<Chosen, Error> {
     let class = pod
         .spec
         .as_ref()
         .and_then(|s| s.runtime_class_name.clone())
         .unwrap_or_default();
-    let name = context
-        .store
+    let name = store
         .runtime_class(&class)?
         .map_or_else(|| class.clone(), |c| c.handler);
     let handler = handlers.get(&name);
     if handler.is_none() && handlers.names().next().is_some() {
         return Err(no_handler(pod, &class, &name, handlers));
     }
-    check_hooks(context, handlers, pod, &name)?;
+    check_hooks(more, handlers, pod, &name)?;
     let systemd = handler.is_some_and(|h| h.systemd_cgroup);
     let cgroup_parent = if systemd { "podhook.slice" } else { "/podhook" }.to_owned();
     Ok(Chosen {
@@ -58,16 +64,13 @@ fn no_handler(pod: &Pod, class: &str, name: &str, handlers: &Handlers) -> Error 
 }
 
 /// Refuses a pod whose hooks would not run.
-fn check_hooks(context: &Context, handlers: &Handlers, pod: &Pod, name: &str) -> Result<(), Error> {
+fn check_hooks(more: &[String], handlers: &Handlers, pod: &Pod, name: &str) -> Result<(), Error> {
     let hooks = hooks(pod);
     if hooks.is_empty() {
         return Ok(());
     }
     let handler = handlers.get(name);
-    let named = |handler: &str| {
-        handler.starts_with("podhook")
-            || context.global.podhook_handler.iter().any(|h| h == handler)
-    };
+    let named = |handler: &str| handler.starts_with("podhook") || more.iter().any(|h| h == handler);
     let resolved = if name.is_empty() {
         handlers.default_name()
     } else {
@@ -165,6 +168,132 @@ fn warn(handler: &Handler, name: &str, pod: &Pod) {
             "Warning: containerd's runtime handler {name:?} does not pass {} on (container_annotations): \
              named ports of hooks cannot be resolved",
             manifest::PORTS
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::node::v1::RuntimeClass;
+    use serde_json::{Value, json};
+
+    fn handlers() -> Handlers {
+        let all = json!(["*", "*/*"]);
+        Handlers::from_config(
+            &json!({"containerd": {"defaultRuntimeName": "runc", "runtimes": {
+            "runc": {"runtimeType": "io.containerd.runc.v2", "PodAnnotations": all},
+            "podhook": {"runtimeType": "io.containerd.runc.v2", "PodAnnotations": all,
+                        "runtimePath": "/usr/bin/containerd-shim-podhook-v1"},
+            "podhook-deaf": {"runtimeType": "io.containerd.podhook.v1", "PodAnnotations": ["*"]},
+            "hooks": {"runtimeType": "io.containerd.podhook.v1", "PodAnnotations": ["lifecycle.podhook.dev/*"],
+                      "options": {"SystemdCgroup": true}}}}}),
+        )
+    }
+
+    fn pod(class: Option<&str>, hooks: bool) -> Pod {
+        let lifecycle = if hooks {
+            json!({"preStop": {"sleep": {"seconds": 1}}})
+        } else {
+            Value::Null
+        };
+        serde_json::from_value(json!({
+            "metadata": {"name": "web"},
+            "spec": {"runtimeClassName": class,
+                     "containers": [{"name": "c", "image": "nginx", "lifecycle": lifecycle}]}
+        }))
+        .unwrap()
+    }
+
+    fn choose(pod: &Pod, more: &[&str]) -> Result<Chosen, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().to_owned());
+        let mut class = RuntimeClass {
+            handler: "hooks".to_owned(),
+            ..Default::default()
+        };
+        class.metadata.name = Some("graceful".to_owned());
+        store.save_runtime_class(&class).unwrap();
+        let more: Vec<String> = more.iter().map(|m| (*m).to_owned()).collect();
+        super::choose(&store, &more, &handlers(), pod).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_class_names_the_handler_or_is_its_name() {
+        assert_eq!(
+            choose(&pod(Some("podhook"), true), &[]).unwrap().name,
+            "podhook"
+        );
+        assert_eq!(
+            choose(&pod(Some("graceful"), true), &[]).unwrap().name,
+            "hooks"
+        );
+        assert_eq!(choose(&pod(None, false), &[]).unwrap().name, "");
+        let error = choose(&pod(Some("kata"), false), &[]).unwrap_err();
+        assert!(
+            error.contains("pod rejected: RuntimeClass \"kata\" not found"),
+            "{error}"
+        );
+        assert!(
+            error.contains("only hooks, podhook, podhook-deaf, runc"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn hooks_need_podhooks_shim() {
+        for class in [None, Some("runc")] {
+            let error = choose(&pod(class, true), &[]).unwrap_err();
+            assert!(
+                error.contains("spec.containers[0].lifecycle: the runtime handler \"runc\""),
+                "{error}"
+            );
+            assert!(error.contains("spec.runtimeClassName"), "{error}");
+            assert!(
+                choose(&pod(class, false), &[]).is_ok(),
+                "without hooks any handler will do"
+            );
+            assert!(
+                choose(&pod(class, true), &["runc"]).is_ok(),
+                "the user knows"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lifecycle_that_is_an_annotation_needs_it_too() {
+        let mut pod = pod(Some("runc"), false);
+        let key = format!("{ANNOTATION_PREFIX}c");
+        pod.metadata.annotations = Some([(key, "{}".to_owned())].into());
+        let error = choose(&pod, &[]).unwrap_err();
+        assert!(
+            error.contains("metadata.annotations[lifecycle.podhook.dev/c]: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn hooks_that_containerd_would_not_pass_on_are_refused() {
+        let error = choose(&pod(Some("podhook-deaf"), true), &[]).unwrap_err();
+        assert!(
+            error.contains("lifecycle.podhook.dev/*\" to the handler's pod_annotations"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_cgroup_parent_suits_the_driver() {
+        assert_eq!(
+            choose(&pod(Some("hooks"), true), &[])
+                .unwrap()
+                .cgroup_parent,
+            "podhook.slice"
+        );
+        assert_eq!(
+            choose(&pod(Some("podhook"), true), &[])
+                .unwrap()
+                .cgroup_parent,
+            "/podhook"
         );
     }
 }

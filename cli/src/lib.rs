@@ -17,6 +17,7 @@ pub mod exec;
 pub mod get;
 mod handler;
 pub mod hooks;
+mod interrupt;
 pub mod logs;
 pub mod manifest;
 pub mod node;

@@ -28,6 +28,9 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// Nobody takes the output.
+    #[error("cannot write the log: {0}")]
+    Write(std::io::Error),
 }
 
 /// One line of a CRI log file.
@@ -108,7 +111,13 @@ pub async fn run(context: &Context, args: &args::Logs) -> Result<(), CommandErro
     loop {
         // Asked before reading: what was written until the end is printed.
         let ended = !args.follow || has_ended(context, &id).await?;
-        let rest = printer.print(&mut reader).map_err(failed)?;
+        let rest = match printer.print(&mut reader, &mut std::io::stdout().lock()) {
+            Ok(rest) => rest,
+            // `podhook logs … | head`
+            Err(Failure::Write(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(Failure::Write(e)) => return Err(Error::Write(e).into()),
+            Err(Failure::Read(e)) => return Err(failed(e).into()),
+        };
         if ended && rest == 0 {
             return Ok(());
         }
@@ -170,40 +179,49 @@ struct Printer {
 
 impl Printer {
     /// Prints every complete line that is there; returns how many.
-    fn print<R: BufRead>(&mut self, reader: &mut R) -> std::io::Result<usize> {
-        self.print_to(reader, &mut std::io::stdout().lock())
-    }
-
-    fn print_to<R: BufRead>(
+    fn print<R: BufRead>(
         &mut self,
         reader: &mut R,
         out: &mut impl Write,
-    ) -> std::io::Result<usize> {
+    ) -> Result<usize, Failure> {
         let mut count = 0;
-        while reader.read_until(b'\n', &mut self.pending)? > 0 && self.pending.ends_with(b"\n") {
+        loop {
+            let read = reader
+                .read_until(b'\n', &mut self.pending)
+                .map_err(Failure::Read)?;
+            if read == 0 || !self.pending.ends_with(b"\n") {
+                break;
+            }
             let bytes = std::mem::take(&mut self.pending);
             count += 1;
-            // A line of another format is shown as it is.
-            let Some(line) = Line::parse(trim(&bytes)) else {
-                out.write_all(&bytes)?;
-                continue;
-            };
-            let mut text = Vec::with_capacity(bytes.len());
-            if self.timestamps && !self.continued {
-                text.extend(line.time.as_bytes());
-                text.push(b' ');
-            }
-            text.extend(line.content);
-            if !line.partial {
-                text.push(b'\n');
-            }
-            self.continued = line.partial;
-            // Both streams, as kubectl shows them.
-            out.write_all(&text)?;
+            // Both streams, as kubectl shows them; a line of another format as it is.
+            let text = Line::parse(trim(&bytes)).map_or(bytes.clone(), |line| self.text(&line));
+            out.write_all(&text).map_err(Failure::Write)?;
         }
-        out.flush()?;
+        out.flush().map_err(Failure::Write)?;
         Ok(count)
     }
+
+    fn text(&mut self, line: &Line) -> Vec<u8> {
+        let mut text = Vec::with_capacity(line.content.len() + 40);
+        if self.timestamps && !self.continued {
+            text.extend(line.time.as_bytes());
+            text.push(b' ');
+        }
+        text.extend(line.content);
+        if !line.partial {
+            text.push(b'\n');
+        }
+        self.continued = line.partial;
+        text
+    }
+}
+
+/// Which side of the copying failed.
+#[derive(Debug)]
+enum Failure {
+    Read(std::io::Error),
+    Write(std::io::Error),
 }
 
 #[cfg(test)]
@@ -218,7 +236,7 @@ mod tests {
 
     fn print(printer: &mut Printer, text: &str) -> String {
         let mut out = Vec::new();
-        printer.print_to(&mut text.as_bytes(), &mut out).unwrap();
+        printer.print(&mut text.as_bytes(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -36,9 +36,14 @@ pub async fn run(context: &Context, uid: &str, grace: i64) -> Result<(), Error> 
 }
 
 async fn remove(context: &Context, uid: &str, grace: i64) -> Result<(), Error> {
+    // Whoever makes the pod sees the mark, and takes back what he has made.
+    while context.store.being_made_since(uid)?.is_some() {
+        tokio::time::sleep(POLL).await;
+    }
     let all = pods::list(&context.client, &context.store, None, None).await?;
     let Some(pod) = all.into_iter().find(|pod| pod.uid == uid) else {
-        return Ok(());
+        // Its maker has taken it back; the mark of the deletion may be younger.
+        return Ok(context.store.remove_data(uid)?);
     };
     let mut stops = JoinSet::new();
     for container in pod.containers.clone() {

@@ -4,24 +4,19 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-pub use k8s_cri::v1;
-use k8s_cri::v1::image_service_client::ImageServiceClient;
-use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use podhook::cri::Client;
+pub use podhook::cri::v1;
+use podhook::cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::runtime::{Builder, Runtime};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no connection.
-    #[error("connect to {address}: {source}")]
-    Connect {
-        /// The socket.
-        address: String,
-        /// The reason.
-        source: tonic::transport::Error,
-    },
+    #[error(transparent)]
+    Connect(#[from] podhook::cri::Error),
     /// The client's own threads could not be started.
     #[error("start the CRI client: {0}")]
     Runtime(std::io::Error),
@@ -50,7 +45,7 @@ impl Error {
 #[derive(Debug)]
 pub struct Cri {
     runtime: Runtime,
-    channel: Channel,
+    client: Client,
 }
 
 /// The limit of a call where the caller sets none; the kubelet's default.
@@ -67,13 +62,8 @@ impl Cri {
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
-        let address = format!("unix://{}", address.display());
-        let connected = Endpoint::from_shared(address.clone())
-            .map(|endpoint| runtime.block_on(endpoint.connect()));
-        let channel = connected
-            .and_then(|result| result)
-            .map_err(|source| Error::Connect { address, source })?;
-        Ok(Self { runtime, channel })
+        let client = runtime.block_on(Client::connect(address))?;
+        Ok(Self { runtime, client })
     }
 
     /// Makes one call of the runtime service with a deadline, which containerd passes on to the shim.
@@ -92,9 +82,9 @@ impl Cri {
     {
         let mut request = tonic::Request::new(request);
         request.set_timeout(limit);
-        let client =
-            RuntimeServiceClient::new(self.channel.clone()).max_decoding_message_size(16 << 20);
-        let answer = self.runtime.block_on(call(client, request));
+        let answer = self
+            .runtime
+            .block_on(call(self.client.runtime.clone(), request));
         answer
             .map(Response::into_inner)
             .map_err(|status| Error::Call {
@@ -116,7 +106,7 @@ impl Cri {
             image: Some(image),
             verbose: false,
         };
-        let mut client = ImageServiceClient::new(self.channel.clone());
+        let mut client = self.client.images.clone();
         let answer = self.runtime.block_on(client.image_status(request));
         let answer = answer.map_err(|status| Error::Call {
             call: "ImageStatus",

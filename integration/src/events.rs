@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use crate::wait::{self, TimedOut};
@@ -15,6 +16,8 @@ use crate::wait::{self, TimedOut};
 pub struct Event {
     /// When it arrived here.
     pub received: Instant,
+    /// When it was published.
+    pub published: Timestamp,
     /// The containerd namespace.
     pub namespace: String,
     /// The topic, as `/tasks/start`.
@@ -145,12 +148,14 @@ fn collect(output: ChildStdout, seen: &Mutex<Vec<Event>>) {
 
 /// `2026-01-02 15:04:05.1 +0000 UTC NAMESPACE TOPIC {JSON}`; the namespace may be empty.
 fn parse(line: &str) -> Option<Event> {
-    let brace = line.find('{')?;
-    let (head, body) = line.split_at(brace);
+    let (head, body) = line.split_at(line.find('{')?);
     let (head, topic) = head.trim_end().rsplit_once(' ')?;
+    let mut words = head.splitn(5, ' ');
+    let (date, time, zone) = (words.next()?, words.next()?, words.next()?);
     Some(Event {
         received: Instant::now(),
-        namespace: head.rsplit(' ').next().unwrap_or_default().to_owned(),
+        published: format!("{date}T{time}{zone}").parse().ok()?,
+        namespace: words.nth(1).unwrap_or_default().to_owned(),
         topic: topic.to_owned(),
         body: serde_json::from_str(body).ok()?,
     })
@@ -181,6 +186,6 @@ mod tests {
     #[test]
     fn what_is_no_event_is_ignored() {
         assert!(parse("ctr: something failed").is_none());
-        assert!(parse("a b {not json").is_none());
+        assert!(parse("2026-11-23 20:00:00.123 +0000 UTC k8s.io /tasks/exit {not json").is_none());
     }
 }

@@ -13,6 +13,7 @@ pub mod events;
 pub mod generation;
 pub mod image;
 pub mod node;
+pub mod podhook;
 pub mod record;
 pub mod shim;
 pub mod suite;

@@ -1,178 +1,92 @@
-//! `podhook.json`, read as a user's own tool would: by the documented names.
+//! What the shim records of a container's hooks, followed until the bundle is gone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+pub use podhook::hooks::{Hook, Record, Termination};
 
-use crate::node::{Container, PodContainer};
-use crate::wait;
+use crate::wait::{self, TimedOut};
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// A container's record, or one hook of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record(Value);
-
-impl Record {
-    /// The record in a bundle.
-    ///
-    /// # Errors
-    /// When there is none, or what is there is no JSON.
-    pub fn read(bundle: &Path) -> Result<Self, Error> {
-        let path = path(bundle);
-        let text = fs::read(&path).map_err(|e| format!("read {}: {e}", path.display()))?;
-        Ok(Self(serde_json::from_slice(&text)?))
-    }
-
-    /// Everything.
-    #[must_use]
-    pub fn json(&self) -> &Value {
-        &self.0
-    }
-
-    /// The text at a JSON pointer, as `/termination/signal`; empty where it is absent.
-    #[must_use]
-    pub fn text(&self, pointer: &str) -> &str {
-        self.0
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    }
-
-    /// The phase.
-    #[must_use]
-    pub fn phase(&self) -> &str {
-        self.text("/phase")
-    }
-
-    /// The whole number at a JSON pointer.
-    #[must_use]
-    pub fn number(&self, pointer: &str) -> Option<i64> {
-        self.0.pointer(pointer)?.as_i64()
-    }
-
-    /// The time at a JSON pointer.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn time(&self, pointer: &str) -> Result<SystemTime, Error> {
-        let text = self.text(pointer);
-        let time = OffsetDateTime::parse(text, &Rfc3339)
-            .map_err(|e| format!("{pointer} is {text:?}: {e} in {}", self.0))?;
-        Ok(time.into())
-    }
-
-    /// The time from one JSON pointer to another; zero where the second is earlier.
-    ///
-    /// # Errors
-    /// When one of them is absent.
-    pub fn between(&self, from: &str, to: &str) -> Result<Duration, Error> {
-        let elapsed = self.time(to)?.duration_since(self.time(from)?);
-        Ok(elapsed.unwrap_or_default())
-    }
-
-    /// Its runs of a hook, `postStart` or `preStop`.
-    #[must_use]
-    pub fn runs(&self, hook: &str) -> Vec<Self> {
-        let runs = self.0["hooks"].as_array().into_iter().flatten();
-        runs.filter(|run| run["hook"] == hook)
-            .cloned()
-            .map(Self)
-            .collect()
-    }
-
-    /// The one run of a hook.
-    ///
-    /// # Errors
-    /// When it ran never or more than once.
-    pub fn hook(&self, hook: &str) -> Result<Self, Error> {
-        let mut runs = self.runs(hook);
-        match (runs.pop(), runs.is_empty()) {
-            (Some(run), true) => Ok(run),
-            _ => Err(format!("not one {hook} in {}", self.0).into()),
-        }
-    }
-
-    /// The result of a hook's one run; empty while it runs.
-    #[must_use]
-    pub fn result(&self, hook: &str) -> String {
-        self.hook(hook)
-            .map(|run| run.text("/result").to_owned())
-            .unwrap_or_default()
-    }
-}
-
-/// Where a bundle's record is.
+/// Reads `<bundle>/podhook.json`; none where there is no lifecycle, and when the bundle is gone.
 #[must_use]
-pub fn path(bundle: &Path) -> PathBuf {
-    bundle.join("podhook.json")
+pub fn read(bundle: &Path) -> Option<Record> {
+    serde_json::from_slice(&fs::read(bundle.join("podhook.json")).ok()?).ok()
 }
 
-/// A container whose record can be read until it is deleted.
-pub trait Recorded {
-    /// Its bundle.
-    fn folder(&self) -> PathBuf;
+/// Every version of a record that was seen. The file goes with the bundle, this stays.
+#[derive(Debug)]
+pub struct Watch {
+    seen: Arc<Mutex<Vec<Record>>>,
+    stop: Arc<AtomicBool>,
+}
 
-    /// Its record as it is now.
-    ///
-    /// # Errors
-    /// As [`Record::read`].
-    fn record(&self) -> Result<Record, Error> {
-        Record::read(&self.folder())
+impl Watch {
+    /// Follows the record in `bundle`, which need not exist yet.
+    #[must_use]
+    pub fn start(bundle: PathBuf) -> Self {
+        let watch = Self {
+            seen: Arc::default(),
+            stop: Arc::default(),
+        };
+        let (seen, stop) = (Arc::clone(&watch.seen), Arc::clone(&watch.stop));
+        thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                if let Some(record) = read(&bundle) {
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    if seen.last() != Some(&record) {
+                        seen.push(record);
+                    }
+                }
+                // containerd removes the bundle some milliseconds after the last version.
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        watch
     }
 
-    /// Waits until the record is as `condition` wants it.
+    /// The latest version.
+    #[must_use]
+    pub fn latest(&self) -> Record {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .last()
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// The phases in the order they were seen; short ones may be missing.
+    #[must_use]
+    pub fn phases(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut phases: Vec<_> = seen.iter().map(|record| record.phase.clone()).collect();
+        phases.dedup();
+        phases
+    }
+
+    /// Waits for a version for which `wanted` is true.
     ///
     /// # Errors
-    /// When it is not within `limit`; with the record.
-    fn wait_record(
+    /// When there is none within `limit`.
+    pub fn wait(
         &self,
         what: &str,
         limit: Duration,
-        condition: impl Fn(&Record) -> bool,
-    ) -> Result<Record, Error> {
-        wait::until(what, limit, || self.record().ok().filter(&condition))
-            .map_err(|e| format!("{e}: {:?}", self.record().map(|r| r.0.to_string())).into())
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Result<Record, TimedOut> {
+        wait::until(what, limit, || {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.iter().find(|record| wanted(record)).cloned()
+        })
     }
 }
 
-impl Recorded for Container<'_> {
-    fn folder(&self) -> PathBuf {
-        self.bundle()
-    }
-}
-
-impl Recorded for PodContainer<'_> {
-    fn folder(&self) -> PathBuf {
-        self.bundle()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::Record;
-
-    #[test]
-    fn fields_are_found_by_pointer() {
-        let record = Record(json!({
-            "phase": "Stopped",
-            "hooks": [{"hook": "preStop", "result": "Failed", "exitCode": 4}],
-            "termination": {"requestedAt": "2026-01-02T03:04:05.250000Z", "signalledAt": "2026-01-02T03:04:07.000000Z"},
-        }));
-        assert_eq!((record.phase(), record.text("/no/such")), ("Stopped", ""));
-        let hook = record.hook("preStop").expect("the hook");
-        assert_eq!(
-            (hook.text("/result"), hook.number("/exitCode")),
-            ("Failed", Some(4))
-        );
-        assert!(record.hook("postStart").is_err());
-        let elapsed = record.between("/termination/requestedAt", "/termination/signalledAt");
-        assert_eq!(elapsed.expect("two times").as_millis(), 1750);
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }

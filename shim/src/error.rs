@@ -94,3 +94,30 @@ impl From<Error> for ttrpc::Error {
         Self::RpcStatus(ttrpc::get_status(error.code(), format!("{error}{words}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_code_and_says_so_in_words() {
+        let rpc = |error: Error| match ttrpc::Error::from(error) {
+            ttrpc::Error::RpcStatus(status) => (status.code(), status.message),
+            other => panic!("{other}"),
+        };
+        let text = || "x".to_owned();
+        assert_eq!(
+            rpc(Error::NotFound(text())),
+            (Code::NOT_FOUND, "x: not found".into())
+        );
+        assert_eq!(
+            rpc(Error::InvalidArgument(text())),
+            (Code::INVALID_ARGUMENT, "x: invalid argument".into())
+        );
+        assert_eq!(rpc(Error::Unknown(text())), (Code::UNKNOWN, "x".into()));
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let (code, message) = rpc(Error::io("read", "/b/config.json")(missing));
+        assert_eq!(code, Code::UNKNOWN);
+        assert!(message.starts_with("read /b/config.json: "), "{message}");
+    }
+}

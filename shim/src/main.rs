@@ -2,6 +2,7 @@
 //! lifecycle hooks itself.
 
 mod bootstrap;
+mod bundle;
 mod cgroup;
 mod cgroup_place;
 mod container;

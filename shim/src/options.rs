@@ -228,3 +228,112 @@ impl GenericOptions {
         Ok(options)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any(type_url: &str, value: Vec<u8>) -> Any {
+        Any {
+            type_url: type_url.to_owned(),
+            value,
+            ..Any::default()
+        }
+    }
+
+    /// `runtimeoptions.v1.Options`: 1 type_url, 2 config_path, 3 config_body.
+    fn generic(path: &str, body: &str) -> Vec<u8> {
+        let mut bytes = vec![10, 1, b't'];
+        for (tag, text) in [(18, path), (26, body)] {
+            bytes.extend([tag, u8::try_from(text.len()).unwrap()]);
+            bytes.extend(text.bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn runc_options_are_taken_under_either_form_of_their_name() {
+        let value = RuncOptions {
+            binary_name: "crun".into(),
+            systemd_cgroup: true,
+            ..RuncOptions::default()
+        }
+        .write_to_bytes()
+        .unwrap();
+        for prefix in ["", "type.googleapis.com/"] {
+            let url = format!("{prefix}containerd.runc.v1.Options");
+            let options = Options::decode(Some(&any(&url, value.clone()))).unwrap();
+            assert_eq!(
+                (options.binary_name.as_str(), options.systemd_cgroup),
+                ("crun", true)
+            );
+        }
+    }
+
+    #[test]
+    fn toml_in_config_body_is_read_and_not_taken_for_a_cgroup_path() {
+        let value = generic("", "BinaryName = \"crun\"\nSystemdCgroup = true\n");
+        let options = Options::decode(Some(&any("runtimeoptions.v1.Options", value))).unwrap();
+        assert_eq!(options.binary_name, "crun");
+        assert!(options.systemd_cgroup && options.shim_cgroup.is_empty());
+    }
+
+    #[test]
+    fn config_path_names_our_own_configuration() {
+        let value = generic("/etc/podhook/other.toml", "");
+        let options = Options::decode(Some(&any("runtimeoptions.v1.Options", value))).unwrap();
+        assert_eq!(
+            options.podhook_config.as_deref(),
+            Some("/etc/podhook/other.toml")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_options_is_refused_by_name() {
+        let error = Options::decode(Some(&any("windows.Options", Vec::new()))).unwrap_err();
+        assert!(error.to_string().contains("windows.Options"), "{error}");
+        let value = generic("", "Nonsense = 1\n");
+        let error = Options::decode(Some(&any("runtimeoptions.v1.Options", value))).unwrap_err();
+        assert!(error.to_string().contains("Nonsense"), "{error}");
+        let error = Options::decode(Some(&any("runtimeoptions.v1.Options", vec![26, 200])));
+        assert!(error.is_err());
+        assert_eq!(Options::decode(None).unwrap(), Options::default());
+    }
+
+    #[test]
+    fn options_json_is_read_as_the_go_shim_writes_it() {
+        let bundle = tempfile::tempdir().unwrap();
+        let json = r#"{"binary_name":"crun","root":"/r","systemd_cgroup":true,"later":1}"#;
+        fs::write(bundle.path().join("options.json"), json).unwrap();
+        let options = Options::load(bundle.path()).unwrap();
+        assert_eq!(
+            (options.root.as_str(), options.systemd_cgroup),
+            ("/r", true)
+        );
+        fs::write(bundle.path().join("runtime"), "youki").unwrap();
+        assert_eq!(Options::load(bundle.path()).unwrap().binary_name, "youki");
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let bundle = tempfile::tempdir().unwrap();
+        let options = Options {
+            binary_name: "crun".into(),
+            io_uid: 7,
+            no_new_keyring: true,
+            ..Options::default()
+        };
+        options.save(bundle.path()).unwrap();
+        assert_eq!(Options::load(bundle.path()).unwrap(), options);
+        let mode = fs::metadata(bundle.path().join("options.json"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(
+            Options::load(&bundle.path().join("none")).unwrap(),
+            Options::default()
+        );
+    }
+}

@@ -136,3 +136,42 @@ impl Process {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process() -> Process {
+        Process::new(String::new(), Stdio::default())
+    }
+
+    fn exit(status: u32) -> ExitInfo {
+        ExitInfo {
+            status,
+            at: SystemTime::now(),
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn many_waiters_get_the_first_exit_and_late_ones_too() {
+        let process = process();
+        let early = async { process.wait().await.unwrap().status };
+        let end = async {
+            assert!(process.set_exit(exit(3)));
+            assert!(!process.set_exit(exit(4)), "an exit happens once");
+        };
+        let (early, ()) = tokio::join!(early, end);
+        assert_eq!((early, process.wait().await.unwrap().status), (3, 3));
+    }
+
+    #[test]
+    fn a_signal_to_what_does_not_run_is_refused() {
+        let process = process();
+        assert!(matches!(
+            process.signal(15),
+            Err(Error::FailedPrecondition(_))
+        ));
+        process.set_exit(exit(0));
+        assert!(matches!(process.signal(15), Err(Error::NotFound(_))));
+    }
+}

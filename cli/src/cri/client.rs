@@ -13,7 +13,7 @@ const MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing answers on the socket.
-    #[error("cannot connect to containerd at {}: {source}", path.display())]
+    #[error("cannot connect to containerd at {}: {}", path.display(), root_cause(source))]
     Connect {
         /// The socket's path.
         path: PathBuf,
@@ -31,6 +31,11 @@ pub enum Error {
     /// The stream of an exec broke or did not come to be.
     #[error(transparent)]
     Exec(#[from] super::exec::Error),
+}
+
+/// tonic's own text says "transport error"; what the kernel said is below it.
+fn root_cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
+    error.source().map_or(error, root_cause)
 }
 
 impl Error {
@@ -65,7 +70,8 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`] when nothing accepts the connection.
     pub async fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
+        // A URI has an absolute path.
+        let path = &std::path::absolute(&path).unwrap_or_else(|_| path.as_ref().to_owned());
         let connect_error = |source| Error::Connect {
             path: path.to_owned(),
             source,

@@ -85,7 +85,7 @@ impl Handlers {
         self.state.as_deref()
     }
 
-    fn from_config(config: &Value) -> Self {
+    pub(crate) fn from_config(config: &Value) -> Self {
         let containerd = field(config, "containerd");
         let handlers = containerd
             .and_then(|c| field(c, "runtimes"))

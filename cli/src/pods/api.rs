@@ -20,9 +20,8 @@ pub const START_ERROR: &str = "RunContainerError";
 #[must_use]
 pub fn object(view: &PodView) -> Pod {
     let mut pod = view.manifest.clone().unwrap_or_else(|| guess(view));
-    let created = view.sandboxes.last().map_or(0, |s| s.created_at);
     pod.metadata.uid = Some(view.uid.clone());
-    pod.metadata.creation_timestamp = time(created);
+    pod.metadata.creation_timestamp = view.created.map(Time);
     if let Some(deletion) = &view.deletion {
         pod.metadata.deletion_timestamp = Some(Time(deletion.deletion_timestamp));
         pod.metadata.deletion_grace_period_seconds = Some(deletion.grace_period_seconds);
@@ -42,7 +41,7 @@ pub fn object(view: &PodView) -> Pod {
         pod_ip: ips.first().cloned(),
         pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect()),
         qos_class: Some(qos(&pod).to_string()),
-        start_time: time(created),
+        start_time: view.created.map(Time),
         ..Default::default()
     });
     pod
@@ -125,7 +124,7 @@ fn status(view: &PodView, container: &Container) -> ContainerStatus {
         image,
         image_id: cri.image_ref.clone(),
         container_id: Some(format!("containerd://{}", cri.id)),
-        ready: running && view.deletion.is_none(),
+        ready: running,
         started: Some(running),
         restart_count: cri
             .metadata
@@ -179,11 +178,14 @@ fn waiting(reason: &str) -> ContainerState {
 /// The phase of a pod whose containers are never restarted.
 fn phase(view: &PodView, statuses: &[ContainerStatus]) -> &'static str {
     let states = || statuses.iter().filter_map(|s| s.state.as_ref());
-    let ready = view.sandboxes.first().map(|s| s.state()) == Some(PodSandboxState::SandboxReady);
+    let dead = view
+        .sandboxes
+        .first()
+        .is_some_and(|s| s.state() != PodSandboxState::SandboxReady);
     if states().any(|s| s.running.is_some()) {
         "Running"
     } else if states().any(|s| s.waiting.is_some()) {
-        if ready { "Pending" } else { "Unknown" }
+        if dead { "Unknown" } else { "Pending" }
     } else if states().all(|s| s.terminated.as_ref().is_some_and(|t| t.exit_code == 0)) {
         "Succeeded"
     } else {
@@ -205,12 +207,14 @@ fn conditions(ready: bool) -> Vec<PodCondition> {
     ]
 }
 
-/// CRI's nanoseconds; 0 is no time.
 fn time(nanoseconds: i64) -> Option<Time> {
+    timestamp(nanoseconds).map(Time)
+}
+
+/// CRI's nanoseconds; 0 is no time.
+pub(super) fn timestamp(nanoseconds: i64) -> Option<Timestamp> {
     if nanoseconds == 0 {
         return None;
     }
-    Timestamp::from_nanosecond(i128::from(nanoseconds))
-        .ok()
-        .map(Time)
+    Timestamp::from_nanosecond(i128::from(nanoseconds)).ok()
 }

@@ -3,6 +3,8 @@
 mod api;
 mod resource;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,7 @@ use k8s_cri::v1::{
     ListPodSandboxRequest, PodSandbox, PodSandboxFilter, PodSandboxStatus, PodSandboxStatusRequest,
 };
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 
 use crate::cri;
 use crate::error::Error;
@@ -30,8 +33,8 @@ pub struct PodView {
     pub name: String,
     /// Its UID.
     pub uid: String,
-    /// Its sandboxes, the newest first. A pod of podhook has one; the kubelet makes another when
-    /// the first one died.
+    /// Its sandboxes, the newest first. A pod of podhook has one, or none while it is being made;
+    /// the kubelet makes another when the first one died.
     pub sandboxes: Vec<PodSandbox>,
     /// The status of the newest sandbox.
     pub status: Option<PodSandboxStatus>,
@@ -41,9 +44,38 @@ pub struct PodView {
     pub manifest: Option<Pod>,
     /// Set while the pod is being deleted.
     pub deletion: Option<Deletion>,
+    /// Since when there is this pod.
+    pub created: Option<Timestamp>,
 }
 
 impl PodView {
+    /// The pod's labels.
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        match self.sandboxes.first() {
+            Some(sandbox) => sandbox.labels.clone().into_iter().collect(),
+            None => self
+                .manifest
+                .iter()
+                .filter_map(|m| m.metadata.labels.clone())
+                .flatten()
+                .collect(),
+        }
+    }
+
+    fn annotation(&self, key: &str) -> Option<&String> {
+        match self.sandboxes.first() {
+            Some(sandbox) => sandbox.annotations.get(key),
+            None => self
+                .manifest
+                .as_ref()?
+                .metadata
+                .annotations
+                .as_ref()?
+                .get(key),
+        }
+    }
+
     /// The container of this name.
     #[must_use]
     pub fn container(&self, name: &str) -> Option<&ContainerStatus> {
@@ -68,9 +100,7 @@ impl PodView {
     pub fn choose_container(&self, wanted: Option<&str>) -> Result<String, Error> {
         let names = self.container_names();
         let annotation = self
-            .sandboxes
-            .first()
-            .and_then(|s| s.annotations.get("kubectl.kubernetes.io/default-container"))
+            .annotation("kubectl.kubernetes.io/default-container")
             .map(String::as_str);
         let refused = |name: &str| Error::Server {
             code: "BadRequest",
@@ -139,6 +169,42 @@ pub async fn list(
         sandboxes.sort_by_key(|s| std::cmp::Reverse(s.created_at));
         views.push(view(client, store, namespace, name, uid, sandboxes).await?);
     }
+    views.extend(being_made(store, &views, namespace, name)?);
+    views.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Ok(views)
+}
+
+/// The pods that another command is making and that containerd does not know yet.
+fn being_made(
+    store: &Store,
+    known: &[PodView],
+    namespace: Option<&str>,
+    name: Option<&str>,
+) -> Result<Vec<PodView>, Error> {
+    let mut views = Vec::new();
+    for uid in store.uids()? {
+        if known.iter().any(|pod| pod.uid == uid) {
+            continue;
+        }
+        let (Some(created), Some(pod)) = (store.being_made_since(&uid)?, store.pod(&uid)?) else {
+            continue;
+        };
+        let view = PodView {
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            name: pod.metadata.name.clone().unwrap_or_default(),
+            sandboxes: Vec::new(),
+            status: None,
+            containers: Vec::new(),
+            manifest: Some(pod),
+            deletion: store.deletion(&uid)?,
+            created: Some(created),
+            uid,
+        };
+        let asked = |wanted: Option<&str>, is: &str| wanted.is_none_or(|wanted| wanted == is);
+        if asked(namespace, &view.namespace) && asked(name, &view.name) {
+            views.push(view);
+        }
+    }
     Ok(views)
 }
 
@@ -153,7 +219,7 @@ pub async fn get(
     name: &str,
 ) -> Result<PodView, Error> {
     // Two pods of one name: the older one is on its way out (a kubelet's static pod).
-    let newest = |pod: &PodView| pod.sandboxes.first().map(|s| s.created_at);
+    let newest = |pod: &PodView| pod.created;
     list(client, store, Some(namespace), Some(name))
         .await?
         .into_iter()
@@ -183,7 +249,9 @@ async fn view(
                 .position(|s| s.name == container_name(c))
         });
     }
+    let created = sandboxes.last().and_then(|s| api::timestamp(s.created_at));
     Ok(PodView {
+        created,
         namespace,
         name,
         uid,

@@ -1,6 +1,6 @@
 //! Label selectors: `key=value`, `key==value`, `key!=value`, `key`, `!key`, separated by commas.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::error::Error;
 
@@ -52,7 +52,7 @@ impl Selector {
 
     /// Whether these labels are selected.
     #[must_use]
-    pub fn matches(&self, labels: &HashMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.terms.iter().all(|term| match term {
             Term::Is(key, value) => labels.get(key) == Some(value),
             // As in Kubernetes, also when there is no such label.
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn selectors_are_conjunctions() {
-        let labels = HashMap::from([("app".to_owned(), "web".to_owned())]);
+        let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
         for (text, selected) in [
             ("app=web", true),
             ("app==web", true),

@@ -1,4 +1,42 @@
 //! The exec engine: runs a process inside a container as `runc exec` does, without runc.
+//!
+//! The way of a process: a [`Container`] is opened once, a [`Process`] says what to run; a plan resolves
+//! and allocates everything; an intermediate child joins the container from outside; the final child
+//! takes on user, restrictions and limits and becomes the command. The caller owns `wait` through
+//! [`Children`].
 
+mod capabilities;
+mod cgroup;
+mod child;
 pub mod children;
+mod container;
+mod enosys;
+mod error;
+mod home;
+mod inherited;
+mod intermediate;
+mod launch;
+mod leaf;
+mod message;
+mod namespaces;
+mod plan;
+mod process;
+mod report;
+mod rlimit;
+mod schedule;
+mod seccomp;
+mod session;
+mod spawn;
+pub mod spec;
+mod sys;
+mod tree;
+
 pub use children::{Children, Exit};
+pub use container::Container;
+pub use error::Error;
+pub(crate) use launch::pipe;
+pub use plan::Stdio;
+pub use process::Process;
+pub use report::Step;
+pub use spawn::{Child, spawn};
+pub use tree::Tree;

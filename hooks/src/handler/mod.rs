@@ -1,1 +1,81 @@
-//! handler.
+//! The handlers of a hook: each runs one and tells how it went.
+//!
+//! A handler knows nothing of lifecycles or RPCs: it takes what to do, a future that aborts it, and
+//! returns a [`HookResult`]. Deadlines are the caller's, through the abort.
+
+use std::time::{Duration, SystemTime};
+
+pub mod exec;
+mod output;
+mod signal_name;
+pub mod sleep;
+
+pub use output::Sink;
+
+/// How a hook ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Succeeded,
+    /// For this reason; short, without the output.
+    Failed(String),
+    /// Because the caller said so.
+    Aborted,
+}
+
+/// What is known of a hook that has ended.
+#[derive(Debug, Clone)]
+pub struct HookResult {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Its exit code, where it ran a process that exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended its process.
+    pub signal: Option<i32>,
+    /// The last 4 KiB of its output, stdout and stderr as they came.
+    pub output: Vec<u8>,
+    /// User CPU time of its process and of the children that one waited for.
+    pub cpu_user: Duration,
+    /// System CPU time of the same.
+    pub cpu_system: Duration,
+    /// Peak resident memory of the largest of these processes, bytes.
+    pub memory_peak: Option<u64>,
+    /// When it was started.
+    pub started_at: SystemTime,
+    /// When it ended.
+    pub finished_at: SystemTime,
+}
+
+impl HookResult {
+    /// The result of a hook that could not be run at all.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self::new(Outcome::Failed(reason.into()), SystemTime::now())
+    }
+
+    /// Whether the hook ended as it should.
+    pub fn succeeded(&self) -> bool {
+        self.outcome == Outcome::Succeeded
+    }
+
+    /// Wall time. A clock that was set back makes it zero.
+    pub fn duration(&self) -> Duration {
+        self.finished_at
+            .duration_since(self.started_at)
+            .unwrap_or_default()
+    }
+
+    /// The result of a hook without a process, ended now.
+    fn new(outcome: Outcome, started_at: SystemTime) -> Self {
+        Self {
+            outcome,
+            exit_code: None,
+            signal: None,
+            output: Vec::new(),
+            cpu_user: Duration::ZERO,
+            cpu_system: Duration::ZERO,
+            memory_peak: None,
+            started_at,
+            finished_at: SystemTime::now(),
+        }
+    }
+}

@@ -10,6 +10,7 @@ use super::Node;
 use crate::command::{self, Output};
 use crate::ctr::{Ctr, Task};
 use crate::image::Image;
+use crate::record::{self, Record, Watch};
 use crate::{Containerd, wait};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -209,6 +210,18 @@ impl Container<'_> {
 
     fn containerd(&self) -> &Containerd {
         self.node.containerd()
+    }
+
+    /// What the shim has recorded of its hooks; none without a lifecycle.
+    #[must_use]
+    pub fn record(&self) -> Option<Record> {
+        record::read(&self.bundle())
+    }
+
+    /// Follows the record, for what is to be known after the container is deleted.
+    #[must_use]
+    pub fn watch_record(&self) -> Watch {
+        Watch::start(self.bundle())
     }
 
     /// Its bundle.

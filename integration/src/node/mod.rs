@@ -2,6 +2,7 @@
 
 mod container;
 mod pod;
+mod pod_container;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +16,8 @@ use crate::events::Events;
 use crate::shim::ShimKind;
 
 pub use container::{Container, ContainerBuilder, Starting};
-pub use pod::{Pod, PodBuilder, PodContainer, PodContainerBuilder};
+pub use pod::{Pod, PodBuilder};
+pub use pod_container::{PodContainer, PodContainerBuilder};
 
 /// A containerd with one of its shims, as one test sees it.
 pub struct Node {

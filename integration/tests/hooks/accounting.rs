@@ -1,8 +1,8 @@
 //! A hook's work is the container's: charged to its cgroup, held by its limits, seen in its metrics.
 
+use crate::recorded::{Record, Recorded};
 use podhook_integration::cri::v1;
 use podhook_integration::node::Container;
-use podhook_integration::record::{Record, Recorded};
 use podhook_integration::suite::Test;
 use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
@@ -47,7 +47,7 @@ fn a_hooks_cpu_time_is_in_the_tasks_metrics(node: &Node) -> Outcome {
         .container("busy")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
-    let hook = cpu(&container.record()?)?;
+    let hook = cpu(&container.recorded()?)?;
     assert!(hook > 50_000, "{hook} µs");
     // cgroup v1 counts nanoseconds, v2 microseconds.
     let (v1, v2) = ("cpuacct.usage", "cpu.usage_usec");
@@ -67,7 +67,7 @@ fn a_hooks_cpu_time_is_in_cris_statistics(node: &Node) -> Outcome {
         .lifecycle("main", &json!({"postStart": exec(BUSY)}).to_string())
         .run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
-    let hook = u64::try_from(cpu(&container.record()?)?)?;
+    let hook = u64::try_from(cpu(&container.recorded()?)?)?;
     let stats = container.stats()?.cpu.unwrap_or_default();
     let used = stats.usage_core_nano_seconds.unwrap_or_default().value / 1000;
     assert!(
@@ -106,7 +106,7 @@ fn a_hook_beyond_the_memory_limit_is_oom_killed_in_the_container(node: &Node) ->
         .flag(["--memory-limit", "33554432"])
         .lifecycle(&greedy().to_string())
         .start(&["sleep", "600"])?;
-    check_killed(&container.record()?)?;
+    check_killed(&container.recorded()?)?;
     node.events().wait(container.id(), "oom", SOON)?;
     assert_eq!(container.status()?, "RUNNING");
     Ok(())
@@ -126,7 +126,7 @@ fn a_cri_hook_beyond_the_memory_limit_is_oom_killed_in_the_container(node: &Node
         .config(|config| config.linux.get_or_insert_default().resources = Some(limit))
         .command(&["sleep", "600"])
         .start()?;
-    check_killed(&container.record()?)?;
+    check_killed(&container.recorded()?)?;
     node.events().wait(container.id(), "oom", SOON)?;
     assert_eq!(container.state()?, "CONTAINER_RUNNING");
     Ok(())
@@ -140,7 +140,7 @@ fn a_hooks_memory_is_measured(node: &Node) -> Outcome {
         .container("memory")
         .lifecycle(&lifecycle.to_string())
         .start(&["sleep", "600"])?;
-    let hook = container.record()?.hook("postStart")?;
+    let hook = container.recorded()?.hook("postStart")?;
     let peak = hook
         .number("/memoryPeakBytes")
         .ok_or(format!("no peak in {hook:?}"))?;

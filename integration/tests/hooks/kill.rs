@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::recorded::Recorded;
 use podhook_integration::node::Container;
-use podhook_integration::record::Recorded;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
@@ -56,7 +56,7 @@ fn kill_returns_at_once_and_the_signal_follows_the_hook(node: &Node) -> Outcome 
     let container = start(node, &trace, &lifecycle, &polite())?;
     container.kill("SIGTERM")?;
     trace.wait("hook-begin")?;
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(
         (record.phase(), record.result("preStop")),
         ("PreStop", String::new())
@@ -95,7 +95,7 @@ fn a_hook_of_two_seconds_delays_the_signal_by_two_seconds(node: &Node) -> Outcom
     let container = start(node, &trace, &lifecycle, &polite())?;
     container.kill("SIGTERM")?;
     assert_eq!(container.wait_exit(SOON)?, 7);
-    let record = container.record()?;
+    let record = container.recorded()?;
     let waited = record.between("/termination/requestedAt", "/termination/signalledAt")?;
     assert!((2..8).contains(&waited.as_secs()), "{waited:?}");
     // The mark's clock lags by a tick.
@@ -153,7 +153,7 @@ fn a_hook_longer_than_the_grace_period_leaves_two_seconds_for_the_signal(node: &
     container.kill("SIGTERM")?;
     assert_eq!(container.wait_exit(Duration::from_secs(30))?, 137);
     assert_eq!(trace.marks(), ["ready", "hook-begin", "got-TERM"]);
-    let record = container.record()?;
+    let record = container.recorded()?;
     let hook = record.hook("preStop")?;
     assert_eq!(hook.text("/result"), "TimedOut");
     assert_eq!(
@@ -179,9 +179,9 @@ fn a_process_that_ignores_the_signal_dies_at_the_end_of_the_grace_period(node: &
     let container = start(node, &trace, &lifecycle, &stubborn())?;
     container.kill("SIGTERM")?;
     trace.wait("got-TERM")?;
-    assert_eq!(container.record()?.phase(), "Signalled");
+    assert_eq!(container.recorded()?.phase(), "Signalled");
     assert_eq!(container.wait_exit(Duration::from_secs(30))?, 137);
-    let record = container.record()?;
+    let record = container.recorded()?;
     let killed = record.between("/termination/requestedAt", "/termination/killedAt")?;
     let exited = record.between("/termination/requestedAt", "/termination/exitedAt")?;
     assert!(
@@ -203,7 +203,7 @@ fn another_signal_is_delivered_untouched(node: &Node) -> Outcome {
     }
     assert_eq!(container.status()?, "RUNNING");
     assert!(!trace.has("hook"));
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(record.phase(), "Running");
     assert!(record.json().get("termination").is_none(), "{record:?}");
     Ok(())
@@ -222,7 +222,7 @@ fn every_stop_signal_starts_the_sequence(node: &Node) -> Outcome {
                 let container = start(node, &trace, &lifecycle, &server)?;
                 container.kill(if signal == "SIGRTMIN+3" { "37" } else { signal })?;
                 assert_eq!(container.wait_exit(SOON)?, 7, "{signal}");
-                let record = container.record()?;
+                let record = container.recorded()?;
                 assert_eq!(record.text("/termination/signal"), signal);
                 assert_eq!(trace.marks()[1], "hook", "{signal}");
                 Ok(())
@@ -242,7 +242,7 @@ fn no_grace_kills_at_once_without_the_hook(node: &Node) -> Outcome {
     container.kill("SIGTERM")?;
     assert_eq!(container.wait_exit(SOON)?, 137);
     assert_eq!(trace.marks(), ["ready"]);
-    let hook = container.record()?.hook("preStop")?;
+    let hook = container.recorded()?.hook("preStop")?;
     assert_eq!(
         (hook.text("/result"), hook.text("/message")),
         ("Skipped", "the grace period is 0")
@@ -263,7 +263,7 @@ fn the_lifecycles_stop_signal_replaces_the_clients(node: &Node) -> Outcome {
         container.kill(sent)?;
         assert_eq!(container.wait_exit(SOON)?, 7);
         assert_eq!(trace.marks(), ["ready", "hook", "got-USR2"], "{sent}");
-        assert_eq!(container.record()?.text("/termination/signal"), "SIGUSR2");
+        assert_eq!(container.recorded()?.text("/termination/signal"), "SIGUSR2");
     }
     Ok(())
 }
@@ -295,7 +295,7 @@ fn a_failing_hook_is_recorded_and_the_signal_is_sent(node: &Node) -> Outcome {
         container.kill("SIGTERM")?;
         assert_eq!(container.wait_exit(SOON)?, 7);
         assert_eq!(trace.marks(), ["ready", "got-TERM"]);
-        let hook = container.record()?.hook("preStop")?;
+        let hook = container.recorded()?.hook("preStop")?;
         assert_eq!(
             (hook.text("/result"), hook.number("/exitCode")),
             (result, status),
@@ -312,7 +312,7 @@ fn a_paused_container_gets_the_signal_without_the_hook(node: &Node) -> Outcome {
     let container = start(node, &trace, &lifecycle, &polite())?;
     node.ctr().run(&["task", "pause", container.id()])?;
     container.kill("SIGTERM")?;
-    let record = container.record()?;
+    let record = container.recorded()?;
     let hook = record.hook("preStop")?;
     assert_eq!(
         (hook.text("/result"), hook.text("/message")),
@@ -379,6 +379,6 @@ fn a_signal_to_an_exec_starts_nothing(node: &Node) -> Outcome {
         (container.status()?, trace.has("hook")),
         ("RUNNING".to_owned(), false)
     );
-    assert_eq!(container.record()?.phase(), "Running");
+    assert_eq!(container.recorded()?.phase(), "Running");
     Ok(())
 }

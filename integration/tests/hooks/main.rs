@@ -7,6 +7,7 @@ mod post_start;
 mod post_start_failure;
 mod process;
 mod record;
+mod recorded;
 mod refused;
 mod restart;
 mod script;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use podhook_integration::record::Recorded;
+use crate::recorded::Recorded;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::{self, SOON};
@@ -54,7 +54,7 @@ fn the_task_is_created_and_answers_until_the_hook_has_succeeded(node: &Node) -> 
     trace.wait("got-USR1")?;
     let exec = prompt("Exec", || container.exec(&["true"]))?;
     assert_eq!(exec.status, 0, "{exec:?}");
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(
         (record.phase(), record.result("postStart")),
         ("PostStart", String::new())
@@ -67,7 +67,7 @@ fn the_task_is_created_and_answers_until_the_hook_has_succeeded(node: &Node) -> 
     starting.join().map_err(|_| "ctr panicked")??.success()?;
     assert!(trace.has("hook-end"));
     assert_eq!(container.status()?, "RUNNING");
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(
         (record.phase(), &*record.result("postStart")),
         ("Running", "Succeeded")
@@ -132,7 +132,7 @@ fn cri_says_created_and_the_pods_other_containers_go_on(node: &Node) -> Outcome 
     let status = slow.status()?;
     assert_eq!(status.state().as_str_name(), "CONTAINER_RUNNING");
     assert!(status.started_at > created, "{status:?}");
-    assert_eq!(slow.record()?.result("postStart"), "Succeeded");
+    assert_eq!(slow.recorded()?.result("postStart"), "Succeeded");
     slow.stop(20)?;
     assert_eq!(slow.status()?.exit_code, 7);
     assert_eq!(starts(&slow.events()), 1);
@@ -182,7 +182,7 @@ fn a_hook_of_three_seconds_delays_running_by_three_seconds(node: &Node) -> Outco
         "{:?}",
         started - created
     );
-    let hook = container.record()?.hook("postStart")?;
+    let hook = container.recorded()?.hook("postStart")?;
     assert_eq!(
         (hook.text("/result"), hook.text("/handler")),
         ("Succeeded", "sleep")
@@ -240,7 +240,7 @@ fn on_failure_ignore_starts_the_container_all_the_same(node: &Node) -> Outcome {
         .start(&["sleep", "600"])?;
     assert_eq!(container.status()?, "RUNNING");
     assert_eq!(container.events(), ["create", "start"]);
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(record.phase(), "Running");
     let hook = record.hook("postStart")?;
     assert_eq!(
@@ -252,7 +252,7 @@ fn on_failure_ignore_starts_the_container_all_the_same(node: &Node) -> Outcome {
     let pod = node.pod("ignored").lifecycle("main", &lifecycle).run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
     assert_eq!(container.state()?, "CONTAINER_RUNNING");
-    assert_eq!(container.record()?.result("postStart"), "Failed");
+    assert_eq!(container.recorded()?.result("postStart"), "Failed");
     Ok(())
 }
 
@@ -325,6 +325,6 @@ fn a_container_without_post_start_is_running_at_once(node: &Node) -> Outcome {
         .start(&["sleep", "600"])?;
     assert_eq!(container.status()?, "RUNNING");
     assert_eq!(container.events(), ["create", "start"]);
-    assert_eq!(container.record()?.phase(), "Running");
+    assert_eq!(container.recorded()?.phase(), "Running");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use podhook_integration::record::Recorded;
+use crate::recorded::Recorded;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::SOON;
@@ -60,7 +60,7 @@ fn a_failing_hook_ends_the_task_by_the_sequence(node: &Node) -> Outcome {
     assert_eq!(container.status()?, "STOPPED");
     assert_eq!(container.wait_exit(SOON)?, 7);
     assert_eq!(container.events(), ["create", "exit"]);
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(record.phase(), "Stopped");
     let hook = record.hook("postStart")?;
     assert_eq!(
@@ -246,7 +246,7 @@ fn the_nodes_timeout_ends_a_hook_without_one(node: &Node) -> Outcome {
     let expected =
         "FailedPostStartHook: sleep 600s: timed out after 1s (the node's post_start_timeout)";
     assert!(output.stderr.contains(expected), "{}", output.stderr);
-    assert_eq!(container.record()?.result("postStart"), "TimedOut");
+    assert_eq!(container.recorded()?.result("postStart"), "TimedOut");
     Ok(())
 }
 
@@ -274,7 +274,7 @@ fn a_stop_signal_aborts_the_hook_and_starts_the_sequence(node: &Node) -> Outcome
     // ready and hook-begin come in any order.
     assert_eq!(trace.marks()[2..], ["stop", "got-TERM"]);
     assert_eq!(container.events(), ["create", "exit"]);
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(record.result("postStart"), "Aborted");
     assert_eq!(
         record.hook("postStart")?.text("/message"),

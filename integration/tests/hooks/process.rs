@@ -1,7 +1,7 @@
 //! What a hook is: a process like the container's own, and nothing that clients see as an exec.
 
+use crate::recorded::Recorded;
 use podhook_integration::cri::v1;
-use podhook_integration::record::Recorded;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::{Generation, Node, Outcome, tests};
@@ -175,7 +175,7 @@ fn a_hooks_input_is_empty(node: &Node) -> Outcome {
         .container("input")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
-    let hook = container.record()?.hook("postStart")?;
+    let hook = container.recorded()?.hook("postStart")?;
     assert_eq!(hook.text("/output"), "/dev/null\n0\n");
     Ok(())
 }
@@ -187,7 +187,7 @@ fn a_hooks_output_is_kept_to_its_last_four_kibibytes(node: &Node) -> Outcome {
         .container("much")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
-    let hook = container.record()?.hook("postStart")?;
+    let hook = container.recorded()?.hook("postStart")?;
     let output = hook.text("/output");
     assert!(
         output.starts_with("xxxx") || output.starts_with("…xxx"),

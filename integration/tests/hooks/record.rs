@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use podhook_integration::record::{self, Recorded};
+use crate::recorded::{self, Recorded};
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
@@ -31,7 +31,7 @@ fn the_record_follows_the_containers_life(node: &Node) -> Outcome {
         .start_behind(&words(&polite()))?;
     trace.wait("post-begin")?;
     trace.wait("ready")?;
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(record.phase(), "PostStart");
     assert_eq!(record.json()["version"], 1);
     assert_eq!(
@@ -45,7 +45,7 @@ fn the_record_follows_the_containers_life(node: &Node) -> Outcome {
 
     trace.release("post")?;
     starting.join().map_err(|_| "ctr panicked")??.success()?;
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(record.phase(), "Running");
     let hook = record.hook("postStart")?;
     assert_eq!(
@@ -63,7 +63,7 @@ fn the_record_follows_the_containers_life(node: &Node) -> Outcome {
 
     container.kill("SIGTERM")?;
     trace.wait("pre-begin")?;
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(
         (record.phase(), record.text("/termination/signal")),
         ("PreStop", "SIGTERM")
@@ -97,7 +97,7 @@ fn the_record_of_a_cri_container_names_its_pod(node: &Node) -> Outcome {
         .config(|config| name = config.metadata.clone().unwrap_or_default().name)
         .run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
-    let record = container.record()?;
+    let record = container.recorded()?;
     assert_eq!(record.text("/namespace"), "k8s.io");
     assert_eq!(record.text("/pod/namespace"), "default");
     assert_eq!(
@@ -114,7 +114,7 @@ fn the_record_is_for_root_only(node: &Node) -> Outcome {
         .container("mode")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
-    let metadata = record::path(&container.bundle()).metadata()?;
+    let metadata = recorded::path(&container.bundle()).metadata()?;
     assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o600, 0));
     // Replaced as a whole: nothing of the writing is left beside it.
     let mut names = Vec::new();
@@ -131,15 +131,15 @@ fn the_record_is_for_root_only(node: &Node) -> Outcome {
 
 fn there_is_no_record_without_a_lifecycle(node: &Node) -> Outcome {
     let container = node.container("plain").start(&["sleep", "600"])?;
-    assert!(!record::path(&container.bundle()).exists());
+    assert!(!recorded::path(&container.bundle()).exists());
     let empty = node
         .container("empty")
         .lifecycle("{}")
         .start(&["sleep", "600"])?;
-    assert!(!record::path(&empty.bundle()).exists());
+    assert!(!recorded::path(&empty.bundle()).exists());
     let pod = node.pod("plain").run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
-    assert!(!record::path(&container.bundle()).exists());
+    assert!(!recorded::path(&container.bundle()).exists());
     assert!(container.bundle().join("config.json").exists());
     Ok(())
 }

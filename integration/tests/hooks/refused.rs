@@ -395,6 +395,6 @@ fn an_annotation_of_another_container_is_not_read(node: &Node) -> Outcome {
     let pod = node.pod("others").lifecycle("another", "{").run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
     assert_eq!(container.state()?, "CONTAINER_RUNNING");
-    assert!(!podhook_integration::record::path(&container.bundle()).exists());
+    assert!(!crate::recorded::path(&container.bundle()).exists());
     Ok(())
 }

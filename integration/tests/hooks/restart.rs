@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use podhook_integration::record::Recorded;
+use crate::recorded::Recorded;
 use podhook_integration::suite::{Test, own_containerd};
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::{self, SOON};
@@ -54,7 +54,7 @@ fn a_post_start_goes_on_over_a_restart(node: &Node) -> Outcome {
     trace.release("hook")?;
     node.events().wait(container.id(), "start", SOON)?;
     assert_eq!(container.status()?, "RUNNING");
-    assert_eq!(container.record()?.result("postStart"), "Succeeded");
+    assert_eq!(container.recorded()?.result("postStart"), "Succeeded");
     assert_eq!(container.exec(&["true"])?.status, 0);
     container.kill("SIGTERM")?;
     assert_eq!(container.wait_exit(SOON)?, 7);
@@ -207,7 +207,7 @@ fn a_pre_stop_goes_on_over_a_restart(node: &Node) -> Outcome {
     node.containerd().crash()?;
     assert_eq!(container.task()?, before);
     container.kill("SIGTERM")?;
-    assert_eq!(container.record()?.phase(), "PreStop");
+    assert_eq!(container.recorded()?.phase(), "PreStop");
     trace.release("hook")?;
     assert_eq!(container.wait_exit(SOON)?, 7);
     assert_eq!(

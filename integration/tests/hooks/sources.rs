@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use podhook_integration::record::{self, Recorded};
+use crate::recorded::{self, Recorded};
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
@@ -50,7 +50,7 @@ command = ["sh", "-c", "echo node >> /trace/log"]
     assert_eq!(trace.marks(), ["ready", "node", "got-USR1"]);
     assert_eq!(
         container
-            .record()?
+            .recorded()?
             .number("/termination/gracePeriodSeconds"),
         Some(20)
     );
@@ -87,7 +87,7 @@ command = ["sh", "-c", "echo node-pre >> /trace/log"]
     assert_eq!(marks, ["node-post", "ready", "own-pre", "got-TERM"]);
     assert_eq!(
         container
-            .record()?
+            .recorded()?
             .number("/termination/gracePeriodSeconds"),
         Some(21)
     );
@@ -122,7 +122,7 @@ fn the_containers_annotation_wins_over_the_pods_field_by_field(node: &Node) -> O
     assert_eq!(marks, ["pod-post", "ready", "own-pre", "got-USR1"]);
     assert_eq!(
         container
-            .record()?
+            .recorded()?
             .number("/termination/gracePeriodSeconds"),
         Some(21)
     );
@@ -140,7 +140,7 @@ fn the_pods_annotation_is_for_the_container_of_that_name(node: &Node) -> Outcome
     for (name, expected) in [("one", Some(11)), ("two", Some(12)), ("three", None)] {
         let container = pod.container(name).command(&["sleep", "600"]).start()?;
         assert_eq!(
-            record::path(&container.bundle()).exists(),
+            recorded::path(&container.bundle()).exists(),
             expected.is_some(),
             "{name}"
         );
@@ -149,7 +149,7 @@ fn the_pods_annotation_is_for_the_container_of_that_name(node: &Node) -> Outcome
         };
         let ctr = node.containerd().ctr_in("k8s.io");
         ctr.run(&["task", "kill", "-s", "SIGTERM", container.id()])?;
-        let record = container.record()?;
+        let record = container.recorded()?;
         assert_eq!(
             record.number("/termination/gracePeriodSeconds"),
             Some(seconds)
@@ -169,9 +169,9 @@ fn a_sandbox_has_no_lifecycle(node: &Node) -> Outcome {
     let bundle = node.containerd().bundle("k8s.io", pod.id());
     let config = fs::read_to_string(bundle.join("config.json"))?;
     assert!(config.contains("podhook.dev/lifecycle"), "{config}");
-    assert!(!record::path(&bundle).exists());
+    assert!(!recorded::path(&bundle).exists());
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
-    assert_eq!(container.record()?.result("postStart"), "Succeeded");
+    assert_eq!(container.recorded()?.result("postStart"), "Succeeded");
 
     let pod = node
         .pod("wrong")
@@ -196,7 +196,7 @@ fn the_kubelets_own_pre_stop_is_ignored(node: &Node) -> Outcome {
         .command(&words(&polite()))
         .start()?;
     trace.wait("ready")?;
-    assert!(!record::path(&container.bundle()).exists());
+    assert!(!recorded::path(&container.bundle()).exists());
     container.stop(20)?;
     assert_eq!(container.status()?.exit_code, 7);
     assert_eq!(trace.marks(), ["ready", "got-TERM"]);

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::recorded::Recorded;
 use podhook_integration::cri::v1;
 use podhook_integration::node::{Pod, PodContainer};
-use podhook_integration::record::Recorded;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
@@ -73,7 +73,7 @@ fn the_signal_follows_the_hook_and_a_second_stop_starts_no_second_one(node: &Nod
     let container = start(&pod, &trace, &lifecycle, &polite())?;
     stop_while(&container, 60, || {
         trace.wait("hook-begin")?;
-        assert_eq!(container.record()?.phase(), "PreStop");
+        assert_eq!(container.recorded()?.phase(), "PreStop");
         // containerd itself sends no second signal, but repeats the first after its own restart.
         let ctr = node.containerd().ctr_in("k8s.io");
         ctr.run(&["task", "kill", "-s", "SIGTERM", container.id()])?;
@@ -202,7 +202,7 @@ fn the_client_kills_at_the_end_of_its_grace_period(node: &Node) -> Outcome {
         trace.wait("got-TERM")?;
         thread::sleep(Duration::from_secs(2));
         assert_eq!(container.state()?, "CONTAINER_RUNNING");
-        assert_eq!(container.record()?.phase(), "Signalled");
+        assert_eq!(container.recorded()?.phase(), "Signalled");
         Ok(())
     })?;
     assert!((4..12).contains(&elapsed.as_secs()), "{elapsed:?}");
@@ -264,7 +264,7 @@ fn a_failing_hook_is_recorded_and_the_signal_is_sent(node: &Node) -> Outcome {
     let container = start(&pod, &trace, &lifecycle, &stubborn())?;
     stop_while(&container, 3, || {
         trace.wait("got-TERM")?;
-        let hook = container.record()?.hook("preStop")?;
+        let hook = container.recorded()?.hook("preStop")?;
         assert_eq!(
             (hook.text("/result"), hook.number("/exitCode")),
             ("Failed", Some(4))

@@ -1,6 +1,6 @@
 //! The whole tree of a hook: found and killed as one when the hook is aborted, left alone when it succeeds.
 
-use podhook_integration::record::Recorded;
+use crate::recorded::Recorded;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::{self, SOON};
@@ -29,7 +29,7 @@ fn a_background_child_delays_no_hook_and_stays(node: &Node) -> Outcome {
         .container("left")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
-    let hook = container.record()?.hook("postStart")?;
+    let hook = container.recorded()?.hook("postStart")?;
     assert_eq!(
         (hook.text("/result"), hook.text("/output")),
         ("Succeeded", "done\n")
@@ -48,7 +48,7 @@ fn a_cri_hooks_background_child_delays_nothing_and_stays(node: &Node) -> Outcome
         .run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
     assert_eq!(
-        container.record()?.hook("postStart")?.text("/output"),
+        container.recorded()?.hook("postStart")?.text("/output"),
         "done\n"
     );
     let left = processes(node, container.id());
@@ -71,7 +71,7 @@ fn a_hook_that_times_out_dies_with_its_whole_tree(node: &Node) -> Outcome {
         .container("tree")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
-    let hook = container.record()?.hook("postStart")?;
+    let hook = container.recorded()?.hook("postStart")?;
     assert_eq!(hook.text("/result"), "TimedOut");
     let left = processes(node, container.id());
     assert_eq!(left, ["sleep 600"]);
@@ -94,7 +94,7 @@ fn an_aborted_pre_stop_dies_with_its_whole_tree(node: &Node) -> Outcome {
     let ctr = node.containerd().ctr_in("k8s.io");
     ctr.run(&["task", "kill", "-s", "SIGTERM", container.id()])?;
     trace.wait("got-TERM")?;
-    assert_eq!(container.record()?.result("preStop"), "TimedOut");
+    assert_eq!(container.recorded()?.result("preStop"), "TimedOut");
     for number in 4331..=4334 {
         wait_gone(node, container.id(), &format!("sleep {number}"))?;
     }

@@ -4,13 +4,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use podhook_integration::command::{self, Output};
+use podhook_integration::command::Output;
 use podhook_integration::generation::repository;
-use podhook_integration::shim::built;
+use podhook_integration::podhook::Podhook;
 use podhook_integration::suite::Test;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Image, Node, Outcome, tests};
@@ -27,39 +26,32 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// `podhook` with a store of its own, on the node's containerd.
-struct Podhook<'a> {
+/// `podhook` in a namespace of its own, on the node's containerd.
+struct Kube<'a> {
     node: &'a Node,
-    root: PathBuf,
+    podhook: Podhook,
     namespace: String,
+    dir: PathBuf,
 }
 
-impl<'a> Podhook<'a> {
+impl<'a> Kube<'a> {
     fn new(node: &'a Node, test: &str) -> Result<Self, Error> {
         node.containerd().import("k8s.io", Image::Nginx)?;
         // Other tests have pods of the same name.
         let namespace = format!("{test}-{}", node.shim());
-        let root = node.containerd().dir().join("podhook").join(&namespace);
-        fs::create_dir_all(&root)?;
+        let dir = node.containerd().dir().join("manifests").join(&namespace);
+        fs::create_dir_all(&dir)?;
         Ok(Self {
             node,
-            root,
+            podhook: Podhook::new(node.containerd()),
             namespace,
+            dir,
         })
     }
 
     fn run(&self, words: &[&str]) -> Result<Output, Error> {
-        let mut command = Command::new(built("podhook"));
-        command
-            .env("CONTAINERD_ADDRESS", self.node.containerd().address())
-            .env("PODHOOK_ROOT_DIR", &self.root)
-            .env(
-                "PODHOOK_CGROUP_PARENT",
-                format!("/{}", self.node.containerd().id()),
-            )
-            .args(["--namespace", &self.namespace])
-            .args(words);
-        Ok(command::run(&mut command, None, Duration::from_secs(150))?)
+        let namespace = ["--namespace", &self.namespace];
+        Ok(self.podhook.try_run(&[&namespace[..], words].concat())?)
     }
 
     /// What it prints when it succeeds.
@@ -72,7 +64,7 @@ impl<'a> Podhook<'a> {
         let text = fs::read_to_string(repository().join("examples").join(name))?;
         let handler = format!("runtimeClassName: {}", self.node.shim());
         let text = change(text.replace("runtimeClassName: podhook", &handler));
-        let path = self.root.join(name);
+        let path = self.dir.join(name);
         fs::write(&path, text)?;
         Ok(path.display().to_string())
     }
@@ -100,27 +92,27 @@ impl<'a> Podhook<'a> {
     }
 }
 
-impl Drop for Podhook<'_> {
+impl Drop for Kube<'_> {
     fn drop(&mut self) {
         let _ = self.run(&["delete", "pods", "--all", "--force"]);
     }
 }
 
 fn the_post_start_message_is_there_when_the_pod_runs(node: &Node) -> Outcome {
-    let podhook = Podhook::new(node, "post-start")?;
+    let kube = Kube::new(node, "post-start")?;
     let name = "lifecycle-demo-poststart";
-    let manifest = podhook.manifest(&format!("{name}.yaml"), |text| text)?;
-    podhook.ok(&["apply", "-f", &manifest])?;
-    assert_eq!(podhook.line(name)?[1..3], ["1/1", "Running"]);
-    let message = podhook.ok(&["exec", name, "--", "cat", "/usr/share/message"])?;
+    let manifest = kube.manifest(&format!("{name}.yaml"), |text| text)?;
+    kube.ok(&["apply", "-f", &manifest])?;
+    assert_eq!(kube.line(name)?[1..3], ["1/1", "Running"]);
+    let message = kube.ok(&["exec", name, "--", "cat", "/usr/share/message"])?;
     assert_eq!(message, "Hello from the postStart handler\n");
-    let id = podhook.container(name)?;
-    podhook.ok(&["delete", "pod", name])?;
+    let id = kube.container(name)?;
+    kube.ok(&["delete", "pod", name])?;
     let exit = node.events().wait(&id, "exit", SOON)?;
     // The image's SIGQUIT: nginx ends by itself.
     assert_eq!(exit.exit_status(), 0);
     assert!(
-        podhook
+        kube
             .run(&["get", "pod", name])?
             .stderr
             .contains("not found")
@@ -129,12 +121,12 @@ fn the_post_start_message_is_there_when_the_pod_runs(node: &Node) -> Outcome {
 }
 
 fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
-    let podhook = Podhook::new(node, "graceful")?;
+    let kube = Kube::new(node, "graceful")?;
     let name = "lifecycle-demo-prestop";
-    let manifest = podhook.manifest(&format!("{name}.yaml"), |text| text)?;
-    podhook.ok(&["apply", "-f", &manifest])?;
-    let id = podhook.container(name)?;
-    let pod = podhook.pod(name)?;
+    let manifest = kube.manifest(&format!("{name}.yaml"), |text| text)?;
+    kube.ok(&["apply", "-f", &manifest])?;
+    let id = kube.container(name)?;
+    let pod = kube.pod(name)?;
     let ip = pod["status"]["podIP"]
         .as_str()
         .ok_or(format!("no podIP in {pod}"))?;
@@ -148,7 +140,7 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
     let begun = Instant::now();
     let (answer, answered, deleted) = thread::scope(|scope| -> Result<_, Error> {
         let deleting = scope.spawn(|| {
-            podhook.ok(&["delete", "pod", name])?;
+            kube.ok(&["delete", "pod", name])?;
             Ok::<_, Error>(begun.elapsed())
         });
         let mut answer = head.to_vec();
@@ -188,19 +180,19 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
 }
 
 fn the_pre_stop_message_is_on_the_node_after_the_pod(node: &Node) -> Outcome {
-    let podhook = Podhook::new(node, "message")?;
+    let kube = Kube::new(node, "message")?;
     let name = "lifecycle-demo2-prestop";
-    let folder = podhook.root.join("node");
+    let folder = kube.dir.join("node");
     fs::create_dir(&folder)?;
-    let manifest = podhook.manifest(&format!("{name}.yaml"), |text| {
+    let manifest = kube.manifest(&format!("{name}.yaml"), |text| {
         text.replace("path: /tmp", &format!("path: {}", folder.display()))
     })?;
-    podhook.ok(&["apply", "-f", &manifest])?;
-    assert_eq!(podhook.line(name)?[1..3], ["1/1", "Running"]);
+    kube.ok(&["apply", "-f", &manifest])?;
+    assert_eq!(kube.line(name)?[1..3], ["1/1", "Running"]);
     let message = folder.join("message");
     assert!(!message.exists());
-    let id = podhook.container(name)?;
-    podhook.ok(&["delete", "pod", name])?;
+    let id = kube.container(name)?;
+    kube.ok(&["delete", "pod", name])?;
     assert_eq!(
         fs::read_to_string(message)?,
         "Hello from the preStop Handler\n"
@@ -210,20 +202,20 @@ fn the_pre_stop_message_is_on_the_node_after_the_pod(node: &Node) -> Outcome {
 }
 
 fn a_pod_whose_post_start_fails_says_why(node: &Node) -> Outcome {
-    let podhook = Podhook::new(node, "failing")?;
+    let kube = Kube::new(node, "failing")?;
     let name = "lifecycle-demo-poststart";
-    let manifest = podhook.manifest(&format!("{name}.yaml"), |text| {
+    let manifest = kube.manifest(&format!("{name}.yaml"), |text| {
         text.replace(
             "echo Hello from the postStart handler > /usr/share/message",
             "echo no luck; exit 3",
         )
     })?;
-    let applied = podhook.run(&["apply", "-f", &manifest])?;
+    let applied = kube.run(&["apply", "-f", &manifest])?;
     assert_ne!(applied.status, 0);
     let message = r#"FailedPostStartHook: exec ["/bin/sh" "-c" "echo no luck; exit 3"]: exited with status 3: no luck"#;
     assert!(applied.stderr.contains(message), "{}", applied.stderr);
-    let described = podhook.ok(&["describe", "pod", name])?;
+    let described = kube.ok(&["describe", "pod", name])?;
     assert!(described.contains("exited with status 3"), "{described}");
-    assert_eq!(podhook.line(name)?[1], "0/1");
+    assert_eq!(kube.line(name)?[1], "0/1");
     Ok(())
 }

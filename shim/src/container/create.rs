@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::{Container, State, lifecycle::Driver};
 use crate::{
+    bundle,
     cgroup::Cgroup,
     error::{Error, Result},
     mount,
@@ -47,7 +48,10 @@ impl Container {
         let options = Options::decode(request.options.as_ref())?;
         let config = load_config(&options)?;
         let options = options.with_defaults(&config);
-        let spec = read_spec(&bundle)?;
+        let bundle::Config {
+            spec,
+            own_pid_namespace,
+        } = bundle::Config::read(&bundle)?;
         let lifecycle = lifecycle(&spec, &config)?;
         let rootfs = bundle.join("rootfs");
         if !request.rootfs.is_empty() {
@@ -64,7 +68,6 @@ impl Container {
             request: &request,
             bundle: &bundle,
             options: &options,
-            spec: &spec,
         }
         .create()
         .await;
@@ -79,6 +82,10 @@ impl Container {
         let target = match &lifecycle {
             Some(_) => Some(
                 engine::Container::open(&request.id, pid, &spec)
+                    .map(|target| match options.no_new_keyring {
+                        true => target.without_keyring(),
+                        false => target,
+                    })
                     .map(Arc::new)
                     .map_err(|e| e.to_string()),
             ),
@@ -89,7 +96,7 @@ impl Container {
             id: request.id,
             namespace: shim.namespace.clone(),
             cgroup: open_cgroup(pid),
-            shared_pid_namespace: !spec.has_own_pid_namespace(),
+            shared_pid_namespace: !own_pid_namespace,
             bundle,
             options,
             runtime,
@@ -123,7 +130,6 @@ struct Init<'a> {
     request: &'a CreateTaskRequest,
     bundle: &'a Path,
     options: &'a Options,
-    spec: &'a Spec,
 }
 
 type Created = (Process, libc::pid_t, oneshot::Receiver<Exit>, Runtime);
@@ -182,7 +188,7 @@ impl Init<'_> {
         process.set_pid(pid)?;
         process.set_io(io);
         drop(hold);
-        log::debug!(id = request.id.as_str(), pid = pid, namespaces = self.spec.namespace_count(); "created");
+        log::debug!(id = request.id.as_str(), pid = pid; "created");
         Ok((process, pid, exit, runtime))
     }
 
@@ -205,13 +211,6 @@ impl Init<'_> {
 fn load_config(options: &Options) -> Result<Config> {
     let path = options.podhook_config.as_deref().unwrap_or(CONFIG);
     Config::load(Path::new(path)).map_err(|e| Error::InvalidArgument(e.to_string()))
-}
-
-fn read_spec(bundle: &Path) -> Result<Spec> {
-    let path = bundle.join("config.json");
-    let json = fs::read(&path).map_err(Error::io("read", &path))?;
-    serde_json::from_slice(&json)
-        .map_err(|e| Error::InvalidArgument(format!("parse {}: {e}", path.display())))
 }
 
 fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {

@@ -101,10 +101,9 @@ impl Records {
         hook.result = Some(verdict);
         hook.started_at = Some(result.started_at.into());
         hook.finished_at = Some(result.finished_at.into());
-        hook.duration_ms = Some(result.duration.as_secs_f64() * 1000.0);
+        hook.duration_ms = Some(result.duration().as_secs_f64() * 1000.0);
         hook.exit_code = result.exit_code;
         hook.signal = result.signal.map(signal::name);
-        hook.http_status = result.http_status;
         hook.message = message;
         if hook.handler == "exec" {
             hook.cpu_user_usec = Some(micros(result.cpu_user));

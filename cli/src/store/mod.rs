@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <root>/pods/<uid>/pod.json          the manifest, defaults filled in
+//! <root>/pods/<uid>/creating          there, and locked, while the pod is being made
 //! <root>/pods/<uid>/deletion.json     there while the pod is being deleted
 //! <root>/pods/<uid>/volumes/<name>    emptyDir volumes
 //! <root>/pods/<uid>/termination-log/<container>
@@ -9,8 +10,12 @@
 //! <root>/runtimeclasses/<name>.json
 //! ```
 
+mod mounts;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +24,11 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::clock;
+
+/// The file that is locked while a pod is made.
+const CREATING: &str = "creating";
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +90,24 @@ pub struct Store {
 /// Held while pods are compared and made, so that two commands do not make the same pod.
 #[derive(Debug)]
 pub struct Lock {
-    _file: std::fs::File,
+    _file: File,
+}
+
+/// Held while a pod is made.
+#[derive(Debug)]
+pub struct Reservation {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Reservation {
+    /// The pod is made.
+    ///
+    /// # Errors
+    /// When the mark cannot be removed.
+    pub fn done(self) -> Result<(), Error> {
+        std::fs::remove_file(&self.path).map_err(Error::io("remove", &self.path))
+    }
 }
 
 impl Store {
@@ -97,13 +124,7 @@ impl Store {
     pub fn lock(&self) -> Result<Lock, Error> {
         make_dir(&self.root)?;
         let path = self.root.join("lock");
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let file = open_lock(&path)?;
         file.lock().map_err(Error::io("lock", &path))?;
         Ok(Lock { _file: file })
     }
@@ -122,12 +143,66 @@ impl Store {
             .join(format!("{namespace}_{name}_{uid}"))
     }
 
-    /// Keeps the manifest of a pod.
+    /// Keeps the manifest of a pod that is about to be made. Until the reservation ends the pod is
+    /// there for other commands, though containerd knows nothing of it yet. To be called with the
+    /// store's lock held.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save_pod(&self, uid: &str, pod: &Pod) -> Result<(), Error> {
-        write_json(&self.pod_dir(uid).join("pod.json"), pod)
+    pub fn reserve(&self, uid: &str, pod: &Pod) -> Result<Reservation, Error> {
+        let directory = self.pod_dir(uid);
+        make_dir(&directory)?;
+        let path = directory.join(CREATING);
+        let file = open_lock(&path)?;
+        file.lock().map_err(Error::io("lock", &path))?;
+        write_json(&directory.join("pod.json"), pod)?;
+        Ok(Reservation { path, _file: file })
+    }
+
+    /// Since when a pod is being made; `None` when it is not.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn being_made_since(&self, uid: &str) -> Result<Option<Timestamp>, Error> {
+        let path = self.pod_dir(uid).join(CREATING);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("open", &path)(e)),
+        };
+        // A shared lock, so that two that look do not take each other for the maker.
+        if file.try_lock_shared().is_ok() {
+            return Ok(None);
+        }
+        let modified = file.metadata().and_then(|m| m.modified());
+        let modified = modified.map_err(Error::io("read", &path))?;
+        Ok(Some(clock::timestamp(modified)))
+    }
+
+    /// The UIDs of all pods that have a folder.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn uids(&self) -> Result<Vec<String>, Error> {
+        let path = self.root.join("pods");
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io("read", &path)(e)),
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names
+            .collect::<Result<_, _>>()
+            .map_err(Error::io("read", &path))
+    }
+
+    /// Whether the command that was making this pod has died before it was done.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn is_abandoned(&self, uid: &str) -> Result<bool, Error> {
+        let begun = self.pod_dir(uid).join(CREATING).exists();
+        Ok(begun && self.being_made_since(uid)?.is_none())
     }
 
     /// The manifest of a pod; `None` for a pod that podhook did not make.
@@ -159,9 +234,17 @@ impl Store {
     /// # Errors
     /// When something cannot be removed, or is still mounted.
     pub fn remove_pod(&self, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
-        let directory = self.pod_dir(uid);
-        unmount_volumes(&directory)?;
         remove_dir(&self.log_dir(namespace, name, uid))?;
+        self.remove_data(uid)
+    }
+
+    /// Removes the folder of a pod.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed, or is still mounted.
+    pub fn remove_data(&self, uid: &str) -> Result<(), Error> {
+        let directory = self.pod_dir(uid);
+        mounts::unmount_volumes(&directory)?;
         remove_dir(&directory)
     }
 
@@ -207,6 +290,12 @@ impl Store {
     }
 }
 
+fn open_lock(path: &Path) -> Result<File, Error> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options.open(path).map_err(Error::io("open", path))
+}
+
 /// Creates a folder and its parents for root alone: volumes hold what containers write.
 pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     std::fs::DirBuilder::new()
@@ -246,132 +335,11 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
         source,
     })?;
     let partial = path.with_extension(format!("partial-{}", std::process::id()));
-    let mut options = std::fs::OpenOptions::new();
+    let mut options = File::options();
     options.create(true).truncate(true).write(true).mode(0o600);
     let mut file = options
         .open(&partial)
         .map_err(Error::io("create", &partial))?;
     std::io::Write::write_all(&mut file, &json).map_err(Error::io("write", &partial))?;
     std::fs::rename(&partial, path).map_err(Error::io("rename", path))
-}
-
-/// Unmounts the memory volumes. A mount that a container left elsewhere below the folder is not
-/// ours to undo, and nothing is removed then.
-fn unmount_volumes(directory: &Path) -> Result<(), Error> {
-    let volumes = directory.join("volumes");
-    for path in mounts_below(directory)? {
-        if path.parent() == Some(&volumes) {
-            rustix::mount::unmount(&path, rustix::mount::UnmountFlags::empty())
-                .map_err(|e| Error::io("unmount", &path)(e.into()))?;
-        }
-    }
-    match mounts_below(directory)?.into_iter().next() {
-        Some(path) => Err(Error::Mounted { path }),
-        None => Ok(()),
-    }
-}
-
-/// The mount points below a folder, the innermost first.
-fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read_to_string(table).map_err(Error::io("read", table))?;
-    Ok(text
-        .lines()
-        .rev()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape)
-        .filter(|path| path.starts_with(directory))
-        .collect())
-}
-
-/// mountinfo writes blanks and backslashes as octal (`\040`).
-fn unescape(field: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = tail
-            .first_chunk::<3>()
-            .filter(|_| *first == b'\\')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match octal {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path().join("root"));
-        (dir, store)
-    }
-
-    #[test]
-    fn a_pod_that_podhook_did_not_make_has_no_manifest() {
-        let (_dir, store) = store();
-        assert_eq!(store.pod("uid").unwrap(), None);
-        assert_eq!(store.deletion("uid").unwrap(), None);
-    }
-
-    #[test]
-    fn a_removed_pod_leaves_nothing() {
-        let (dir, store) = store();
-        store.save_pod("uid", &Pod::default()).unwrap();
-        make_dir(&store.log_dir("ns", "web", "uid")).unwrap();
-        assert!(store.pod("uid").unwrap().is_some());
-        store.remove_pod("ns", "web", "uid").unwrap();
-        assert!(
-            std::fs::read_dir(dir.path().join("root/pods"))
-                .unwrap()
-                .next()
-                .is_none()
-        );
-        assert!(
-            std::fs::read_dir(dir.path().join("root/logs"))
-                .unwrap()
-                .next()
-                .is_none()
-        );
-        store
-            .remove_pod("ns", "web", "uid")
-            .expect("removing twice is no error");
-    }
-
-    #[test]
-    fn saving_a_runtime_class_tells_new_same_and_changed_apart() {
-        let (_dir, store) = store();
-        let mut class = RuntimeClass {
-            handler: "podhook".to_owned(),
-            ..Default::default()
-        };
-        class.metadata.name = Some("hooks".to_owned());
-        assert_eq!(store.save_runtime_class(&class).unwrap(), None);
-        assert_eq!(store.save_runtime_class(&class).unwrap(), Some(false));
-        class.handler = "podhook-2".to_owned();
-        assert_eq!(store.save_runtime_class(&class).unwrap(), Some(true));
-        assert_eq!(
-            store.runtime_class("hooks").unwrap().unwrap().handler,
-            "podhook-2"
-        );
-        assert!(store.remove_runtime_class("hooks").unwrap());
-        assert!(!store.remove_runtime_class("hooks").unwrap());
-    }
-
-    #[test]
-    fn mount_points_with_blanks_are_read_from_mountinfo() {
-        assert_eq!(unescape(r"/a\040b\134c"), PathBuf::from(r"/a b\c"));
-        assert_eq!(unescape(r"/plain\"), PathBuf::from(r"/plain\"));
-    }
 }

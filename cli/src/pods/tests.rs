@@ -1,0 +1,180 @@
+//! What users see of a pod, from what CRI says.
+
+use k8s_cri::v1::{
+    ContainerMetadata, ContainerState, ContainerStatus, PodSandbox, PodSandboxState,
+};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use super::{PodView, object};
+use crate::output::pod::row;
+use crate::store::Deletion;
+
+use ContainerState::{
+    ContainerCreated as Created, ContainerExited as Exited, ContainerRunning as Running,
+};
+
+/// A container by its state, exit code and reason.
+type State = (ContainerState, i32, &'static str);
+
+fn view(states: &[Option<State>]) -> PodView {
+    let name = |i: usize| format!("c{i}");
+    let containers: Vec<_> = (0..states.len())
+        .map(|i| json!({"name": name(i), "image": "nginx"}))
+        .collect();
+    let statuses = states.iter().enumerate().filter_map(|(i, state)| {
+        let (state, exit_code, reason) = (*state)?;
+        Some(ContainerStatus {
+            id: format!("id{i}"),
+            metadata: Some(ContainerMetadata {
+                name: name(i),
+                attempt: 0,
+            }),
+            state: state.into(),
+            exit_code,
+            reason: reason.to_owned(),
+            ..Default::default()
+        })
+    });
+    PodView {
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+        uid: "u".to_owned(),
+        sandboxes: vec![PodSandbox::default()],
+        status: None,
+        containers: statuses.collect(),
+        manifest: serde_json::from_value(json!({
+            "metadata": {"name": "web"}, "spec": {"containers": containers}
+        }))
+        .ok(),
+        deletion: None,
+        created: Timestamp::from_second(0).ok(),
+    }
+}
+
+/// READY, STATUS and the phase.
+fn shown(view: &PodView) -> (String, String, String) {
+    let pod = object(view);
+    let cells = row(&pod, false, Timestamp::from_second(5).unwrap());
+    assert_eq!(
+        (cells[0].as_str(), cells[3].as_str(), cells[4].as_str()),
+        ("web", "0", "5s")
+    );
+    (
+        cells[1].clone(),
+        cells[2].clone(),
+        pod.status.unwrap().phase.unwrap(),
+    )
+}
+
+#[test]
+fn ready_status_and_phase_are_kubectls() {
+    type Case = (
+        &'static [Option<State>],
+        (&'static str, &'static str, &'static str),
+    );
+    let cases: &[Case] = &[
+        // Also while a postStart hook runs.
+        (
+            &[Some((Created, 0, ""))],
+            ("0/1", "ContainerCreating", "Pending"),
+        ),
+        (&[None], ("0/1", "ContainerCreating", "Pending")),
+        (&[Some((Running, 0, ""))], ("1/1", "Running", "Running")),
+        (
+            &[Some((Running, 0, "")), Some((Created, 0, ""))],
+            ("1/2", "ContainerCreating", "Running"),
+        ),
+        (
+            &[Some((Exited, 0, "Completed"))],
+            ("0/1", "Completed", "Succeeded"),
+        ),
+        (&[Some((Exited, 1, "Error"))], ("0/1", "Error", "Failed")),
+        (
+            &[Some((Exited, 137, "OOMKilled"))],
+            ("0/1", "OOMKilled", "Failed"),
+        ),
+        (&[Some((Exited, 2, ""))], ("0/1", "ExitCode:2", "Failed")),
+        // A postStart hook that failed.
+        (
+            &[Some((Exited, 128, "StartError"))],
+            ("0/1", "RunContainerError", "Failed"),
+        ),
+        (
+            &[Some((Running, 0, "")), Some((Exited, 0, "Completed"))],
+            ("1/2", "NotReady", "Running"),
+        ),
+        (
+            &[Some((Running, 0, "")), Some((Exited, 1, "Error"))],
+            ("1/2", "Error", "Running"),
+        ),
+    ];
+    for (states, (ready, status, phase)) in cases {
+        let expected = (
+            (*ready).to_owned(),
+            (*status).to_owned(),
+            (*phase).to_owned(),
+        );
+        assert_eq!(shown(&view(states)), expected, "{states:?}");
+    }
+}
+
+#[test]
+fn a_pod_being_deleted_is_terminating_and_ready_while_it_runs() {
+    let mut view = view(&[Some((Running, 0, ""))]);
+    view.deletion = Some(Deletion {
+        deletion_timestamp: Timestamp::from_second(30).unwrap(),
+        grace_period_seconds: 30,
+    });
+    assert_eq!(shown(&view).0, "1/1");
+    assert_eq!(shown(&view).1, "Terminating");
+    let metadata = object(&view).metadata;
+    assert_eq!(metadata.deletion_grace_period_seconds, Some(30));
+}
+
+#[test]
+fn a_pod_without_sandbox_is_pending_and_one_with_a_dead_sandbox_unknown() {
+    let mut view = view(&[None]);
+    view.sandboxes.clear();
+    assert_eq!(shown(&view).2, "Pending");
+    view.sandboxes = vec![PodSandbox {
+        state: PodSandboxState::SandboxNotready.into(),
+        ..Default::default()
+    }];
+    assert_eq!(shown(&view).2, "Unknown");
+}
+
+#[test]
+fn a_pod_of_another_cri_client_is_shown_from_what_cri_knows() {
+    let mut view = view(&[Some((Running, 0, ""))]);
+    view.manifest = None;
+    view.sandboxes[0].labels = [("app", "shop"), ("io.kubernetes.pod.name", "web")]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
+    view.sandboxes[0].runtime_handler = "podhook".to_owned();
+    let pod = object(&view);
+    let spec = pod.spec.unwrap();
+    assert_eq!(spec.containers[0].name, "c0");
+    assert_eq!(spec.runtime_class_name.as_deref(), Some("podhook"));
+    let labels = pod.metadata.labels.unwrap();
+    assert_eq!(
+        labels.len(),
+        1,
+        "the runtime's own are not the pod's: {labels:?}"
+    );
+}
+
+#[test]
+fn the_container_of_a_command_is_the_first_the_annotated_or_the_wanted() {
+    let mut view = view(&[None, None]);
+    assert_eq!(view.choose_container(None).unwrap(), "c0");
+    assert_eq!(view.choose_container(Some("c1")).unwrap(), "c1");
+    let error = view.choose_container(Some("c9")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "Error from server (BadRequest): container c9 is not valid for pod web"
+    );
+    let key = "kubectl.kubernetes.io/default-container".to_owned();
+    view.sandboxes[0].annotations = [(key, "c1".to_owned())].into();
+    assert_eq!(view.choose_container(None).unwrap(), "c1");
+}

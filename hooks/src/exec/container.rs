@@ -1,0 +1,264 @@
+//! A container to run processes in.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libc::c_int;
+
+use super::cgroup::Membership;
+use super::inherited::Inherited;
+use super::process::{Process, c_string};
+use super::seccomp::{self, Filter};
+use super::{Error, capabilities, namespaces, spec};
+
+/// Descriptors of the engine stay clear of those that a child rearranges.
+pub(super) const FIRST_FREE_FD: RawFd = 10;
+
+/// Everything needed to join a container: taken once, between the runtime's `create` and `start`, while
+/// its init is held and has not run any of the container's code.
+///
+/// The pidfd pins the init: no later process with the same pid is ever joined or signalled.
+#[derive(Debug)]
+pub struct Container {
+    pub(super) id: String,
+    pub(super) pid: libc::pid_t,
+    pub(super) pidfd: OwnedFd,
+    /// The host's procfs; labels are never written through the container's.
+    pub(super) procfs: OwnedFd,
+    pub(super) namespaces: c_int,
+    /// setgroups(2) is forbidden in the container's user namespace.
+    pub(super) setgroups_denied: bool,
+    pub(super) cgroups: Membership,
+    pub(super) inherited: Inherited,
+    pub(super) last_capability: u32,
+    /// The session keyring to join, `_ses.ID` as runc names it.
+    pub(super) keyring: Option<CString>,
+    pub(super) umask: Option<u32>,
+    pub(super) oom_score_adj: Option<i32>,
+    pub(super) personality: Option<spec::Personality>,
+    /// The container's own process, for what a process of its own does not say.
+    pub(super) process: Process,
+    unsupported: Option<String>,
+    seccomp: Mutex<Seccomp>,
+}
+
+/// The profile: as text until the first process needs it, then compiled.
+#[derive(Debug)]
+enum Seccomp {
+    None,
+    Source(Box<serde_json::value::RawValue>),
+    Compiled(Arc<Filter>),
+}
+
+impl Container {
+    /// Opens the container whose init is `pid`. Call it after the runtime's `create` and before anyone
+    /// can reap the init.
+    ///
+    /// # Errors
+    /// Where the init is gone or /proc cannot be read. A container that the engine cannot serve opens
+    /// well: [`super::spawn`] then fails with [`Error::Unsupported`].
+    pub fn open(id: &str, pid: libc::pid_t, spec: &spec::Spec) -> Result<Self, Error> {
+        let pidfd = pidfd_open(pid).map_err(|source| match source.raw_os_error() {
+            Some(libc::ESRCH) => Error::NotRunning(id.to_string()),
+            _ => Error::System {
+                operation: "pidfd_open",
+                source,
+            },
+        })?;
+        let namespaces = namespaces::differing(pid)?;
+        let container = Self {
+            id: id.to_string(),
+            pid,
+            pidfd: above(pidfd)?,
+            procfs: open_procfs()?,
+            namespaces,
+            setgroups_denied: namespaces & libc::CLONE_NEWUSER != 0
+                && std::fs::read_to_string(format!("/proc/{pid}/setgroups"))
+                    .is_ok_and(|text| text.trim() == "deny"),
+            cgroups: Membership::of(pid)?,
+            inherited: Inherited::of(pid),
+            last_capability: capabilities::last(),
+            keyring: Some(c_string("container id", &format!("_ses.{id}"))?),
+            umask: spec.process.user.umask,
+            oom_score_adj: spec.process.oom_score_adj,
+            personality: spec.linux.personality.clone(),
+            process: Process::of_container(spec),
+            unsupported: unsupported(spec, namespaces::has_time_namespace(pid)?),
+            seccomp: Mutex::new(match &spec.linux.seccomp {
+                Some(source) => Seccomp::Source(source.clone()),
+                None => Seccomp::None,
+            }),
+        };
+        // All of the above was read by pid: it is the init's only if that was there to the end.
+        container.send_signal(0)?;
+        Ok(container)
+    }
+
+    /// For a container that was created with `--no-new-keyring`: its processes keep the session keyring
+    /// of the shim.
+    #[must_use]
+    pub fn without_keyring(mut self) -> Self {
+        self.keyring = None;
+        self
+    }
+
+    /// The init, as a pidfd.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Signals the init.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] where it has been reaped.
+    pub fn send_signal(&self, signal: i32) -> Result<(), Error> {
+        send_signal(self.pidfd(), signal).map_err(|source| match source.raw_os_error() {
+            Some(libc::ESRCH) => Error::NotRunning(self.id.clone()),
+            _ => Error::System {
+                operation: "pidfd_send_signal",
+                source,
+            },
+        })
+    }
+
+    /// How many processes the kernel has killed for the container's memory limit, where it tells.
+    pub fn oom_kills(&self) -> Option<u64> {
+        oom_count(&self.oom_file()?)
+    }
+
+    pub(super) fn oom_file(&self) -> Option<PathBuf> {
+        Some(match self.cgroups.controller("memory") {
+            Some(v1) => v1.dir.join("memory.oom_control"),
+            None => self.cgroups.unified()?.dir.join("memory.events"),
+        })
+    }
+
+    /// The container's own process as it was specified.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Why no process can be run by this engine in this container, if so.
+    pub(super) fn check_supported(&self) -> Result<(), Error> {
+        match &self.unsupported {
+            Some(what) => Err(Error::Unsupported(what.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The compiled seccomp profile.
+    pub(super) fn seccomp(&self) -> Result<Option<Arc<Filter>>, Error> {
+        let mut seccomp = self.seccomp.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Seccomp::Source(source) = &*seccomp {
+            *seccomp = match seccomp::compile(source.get())? {
+                Some(filter) => Seccomp::Compiled(Arc::new(filter)),
+                None => Seccomp::None,
+            };
+        }
+        Ok(match &*seccomp {
+            Seccomp::Compiled(filter) => Some(filter.clone()),
+            _ => None,
+        })
+    }
+}
+
+/// The `oom_kill` line of a memory cgroup's file.
+pub(super) fn oom_count(file: &Path) -> Option<u64> {
+    std::fs::read_to_string(file)
+        .ok()?
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|count| count.trim().parse().ok())
+}
+
+/// What only the runtime can do, from the whole of the configuration.
+fn unsupported(spec: &spec::Spec, time_namespace: bool) -> Option<String> {
+    if time_namespace {
+        return Some("time namespace".to_string());
+    }
+    if spec.linux.intel_rdt.is_some() {
+        return Some("linux.intelRdt".to_string());
+    }
+    if spec.linux.memory_policy.is_some() {
+        return Some("linux.memoryPolicy".to_string());
+    }
+    // crun: other handlers (wasm, krun) have no process to join, the others change how it joins.
+    const CRUN: [&str; 3] = [
+        "run.oci.handler",
+        "run.oci.seccomp_bpf_data",
+        "run.oci.keep_original_groups",
+    ];
+    CRUN.iter()
+        .find(|key| spec.annotations.contains_key(**key))
+        .map(|key| format!("annotation {key}"))
+}
+
+pub(super) fn pidfd_open(pid: libc::pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Signals the process a pidfd stands for.
+pub(super) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: no signal information is passed.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
+    };
+    match ret {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The host's procfs, checked to be one (CVE-2019-16884).
+fn open_procfs() -> Result<OwnedFd, Error> {
+    let file = |operation| {
+        move |source| Error::File {
+            operation,
+            path: PathBuf::from("/proc"),
+            source,
+        }
+    };
+    let directory = std::fs::File::open("/proc").map_err(file("open"))?;
+    // SAFETY: `statfs` is plain data, all zeroes is a valid value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid descriptor and a valid place to write to.
+    if unsafe { libc::fstatfs(directory.as_raw_fd(), &mut stat) } != 0 {
+        return Err(file("statfs")(io::Error::last_os_error()));
+    }
+    if stat.f_type != libc::PROC_SUPER_MAGIC {
+        return Err(file("is no procfs:")(io::Error::from_raw_os_error(
+            libc::EINVAL,
+        )));
+    }
+    above(directory.into())
+}
+
+/// The same file at a number that the child does not use for itself.
+pub(super) fn above(fd: OwnedFd) -> Result<OwnedFd, Error> {
+    if fd.as_raw_fd() >= FIRST_FREE_FD {
+        return Ok(fd);
+    }
+    // SAFETY: a valid descriptor.
+    let new = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE_FD) };
+    if new < 0 {
+        return Err(Error::system("fcntl(F_DUPFD_CLOEXEC)"));
+    }
+    // SAFETY: a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}

@@ -1,0 +1,152 @@
+//! From a plan to a forked child and what the caller keeps of it.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+
+use super::container::above;
+use super::intermediate::{self, Shared};
+use super::plan::Plan;
+use super::report::Failure;
+use super::{Children, Error, Exit, sys};
+
+/// A launched intermediate.
+pub(super) struct Launched {
+    /// As a pidfd: for the signal that stops it.
+    pub pidfd: OwnedFd,
+    pub exit: oneshot::Receiver<Exit>,
+    report: pipe::Receiver,
+    page: Page,
+}
+
+/// Forks the intermediate. `children` holds exits meanwhile.
+pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Launched, Error> {
+    let page = Page::new()?;
+    let (read, write) = pipe()?;
+    let write = above(write)?;
+    let read = pipe::Receiver::from_owned_fd(read).map_err(|source| Error::System {
+        operation: "watch report pipe",
+        source,
+    })?;
+    let mut pidfd: RawFd = -1;
+    // SAFETY: `clone_args` is plain data, all zeroes is a valid value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = libc::CLONE_PIDFD as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    let raw_report = intermediate::as_raw(&write);
+    let raw_plan: *mut Plan<'_> = plan;
+    // A handler of this process must not run in the child: it would write into our own wake-up pipe.
+    let mask = sys::set_signal_mask(u64::MAX).map_err(os_error("sigprocmask"))?;
+    // SAFETY: without CLONE_VM the child has its own copy of all memory; it goes straight into `run`,
+    // which keeps to what is safe after fork and never returns.
+    let forked = unsafe { sys::clone3(&args) };
+    if forked == Ok(0) {
+        // SAFETY: this is the new process; `raw_plan` points into its copy of the memory.
+        unsafe { intermediate::run(raw_plan, raw_report, page.0.as_ptr()) }
+    }
+    let _ = sys::set_signal_mask(mask);
+    let pid = forked.map_err(os_error("clone3"))?;
+    Ok(Launched {
+        // SAFETY: the kernel stored a new descriptor that nothing else owns.
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        exit: children.wait(pid),
+        report: read,
+        page,
+    })
+}
+
+impl Launched {
+    /// The final child's pid, once there is one.
+    pub fn child(&self) -> Option<libc::pid_t> {
+        // SAFETY: the page is mapped as long as `self` lives, atomics may be written by others.
+        match unsafe { self.page.0.as_ref() }.pid.load(Ordering::Acquire) {
+            0 => None,
+            pid => Some(pid),
+        }
+    }
+
+    /// Which entry of the plan's `into` it was made in.
+    pub fn place(&self) -> usize {
+        // SAFETY: as in `child`.
+        unsafe { self.page.0.as_ref() }
+            .place
+            .load(Ordering::Acquire) as usize
+    }
+
+    /// Waits until both children are through with the report pipe: by failure, by death, or, without a
+    /// report, because the last one is the command now.
+    pub async fn report(&self) -> Option<Failure> {
+        let mut bytes = [0u8; Failure::SIZE];
+        let mut failure = None;
+        loop {
+            if self.report.readable().await.is_err() {
+                return failure;
+            }
+            match self.report.try_read(&mut bytes) {
+                Ok(Failure::SIZE) => failure = failure.or(Failure::from_bytes(&bytes)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return failure,
+            }
+        }
+    }
+}
+
+/// One page shared with the children.
+struct Page(NonNull<Shared>);
+
+// SAFETY: the page holds atomics only.
+unsafe impl Send for Page {}
+// SAFETY: as above.
+unsafe impl Sync for Page {}
+
+impl Page {
+    fn new() -> Result<Self, Error> {
+        // SAFETY: a new anonymous mapping; the kernel fills it with zeroes, a valid `Shared`.
+        let page = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size_of::<Shared>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                -1,
+                0,
+            )
+        };
+        if page == libc::MAP_FAILED {
+            return Err(Error::system("mmap"));
+        }
+        NonNull::new(page.cast())
+            .map(Self)
+            .ok_or_else(|| Error::system("mmap"))
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new` with this size, and no reference is left.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<Shared>()) };
+    }
+}
+
+/// A pipe: reading end, writing end.
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    let mut fds = [-1; 2];
+    // SAFETY: `fds` has room for two descriptors.
+    if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+        return Err(Error::system("pipe2"));
+    }
+    // SAFETY: two new descriptors that nothing else owns.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+fn os_error(operation: &'static str) -> impl Fn(i32) -> Error {
+    move |errno| Error::System {
+        operation,
+        source: io::Error::from_raw_os_error(errno),
+    }
+}

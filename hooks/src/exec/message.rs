@@ -1,0 +1,108 @@
+//! What a failed step means to the user: the words of `runc exec`.
+
+use std::path::PathBuf;
+
+use super::Error;
+use super::container::Container;
+use super::error::errno_name;
+use super::plan::Plan;
+use super::report::{Failure, Step};
+use super::rlimit;
+
+/// What a message names. Taken from the plan, which is gone when the report comes.
+#[derive(Debug)]
+pub(super) struct Context {
+    id: String,
+    command: String,
+    cwd: String,
+    cgroups: Vec<PathBuf>,
+    limits: Vec<u32>,
+    /// (count at the start, where to count again)
+    oom: Option<Oom>,
+}
+
+#[derive(Debug)]
+struct Oom {
+    before: u64,
+    file: PathBuf,
+}
+
+impl Context {
+    pub fn new(plan: &Plan<'_>, container: &Container) -> Self {
+        let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+        let oom = container.oom_file().and_then(|file| {
+            Some(Oom {
+                before: super::container::oom_count(&file)?,
+                file,
+            })
+        });
+        Self {
+            id: container.id.clone(),
+            command: plan.argv.first().map(text).unwrap_or_default(),
+            cwd: plan.cwd.as_deref().map(text).unwrap_or_default(),
+            cgroups: container
+                .cgroups
+                .hierarchies
+                .iter()
+                .map(|hierarchy| hierarchy.dir.clone())
+                .collect(),
+            limits: plan.limits.iter().map(|(resource, _)| *resource).collect(),
+            oom,
+        }
+    }
+
+    pub fn killed(&self, signal: i32) -> Error {
+        let oom = self.oom.as_ref().is_some_and(|oom| {
+            super::container::oom_count(&oom.file).is_some_and(|now| now > oom.before)
+        });
+        Error::Killed { signal, oom }
+    }
+
+    pub fn error(&self, failure: Failure) -> Error {
+        let Failure { step, errno, which } = failure;
+        let why = errno_name(errno);
+        let command = &self.command;
+        let message = match step {
+            // The init was reaped, or its namespaces are gone.
+            Step::JoinNamespaces | Step::JoinUserNamespace | Step::JoinCgroupNamespace
+                if errno == libc::ESRCH =>
+            {
+                return Error::NotRunning(self.id.clone());
+            }
+            Step::Chdir => format!(
+                "chdir to cwd ({:?}) set in config.json failed: {why}",
+                self.cwd
+            ),
+            Step::NotFound => format!("exec: {command:?}: executable file not found in $PATH"),
+            Step::Relative => {
+                format!(
+                    "exec: {command:?}: cannot run executable found relative to current directory"
+                )
+            }
+            Step::Stat if errno == libc::EACCES => format!("exec: {command:?}: {why}"),
+            Step::Stat => format!("exec: {command:?}: stat {command}: {why}"),
+            Step::Exec => format!("exec {command}: {why}"),
+            Step::WorkingDirectory => "current working directory is outside of container mount \
+                namespace root -- possible container breakout detected"
+                .to_string(),
+            Step::JoinCgroup => {
+                let dir = self
+                    .cgroups
+                    .get(which as usize)
+                    .cloned()
+                    .unwrap_or_default();
+                format!("joining cgroup {}: {why}", dir.display())
+            }
+            Step::Rlimit => {
+                let name = self.limits.get(which as usize).copied().map(rlimit::name);
+                format!("setting rlimit {}: {why}", name.unwrap_or_default())
+            }
+            step => format!("{}: {why}", step.describe()),
+        };
+        Error::Start {
+            step,
+            errno,
+            message,
+        }
+    }
+}

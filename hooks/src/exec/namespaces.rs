@@ -1,0 +1,71 @@
+//! Which namespaces of a container differ from this process's own.
+
+use std::os::linux::fs::MetadataExt;
+use std::path::PathBuf;
+
+use libc::c_int;
+
+use super::Error;
+
+const KINDS: [(&str, c_int); 7] = [
+    ("mnt", libc::CLONE_NEWNS),
+    ("net", libc::CLONE_NEWNET),
+    ("ipc", libc::CLONE_NEWIPC),
+    ("uts", libc::CLONE_NEWUTS),
+    ("pid", libc::CLONE_NEWPID),
+    ("cgroup", libc::CLONE_NEWCGROUP),
+    ("user", libc::CLONE_NEWUSER),
+];
+
+/// The namespaces to join, as a mask of `CLONE_NEW…`.
+///
+/// Equal ones must be left out: joining one's own user namespace is EINVAL and fails the whole setns(2).
+pub(super) fn differing(pid: libc::pid_t) -> Result<c_int, Error> {
+    let mut mask = 0;
+    for (name, flag) in KINDS {
+        if differs(pid, name)?.unwrap_or(false) {
+            mask |= flag;
+        }
+    }
+    Ok(mask)
+}
+
+/// Whether the container has a time namespace of its own: its clock offsets take effect only by a fork
+/// in a single-threaded process, which is left to the runtime.
+pub(super) fn has_time_namespace(pid: libc::pid_t) -> Result<bool, Error> {
+    Ok(differs(pid, "time")?.unwrap_or(false))
+}
+
+/// `None` where the kernel has no such namespace.
+fn differs(pid: libc::pid_t, name: &str) -> Result<Option<bool>, Error> {
+    let inode = |process: &str| {
+        let path = PathBuf::from(format!("/proc/{process}/ns/{name}"));
+        match std::fs::metadata(&path) {
+            Ok(metadata) => Ok(Some((metadata.st_dev(), metadata.st_ino()))),
+            Err(source) => Err(Error::File {
+                operation: "stat",
+                path,
+                source,
+            }),
+        }
+    };
+    let own = match inode("self") {
+        Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    Ok(Some(own != inode(&pid.to_string())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_differs_from_itself_in_nothing() {
+        let pid = std::process::id() as libc::pid_t;
+        assert_eq!(differing(pid).unwrap(), 0);
+        assert!(!has_time_namespace(pid).unwrap());
+    }
+}

@@ -1,0 +1,280 @@
+//! Everything a new process needs, resolved and allocated before it is made.
+//!
+//! Between clone and execve the two children (`intermediate`, `child`) only read what is here.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_ulong};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::capabilities::Sets;
+use super::cgroup::Membership;
+use super::container::{Container, above};
+use super::process::{self, Lookup, Process, c_string};
+use super::rlimit::{self, Limits};
+use super::seccomp::Filter;
+use super::tree::Tree;
+use super::{Error, home, schedule, spec};
+
+/// The three files of a new process.
+#[derive(Debug)]
+pub struct Stdio {
+    /// Becomes descriptor 0.
+    pub stdin: OwnedFd,
+    /// Becomes descriptor 1.
+    pub stdout: OwnedFd,
+    /// Becomes descriptor 2.
+    pub stderr: OwnedFd,
+}
+
+/// The plan of one process.
+pub(super) struct Plan<'a> {
+    pub container: &'a Container,
+    pub stdio: [RawFd; 3],
+    /// cgroup.procs files to write to.
+    pub joins: Vec<RawFd>,
+    /// cgroup v2 directories for CLONE_INTO_CGROUP, best first. Empty: `joins` has every hierarchy.
+    pub into: Vec<RawFd>,
+    pub oom_score_adj: Option<String>,
+    pub initial_affinity: Option<Vec<u64>>,
+    pub final_affinity: Option<Vec<u64>>,
+    pub limits: Limits,
+    pub key_label: Option<String>,
+    pub exec_label: Option<String>,
+    pub apparmor: Option<String>,
+    pub no_new_privileges: bool,
+    pub scheduler: Option<libc::sched_attr>,
+    pub io_priority: Option<c_int>,
+    pub personality: Option<c_ulong>,
+    pub seccomp: Option<Arc<Filter>>,
+    pub cwd: Option<CString>,
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    pub capabilities: Sets,
+    pub lookup: Lookup,
+    pub argv: Strings,
+    pub envp: Strings,
+    /// Which of `envp` is HOME and still to be found; and where its text goes.
+    pub home: Option<usize>,
+    pub home_text: Box<[u8; home::CAPACITY]>,
+    pub tree: Option<Tree>,
+    /// Keeps the descriptors above open.
+    _files: Vec<OwnedFd>,
+}
+
+impl<'a> Plan<'a> {
+    /// Resolves `process` for `container`.
+    pub fn new(
+        container: &'a Container,
+        process: &Process,
+        stdio: Stdio,
+        tree: bool,
+    ) -> Result<Self, Error> {
+        container.check_supported()?;
+        let spec = &process.spec;
+        let own = &container.process.spec;
+        if spec.terminal {
+            return Err(Error::Unsupported("terminal".into()));
+        }
+        let command = spec
+            .args
+            .first()
+            .ok_or_else(|| Error::Invalid("process args cannot be empty".into()))?;
+        let (envp, home) = process::environment(&spec.env)?;
+        let argv = spec
+            .args
+            .iter()
+            .map(|argument| c_string("argument", argument))
+            .collect::<Result<Vec<_>, _>>()?;
+        let label = non_empty(&spec.selinux_label).or_else(|| non_empty(&own.selinux_label));
+        let apparmor =
+            non_empty(&spec.apparmor_profile).or_else(|| non_empty(&own.apparmor_profile));
+        let rlimits = match spec.rlimits.as_slice() {
+            [] => own.rlimits.as_slice(),
+            some => some,
+        };
+        let affinity = spec
+            .exec_cpu_affinity
+            .as_ref()
+            .or(own.exec_cpu_affinity.as_ref());
+        let mut groups = Vec::with_capacity(spec.user.additional_gids.len());
+        for &gid in &spec.user.additional_gids {
+            if !groups.contains(&gid) {
+                groups.push(gid);
+            }
+        }
+        if container.setgroups_denied && !groups.is_empty() {
+            return Err(Error::Invalid(
+                "additional groups, but setgroups is denied in the user namespace".into(),
+            ));
+        }
+        let mut files = Files::default();
+        let stdio = [
+            files.keep(stdio.stdin)?,
+            files.keep(stdio.stdout)?,
+            files.keep(stdio.stderr)?,
+        ];
+        let seccomp = container.seccomp()?;
+        let lookup = process::lookup(command, &envp)?;
+        let scheduler = spec.scheduler.as_ref().or(own.scheduler.as_ref());
+        let io_priority = spec.io_priority.as_ref().or(own.io_priority.as_ref());
+        let capabilities = spec.capabilities.as_ref().or(own.capabilities.as_ref());
+        let mut plan = Self {
+            container,
+            stdio,
+            joins: Vec::new(),
+            into: Vec::new(),
+            oom_score_adj: container.oom_score_adj.map(|value| value.to_string()),
+            initial_affinity: schedule::cpus(affinity.map_or("", |a| &a.initial))?,
+            final_affinity: schedule::cpus(affinity.map_or("", |a| &a.last))?,
+            limits: rlimit::with(&container.inherited.limits, rlimits)?,
+            key_label: label.clone().filter(|_| container.keyring.is_some()),
+            exec_label: label,
+            apparmor: apparmor.map(|profile| format!("exec {profile}")),
+            no_new_privileges: spec.no_new_privileges,
+            scheduler: scheduler.map(schedule::attributes).transpose()?,
+            io_priority: io_priority.map(schedule::io_priority).transpose()?,
+            personality: container
+                .personality
+                .as_ref()
+                .map(personality)
+                .transpose()?,
+            seccomp,
+            cwd: match spec.cwd.as_str() {
+                "" => None,
+                cwd => Some(c_string("cwd", cwd)?),
+            },
+            uid: spec.user.uid,
+            gid: spec.user.gid,
+            groups,
+            capabilities: Sets::new(capabilities, container.last_capability),
+            lookup,
+            argv: Strings::new(argv),
+            envp: Strings::new(envp),
+            home,
+            home_text: Box::new([0; home::CAPACITY]),
+            tree: None,
+            _files: Vec::new(),
+        };
+        // Last, so that nothing after it can fail and leave a cgroup behind.
+        if tree {
+            plan.tree = Some(Tree::new(&container.cgroups));
+        }
+        plan.place(&mut files)?;
+        plan._files = files.0;
+        Ok(plan)
+    }
+
+    /// Opens the cgroups the process goes to: the container's in every hierarchy, with the tree's leaf in
+    /// place of the container's own in one of them.
+    fn place(&mut self, files: &mut Files) -> Result<(), Error> {
+        let container = self.container;
+        let leaf = self.tree.as_ref().and_then(Tree::leaf);
+        if container.cgroups.is_v2_only() {
+            let directory = libc::O_DIRECTORY | libc::O_PATH;
+            if let Some(leaf) = leaf {
+                self.into.push(files.open(leaf, directory)?);
+            }
+            let home = container.cgroups.unified();
+            for own in home.into_iter() {
+                self.into.push(files.open(&own.dir, directory)?);
+            }
+            // A container that moved its processes down (systemd) has a cgroup that takes no process:
+            // EBUSY. runc then joins the init where it is.
+            let now = Membership::of(container.pid)?;
+            container.send_signal(0)?;
+            if let Some(now) = now.unified().filter(|now| Some(*now) != home)
+                && let Ok(fd) = files.open(&now.dir, directory)
+            {
+                self.into.push(fd);
+            }
+            return Ok(());
+        }
+        for hierarchy in &container.cgroups.hierarchies {
+            let dir = leaf
+                .filter(|leaf| leaf.parent() == Some(&hierarchy.dir))
+                .unwrap_or(&hierarchy.dir);
+            let procs = dir.join("cgroup.procs");
+            self.joins.push(files.open(&procs, libc::O_WRONLY)?);
+        }
+        Ok(())
+    }
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_string())
+}
+
+fn personality(spec: &spec::Personality) -> Result<c_ulong, Error> {
+    if !spec.flags.is_empty() {
+        return Err(Error::Unsupported("personality flags".into()));
+    }
+    // PER_LINUX and PER_LINUX32 of linux/personality.h.
+    match spec.domain.as_str() {
+        "LINUX" => Ok(0),
+        "LINUX32" => Ok(8),
+        other => Err(Error::Invalid(format!("unknown personality {other:?}"))),
+    }
+}
+
+/// Descriptors that live as long as the plan.
+#[derive(Default)]
+struct Files(Vec<OwnedFd>);
+
+impl Files {
+    fn keep(&mut self, fd: OwnedFd) -> Result<RawFd, Error> {
+        let fd = above(fd)?;
+        let raw = fd.as_raw_fd();
+        self.0.push(fd);
+        Ok(raw)
+    }
+
+    fn open(&mut self, path: &Path, flags: c_int) -> Result<RawFd, Error> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let write = flags & libc::O_WRONLY != 0;
+        let file = std::fs::OpenOptions::new()
+            .read(!write)
+            .write(write)
+            .custom_flags(flags)
+            .open(path)
+            .map_err(|source| Error::File {
+                operation: "open",
+                path: path.to_path_buf(),
+                source,
+            })?;
+        self.keep(file.into())
+    }
+}
+
+/// Strings and the array of pointers to them that ends in null, as execve(2) takes them.
+pub(super) struct Strings {
+    pointers: Vec<*const c_char>,
+    strings: Vec<CString>,
+}
+
+impl Strings {
+    fn new(strings: Vec<CString>) -> Self {
+        let pointers = strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
+        Self { pointers, strings }
+    }
+
+    pub fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+
+    pub fn first(&self) -> Option<&CStr> {
+        self.strings.first().map(CString::as_c_str)
+    }
+
+    /// Puts another string in the place of one. The caller sees to it that it lives as long.
+    pub fn set(&mut self, index: usize, string: *const c_char) {
+        if let Some(place) = self.pointers.get_mut(index) {
+            *place = string;
+        }
+    }
+}

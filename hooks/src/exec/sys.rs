@@ -1,0 +1,324 @@
+//! Raw system calls for the code between clone and execve.
+//!
+//! Nothing here allocates, locks, logs or panics. Every call goes straight to the kernel: libc's own
+//! wrappers for the ids talk to all threads of a process (setxid), which a fork of a threaded process
+//! must not try.
+
+use libc::{c_int, c_long, c_ulong, pid_t};
+
+/// An errno or a value.
+pub(super) type Result<T> = std::result::Result<T, i32>;
+
+fn check(ret: c_long) -> Result<c_long> {
+    if ret < 0 {
+        // SAFETY: the address of this thread's errno is always valid.
+        return Err(unsafe { *libc::__errno_location() });
+    }
+    Ok(ret)
+}
+
+macro_rules! call {
+    ($number:expr $(, $argument:expr)* $(,)?) => {
+        // SAFETY: the kernel checks numbers; callers of this macro pass pointers to memory that lives
+        // through the call.
+        check(unsafe { libc::syscall($number $(, $argument)*) })
+    };
+}
+
+/// clone3(2). 0 in the child.
+///
+/// # Safety
+/// Without a stack of its own the child runs on a copy of the caller's memory; in a threaded process it
+/// must keep to calls that are safe after fork until it executes or exits.
+pub(super) unsafe fn clone3(args: &libc::clone_args) -> Result<pid_t> {
+    let args: *const libc::clone_args = args;
+    Ok(call!(libc::SYS_clone3, args, size_of::<libc::clone_args>())? as pid_t)
+}
+
+pub(super) fn exit(status: c_int) -> ! {
+    loop {
+        let _ = call!(libc::SYS_exit_group, c_long::from(status));
+    }
+}
+
+pub(super) fn write(fd: c_int, bytes: &[u8]) -> Result<usize> {
+    Ok(call!(
+        libc::SYS_write,
+        c_long::from(fd),
+        bytes.as_ptr(),
+        bytes.len()
+    )? as usize)
+}
+
+pub(super) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize> {
+    Ok(call!(
+        libc::SYS_read,
+        c_long::from(fd),
+        buffer.as_mut_ptr(),
+        buffer.len()
+    )? as usize)
+}
+
+/// openat(2). `path` ends in NUL.
+pub(super) fn open(dir: c_int, path: &std::ffi::CStr, flags: c_int) -> Result<c_int> {
+    Ok(call!(
+        libc::SYS_openat,
+        c_long::from(dir),
+        path.as_ptr(),
+        c_long::from(flags),
+        0 as c_long
+    )? as c_int)
+}
+
+pub(super) fn close(fd: c_int) {
+    let _ = call!(libc::SYS_close, c_long::from(fd));
+}
+
+/// Writes all of `text` to the file in one call, as procfs wants it.
+pub(super) fn write_file(dir: c_int, path: &std::ffi::CStr, text: &[u8]) -> Result<()> {
+    let fd = open(dir, path, libc::O_WRONLY | libc::O_CLOEXEC)?;
+    let written = write(fd, text);
+    close(fd);
+    match written? {
+        n if n == text.len() => Ok(()),
+        _ => Err(libc::EIO),
+    }
+}
+
+pub(super) fn dup3(from: c_int, to: c_int, flags: c_int) -> Result<()> {
+    call!(
+        libc::SYS_dup3,
+        c_long::from(from),
+        c_long::from(to),
+        c_long::from(flags)
+    )?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on.
+pub(super) fn close_from(first: c_int) -> Result<()> {
+    call!(
+        libc::SYS_close_range,
+        c_long::from(first),
+        c_long::from(u32::MAX),
+        0 as c_long
+    )?;
+    Ok(())
+}
+
+pub(super) fn setns(fd: c_int, kinds: c_int) -> Result<()> {
+    call!(libc::SYS_setns, c_long::from(fd), c_long::from(kinds))?;
+    Ok(())
+}
+
+pub(super) fn prctl(option: c_int, a: c_ulong, b: c_ulong) -> Result<c_long> {
+    call!(
+        libc::SYS_prctl,
+        c_long::from(option),
+        a,
+        b,
+        0 as c_ulong,
+        0 as c_ulong
+    )
+}
+
+pub(super) fn setsid() -> Result<()> {
+    call!(libc::SYS_setsid)?;
+    Ok(())
+}
+
+pub(super) fn setgroups(groups: &[libc::gid_t]) -> Result<()> {
+    call!(libc::SYS_setgroups, groups.len(), groups.as_ptr())?;
+    Ok(())
+}
+
+pub(super) fn setgid(gid: libc::gid_t) -> Result<()> {
+    call!(libc::SYS_setgid, c_ulong::from(gid))?;
+    Ok(())
+}
+
+pub(super) fn setuid(uid: libc::uid_t) -> Result<()> {
+    call!(libc::SYS_setuid, c_ulong::from(uid))?;
+    Ok(())
+}
+
+pub(super) fn umask(mask: u32) {
+    let _ = call!(libc::SYS_umask, c_ulong::from(mask));
+}
+
+pub(super) fn chdir(path: &std::ffi::CStr) -> Result<()> {
+    call!(libc::SYS_chdir, path.as_ptr())?;
+    Ok(())
+}
+
+/// The first byte of getcwd(2): `/`, or `(` where the directory is outside the caller's root.
+pub(super) fn getcwd_first() -> Result<u8> {
+    let mut path = [0u8; libc::PATH_MAX as usize];
+    call!(libc::SYS_getcwd, path.as_mut_ptr(), path.len())?;
+    let [first, ..] = path;
+    Ok(first)
+}
+
+pub(super) fn fstat(fd: c_int) -> Result<libc::stat> {
+    // SAFETY: `stat` is plain data, all zeroes is a valid value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    call!(libc::SYS_fstat, c_long::from(fd), &raw mut stat)?;
+    Ok(stat)
+}
+
+/// stat(2), with the call that Go makes for it: a seccomp profile made for runc allows it.
+pub(super) fn stat(path: &std::ffi::CStr) -> Result<libc::stat> {
+    // SAFETY: `stat` is plain data, all zeroes is a valid value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    call!(
+        libc::SYS_newfstatat,
+        c_long::from(libc::AT_FDCWD),
+        path.as_ptr(),
+        &raw mut stat,
+        0 as c_long
+    )?;
+    Ok(stat)
+}
+
+/// Changes the owner, not the group.
+pub(super) fn fchown(fd: c_int, uid: libc::uid_t) -> Result<()> {
+    call!(
+        libc::SYS_fchown,
+        c_long::from(fd),
+        c_ulong::from(uid),
+        c_ulong::from(u32::MAX)
+    )?;
+    Ok(())
+}
+
+/// capset(2), version 3, of the calling thread.
+pub(super) fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let data: [u32; 6] = [
+        effective as u32,
+        permitted as u32,
+        inheritable as u32,
+        (effective >> 32) as u32,
+        (permitted >> 32) as u32,
+        (inheritable >> 32) as u32,
+    ];
+    call!(libc::SYS_capset, header.as_ptr(), data.as_ptr())?;
+    Ok(())
+}
+
+pub(super) fn setrlimit(resource: u32, limit: &libc::rlimit64) -> Result<()> {
+    let limit: *const libc::rlimit64 = limit;
+    call!(
+        libc::SYS_prlimit64,
+        0 as c_long,
+        c_ulong::from(resource),
+        limit,
+        std::ptr::null_mut::<libc::rlimit64>()
+    )?;
+    Ok(())
+}
+
+/// Sets the calling process's CPU affinity.
+pub(super) fn setaffinity(mask: &[u64]) -> Result<()> {
+    call!(
+        libc::SYS_sched_setaffinity,
+        0 as c_long,
+        size_of_val(mask),
+        mask.as_ptr()
+    )?;
+    Ok(())
+}
+
+/// sched_setattr(2). The structure carries its size.
+pub(super) fn setattr(attr: &libc::sched_attr) -> Result<()> {
+    let attr: *const libc::sched_attr = attr;
+    call!(libc::SYS_sched_setattr, 0 as c_long, attr, 0 as c_long)?;
+    Ok(())
+}
+
+/// ioprio_set(2) for the calling process.
+pub(super) fn set_io_priority(value: c_int) -> Result<()> {
+    const WHO_PROCESS: c_long = 1;
+    call!(
+        libc::SYS_ioprio_set,
+        WHO_PROCESS,
+        0 as c_long,
+        c_long::from(value)
+    )?;
+    Ok(())
+}
+
+pub(super) fn personality(domain: c_ulong) -> Result<()> {
+    call!(libc::SYS_personality, domain)?;
+    Ok(())
+}
+
+/// Joins, or makes, the session keyring of that name.
+pub(super) fn join_session_keyring(name: &std::ffi::CStr) -> Result<()> {
+    const JOIN_SESSION_KEYRING: c_long = 1;
+    call!(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr())?;
+    Ok(())
+}
+
+/// Installs a seccomp filter.
+pub(super) fn seccomp(flags: c_ulong, program: &[libc::sock_filter]) -> Result<()> {
+    const SET_MODE_FILTER: c_ulong = 1;
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut(),
+    };
+    call!(
+        libc::SYS_seccomp,
+        SET_MODE_FILTER,
+        flags,
+        &raw const program
+    )?;
+    Ok(())
+}
+
+/// Gives every signal its default action back.
+pub(super) fn default_signal_actions() -> Result<()> {
+    /// Larger than the kernel's structure on every architecture; all zeroes is SIG_DFL, no flags.
+    const ACTION: [u64; 8] = [0; 8];
+    for signal in 1..=64 as c_long {
+        if signal == libc::SIGKILL as c_long || signal == libc::SIGSTOP as c_long {
+            continue;
+        }
+        call!(
+            libc::SYS_rt_sigaction,
+            signal,
+            ACTION.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            8 as c_long
+        )?;
+    }
+    Ok(())
+}
+
+/// Sets the calling thread's signal mask and returns the one before.
+pub(super) fn set_signal_mask(mask: u64) -> Result<u64> {
+    let mut old = 0u64;
+    call!(
+        libc::SYS_rt_sigprocmask,
+        libc::SIG_SETMASK as c_long,
+        &raw const mask,
+        &raw mut old,
+        8 as c_long
+    )?;
+    Ok(old)
+}
+
+/// execve(2). Returns only on failure.
+///
+/// # Safety
+/// `argv` and `envp` end in a null pointer and point to strings that end in NUL.
+pub(super) unsafe fn execve(
+    path: &std::ffi::CStr,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+) -> i32 {
+    match call!(libc::SYS_execve, path.as_ptr(), argv, envp) {
+        Err(errno) => errno,
+        Ok(_) => libc::EIO,
+    }
+}

@@ -1,0 +1,143 @@
+//! The `exec` handler: a command in the container, its whole process tree under control.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::output::{Output, Sink};
+use super::signal_name::signal_name;
+use super::{HookResult, Outcome};
+use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
+
+/// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
+/// that takes no more output.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs `command` in the container, as its own process would run: same user, environment, directory,
+/// restrictions and limits; no shell; stdin is /dev/null.
+///
+/// `abort` kills the command and all it has started. What a command that has ended by itself left
+/// running stays in the container.
+pub async fn run(
+    container: &Arc<Container>,
+    command: &[String],
+    children: &Arc<dyn Children>,
+    abort: impl Future<Output = ()> + Send,
+    output: Option<Sink>,
+) -> HookResult {
+    let started_at = SystemTime::now();
+    let failed = |error: Error| HookResult::new(Outcome::Failed(error.reason()), started_at);
+    let mut abort = pin!(abort);
+    let oom_kills = container.oom_kills();
+    let (stdio, mut output) = match stdio(output) {
+        Ok(stdio) => stdio,
+        Err(error) => return failed(error),
+    };
+    let process = container.process().clone().args(command);
+    let spawned = tokio::select! {
+        // A command that is there is reported, not forgotten.
+        biased;
+        spawned = exec::spawn(container, &process, stdio, true, children) => spawned,
+        () = &mut abort => return HookResult::new(Outcome::Aborted, started_at),
+    };
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return failed(error),
+    };
+    let ended = tokio::select! {
+        exit = &mut child.exit => Some(exit.ok()),
+        () = &mut abort => None,
+        never = output.read() => match never {},
+    };
+    let mut result = match ended {
+        Some(exit) => {
+            if let Some(tree) = child.tree.take() {
+                tree.release().await;
+            }
+            let oom = || {
+                oom_kills
+                    .zip(container.oom_kills())
+                    .is_some_and(|(a, b)| b > a)
+            };
+            result(exit, outcome(exit, oom), started_at)
+        }
+        None => result(kill(child).await, Outcome::Aborted, started_at),
+    };
+    let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
+    result.output = output.into_tail();
+    result
+}
+
+/// Kills the tree; `None` where the process cannot die yet.
+async fn kill(child: Child) -> Option<Exit> {
+    let _ = child.signal(libc::SIGKILL);
+    if let Some(tree) = child.tree {
+        tree.kill().await;
+    }
+    tokio::time::timeout(PATIENCE, child.exit).await.ok()?.ok()
+}
+
+fn outcome(exit: Option<Exit>, oom: impl Fn() -> bool) -> Outcome {
+    let Some(exit) = exit else {
+        return Outcome::Failed("its exit status was lost".to_string());
+    };
+    match (exit.code(), exit.signal()) {
+        (Some(0), _) => Outcome::Succeeded,
+        (Some(code), _) => Outcome::Failed(format!("exited with status {code}")),
+        (None, Some(libc::SIGKILL)) if oom() => {
+            Outcome::Failed("killed by SIGKILL (out of memory)".to_string())
+        }
+        (None, Some(signal)) => Outcome::Failed(format!("killed by {}", signal_name(signal))),
+        (None, None) => Outcome::Failed(format!("ended with wait status {:#x}", exit.raw_status)),
+    }
+}
+
+fn result(exit: Option<Exit>, outcome: Outcome, started_at: SystemTime) -> HookResult {
+    let mut result = HookResult::new(outcome, started_at);
+    if let Some(exit) = exit {
+        result.exit_code = exit.code();
+        result.signal = exit.signal();
+        result.cpu_user = exit.cpu_user;
+        result.cpu_system = exit.cpu_system;
+        result.memory_peak = (exit.max_rss > 0).then_some(exit.max_rss);
+        result.finished_at = exit.at;
+    }
+    result
+}
+
+fn stdio(sink: Option<Sink>) -> Result<(Stdio, Output), Error> {
+    let (stdout, stdout_of_child) = exec::pipe()?;
+    let (stderr, stderr_of_child) = exec::pipe()?;
+    let output = Output::new(stdout, stderr, sink).map_err(|source| Error::System {
+        operation: "read hook output",
+        source,
+    })?;
+    let stdio = Stdio {
+        stdin: dev_null()?,
+        stdout: stdout_of_child,
+        stderr: stderr_of_child,
+    };
+    Ok((stdio, output))
+}
+
+/// The host's /dev/null. The container's may be anything (CVE-2025-31133, CVE-2025-52565).
+fn dev_null() -> Result<OwnedFd, Error> {
+    let error = |operation| {
+        move |source| Error::File {
+            operation,
+            path: PathBuf::from("/dev/null"),
+            source,
+        }
+    };
+    let file = std::fs::File::open("/dev/null").map_err(error("open"))?;
+    let metadata = file.metadata().map_err(error("stat"))?;
+    if !metadata.file_type().is_char_device() || metadata.rdev() != libc::makedev(1, 3) {
+        let source = std::io::Error::from_raw_os_error(libc::ENODEV);
+        return Err(error("is not the null device:")(source));
+    }
+    Ok(file.into())
+}

@@ -1,0 +1,44 @@
+//! The `sleep` handler: needs nothing in the image.
+
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+use super::{HookResult, Outcome};
+
+/// Waits for `seconds`, or until aborted.
+pub async fn run(seconds: u64, abort: impl Future<Output = ()>) -> HookResult {
+    let started_at = SystemTime::now();
+    let outcome = match seconds {
+        // Nothing to wait for cannot be cut short.
+        0 => Outcome::Succeeded,
+        _ => tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => Outcome::Succeeded,
+            () = abort => Outcome::Aborted,
+        },
+    };
+    HookResult::new(outcome, started_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn zero_seconds_succeed_at_once_even_when_aborted() {
+        let result = run(0, std::future::ready(())).await;
+        assert_eq!(result.outcome, Outcome::Succeeded);
+    }
+
+    #[tokio::test]
+    async fn an_abort_ends_it() {
+        let result = run(u64::MAX, tokio::time::sleep(Duration::from_millis(20))).await;
+        assert_eq!(result.outcome, Outcome::Aborted);
+        assert!(
+            result
+                .finished_at
+                .duration_since(result.started_at)
+                .unwrap()
+                < Duration::from_secs(5)
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! The process of a containerd: up, down, killed, up again.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::error::io_error;
+use super::{Containerd, Error, lock};
+use crate::cri::{self, Cri};
+use crate::wait::{self, SOON, TimedOut};
+
+impl Containerd {
+    /// Starts the process (again) and waits until it serves and its events arrive.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not answer in time.
+    pub fn up(&self) -> Result<(), Error> {
+        let log = self.log_path();
+        let out = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(io_error("open", &log))?;
+        let err = out.try_clone().map_err(io_error("open", &log))?;
+        let program = self.generation.program("containerd")?;
+        let child = Command::new(&program)
+            .arg("--config")
+            .arg(self.dir.join("config.toml"))
+            .env_clear()
+            .env(
+                "PATH",
+                format!(
+                    "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    self.dir.join("bin").display()
+                ),
+            )
+            .current_dir(&self.dir)
+            // Not in the terminal's group: an interrupt would end it under the feet of the clean-up.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .map_err(io_error("start", &program))?;
+        let pid = self.dir.join("pid");
+        fs::write(&pid, child.id().to_string()).map_err(io_error("write", &pid))?;
+        *lock(&self.process) = Some(child);
+        let ctr = self.ctr_in(self.id());
+        wait::until_true("containerd to answer", Duration::from_secs(30), || {
+            ctr.run(&["version"]).is_ok()
+        })
+        .map_err(|what| self.too_slow(what))?;
+        self.events
+            .subscribe(ctr.command())
+            .map_err(io_error("start ctr events of", &self.dir))?;
+        // ctr does not say when it is subscribed: make events until one arrives.
+        let seen = self.events.all().len();
+        let namespace = self.id().to_owned();
+        let mut last = Instant::now();
+        let _ = ctr.run(&["namespaces", "create", &namespace]);
+        wait::until_true("events to arrive", SOON, || {
+            if last.elapsed() > Duration::from_millis(50) {
+                last = Instant::now();
+                let _ = ctr.run(&[
+                    "namespaces",
+                    "label",
+                    &namespace,
+                    &format!("at={}", last.elapsed().as_nanos()),
+                ]);
+            }
+            self.events.all().len() > seen
+        })
+        .map_err(|what| self.too_slow(what))?;
+        self.cri.get().map_or(Ok(()), |cri| self.wait_ready(cri))
+    }
+
+    /// Its CRI services, connected at the first use.
+    ///
+    /// # Errors
+    /// When they do not get ready.
+    pub fn cri(&self) -> Result<&Cri, Error> {
+        if let Some(cri) = self.cri.get() {
+            return Ok(cri);
+        }
+        let cri = Cri::connect(&self.address())?;
+        self.wait_ready(&cri)?;
+        Ok(self.cri.get_or_init(|| cri))
+    }
+
+    /// Waits until CRI says that runtime and pod network are ready.
+    pub(super) fn wait_ready(&self, cri: &Cri) -> Result<(), Error> {
+        wait::until_true("CRI to be ready", Duration::from_secs(30), || {
+            let status = cri
+                .status(cri::v1::StatusRequest { verbose: false })
+                .ok()
+                .and_then(|answer| answer.status);
+            status.is_some_and(|status| status.conditions.iter().all(|condition| condition.status))
+        })
+        .map_err(|what| self.too_slow(what))
+    }
+
+    /// Stops the process with SIGTERM; containers and shims run on.
+    ///
+    /// # Errors
+    /// When it does not end within ten seconds.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.end(Signal::SIGTERM)
+    }
+
+    /// Kills the process; containers and shims run on.
+    ///
+    /// # Errors
+    /// When it does not end within ten seconds.
+    pub fn kill9(&self) -> Result<(), Error> {
+        self.end(Signal::SIGKILL)
+    }
+
+    /// Kills the process and starts it again.
+    ///
+    /// # Errors
+    /// As [`Self::kill9`] and [`Self::up`].
+    pub fn crash(&self) -> Result<(), Error> {
+        self.kill9()?;
+        self.up()
+    }
+
+    pub(super) fn end(&self, signal: Signal) -> Result<(), Error> {
+        self.events.stop();
+        let Some(mut child) = lock(&self.process).take() else {
+            return Ok(());
+        };
+        if let Ok(pid) = i32::try_from(child.id()) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+        wait::until_true("containerd to end", SOON, || {
+            !matches!(child.try_wait(), Ok(None))
+        })
+        .map_err(|what| {
+            let _ = child.kill();
+            let _ = child.wait();
+            self.too_slow(what)
+        })
+    }
+
+    pub(super) fn too_slow(&self, what: TimedOut) -> Error {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        Error::TooSlow {
+            what,
+            log: lines[lines.len().saturating_sub(20)..].join("\n"),
+        }
+    }
+}
