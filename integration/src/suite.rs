@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::Outcome;
-use crate::containerd::{Containerd, Error};
+use crate::containerd::{Containerd, Error, stands_in};
 use crate::generation::Generation;
 use crate::node::Node;
 use crate::shim::ShimKind;
@@ -209,9 +209,9 @@ fn keep_panics() {
 
 fn one(test: Test, (generation, shim): Target, shared: &Shared) -> Result<(), Failed> {
     let containerd = if test.own_containerd {
-        Containerd::start(generation).map(Arc::new)
+        Containerd::start(generation, shim).map(Arc::new)
     } else {
-        shared.get(generation)
+        shared.get(generation, shim)
     };
     let containerd = containerd.map_err(|error| error.to_string())?;
     let node = Node::new(Arc::clone(&containerd), shim);
@@ -231,21 +231,22 @@ fn one(test: Test, (generation, shim): Target, shared: &Shared) -> Result<(), Fa
     outcome.map_err(|message| format!("{message}\n{}", node.log()).into())
 }
 
-/// The containerds that tests share, one per generation, started at the first use.
+/// The containerds that tests share, one per generation and set of programs, started at the first use.
 #[derive(Default)]
 struct Shared {
-    running: Mutex<HashMap<Generation, Arc<Containerd>>>,
+    running: Mutex<HashMap<(Generation, bool), Arc<Containerd>>>,
 }
 
 impl Shared {
-    fn get(&self, generation: Generation) -> Result<Arc<Containerd>, Error> {
+    fn get(&self, generation: Generation, shim: ShimKind) -> Result<Arc<Containerd>, Error> {
+        let key = (generation, stands_in(generation, shim));
         // Held while containerd starts: the others wait for it instead of starting a second.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(containerd) = running.get(&generation) {
+        if let Some(containerd) = running.get(&key) {
             return Ok(Arc::clone(containerd));
         }
-        let containerd = Arc::new(Containerd::start(generation)?);
-        running.insert(generation, Arc::clone(&containerd));
+        let containerd = Arc::new(Containerd::start(generation, shim)?);
+        running.insert(key, Arc::clone(&containerd));
         Ok(containerd)
     }
 
@@ -253,7 +254,7 @@ impl Shared {
     fn close(&self) -> bool {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut clean = true;
-        for (generation, containerd) in running.drain() {
+        for ((generation, _), containerd) in running.drain() {
             if let Err(error) = containerd.close() {
                 eprintln!("containerd {generation}: {error}");
                 clean = false;

@@ -69,14 +69,31 @@ fn parse(options: &[String]) -> Parsed {
 }
 
 /// Mounts everything on `rootfs`, in order; on an error what was mounted is unmounted.
-pub fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<()> {
-    for one in mounts {
-        if let Err(e) = mount_one(one, rootfs) {
-            let _ = unmount_all(rootfs);
-            return Err(e);
+pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path) -> Result<()> {
+    let (mounts, rootfs) = (mounts.to_vec(), rootfs.to_owned());
+    apart(move || {
+        for one in &mounts {
+            if let Err(e) = mount_one(one, &rootfs) {
+                let _ = unmount_all(&rootfs);
+                return Err(e);
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
+}
+
+/// Unmounts everything at and below `rootfs`.
+pub async fn unmount_rootfs(rootfs: &Path) -> Result<()> {
+    let rootfs = rootfs.to_owned();
+    apart(move || unmount_all(&rootfs)).await
+}
+
+/// In a thread of its own: unmounting an overlay writes its upper layer back, which takes as long as
+/// the disk does, and the other containers of the pod must not wait for it.
+async fn apart(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| Err(Error::Unknown(format!("mount: {e}"))))
 }
 
 fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {

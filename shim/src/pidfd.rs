@@ -31,8 +31,22 @@ pub fn send_signal(pidfd: &impl AsFd, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Whether the process has ended, reaped or not.
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut poll = libc::pollfd {
+        fd: pidfd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd that outlives the call, which does not wait.
+    unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+}
+
 /// Waits for the process to end, at most `limit`; whether it has.
 pub async fn wait(pidfd: &OwnedFd, limit: Duration) -> bool {
+    if has_ended(pidfd) || limit.is_zero() {
+        return has_ended(pidfd);
+    }
     // SAFETY: the borrowed descriptor outlives the registration.
     let Ok(watched) =
         (unsafe { AsyncFd::register_with_interest(pidfd.as_fd(), Interest::READABLE) })

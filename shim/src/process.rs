@@ -2,8 +2,8 @@
 
 use std::{
     os::fd::OwnedFd,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use containerd_shim::io::Stdio;
@@ -36,8 +36,8 @@ pub struct Process {
 #[derive(Default)]
 struct State {
     pid: Option<u32>,
-    pidfd: Option<OwnedFd>,
-    io: Option<std::sync::Arc<ProcessIo>>,
+    pidfd: Option<Arc<OwnedFd>>,
+    io: Option<Arc<ProcessIo>>,
     stdin_closed: bool,
 }
 
@@ -57,13 +57,16 @@ impl Process {
     }
 
     /// Says which process it is: a child that has not been reaped.
-    pub fn set_pid(&self, pid: libc::pid_t) -> Result<()> {
+    pub fn set_pid(&self, pid: libc::pid_t) {
         // One that has ended and was reaped has no pidfd, and its exit is on the way.
-        let pidfd = crate::pidfd::open(pid).ok();
+        self.set_child(pid, crate::pidfd::open(pid).ok());
+    }
+
+    /// The same for a child that is held by a pidfd already.
+    pub fn set_child(&self, pid: libc::pid_t, pidfd: Option<OwnedFd>) {
         let mut state = self.lock();
         state.pid = u32::try_from(pid).ok();
-        state.pidfd = pidfd;
-        Ok(())
+        state.pidfd = pidfd.map(Arc::new);
     }
 
     /// The pid, 0 before there is one.
@@ -77,11 +80,11 @@ impl Process {
         if state.stdin_closed {
             io.close_stdin();
         }
-        state.io = Some(std::sync::Arc::new(io));
+        state.io = Some(Arc::new(io));
     }
 
     /// Its stdio, once it runs.
-    pub fn io(&self) -> Option<std::sync::Arc<ProcessIo>> {
+    pub fn io(&self) -> Option<Arc<ProcessIo>> {
         self.lock().io.clone()
     }
 
@@ -118,6 +121,15 @@ impl Process {
             .ok_or_else(|| Error::Unknown("the process is gone".to_owned()))
     }
 
+    /// Whether it ends before `limit` is over, reaped or not.
+    pub async fn ends_within(&self, limit: Duration) -> bool {
+        let pidfd = self.lock().pidfd.clone();
+        match pidfd {
+            Some(pidfd) => crate::pidfd::wait(&pidfd, limit).await,
+            None => true,
+        }
+    }
+
     /// Sends a signal. One that has ended is NotFound, as `runc kill` answers.
     pub fn signal(&self, signal: i32) -> Result<()> {
         let finished = || Error::NotFound("process already finished".to_owned());
@@ -129,7 +141,7 @@ impl Process {
             return Err(Error::FailedPrecondition("process not created".to_owned()));
         }
         let pidfd = state.pidfd.as_ref().ok_or_else(finished)?;
-        crate::pidfd::send_signal(pidfd, signal).map_err(|e| match e.raw_os_error() {
+        crate::pidfd::send_signal(&**pidfd, signal).map_err(|e| match e.raw_os_error() {
             Some(libc::ESRCH) => finished(),
             Some(libc::EINVAL) => Error::InvalidArgument(format!("invalid signal {signal}")),
             _ => Error::sys("send a signal")(e),

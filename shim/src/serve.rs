@@ -46,6 +46,8 @@ pub fn serve(flags: &Flags) -> Result<()> {
     }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
+        // Only mounts need a thread, and an idle shim none.
+        .thread_keep_alive(Duration::from_millis(100))
         .build()
         .map_err(Error::sys("start the runtime"))?;
     let served = runtime.block_on(run(flags, listener));

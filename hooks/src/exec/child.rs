@@ -53,9 +53,10 @@ fn enter(plan: &Plan<'_>) -> Result<(), Failure> {
         at(Step::BecomeRoot, sys::setgid(0))?;
         at(Step::BecomeRoot, sys::setuid(0))?;
     }
-    // Rust ignores SIGPIPE, and ignored signals stay so through execve. The mask was full since before
+    // Ignored signals stay so through execve, and Rust ignores SIGPIPE. The mask was full since before
     // the fork: no handler of the caller ran here.
-    at(Step::Signals, sys::default_signal_actions())?;
+    let ignored = container.inherited.ignored_signals;
+    at(Step::Signals, sys::set_signal_actions(ignored))?;
     at(Step::Signals, sys::set_signal_mask(0))?;
     at(Step::Session, sys::setsid())?;
     // Labels go through the host's procfs, never through what the container calls /proc

@@ -14,18 +14,29 @@ pub(super) struct Inherited {
     /// Nanoseconds.
     pub timer_slack: Option<c_ulong>,
     pub thp_disabled: bool,
+    /// Signal n is ignored: bit n - 1.
+    pub ignored_signals: u64,
 }
 
 impl Inherited {
     pub fn of(pid: libc::pid_t) -> Self {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}"));
+        let status = read("status").unwrap_or_default();
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+        };
         Self {
             limits: rlimit::of(pid),
             timer_slack: read("timerslack_ns")
                 .ok()
                 .and_then(|text| text.trim().parse().ok()),
-            thp_disabled: read("status")
-                .is_ok_and(|status| status.lines().any(|line| line == "THP_enabled:\t0")),
+            thp_disabled: field("THP_enabled:") == Some("0"),
+            ignored_signals: field("SigIgn:")
+                .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+                .unwrap_or_default(),
         }
     }
 }

@@ -276,18 +276,24 @@ pub(super) fn seccomp(flags: c_ulong, program: &[libc::sock_filter]) -> Result<(
     Ok(())
 }
 
-/// Gives every signal its default action back.
-pub(super) fn default_signal_actions() -> Result<()> {
-    /// Larger than the kernel's structure on every architecture; all zeroes is SIG_DFL, no flags.
-    const ACTION: [u64; 8] = [0; 8];
-    for signal in 1..=64 as c_long {
-        if signal == libc::SIGKILL as c_long || signal == libc::SIGSTOP as c_long {
+/// Gives every signal its default action, or has it ignored where its bit (n - 1) is set.
+pub(super) fn set_signal_actions(ignored: u64) -> Result<()> {
+    /// Larger than the kernel's structure on every architecture: the handler, no flags, no mask.
+    /// SIG_DFL is 0, SIG_IGN is 1.
+    const DEFAULT: [u64; 8] = [0; 8];
+    const IGNORE: [u64; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
+    for signal in 1..=64u32 {
+        if signal == libc::SIGKILL as u32 || signal == libc::SIGSTOP as u32 {
             continue;
         }
+        let action = match ignored & 1u64.wrapping_shl(signal.wrapping_sub(1)) {
+            0 => &DEFAULT,
+            _ => &IGNORE,
+        };
         call!(
             libc::SYS_rt_sigaction,
-            signal,
-            ACTION.as_ptr(),
+            c_ulong::from(signal),
+            action.as_ptr(),
             std::ptr::null_mut::<u64>(),
             8 as c_long
         )?;

@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 pub mod exec;
+pub mod net;
 mod output;
 mod signal_name;
 pub mod sleep;
@@ -32,6 +33,8 @@ pub struct HookResult {
     pub exit_code: Option<i32>,
     /// The signal that ended its process.
     pub signal: Option<i32>,
+    /// The status of the HTTP response, where there was one.
+    pub http_status: Option<u16>,
     /// The last 4 KiB of its output, stdout and stderr as they came.
     pub output: Vec<u8>,
     /// User CPU time of its process and of the children that one waited for.
@@ -65,11 +68,12 @@ impl HookResult {
     }
 
     /// The result of a hook without a process, ended now.
-    fn new(outcome: Outcome, started_at: SystemTime) -> Self {
+    pub fn new(outcome: Outcome, started_at: SystemTime) -> Self {
         Self {
             outcome,
             exit_code: None,
             signal: None,
+            http_status: None,
             output: Vec::new(),
             cpu_user: Duration::ZERO,
             cpu_system: Duration::ZERO,

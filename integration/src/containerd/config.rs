@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::stands_in;
 use crate::generation::Generation;
 use crate::shim::{self, ShimKind};
 
@@ -10,9 +11,9 @@ use crate::shim::{self, ShimKind};
 const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.kubernetes.*"]"#;
 
 /// The file for `generation` with everything below `dir`; `podhook` is a handler when its shim is built.
-pub(super) fn render(generation: Generation, dir: &Path) -> String {
+pub(super) fn render(generation: Generation, shim: ShimKind, dir: &Path) -> String {
     let dir = dir.display();
-    let runtimes = runtimes(generation);
+    let runtimes = runtimes(generation, shim);
     let head = format!(
         r#"root = "{dir}/root"
 state = "{dir}/state"
@@ -59,7 +60,7 @@ bin_dir = "/usr/lib/cni"
     }
 }
 
-fn runtimes(generation: Generation) -> String {
+fn runtimes(generation: Generation, shim: ShimKind) -> String {
     let plugin = if generation == Generation::V2 {
         "io.containerd.cri.v1.runtime"
     } else {
@@ -70,6 +71,13 @@ fn runtimes(generation: Generation) -> String {
     for kind in ShimKind::ALL {
         let (runtime_type, path) = match (kind, &podhook) {
             (ShimKind::Runc, _) => ("io.containerd.runc.v2", None),
+            // CRI of 1.6 and 1.7.0 reads runtime_path and does nothing with it (containerd#8207): where
+            // podhook does not stand in for the original, the path goes into runtime_type.
+            (ShimKind::Podhook, Some(path))
+                if generation == Generation::V1_6 && !stands_in(generation, shim) =>
+            {
+                (path.to_str().unwrap_or_default(), None)
+            }
             (ShimKind::Podhook, Some(path)) => ("io.containerd.runc.v2", Some(path)),
             (ShimKind::PodhookV1, Some(_)) => ("io.containerd.podhook.v1", None),
             (_, None) => continue,

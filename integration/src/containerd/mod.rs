@@ -26,8 +26,13 @@ use crate::ctr::Ctr;
 use crate::events::Events;
 use crate::generation::Generation;
 use crate::image::Image;
-use crate::shim;
+use crate::shim::{self, ShimKind};
 use error::io_error;
+
+/// Whether podhook takes the name of containerd-shim-runc-v2, see [`Containerd::start`].
+pub(crate) fn stands_in(generation: Generation, shim: ShimKind) -> bool {
+    generation == Generation::V1_6 && shim == ShimKind::Podhook
+}
 
 /// A running private containerd.
 #[derive(Debug)]
@@ -43,11 +48,15 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// Starts one with the handlers of every [`crate::ShimKind`] (podhook's only if its shim is built).
+    /// Starts one with the handlers of every [`crate::ShimKind`] (podhook's only if its shim is built),
+    /// for tests of `shim`.
+    ///
+    /// containerd 1.6 reads `runtime_path` and makes no use of it: there podhook stands in for
+    /// containerd-shim-runc-v2 in PATH where it is tested as the shim of `io.containerd.runc.v2`.
     ///
     /// # Errors
     /// When the machine lacks something (the message says what to run) or containerd does not come up.
-    pub fn start(generation: Generation) -> Result<Self, Error> {
+    pub fn start(generation: Generation, shim: ShimKind) -> Result<Self, Error> {
         static STALE: Once = Once::new();
         check_machine()?;
         STALE.call_once(scrub::stale);
@@ -65,9 +74,9 @@ impl Containerd {
             cri: OnceLock::new(),
         };
         network::create(&this.dir)?;
-        this.link_programs()?;
+        this.link_programs(stands_in(generation, shim))?;
         let config = this.dir.join("config.toml");
-        fs::write(&config, config::render(generation, &this.dir))
+        fs::write(&config, config::render(generation, shim, &this.dir))
             .map_err(io_error("write", &config))?;
         this.up()?;
         this.import("k8s.io", Image::Pause)?;
@@ -75,15 +84,20 @@ impl Containerd {
     }
 
     /// The folder of PATH in which containerd looks for shims first.
-    fn link_programs(&self) -> Result<(), Error> {
+    fn link_programs(&self, stands_in: bool) -> Result<(), Error> {
         let bin = self.dir.join("bin");
         let link = |target: &Path, name: &str| {
             let path = bin.join(name);
             symlink(target, &path).map_err(io_error("link", &path))
         };
         let original = "containerd-shim-runc-v2";
-        link(&self.generation.program(original)?, original)?;
+        if !stands_in {
+            link(&self.generation.program(original)?, original)?;
+        }
         if let Ok(podhook) = shim::podhook_shim() {
+            if stands_in {
+                link(&podhook, original)?;
+            }
             link(&podhook, "containerd-shim-podhook-v1")?;
         }
         Ok(())

@@ -121,6 +121,9 @@ impl<'a> ContainerBuilder<'a> {
     pub fn start(self, args: &[&str]) -> Result<Container<'a>, Error> {
         let (container, output) = self.try_start(args)?;
         output.success()?;
+        container
+            .node
+            .check_shim(container.ctr().namespace(), &container.id)?;
         Ok(container)
     }
 

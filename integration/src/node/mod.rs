@@ -6,14 +6,15 @@ mod pod_container;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::containerd::remains::Key;
+use crate::containerd::remains::{self, Key};
 use crate::containerd::{Containerd, Error};
 use crate::ctr::Ctr;
 use crate::events::Events;
-use crate::shim::ShimKind;
+use crate::shim::{ShimKind, podhook_shim};
 
 pub use container::{Container, ContainerBuilder, Starting};
 pub use pod::{Pod, PodBuilder};
@@ -76,6 +77,41 @@ impl Node {
     fn unique(&self, name: &str) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Checks that the shim that serves `id` is the one the test is for: a configuration that
+    /// containerd ignores would test the original instead.
+    fn check_shim(&self, namespace: &str, id: &str) -> Result<(), String> {
+        let wanted = match self.shim {
+            ShimKind::Runc => self
+                .containerd
+                .generation()
+                .program("containerd-shim-runc-v2")
+                .map_err(|e| e.to_string())?,
+            _ => podhook_shim().map_err(|e| e.to_string())?,
+        };
+        let wanted = wanted
+            .canonicalize()
+            .map_err(|error| format!("{}: {error}", wanted.display()))?;
+        let shims = remains::shims(&self.containerd.address());
+        // A task that has ended already may be without its shim.
+        let Some(shim) = shims
+            .iter()
+            .find(|shim| shim.namespace == namespace && shim.id == id)
+        else {
+            return Ok(());
+        };
+        let Ok(used) = fs::read_link(format!("/proc/{}/exe", shim.pid)) else {
+            return Ok(());
+        };
+        let used = used.to_string_lossy();
+        if used.trim_end_matches(" (deleted)") == wanted.to_string_lossy() {
+            return Ok(());
+        }
+        Err(format!(
+            "{id} is served by {used}, not by {}",
+            wanted.display()
+        ))
     }
 
     /// Remembers a container, for [`Self::finish`].

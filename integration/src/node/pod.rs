@@ -96,12 +96,14 @@ impl<'a> PodBuilder<'a> {
         };
         let id = cri.run_pod_sandbox(request)?.pod_sandbox_id;
         self.node.remember("k8s.io", &id);
-        Ok(Pod {
+        let pod = Pod {
             node: self.node,
             cri,
             id,
             config: self.config,
-        })
+        };
+        self.node.check_shim("k8s.io", &pod.id)?;
+        Ok(pod)
     }
 }
 

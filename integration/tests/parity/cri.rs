@@ -1,5 +1,6 @@
 //! Pods through CRI, as the kubelet drives them.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use podhook_integration::{Image, Node, Outcome, tests};
 
 pub fn tests() -> Vec<Test> {
     tests![cri:
+        the_pods_shim_is_the_configured_one,
         a_pod_runs_several_containers,
         a_container_is_created_then_running_then_exited,
         a_container_that_fails_says_its_status,
@@ -42,6 +44,30 @@ const STUBBORN: [&str; 3] = [
     "-c",
     "trap '' TERM; echo ready; while :; do sleep 1; done",
 ];
+
+/// Guards every other test here: a runtime handler that containerd resolves to another shim would pass
+/// them all.
+fn the_pods_shim_is_the_configured_one(node: &Node) -> Outcome {
+    let pod = node.pod("shim").run()?;
+    let mut shims = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Ok(cmdline) = fs::read_to_string(entry.path().join("cmdline")) else {
+            continue;
+        };
+        let id = cmdline.split('\0').skip_while(|word| *word != "-id").nth(1);
+        if id == Some(pod.id())
+            && let Ok(exe) = fs::read_link(entry.path().join("exe"))
+        {
+            shims.push(exe.file_name().unwrap_or_default().to_owned());
+        }
+    }
+    let expected = match node.shim().is_podhook() {
+        true => "containerd-shim-podhook-v1",
+        false => "containerd-shim-runc-v2",
+    };
+    assert_eq!(shims, [expected]);
+    Ok(())
+}
 
 fn a_pod_runs_several_containers(node: &Node) -> Outcome {
     let pod = node.pod("several").run()?;

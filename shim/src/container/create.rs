@@ -62,7 +62,7 @@ impl Container {
                 .map_err(Error::io("create directory", &rootfs))?;
         }
         options.save(&bundle)?;
-        mount::mount_all(&request.rootfs, &rootfs)?;
+        mount::mount_rootfs(&request.rootfs, &rootfs).await?;
         let created = Init {
             shim,
             request: &request,
@@ -74,23 +74,18 @@ impl Container {
         let (process, pid, exit, runtime) = match created {
             Ok(created) => created,
             Err(e) => {
-                let _ = mount::unmount_all(&rootfs);
+                let _ = mount::unmount_rootfs(&rootfs).await;
                 return Err(e);
             }
         };
         let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config);
-        let target = match &lifecycle {
-            Some(_) => Some(
-                engine::Container::open(&request.id, pid, &spec)
-                    .map(|target| match options.no_new_keyring {
-                        true => target.without_keyring(),
-                        false => target,
-                    })
-                    .map(Arc::new)
-                    .map_err(|e| e.to_string()),
-            ),
-            None => None,
-        };
+        let target = engine::Container::open(&request.id, pid, &spec)
+            .map(|target| match options.no_new_keyring {
+                true => target.without_keyring(),
+                false => target,
+            })
+            .map(Arc::new)
+            .map_err(|e| e.to_string());
         let container = Arc::new(Self {
             driver: Mutex::new(Driver::new(settings, lifecycle, &spec, &request.id, shim)),
             id: request.id,
@@ -106,6 +101,7 @@ impl Container {
             execs: Mutex::default(),
             state: Mutex::new(State::default()),
             target,
+            exec_engine: config.exec,
             starting: tokio::sync::Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         });
@@ -185,7 +181,7 @@ impl Init<'_> {
             .await?;
         let exit = shim.reaper.wait(pid);
         let process = Process::new(String::new(), stdio);
-        process.set_pid(pid)?;
+        process.set_pid(pid);
         process.set_io(io);
         drop(hold);
         log::debug!(id = request.id.as_str(), pid = pid; "created");

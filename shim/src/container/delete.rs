@@ -37,7 +37,7 @@ impl Container {
         }
         drain(&self.init).await;
         self.runtime.delete(false).await?;
-        mount::unmount_all(&self.bundle.join("rootfs"))?;
+        mount::unmount_rootfs(&self.bundle.join("rootfs")).await?;
         self.lock().deleted = true;
         let exit = self.init.exit();
         self.publisher.publish(TaskDelete {

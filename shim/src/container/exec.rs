@@ -13,7 +13,10 @@ use containerd_shim_protos::{
     api::{ExecProcessRequest, Status},
     events::task::{TaskExecAdded, TaskExecStarted},
 };
-use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::{
+    config::ExecEngine,
+    exec::{self as engine, Children, Exit},
+};
 use tokio::sync::oneshot;
 
 use super::{Container, Freezer, Named, create::read_pid};
@@ -157,7 +160,75 @@ impl Container {
         Ok(pid)
     }
 
+    /// Makes the process: by the engine where that can do it, else by the OCI runtime.
     async fn run_exec(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
+        let by_engine = match &self.target {
+            Ok(target) if self.exec_engine == ExecEngine::Native => {
+                self.run_natively(target, exec, spec).await?
+            }
+            Ok(_) => Err("exec = \"runtime\"".to_owned()),
+            Err(reason) => Err(reason.clone()),
+        };
+        let (exit, engine) = match by_engine {
+            Ok(exit) => (exit, "native"),
+            Err(reason) => {
+                log::debug!(id = self.id.as_str(); "exec by the OCI runtime: {reason}");
+                (self.run_by_runtime(exec, spec).await?, "runtime")
+            }
+        };
+        log::debug!(
+            id = self.id.as_str(), exec_id = exec.process.exec_id.as_str(), engine = engine,
+            pid = exec.process.pid();
+            "exec"
+        );
+        Ok(exit)
+    }
+
+    /// The inner error says why the engine cannot do it; nothing was made then.
+    async fn run_natively(
+        &self,
+        target: &engine::Container,
+        exec: &Exec,
+        spec: &[u8],
+    ) -> Result<std::result::Result<oneshot::Receiver<Exit>, String>> {
+        let process = &exec.process;
+        let failed =
+            |e: engine::Error| Error::Unknown(format!("OCI runtime exec failed: exec failed: {e}"));
+        if process.stdio.terminal {
+            return Ok(Err("terminal".to_owned()));
+        }
+        let command = engine::Process::from_json(spec).map_err(failed)?;
+        let (child, ends) = stdio::pipes(&process.stdio, &self.options)?;
+        let child = engine::Stdio {
+            stdin: child.stdin,
+            stdout: child.stdout,
+            stderr: child
+                .stderr
+                .ok_or_else(|| Error::Unknown("no stderr".to_owned()))?,
+        };
+        let children: Arc<dyn Children> = self.reaper.clone();
+        let made = match engine::spawn(target, &command, child, false, &children).await {
+            Ok(made) => made,
+            Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
+            Err(e) => return Err(failed(e)),
+        };
+        let owner = Owner {
+            id: &self.id,
+            namespace: &self.namespace,
+        };
+        match ends.connect(&process.stdio, owner).await {
+            Ok(io) => process.set_io(io),
+            Err(e) => {
+                // Without its stdio it must not go on.
+                let _ = made.signal(libc::SIGKILL);
+                return Err(e);
+            }
+        }
+        process.set_child(made.pid, made.pidfd);
+        Ok(Ok(made.exit))
+    }
+
+    async fn run_by_runtime(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
         let process = &exec.process;
         let stdio = &process.stdio;
         let owner = Owner {
@@ -201,7 +272,7 @@ impl Container {
         };
         let pid = read_pid(&files.pid)?;
         let exit = self.reaper.wait(pid);
-        process.set_pid(pid)?;
+        process.set_pid(pid);
         process.set_io(io);
         drop(hold);
         Ok(exit)

@@ -1,10 +1,18 @@
 //! Runs one hook, and words its failure.
 
-use std::sync::Arc;
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use podhook_hooks::{
     exec::Children,
-    handler::{self, HookResult, Outcome},
+    handler::{
+        self, HookResult, Outcome,
+        net::{self, HttpGet},
+    },
     lifecycle::{Handler, Hook, text},
     record,
     sequence::Cause,
@@ -22,18 +30,75 @@ impl Container {
         };
         match &hook.handler {
             Handler::Exec { command } => match &self.target {
-                Some(Ok(target)) => {
+                Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
                     handler::exec::run(target, command, &children, abort, None).await
                 }
-                Some(Err(reason)) => HookResult::failed(reason.clone()),
-                None => HookResult::failed("the container cannot be joined".to_owned()),
+                Err(reason) => HookResult::failed(reason.clone()),
             },
             Handler::Sleep { seconds } => handler::sleep::run(u64::from(*seconds), abort).await,
-            Handler::HttpGet { .. } | Handler::TcpSocket { .. } => {
-                HookResult::failed("not supported".to_owned())
+            Handler::HttpGet {
+                path,
+                port,
+                host,
+                scheme,
+                headers,
+            } => {
+                let request = HttpGet {
+                    path,
+                    port: *port,
+                    host: host.as_deref(),
+                    scheme: *scheme,
+                    headers,
+                };
+                let get = |netns: OwnedFd| async move {
+                    let outcome = net::http_get(netns.as_fd(), &request).await;
+                    (outcome.result, outcome.status, outcome.body)
+                };
+                self.in_network(get, abort).await
+            }
+            Handler::TcpSocket { host, port } => {
+                let connect = |netns: OwnedFd| async move {
+                    let result = net::tcp_connect(netns.as_fd(), host.as_deref(), *port).await;
+                    (result, None, Vec::new())
+                };
+                self.in_network(connect, abort).await
             }
         }
+    }
+
+    /// Runs a handler that sends from the container's network namespace.
+    async fn in_network<F>(
+        &self,
+        send: impl FnOnce(OwnedFd) -> F,
+        abort: impl Future<Output = ()>,
+    ) -> HookResult
+    where
+        F: Future<Output = (Result<(), String>, Option<u16>, Vec<u8>)>,
+    {
+        let started_at = SystemTime::now();
+        let netns = match self.network_namespace() {
+            Ok(netns) => netns,
+            Err(reason) => return HookResult::failed(reason),
+        };
+        tokio::select! {
+            (sent, status, body) = send(netns) => {
+                let outcome = sent.map_or_else(Outcome::Failed, |()| Outcome::Succeeded);
+                let mut result = HookResult::new(outcome, started_at);
+                (result.http_status, result.output) = (status, body);
+                result
+            }
+            // Dropping the request closes its socket.
+            () = abort => HookResult::new(Outcome::Aborted, started_at),
+        }
+    }
+
+    fn network_namespace(&self) -> Result<OwnedFd, String> {
+        let path = format!("/proc/{}/ns/net", self.pid());
+        let netns = File::open(&path).map_err(|e| format!("open {path}: {e}"))?;
+        // Alive after the open: it was init's, not that of a later process with its pid.
+        self.init.signal(0).map_err(|e| e.to_string())?;
+        Ok(netns.into())
     }
 }
 

@@ -14,7 +14,7 @@ use podhook_hooks::{
     signal,
 };
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, oneshot, watch},
     task::AbortHandle,
     time::Instant,
 };
@@ -28,6 +28,10 @@ use crate::{
 
 /// How long the reply of a failed Start waits for what its aborted hook printed.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
+/// How long after the last process of its pid namespace an init takes to end.
+const INIT_END_LIMIT: Duration = Duration::from_millis(250);
+/// How long the handling of init's end may take; what is left of a shared pid namespace is killed first.
+const STOPPED_LIMIT: Duration = Duration::from_secs(5);
 
 /// The lifecycle of one container as it goes.
 pub(super) struct Driver {
@@ -42,6 +46,7 @@ pub(super) struct Driver {
     failed: Option<Cause>,
     post_start: Option<HookResult>,
     hook_done: Arc<Notify>,
+    phase: watch::Sender<Phase>,
     timer: Option<AbortHandle>,
 }
 
@@ -73,6 +78,7 @@ impl Driver {
             failed: None,
             post_start: None,
             hook_done: Arc::default(),
+            phase: watch::Sender::new(Phase::Created),
             timer: None,
         }
     }
@@ -136,6 +142,7 @@ impl Container {
         }
         self.arm_timer(driver);
         let phase = driver.sequence.phase();
+        driver.phase.send_replace(phase);
         if phase != before && driver.lifecycle.is_some() {
             log::info!(id = self.id.as_str(), phase:? = phase; "lifecycle");
         }
@@ -205,8 +212,25 @@ impl Container {
         let container = Arc::clone(self);
         tokio::spawn(async move {
             let result = container.execute(&hook, aborted).await;
+            if !result.succeeded() {
+                container.let_init_end(&result).await;
+            }
             container.hook_done(kind, result);
         });
+    }
+
+    /// A hook that dies with its container has not failed: the kernel kills it before init's own end
+    /// can be seen. Waits until the sequence knows of that end, if it is one.
+    async fn let_init_end(&self, result: &HookResult) {
+        let patience = match result.signal {
+            Some(libc::SIGKILL) => INIT_END_LIMIT,
+            _ => Duration::ZERO,
+        };
+        if self.init.ends_within(patience).await {
+            let mut phase = self.driver().phase.subscribe();
+            let stopped = phase.wait_for(|phase| *phase == Phase::Stopped);
+            let _ = tokio::time::timeout(STOPPED_LIMIT, stopped).await;
+        }
     }
 
     fn hook_done(self: &Arc<Self>, kind: HookKind, result: HookResult) {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use containerd_shim_protos::{api::Status, protobuf::well_known_types::any::Any};
-use podhook_hooks::exec as engine;
+use podhook_hooks::{config::ExecEngine, exec as engine};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -48,8 +48,9 @@ pub struct Container {
     execs: Mutex<HashMap<String, Arc<Exec>>>,
     state: Mutex<State>,
     cgroup: Option<Cgroup>,
-    /// What hooks join, or why they cannot; absent without a lifecycle.
-    target: Option<std::result::Result<Arc<engine::Container>, String>>,
+    /// What hooks and execs join, or why they cannot.
+    target: std::result::Result<Arc<engine::Container>, String>,
+    exec_engine: ExecEngine,
     /// Whether processes may outlive init, because its pid namespace is not its own.
     shared_pid_namespace: bool,
     driver: Mutex<Driver>,

@@ -104,11 +104,14 @@ impl Records {
         hook.duration_ms = Some(result.duration().as_secs_f64() * 1000.0);
         hook.exit_code = result.exit_code;
         hook.signal = result.signal.map(signal::name);
+        hook.http_status = result.http_status;
         hook.message = message;
         if hook.handler == "exec" {
             hook.cpu_user_usec = Some(micros(result.cpu_user));
             hook.cpu_system_usec = Some(micros(result.cpu_system));
             hook.memory_peak_bytes = result.memory_peak;
+        }
+        if hook.handler == "exec" || !result.output.is_empty() {
             hook.output = Some(record::tail(&result.output));
         }
         ended

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use podhook_integration::{Containerd, Generation, Outcome};
+use podhook_integration::{Containerd, Generation, Outcome, ShimKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
 
 fn play() -> Outcome {
     message::refuse_to_overwrite()?;
-    let containerd = Arc::new(Containerd::start(Generation::V1_6)?);
+    let containerd = Arc::new(Containerd::start(Generation::V1_6, ShimKind::Podhook)?);
     let containerd = CONTAINERD.get_or_init(|| containerd);
     let mut stage = Stage::new(Arc::clone(containerd))?;
     scenes::open(&stage);

@@ -26,7 +26,10 @@ pub fn open(stage: &Stage) {
         stage.containerd.version(),
         stage.containerd.dir().display()
     ));
-    stage.say("runtime handlers: podhook (runc.v2 with runtime_path) and podhook-v1 (io.containerd.podhook.v1)");
+    stage.say("runtime handlers: podhook (io.containerd.runc.v2) and podhook-v1 (io.containerd.podhook.v1)");
+    stage.say(
+        "containerd 1.6 ignores runtime_path: podhook stands in PATH as containerd-shim-runc-v2",
+    );
     stage.say("image: docker.io/library/nginx:latest, built from Debian's packages");
 }
 

@@ -1,0 +1,104 @@
+//! Why a request failed, in words for users.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+
+use nix::errno::Errno;
+
+/// A failed request or connection. The URL or address is for the one who reports it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NetError {
+    /// The namespace could not be entered or asked.
+    #[error("{operation}: {}", cause(source))]
+    Namespace {
+        operation: &'static str,
+        source: io::Error,
+    },
+    #[error(
+        "host {host} must be an IP address or localhost: a name would be looked up by the node, \
+         not by the container"
+    )]
+    Host { host: String },
+    #[error("no interface {zone} in the pod")]
+    Zone { zone: String },
+    /// At least one attempt, in order.
+    #[error("{}", attempts(.0))]
+    Connect(Vec<Attempt>),
+    #[error("header {name}: {reason}")]
+    Header { name: String, reason: &'static str },
+    #[error("path: {0}")]
+    Path(String),
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// Go's words, which Kubernetes users know.
+    #[error("server gave HTTP response to HTTPS client")]
+    PlainHttp,
+    #[error("{0}")]
+    Http(String),
+    #[error("bad redirect to {0}")]
+    Location(String),
+    #[error("stopped after {0} redirects")]
+    Redirects(usize),
+}
+
+impl NetError {
+    /// The address that was tried first.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            NetError::Connect(attempts) => attempts.first().map(|attempt| attempt.address),
+            _ => None,
+        }
+    }
+}
+
+/// One address that did not answer.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) address: SocketAddr,
+    pub(super) error: io::Error,
+}
+
+/// The first address stands in the URL already; the others are named.
+fn attempts(attempts: &[Attempt]) -> String {
+    let mut text = String::new();
+    for (index, attempt) in attempts.iter().enumerate() {
+        if index > 0 {
+            text.push_str(&format!("; {}: ", attempt.address));
+        }
+        text.push_str(&cause(&attempt.error));
+    }
+    text
+}
+
+/// An I/O error as a part of a sentence: `connection refused`.
+pub(super) fn cause(error: &io::Error) -> String {
+    let text = match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    };
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => text,
+    }
+}
+
+/// A protocol error of hyper.
+pub(super) fn http(error: &hyper::Error) -> NetError {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return NetError::Http(cause(io));
+        }
+        source = inner.source();
+    }
+    NetError::Http(if error.is_parse() {
+        // "message head is too large", "invalid HTTP version parsed", …
+        format!("malformed HTTP response: {error}")
+    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        "the server closed the connection without a response".to_owned()
+    } else {
+        error.to_string()
+    })
+}

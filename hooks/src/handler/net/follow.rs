@@ -1,0 +1,188 @@
+//! A request with all it takes: redirects, and plain HTTP where the server speaks no TLS.
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+
+use crate::lifecycle::Scheme;
+
+use super::HttpGet;
+use super::dial::dial;
+use super::error::NetError;
+use super::exchange::{Reply, exchange};
+use super::headers;
+use super::host::Host;
+use super::stream::Stream;
+use super::tls;
+use super::url::{Redirect, Url};
+
+/// Followed at most.
+const MAX_REDIRECTS: usize = 10;
+
+/// The response a request ended with.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+    asked: Asked,
+}
+
+/// A request that ended without a response to judge.
+#[derive(Debug)]
+pub(super) struct Failure {
+    asked: Asked,
+    error: NetError,
+}
+
+/// What was asked, for messages.
+#[derive(Debug)]
+struct Asked {
+    url: Url,
+    /// Where redirects led in the end.
+    redirected: Option<Url>,
+    /// Whether an HTTPS request was answered in plain HTTP before.
+    fell_back: bool,
+}
+
+impl Answer {
+    /// 200–399 is success.
+    pub(super) fn verdict(&self) -> Result<(), String> {
+        let code = self.status.as_u16();
+        if (200..400).contains(&code) {
+            return Ok(());
+        }
+        // Not the server's own reason phrase: it is anybody's text.
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        let status = format!("HTTP status {code} {reason}");
+        Err(format!("{}: {}", self.asked, status.trim_end()))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.asked, self.error)
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GET {}", self.url)?;
+        if self.fell_back {
+            f.write_str(", after HTTPS was answered in plain HTTP")?;
+        }
+        match &self.redirected {
+            Some(url) => write!(f, ": redirected to {url}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Sends the request; a second time in plain HTTP where an HTTPS request was answered in it.
+pub(super) async fn get(netns: BorrowedFd<'_>, request: &HttpGet<'_>) -> Result<Answer, Failure> {
+    let others = match headers::build(request.headers) {
+        Ok(others) => others,
+        Err(error) => {
+            let asked = Asked::new(request, request.scheme, false);
+            return Err(Failure { asked, error });
+        }
+    };
+    let asked = Asked::new(request, request.scheme, false);
+    match follow(netns, request, &others, asked).await {
+        Err(Failure {
+            error: NetError::PlainHttp,
+            asked: Asked {
+                redirected: None, ..
+            },
+        }) => {
+            log::warn!("httpGet: an HTTPS request got an HTTP response, retrying with HTTP");
+            let mut others = others;
+            others.remove(AUTHORIZATION);
+            let asked = Asked::new(request, Scheme::Http, true);
+            follow(netns, request, &others, asked).await
+        }
+        answered => answered,
+    }
+}
+
+impl Asked {
+    fn new(request: &HttpGet<'_>, scheme: Scheme, fell_back: bool) -> Asked {
+        Asked {
+            url: Url::new(scheme, request.host, request.port, request.path),
+            redirected: None,
+            fell_back,
+        }
+    }
+}
+
+/// Sends the request and follows its redirects.
+async fn follow(
+    netns: BorrowedFd<'_>,
+    request: &HttpGet<'_>,
+    others: &HeaderMap,
+    mut asked: Asked,
+) -> Result<Answer, Failure> {
+    let mut host = headers::host(request.headers);
+    let mut redirects = 0;
+    let error = loop {
+        let url = asked.redirected.as_mut().unwrap_or(&mut asked.url);
+        let reply = match send(netns, url, host, others).await {
+            Ok(reply) => reply,
+            Err(error) => break error,
+        };
+        let next = match reply.location.as_deref() {
+            // Without a location it is a response as any other, as in Go.
+            None | Some("") => None,
+            Some(location) => match url.redirect(location) {
+                Ok(Redirect::Elsewhere) => None,
+                Ok(Redirect::Same { url, named }) => Some((url, named)),
+                Err(error) => break error,
+            },
+        };
+        let Some((url, named)) = next else {
+            let Reply { status, body, .. } = reply;
+            return Ok(Answer {
+                status,
+                body,
+                asked,
+            });
+        };
+        if redirects == MAX_REDIRECTS {
+            break NetError::Redirects(MAX_REDIRECTS);
+        }
+        redirects += 1;
+        asked.redirected = Some(url);
+        if named {
+            host = None;
+        }
+    };
+    Err(Failure { asked, error })
+}
+
+/// One request. Fills in the URL's host where it has none.
+async fn send(
+    netns: BorrowedFd<'_>,
+    url: &mut Url,
+    host: Option<&str>,
+    others: &HeaderMap,
+) -> Result<Reply, NetError> {
+    let to = Host::parse(Some(&url.host))?;
+    let dialled = match dial(netns, &to, url.port).await {
+        Ok(dialled) => dialled,
+        Err(error) => {
+            if let Some(address) = error.address() {
+                url.settle(address.ip());
+            }
+            return Err(error);
+        }
+    };
+    let ip = dialled.address.ip();
+    url.settle(ip);
+    let headers = headers::with_host(host.unwrap_or(&url.authority), others)?;
+    let stream = match url.scheme {
+        Scheme::Http => Stream::Plain(dialled.stream),
+        Scheme::Https => Stream::Tls(Box::new(tls::handshake(dialled.stream, ip).await?)),
+    };
+    exchange(stream, &url.target, headers).await
+}

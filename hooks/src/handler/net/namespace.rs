@@ -1,0 +1,111 @@
+//! Sockets made inside a network namespace.
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::fstat;
+use tokio::net::TcpSocket;
+use tokio::sync::oneshot;
+
+use super::address;
+use super::error::NetError;
+use super::host::{Host, LOOPBACK};
+
+/// Enough for getifaddrs, and little for the C library to keep once the thread has ended.
+const STACK: usize = 128 * 1024;
+
+/// An address to try, with the socket for it.
+pub(super) struct Candidate {
+    pub(super) address: SocketAddr,
+    /// An error where the namespace has no such address family.
+    pub(super) socket: io::Result<TcpSocket>,
+}
+
+/// The addresses of `host` in the namespace, in the order to try them.
+///
+/// A socket belongs for good to the namespace its maker is in (socket(7)), so a thread of its own
+/// enters the namespace, makes the sockets and ends. Whatever fails there, no thread that runs
+/// anything else was ever in the pod.
+pub(super) async fn open(
+    netns: BorrowedFd<'_>,
+    host: &Host,
+    port: u16,
+) -> Result<Vec<Candidate>, NetError> {
+    let failed = |operation| move |source| NetError::Namespace { operation, source };
+    let netns = netns
+        .try_clone_to_owned()
+        .map_err(failed("duplicate the network namespace's descriptor"))?;
+    let host = host.clone();
+    let (answer, answered) = oneshot::channel();
+    thread::Builder::new()
+        .name("pod-network".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            let made = inside(netns, &host, port);
+            // The one who asked may have given up.
+            let _ = answer.send(made);
+        })
+        .map_err(failed("start a thread for the network namespace"))?;
+    answered.await.unwrap_or_else(|_| {
+        let source = io::Error::other("the thread ended early");
+        Err(failed("make sockets in the network namespace")(source))
+    })
+}
+
+/// The thread's work. Takes the descriptor, so that it is closed before the answer is out.
+fn inside(netns: OwnedFd, host: &Host, port: u16) -> Result<Vec<Candidate>, NetError> {
+    let failed = |operation| move |source| NetError::Namespace { operation, source };
+    // A shim without CAP_SYS_ADMIN can still serve its own namespace.
+    if !is_ours(netns.as_fd()).map_err(failed("compare network namespaces"))? {
+        setns(&netns, CloneFlags::CLONE_NEWNET)
+            .map_err(io::Error::from)
+            .map_err(failed("enter the network namespace"))?;
+    }
+    let addresses = match host {
+        Host::Pod => {
+            let own = address::own().map_err(failed("list the network namespace's addresses"))?;
+            let all = own.into_iter().chain(LOOPBACK);
+            all.map(|ip| SocketAddr::new(ip, port)).collect()
+        }
+        Host::Localhost => LOOPBACK.map(|ip| SocketAddr::new(ip, port)).to_vec(),
+        Host::Address { ip, zone } => vec![given(*ip, zone.as_deref(), port)?],
+    };
+    Ok(addresses
+        .into_iter()
+        .map(|address| Candidate {
+            address,
+            socket: match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            },
+        })
+        .collect())
+}
+
+/// An address of the user's; a zone is an interface of the pod.
+fn given(ip: IpAddr, zone: Option<&str>, port: u16) -> Result<SocketAddr, NetError> {
+    match (ip, zone) {
+        (IpAddr::V6(ip), Some(zone)) => {
+            let index = match zone.parse() {
+                Ok(index) => index,
+                Err(_) => if_nametoindex(zone).map_err(|_| NetError::Zone {
+                    zone: zone.to_owned(),
+                })?,
+            };
+            Ok(SocketAddrV6::new(ip, port, 0, index).into())
+        }
+        _ => Ok(SocketAddr::new(ip, port)),
+    }
+}
+
+/// Whether the calling thread is in the namespace already (host network).
+fn is_ours(netns: BorrowedFd<'_>) -> io::Result<bool> {
+    let ours = fstat(File::open("/proc/thread-self/ns/net")?)?;
+    let theirs = fstat(netns)?;
+    Ok((ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino))
+}

@@ -1,0 +1,59 @@
+//! Alone in its process, since it counts the process' threads and descriptors.
+
+#[expect(dead_code, reason = "the other tests use the rest")]
+#[path = "net/pod_network.rs"]
+mod pod_network;
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pod_network::{PodNetwork, V4, response, within};
+use podhook_hooks::handler::net::{HttpGet, http_get, tcp_connect};
+use podhook_hooks::lifecycle::Scheme;
+
+fn count(folder: &str) -> usize {
+    fs::read_dir(folder).expect(folder).count()
+}
+
+#[test]
+fn a_hundred_requests_leave_no_thread_and_no_descriptor() {
+    let pod = PodNetwork::with_addresses(&[V4]);
+    let server = pod.respond("127.0.0.1", |_| response("200 OK", "", "drained"));
+    let silent = pod.serve("127.0.0.1", |stream| {
+        let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+    });
+    let get = |port, scheme| HttpGet {
+        path: "/",
+        port,
+        host: None,
+        scheme,
+        headers: &[],
+    };
+    let rounds = |number: usize| {
+        for _ in 0..number {
+            let netns = pod.netns();
+            let fine = get(server.port, Scheme::Http);
+            let fine = within(Duration::from_secs(5), http_get(netns, &fine)).expect("an end");
+            assert_eq!(fine.result, Ok(()));
+            let tls = get(silent, Scheme::Https);
+            assert!(within(Duration::from_millis(10), http_get(netns, &tls)).is_none());
+            let refused = tcp_connect(netns, None, 9);
+            assert!(
+                within(Duration::from_secs(5), refused)
+                    .expect("an end")
+                    .is_err()
+            );
+        }
+    };
+    let counts = || (count("/proc/self/task"), count("/proc/self/fd"));
+    // The servers' own threads are not in the way of the count for long: they end when they see
+    // their connections end.
+    let before = counts();
+    rounds(100);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while counts() != before && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(counts(), before);
+}

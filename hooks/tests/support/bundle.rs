@@ -1,0 +1,317 @@
+//! A bundle, its container, and `runc exec` to compare with.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use podhook_hooks::exec::{Children, Container, Stdio, spec::Spec};
+use serde_json::{Value, json};
+
+use super::reaper::Reaper;
+use super::{Ran, contents, dev_null, run, temporary_file, wait_for};
+
+const APPLETS: [&str; 24] = [
+    "sh", "cat", "ls", "sleep", "true", "false", "id", "env", "ps", "kill", "yes", "dd", "pwd",
+    "grep", "setsid", "mount", "touch", "echo", "ionice", "chrt", "stat", "awk", "tr", "mkdir",
+];
+
+/// An OCI configuration to change before the container is made.
+pub struct Config {
+    pub json: Value,
+    pub passwd: String,
+}
+
+impl Default for Config {
+    /// Root with containerd's default capabilities, private namespaces, sleeping.
+    fn default() -> Self {
+        let caps: Vec<_> = [
+            "CHOWN",
+            "DAC_OVERRIDE",
+            "FSETID",
+            "FOWNER",
+            "MKNOD",
+            "NET_RAW",
+            "SETGID",
+            "SETUID",
+            "SETFCAP",
+            "SETPCAP",
+            "NET_BIND_SERVICE",
+            "SYS_CHROOT",
+            "KILL",
+            "AUDIT_WRITE",
+        ]
+        .map(|name| format!("CAP_{name}"))
+        .into();
+        let json = json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": {"uid": 0, "gid": 0},
+                "args": ["/bin/sleep", "100000"],
+                "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "FLAVOUR=plain"],
+                "cwd": "/",
+                "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+            },
+            "root": {"path": "rootfs"},
+            "hostname": "test",
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+                 "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+                {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+                 "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
+                {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev"]},
+                {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "ro"]},
+            ],
+            "linux": {
+                "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"},
+                               {"type": "mount"}],
+                "resources": {},
+            },
+        });
+        Self {
+            json,
+            passwd: "root:x:0:0:root:/root:/bin/sh\nfoo:x:1000:1000:foo:/home/foo:/bin/sh\n".into(),
+        }
+    }
+}
+
+impl Config {
+    /// Sets what a JSON pointer names; the last part may be new.
+    pub fn set(mut self, pointer: &str, value: Value) -> Self {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        self.json
+            .pointer_mut(parent)
+            .unwrap_or_else(|| panic!("no {parent} in the configuration"))
+            .as_object_mut()
+            .unwrap()
+            .insert(key.to_string(), value);
+        self
+    }
+
+    pub fn args(self, args: &[&str]) -> Self {
+        self.set("/process/args", json!(args))
+    }
+
+    pub fn passwd(mut self, text: &str) -> Self {
+        self.passwd = text.into();
+        self
+    }
+
+    /// Makes and starts the container.
+    pub fn start(self) -> TestContainer {
+        let container = self.create();
+        container.start();
+        container
+    }
+
+    /// Makes the container, opens it as the shim does, and does not start it.
+    pub fn create(self) -> TestContainer {
+        TestContainer::create(self)
+    }
+}
+
+/// A container of this test.
+pub struct TestContainer {
+    pub id: String,
+    pub pid: libc::pid_t,
+    pub container: Arc<Container>,
+    pub spec: Spec,
+    bundle: tempfile::TempDir,
+}
+
+impl TestContainer {
+    fn create(config: Config) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("podhook-test-{}-{number}", std::process::id());
+        let bundle = tempfile::Builder::new().prefix(&id).tempdir().unwrap();
+        // mkdtemp makes it 0700: users of the container could not enter their root.
+        fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        make_rootfs(&bundle.path().join("rootfs"), &config.passwd);
+        let config = config.set("/linux/cgroupsPath", json!(format!("/{id}")));
+        let text = config.json.to_string();
+        fs::write(bundle.path().join("config.json"), &text).unwrap();
+        let pid_file = bundle.path().join("pid");
+        let cleanup = Cleanup(&id);
+        let created = run(Command::new("runc")
+            .args(["create", "--bundle"])
+            .arg(bundle.path())
+            .arg("--pid-file")
+            .arg(&pid_file)
+            .arg(&id));
+        assert_eq!(created.exit.code(), Some(0), "runc create: {created:?}");
+        let pid = fs::read_to_string(&pid_file)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let spec: Spec = serde_json::from_str(&text).unwrap();
+        let container = Arc::new(Container::open(&id, pid, &spec).unwrap());
+        std::mem::forget(cleanup);
+        Self {
+            id,
+            pid,
+            container,
+            spec,
+            bundle,
+        }
+    }
+
+    pub fn start(&self) {
+        run(Command::new("runc").args(["start", &self.id])).ok();
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.bundle.path().join("rootfs")
+    }
+
+    /// The container's directory in a v1 hierarchy of the host.
+    pub fn cgroup(&self, hierarchy: &str) -> PathBuf {
+        Path::new("/sys/fs/cgroup").join(hierarchy).join(&self.id)
+    }
+
+    /// All leaf cgroups of the engine that the container has now.
+    pub fn leaves(&self) -> Vec<PathBuf> {
+        fs::read_dir("/sys/fs/cgroup")
+            .unwrap()
+            .flatten()
+            .filter_map(|hierarchy| fs::read_dir(hierarchy.path().join(&self.id)).ok())
+            .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+            .filter(|path| path.is_dir())
+            .collect()
+    }
+
+    /// Names of the processes in the container, by its pids cgroup.
+    pub fn processes(&self) -> Vec<String> {
+        fs::read_to_string(self.cgroup("pids/").join("cgroup.procs"))
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
+            .map(|name| name.trim().to_string())
+            .collect()
+    }
+
+    /// `runc exec` of the command as the container's own process would run it, detached as containerd's
+    /// shim does it: the process gets exactly these files.
+    pub fn runc_exec(&self, command: &[&str]) -> Ran {
+        self.runc_exec_with(&self.bundle_process(), command)
+    }
+
+    pub fn bundle_process(&self) -> Value {
+        let text = fs::read_to_string(self.bundle.path().join("config.json")).unwrap();
+        let config: Value = serde_json::from_str(&text).unwrap();
+        config["process"].clone()
+    }
+
+    pub fn runc_exec_with(&self, process: &Value, command: &[&str]) -> Ran {
+        let mut process = process.clone();
+        process["args"] = json!(command);
+        let file = self.bundle.path().join("process.json");
+        let pid_file = self.bundle.path().join("exec-pid");
+        fs::write(&file, process.to_string()).unwrap();
+        let (mut stdout, mut stderr) = (temporary_file(), temporary_file());
+        let (reaper, _hold) = (Reaper::global(), Reaper::global().hold());
+        let runc = Command::new("runc")
+            .args(["exec", "--detach", "--pid-file"])
+            .arg(&pid_file)
+            .arg("--process")
+            .arg(&file)
+            .arg(&self.id)
+            .stdin(std::process::Stdio::from(dev_null()))
+            .stdout(stdout.try_clone().unwrap())
+            .stderr(stderr.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        let exit = wait_for(reaper.wait(runc.id() as libc::pid_t));
+        let exit = match exit.code() {
+            Some(0) => {
+                let pid = fs::read_to_string(&pid_file)
+                    .unwrap()
+                    .trim()
+                    .parse()
+                    .unwrap();
+                wait_for(reaper.wait(pid))
+            }
+            _ => exit,
+        };
+        Ran {
+            exit,
+            stdout: contents(&mut stdout),
+            stderr: contents(&mut stderr),
+        }
+    }
+
+    /// The engine, with the same files.
+    pub async fn engine_exec(&self, command: &[&str]) -> Result<Ran, podhook_hooks::exec::Error> {
+        self.engine_exec_with(&self.bundle_process(), command).await
+    }
+
+    pub async fn engine_exec_with(
+        &self,
+        process: &Value,
+        command: &[&str],
+    ) -> Result<Ran, podhook_hooks::exec::Error> {
+        let (mut stdout, mut stderr) = (temporary_file(), temporary_file());
+        let process = podhook_hooks::exec::Process::from_json(process.to_string().as_bytes())?
+            .args(&super::strings(command));
+        let child = podhook_hooks::exec::spawn(
+            &self.container,
+            &process,
+            Stdio {
+                stdin: dev_null(),
+                stdout: stdout.try_clone().unwrap().into(),
+                stderr: stderr.try_clone().unwrap().into(),
+            },
+            false,
+            &super::children(),
+        )
+        .await?;
+        let exit = child.exit.await.unwrap();
+        Ok(Ran {
+            exit,
+            stdout: contents(&mut stdout),
+            stderr: contents(&mut stderr),
+        })
+    }
+}
+
+impl Drop for TestContainer {
+    fn drop(&mut self) {
+        drop(Cleanup(&self.id));
+    }
+}
+
+struct Cleanup<'a>(&'a str);
+
+impl Drop for Cleanup<'_> {
+    fn drop(&mut self) {
+        let deleted = run(Command::new("runc").args(["delete", "--force", self.0]));
+        if !std::thread::panicking() {
+            assert_eq!(deleted.exit.code(), Some(0), "runc delete: {deleted:?}");
+        }
+    }
+}
+
+fn make_rootfs(rootfs: &Path, passwd: &str) {
+    for dir in [
+        "bin", "proc", "dev", "sys", "tmp", "etc", "root", "home/foo", "private",
+    ] {
+        fs::create_dir_all(rootfs.join(dir)).unwrap();
+    }
+    fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::set_permissions(rootfs.join("private"), fs::Permissions::from_mode(0o700)).unwrap();
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+        .map(Path::new)
+        .into_iter()
+        .find(|path| path.exists())
+        .expect("these tests need a static busybox: apt-get install busybox-static");
+    fs::copy(busybox, rootfs.join("bin/busybox")).unwrap();
+    for applet in APPLETS {
+        symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
+    }
+    fs::write(rootfs.join("etc/passwd"), passwd).unwrap();
+    fs::write(rootfs.join("etc/not-executable"), "").unwrap();
+}

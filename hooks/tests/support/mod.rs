@@ -1,0 +1,113 @@
+//! Real containers for the engine's tests: made by runc in bundles of their own, gone at the end of the
+//! test whatever happens.
+
+#![allow(dead_code)]
+
+pub mod bundle;
+pub mod reaper;
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use podhook_hooks::exec::{Children, Exit};
+use reaper::Reaper;
+
+pub use bundle::{Config, TestContainer};
+
+/// The one reaper of this test process.
+pub fn children() -> Arc<dyn Children> {
+    Reaper::global()
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub exit: Exit,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn ok(self) -> Self {
+        assert_eq!(self.exit.code(), Some(0), "{self:?}");
+        self
+    }
+}
+
+/// Runs a command of the host; the reaper waits for it, as in the shim.
+pub fn run(command: &mut Command) -> Ran {
+    let mut stdout = temporary_file();
+    let mut stderr = temporary_file();
+    let reaper = Reaper::global();
+    let _hold = reaper.hold();
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(stdout.try_clone().unwrap())
+        .stderr(stderr.try_clone().unwrap())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let exit = wait_for(reaper.wait(child.id() as libc::pid_t));
+    Ran {
+        exit,
+        stdout: contents(&mut stdout),
+        stderr: contents(&mut stderr),
+    }
+}
+
+/// Waits without a runtime, for two minutes at most.
+pub fn wait_for(mut exit: tokio::sync::oneshot::Receiver<Exit>) -> Exit {
+    for _ in 0..120_000 {
+        match exit.try_recv() {
+            Ok(exit) => return exit,
+            Err(tokio::sync::oneshot::error::TryRecvError::Empty) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the process did not end");
+}
+
+/// An open file that has no name any more.
+pub fn temporary_file() -> File {
+    tempfile::tempfile().unwrap()
+}
+
+/// All that was written to the file, whoever wrote it.
+pub fn contents(file: &mut File) -> String {
+    let mut text = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut text).unwrap();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The host's /dev/null.
+pub fn dev_null() -> OwnedFd {
+    File::open("/dev/null").unwrap().into()
+}
+
+/// A pipe: reading end, writing end.
+pub fn pipe() -> (File, OwnedFd) {
+    let (read, write) = std::io::pipe().unwrap();
+    (File::from(OwnedFd::from(read)), write.into())
+}
+
+/// Checks until it holds, for ten seconds.
+pub async fn eventually(what: &str, check: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if check() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Arguments as the engine takes them.
+pub fn strings(list: &[&str]) -> Vec<String> {
+    list.iter().map(|text| text.to_string()).collect()
+}
