@@ -12,7 +12,7 @@ use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
 use crate::script::{
-    Command, Error, exec, held, marks, polite, prompt, server, stubborn, with, words,
+    Command, Error, exec, held, marks, polite, prompt, server, stubborn, together, with, words,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -75,9 +75,7 @@ fn kill_returns_at_once_and_the_signal_follows_the_hook(node: &Node) -> Outcome 
         trace.marks(),
         ["ready", "hook-begin", "hook-end", "got-TERM"]
     );
-    let record = container.wait_record("Stopped", SOON, |record| {
-        record.number("/termination/exitStatus").is_some()
-    })?;
+    let record = container.wait_end()?;
     let hook = record.hook("preStop")?;
     assert_eq!(hook.text("/result"), "Succeeded");
     let signalled = record.time("/termination/signalledAt")?;
@@ -95,7 +93,7 @@ fn a_hook_of_two_seconds_delays_the_signal_by_two_seconds(node: &Node) -> Outcom
     let container = start(node, &trace, &lifecycle, &polite())?;
     container.kill("SIGTERM")?;
     assert_eq!(container.wait_exit(SOON)?, 7);
-    let record = container.recorded()?;
+    let record = container.wait_end()?;
     let waited = record.between("/termination/requestedAt", "/termination/signalledAt")?;
     assert!((2..8).contains(&waited.as_secs()), "{waited:?}");
     // The mark's clock lags by a tick.
@@ -113,9 +111,7 @@ fn sigkill_ends_hook_and_container_at_once(node: &Node) -> Outcome {
     container.kill("SIGKILL")?;
     assert_eq!(container.wait_exit(SOON)?, 137);
     assert_eq!(trace.marks(), ["ready", "hook-begin"]);
-    let record = container.wait_record("the hook's end", SOON, |record| {
-        !record.result("preStop").is_empty()
-    })?;
+    let record = container.wait_hook("preStop")?;
     let hook = record.hook("preStop")?;
     assert_eq!(
         (hook.text("/result"), hook.text("/message")),
@@ -135,9 +131,7 @@ fn the_end_of_the_process_ends_the_hook(node: &Node) -> Outcome {
     container.kill("SIGUSR1")?;
     assert_eq!(container.wait_exit(SOON)?, 7);
     assert_eq!(container.status()?, "STOPPED");
-    let record = container.wait_record("the hook's end", SOON, |record| {
-        !record.result("preStop").is_empty()
-    })?;
+    let record = container.wait_hook("preStop")?;
     assert_eq!(
         (record.phase(), &*record.result("preStop")),
         ("Stopped", "Aborted")
@@ -153,7 +147,7 @@ fn a_hook_longer_than_the_grace_period_leaves_two_seconds_for_the_signal(node: &
     container.kill("SIGTERM")?;
     assert_eq!(container.wait_exit(Duration::from_secs(30))?, 137);
     assert_eq!(trace.marks(), ["ready", "hook-begin", "got-TERM"]);
-    let record = container.recorded()?;
+    let record = container.wait_end()?;
     let hook = record.hook("preStop")?;
     assert_eq!(hook.text("/result"), "TimedOut");
     assert_eq!(
@@ -179,9 +173,9 @@ fn a_process_that_ignores_the_signal_dies_at_the_end_of_the_grace_period(node: &
     let container = start(node, &trace, &lifecycle, &stubborn())?;
     container.kill("SIGTERM")?;
     trace.wait("got-TERM")?;
-    assert_eq!(container.recorded()?.phase(), "Signalled");
+    container.wait_record("Signalled", SOON, |record| record.phase() == "Signalled")?;
     assert_eq!(container.wait_exit(Duration::from_secs(30))?, 137);
-    let record = container.recorded()?;
+    let record = container.wait_end()?;
     let killed = record.between("/termination/requestedAt", "/termination/killedAt")?;
     let exited = record.between("/termination/requestedAt", "/termination/exitedAt")?;
     assert!(
@@ -210,27 +204,20 @@ fn another_signal_is_delivered_untouched(node: &Node) -> Outcome {
 }
 
 fn every_stop_signal_starts_the_sequence(node: &Node) -> Outcome {
-    thread::scope(|scope| {
-        let runs = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGRTMIN+3"].map(|signal| {
-            scope.spawn(move || -> Outcome {
-                let trace = Trace::new(node)?;
-                let lifecycle = json!({"preStop": marks("hook")});
-                let server = server(
-                    &["TERM", "INT", "QUIT", "37"],
-                    &["TERM", "INT", "QUIT", "37"],
-                );
-                let container = start(node, &trace, &lifecycle, &server)?;
-                container.kill(if signal == "SIGRTMIN+3" { "37" } else { signal })?;
-                assert_eq!(container.wait_exit(SOON)?, 7, "{signal}");
-                let record = container.recorded()?;
-                assert_eq!(record.text("/termination/signal"), signal);
-                assert_eq!(trace.marks()[1], "hook", "{signal}");
-                Ok(())
-            })
-        });
-        for run in runs {
-            run.join().map_err(|_| "a run panicked")??;
-        }
+    let signals = ["TERM", "INT", "QUIT", "37"];
+    together(&signals, |sent| {
+        let trace = Trace::new(node)?;
+        let lifecycle = json!({"preStop": marks("hook")});
+        let container = start(node, &trace, &lifecycle, &server(&signals, &signals))?;
+        container.kill(sent)?;
+        assert_eq!(container.wait_exit(SOON)?, 7, "{sent}");
+        assert_eq!(trace.marks(), ["ready", "hook", &format!("got-{sent}")]);
+        let expected = if *sent == "37" {
+            "SIGRTMIN+3".to_owned()
+        } else {
+            format!("SIG{sent}")
+        };
+        assert_eq!(container.wait_end()?.text("/termination/signal"), expected);
         Ok(())
     })
 }
@@ -242,7 +229,7 @@ fn no_grace_kills_at_once_without_the_hook(node: &Node) -> Outcome {
     container.kill("SIGTERM")?;
     assert_eq!(container.wait_exit(SOON)?, 137);
     assert_eq!(trace.marks(), ["ready"]);
-    let hook = container.recorded()?.hook("preStop")?;
+    let hook = container.wait_end()?.hook("preStop")?;
     assert_eq!(
         (hook.text("/result"), hook.text("/message")),
         ("Skipped", "the grace period is 0")
@@ -263,7 +250,7 @@ fn the_lifecycles_stop_signal_replaces_the_clients(node: &Node) -> Outcome {
         container.kill(sent)?;
         assert_eq!(container.wait_exit(SOON)?, 7);
         assert_eq!(trace.marks(), ["ready", "hook", "got-USR2"], "{sent}");
-        assert_eq!(container.recorded()?.text("/termination/signal"), "SIGUSR2");
+        assert_eq!(container.wait_end()?.text("/termination/signal"), "SIGUSR2");
     }
     Ok(())
 }
@@ -295,7 +282,7 @@ fn a_failing_hook_is_recorded_and_the_signal_is_sent(node: &Node) -> Outcome {
         container.kill("SIGTERM")?;
         assert_eq!(container.wait_exit(SOON)?, 7);
         assert_eq!(trace.marks(), ["ready", "got-TERM"]);
-        let hook = container.recorded()?.hook("preStop")?;
+        let hook = container.wait_end()?.hook("preStop")?;
         assert_eq!(
             (hook.text("/result"), hook.number("/exitCode")),
             (result, status),
@@ -337,9 +324,7 @@ fn the_hook_does_not_run_for_a_container_that_ends_by_itself(node: &Node) -> Out
         .lifecycle(&lifecycle.to_string())
         .start(&["sh", "-c", "exit 5"])?;
     assert_eq!(container.wait_exit(SOON)?, 5);
-    let record = container.wait_record("its exit", SOON, |record| {
-        record.number("/termination/exitStatus").is_some()
-    })?;
+    let record = container.wait_end()?;
     assert_eq!(
         (record.phase(), record.number("/termination/exitStatus")),
         ("Stopped", Some(5))

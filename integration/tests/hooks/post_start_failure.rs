@@ -1,6 +1,5 @@
 //! postStart that fails or is aborted: the container never becomes Running.
 
-use std::thread;
 use std::time::Duration;
 
 use crate::recorded::Recorded;
@@ -10,7 +9,7 @@ use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
-use crate::script::{after, exec, held, marks, polite, with, words};
+use crate::script::{after, exec, held, marks, polite, together, with, words};
 
 pub fn tests() -> Vec<Test> {
     tests![post_start_failure:
@@ -29,7 +28,7 @@ pub fn tests() -> Vec<Test> {
 /// Fails with status 3 once the server is ready, and what is to run before the end.
 fn failing() -> Value {
     let script = format!(
-        "{}; {}; echo first; echo last words >&2; exit 3",
+        "{}; {}; echo first; echo last words; exit 3",
         after("ready"),
         mark("hook")
     );
@@ -60,7 +59,7 @@ fn a_failing_hook_ends_the_task_by_the_sequence(node: &Node) -> Outcome {
     assert_eq!(container.status()?, "STOPPED");
     assert_eq!(container.wait_exit(SOON)?, 7);
     assert_eq!(container.events(), ["create", "exit"]);
-    let record = container.recorded()?;
+    let record = container.wait_end()?;
     assert_eq!(record.phase(), "Stopped");
     let hook = record.hook("postStart")?;
     assert_eq!(
@@ -119,7 +118,7 @@ fn the_error_says_what_was_wrong(node: &Node) -> Outcome {
         ),
         (
             program("no-such-program"),
-            r#"exec: "no-such-program": executable file not found in $PATH"#,
+            r#"exec ["no-such-program" "a b"]: executable file not found in $PATH"#,
         ),
         (program("/no/such/program"), "no such file or directory"),
         (program("/etc/passwd"), "permission denied"),
@@ -135,39 +134,23 @@ fn the_error_says_what_was_wrong(node: &Node) -> Outcome {
             "sleep 600s: timed out after 1s (timeoutSeconds)",
         ),
     ];
-    thread::scope(|scope| {
-        let runs: Vec<_> = table
-            .iter()
-            .map(|(hook, expected)| {
-                scope.spawn(move || -> Outcome {
-                    // The process takes no SIGTERM: as the first one of its namespace it has none by default.
-                    let lifecycle = json!({"postStart": hook, "terminationGracePeriodSeconds": 1});
-                    let (container, output) = node
-                        .container("wrong")
-                        .lifecycle(&lifecycle.to_string())
-                        .try_start(&["sleep", "600"])?;
-                    assert_ne!(output.status, 0);
-                    assert!(
-                        output.stderr.contains("FailedPostStartHook: "),
-                        "{}",
-                        output.stderr
-                    );
-                    assert!(
-                        output.stderr.contains(expected),
-                        "{expected}: {}",
-                        output.stderr
-                    );
-                    assert_eq!(container.status()?, "STOPPED");
-                    assert_eq!(container.wait_exit(SOON)?, 137);
-                    assert_eq!(container.events(), ["create", "exit"]);
-                    Ok(())
-                })
-            })
-            .collect();
-        let ended = runs
-            .into_iter()
-            .map(|run| run.join().map_err(|_| "a run panicked")?);
-        ended.collect::<Result<Vec<()>, _>>().map(|_| ())
+    together(&table, |(hook, expected)| {
+        // The process takes no SIGTERM: as the first one of its namespace it has none by default.
+        let lifecycle = json!({"postStart": hook, "terminationGracePeriodSeconds": 1});
+        let (container, output) = node
+            .container("wrong")
+            .lifecycle(&lifecycle.to_string())
+            .try_start(&["sleep", "600"])?;
+        let text = &output.stderr;
+        assert_ne!(output.status, 0);
+        assert!(
+            text.contains("FailedPostStartHook: ") && text.contains(expected),
+            "{expected}: {text}"
+        );
+        assert_eq!(container.status()?, "STOPPED");
+        assert_eq!(container.wait_exit(SOON)?, 137);
+        assert_eq!(container.events(), ["create", "exit"]);
+        Ok(())
     })
 }
 
@@ -274,7 +257,7 @@ fn a_stop_signal_aborts_the_hook_and_starts_the_sequence(node: &Node) -> Outcome
     // ready and hook-begin come in any order.
     assert_eq!(trace.marks()[2..], ["stop", "got-TERM"]);
     assert_eq!(container.events(), ["create", "exit"]);
-    let record = container.recorded()?;
+    let record = container.wait_end()?;
     assert_eq!(record.result("postStart"), "Aborted");
     assert_eq!(
         record.hook("postStart")?.text("/message"),
@@ -318,9 +301,7 @@ fn sigkill_ends_hook_and_container_at_once(node: &Node) -> Outcome {
     starting.join().map_err(|_| "ctr panicked")??.success()?;
     assert_eq!(container.events(), ["create", "start", "exit"]);
     assert!(!trace.has("stop") && !trace.has("hook-end"));
-    let record = container.wait_record("the hook's end", SOON, |record| {
-        !record.result("postStart").is_empty()
-    })?;
+    let record = container.wait_hook("postStart")?;
     assert_eq!(record.result("postStart"), "Aborted");
     assert!(record.runs("preStop").is_empty());
     Ok(())

@@ -103,6 +103,19 @@ pub trait Recorded {
         Record::read(&self.folder())
     }
 
+    /// Waits for the end of a hook, as the record has it: an aborted hook's tree dies a moment later.
+    fn wait_hook(&self, hook: &str) -> Result<Record, Error> {
+        let ended = |record: &Record| !record.result(hook).is_empty();
+        self.wait_record(&format!("the end of {hook}"), wait::SOON, ended)
+    }
+
+    /// Waits for the end of the container, as the record has it: a moment after the event.
+    fn wait_end(&self) -> Result<Record, Error> {
+        self.wait_record("its exit", wait::SOON, |record| {
+            record.number("/termination/exitStatus").is_some()
+        })
+    }
+
     /// Waits until the record is as `condition` wants it.
     fn wait_record(
         &self,

@@ -8,7 +8,7 @@ use std::thread;
 use podhook_integration::suite::{Test, each_once};
 use podhook_integration::{Node, Outcome, tests};
 
-use crate::script::Error;
+use crate::script::{Error, joined};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![refused:
@@ -223,10 +223,9 @@ fn each(check: impl Fn(&str, &str) -> Outcome + Sync) -> Outcome {
                 })
             })
             .collect();
-        for worker in workers {
-            worker.join().map_err(|_| "a worker panicked")??;
-        }
-        Ok(())
+        workers
+            .into_iter()
+            .try_for_each(|worker| joined(worker.join()))
     })
 }
 

@@ -1,9 +1,10 @@
 //! The shell scripts that the containers and hooks of these tests run, and lifecycles as JSON.
 
 use podhook_integration::trace::{Trace, mark};
-use podhook_integration::{Node, wait};
+use podhook_integration::{Node, Outcome, wait};
 use serde_json::{Value, json};
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use podhook_integration::containerd::remains;
@@ -131,5 +132,26 @@ pub fn prompt<T>(what: &str, mut ask: impl FnMut() -> Result<T, Error>) -> Resul
 pub fn wait_gone(node: &Node, id: &str, line: &str) -> Result<(), wait::TimedOut> {
     wait::until_true(&format!("the end of {line:?} in {id}"), wait::SOON, || {
         !processes(node, id).iter().any(|found| found == line)
+    })
+}
+
+/// Checks each item in a thread of its own.
+pub fn together<T: Sync>(items: &[T], check: impl Fn(&T) -> Outcome + Sync) -> Outcome {
+    thread::scope(|scope| {
+        let check = &check;
+        let runs: Vec<_> = items
+            .iter()
+            .map(|item| scope.spawn(move || check(item)))
+            .collect();
+        runs.into_iter().try_for_each(|run| joined(run.join()))
+    })
+}
+
+/// The outcome of a thread; its panic is an error with the panic's message.
+pub fn joined(result: thread::Result<Outcome>) -> Outcome {
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(text.unwrap_or_default().into())
     })
 }

@@ -260,11 +260,14 @@ fn the_lifecycles_stop_signal_replaces_the_images(node: &Node) -> Outcome {
 fn a_failing_hook_is_recorded_and_the_signal_is_sent(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
     let pod = node.pod("failing").run()?;
-    let lifecycle = json!({"preStop": exec("echo no luck; exit 4")});
+    let lifecycle = json!({"preStop": exec("echo no luck >&2; exit 4")});
     let container = start(&pod, &trace, &lifecycle, &stubborn())?;
     stop_while(&container, 3, || {
         trace.wait("got-TERM")?;
-        let hook = container.recorded()?.hook("preStop")?;
+        // The signal goes out before the record is written.
+        let record =
+            container.wait_record("Signalled", SOON, |record| record.phase() == "Signalled")?;
+        let hook = record.hook("preStop")?;
         assert_eq!(
             (hook.text("/result"), hook.number("/exitCode")),
             ("Failed", Some(4))

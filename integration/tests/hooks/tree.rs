@@ -71,8 +71,10 @@ fn a_hook_that_times_out_dies_with_its_whole_tree(node: &Node) -> Outcome {
         .container("tree")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
-    let hook = container.recorded()?.hook("postStart")?;
-    assert_eq!(hook.text("/result"), "TimedOut");
+    assert_eq!(
+        container.wait_hook("postStart")?.result("postStart"),
+        "TimedOut"
+    );
     let left = processes(node, container.id());
     assert_eq!(left, ["sleep 600"]);
     Ok(())
@@ -94,7 +96,10 @@ fn an_aborted_pre_stop_dies_with_its_whole_tree(node: &Node) -> Outcome {
     let ctr = node.containerd().ctr_in("k8s.io");
     ctr.run(&["task", "kill", "-s", "SIGTERM", container.id()])?;
     trace.wait("got-TERM")?;
-    assert_eq!(container.recorded()?.result("preStop"), "TimedOut");
+    assert_eq!(
+        container.wait_hook("preStop")?.result("preStop"),
+        "TimedOut"
+    );
     for number in 4331..=4334 {
         wait_gone(node, container.id(), &format!("sleep {number}"))?;
     }

@@ -112,8 +112,7 @@ fn the_post_start_message_is_there_when_the_pod_runs(node: &Node) -> Outcome {
     // The image's SIGQUIT: nginx ends by itself.
     assert_eq!(exit.exit_status(), 0);
     assert!(
-        kube
-            .run(&["get", "pod", name])?
+        kube.run(&["get", "pod", name])?
             .stderr
             .contains("not found")
     );
