@@ -35,6 +35,9 @@ pub struct Test {
     pub own_containerd: bool,
     /// It is about what only podhook does.
     pub podhook_only: bool,
+    /// It takes long and runs on every generation and with every configuration of podhook, but not
+    /// on every combination of the two.
+    pub each_once: bool,
 }
 
 /// Tests for every shim on a shared containerd: `tests![ctr: first, second]`.
@@ -46,6 +49,7 @@ macro_rules! tests {
             run: $name,
             own_containerd: false,
             podhook_only: false,
+            each_once: false,
         }),*]
     };
 }
@@ -74,14 +78,33 @@ pub fn podhook_only(tests: Vec<Test>) -> Vec<Test> {
         .collect()
 }
 
+/// The same tests, on every generation and with every configuration of podhook, but not on every
+/// combination: for what takes long.
+#[must_use]
+pub fn each_once(tests: Vec<Test>) -> Vec<Test> {
+    tests
+        .into_iter()
+        .map(|test| Test {
+            each_once: true,
+            ..test
+        })
+        .collect()
+}
+
 /// A generation with a shim.
 type Target = (Generation, ShimKind);
 
 /// The body of a suite's `main`: runs `tests` on the matrix and checks that nothing is left behind.
 #[must_use]
 pub fn run(tests: Vec<Test>) -> ExitCode {
+    run_with_threads(tests, THREADS)
+}
+
+/// The same with another number of tests at a time, for a suite that waits more, or less.
+#[must_use]
+pub fn run_with_threads(tests: Vec<Test>, threads: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(THREADS);
+    arguments.test_threads.get_or_insert(threads);
     let text = env::var("PODHOOK_MATRIX").unwrap_or_else(|_| DEFAULT_MATRIX.to_owned());
     let targets = match parse_matrix(&text) {
         Ok(targets) => targets,
@@ -103,11 +126,13 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
     }
     let shared = Arc::new(Shared::default());
     let mut trials = Vec::new();
+    let chosen = each_generation_once(&targets);
     for (generation, shim) in targets {
-        for test in tests
-            .iter()
-            .filter(|test| shim.is_podhook() || !test.podhook_only)
-        {
+        let once = chosen.contains(&(generation, shim));
+        for test in tests.iter().filter(|test| {
+            let wanted = once || !test.each_once || !shim.is_podhook();
+            wanted && (shim.is_podhook() || !test.podhook_only)
+        }) {
             let (test, shared) = (*test, Arc::clone(&shared));
             let name = format!("{}/{shim}/{}", versions[&generation], test.name);
             trials.push(Trial::test(name, move || {
@@ -123,6 +148,25 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// One configuration of podhook for every generation, another for the next.
+fn each_generation_once(targets: &[Target]) -> Vec<Target> {
+    let mut generations: Vec<_> = targets.iter().map(|(generation, _)| *generation).collect();
+    generations.sort();
+    generations.dedup();
+    let choose = |(n, generation): (usize, Generation)| {
+        let shims: Vec<_> = targets
+            .iter()
+            .filter(|(of, shim)| *of == generation && shim.is_podhook())
+            .collect();
+        Some(**shims.get(n % shims.len().max(1))?)
+    };
+    generations
+        .into_iter()
+        .enumerate()
+        .filter_map(choose)
+        .collect()
 }
 
 fn refuse(message: &str) -> ExitCode {
@@ -229,6 +273,23 @@ mod tests {
         let targets = parse_matrix(DEFAULT_MATRIX).expect("a matrix");
         assert_eq!(targets.len(), 5);
         assert_eq!(targets[0], (Generation::V1_6, ShimKind::Runc));
+    }
+
+    #[test]
+    fn what_takes_long_meets_every_generation_and_every_configuration() {
+        let targets = parse_matrix(DEFAULT_MATRIX).expect("a matrix");
+        assert_eq!(
+            each_generation_once(&targets),
+            [
+                (Generation::V1_6, ShimKind::Podhook),
+                (Generation::V2, ShimKind::PodhookV1)
+            ]
+        );
+        let targets = parse_matrix("2/podhook 1.7/runc").expect("a matrix");
+        assert_eq!(
+            each_generation_once(&targets),
+            [(Generation::V2, ShimKind::Podhook)]
+        );
     }
 
     #[test]

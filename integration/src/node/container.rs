@@ -157,6 +157,17 @@ impl<'a> ContainerBuilder<'a> {
         Ok((container, thread::spawn(move || run(&ctr, &words))))
     }
 
+    /// The command `ctr run -d`, for a caller that runs it in its own way.
+    ///
+    /// # Errors
+    /// When the shim is not built or the image cannot be imported.
+    pub fn start_command(self, args: &[&str]) -> Result<(Container<'a>, Command), Error> {
+        let (container, words) = self.detached(None, args)?;
+        let mut command = container.ctr().command();
+        command.args(words);
+        Ok((container, command))
+    }
+
     fn detached(
         self,
         log: Option<&str>,

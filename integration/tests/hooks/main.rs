@@ -1,0 +1,43 @@
+//! What a lifecycle does to a container, seen by those who use it: through ctr, through CRI, and with
+//! `podhook`.
+
+mod accounting;
+mod kill;
+mod post_start;
+mod post_start_failure;
+mod process;
+mod record;
+mod recorded;
+mod refused;
+mod restart;
+mod script;
+mod sources;
+mod stop;
+mod tree;
+mod tutorial;
+
+use std::process::ExitCode;
+
+use podhook_integration::suite::{podhook_only, run_with_threads};
+
+/// Hooks that are waited for cost nothing: many more tests than cores.
+const THREADS: usize = 8;
+
+fn main() -> ExitCode {
+    let tests = [
+        // The longest first: what is left at the end then runs side by side.
+        restart::tests(),
+        refused::tests(),
+        tutorial::tests(),
+        stop::tests(),
+        kill::tests(),
+        post_start::tests(),
+        post_start_failure::tests(),
+        tree::tests(),
+        process::tests(),
+        accounting::tests(),
+        sources::tests(),
+        record::tests(),
+    ];
+    run_with_threads(podhook_only(tests.concat()), THREADS)
+}

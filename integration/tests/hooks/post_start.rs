@@ -1,0 +1,328 @@
+//! postStart: the container is Created until its hook has succeeded, and everything else goes on.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use crate::recorded::Recorded;
+use podhook_integration::suite::Test;
+use podhook_integration::trace::{Trace, mark};
+use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Node, Outcome, tests};
+use serde_json::json;
+
+use crate::script::{Error, exec, held, polite, prompt, server, sh, with, words};
+
+pub fn tests() -> Vec<Test> {
+    tests![post_start:
+        the_task_is_created_and_answers_until_the_hook_has_succeeded,
+        cri_says_created_and_the_pods_other_containers_go_on,
+        tasks_of_one_shim_do_not_wait_for_each_others_hooks,
+        a_hook_of_three_seconds_delays_running_by_three_seconds,
+        a_client_that_gives_up_cancels_nothing,
+        on_failure_ignore_starts_the_container_all_the_same,
+        a_job_that_ends_during_its_hook_has_not_failed,
+        a_cri_job_that_ends_during_its_hook_has_not_failed,
+        a_container_without_post_start_is_running_at_once,
+    ]
+}
+
+fn the_task_is_created_and_answers_until_the_hook_has_succeeded(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"postStart": held(&trace, "hook")?});
+    let (container, starting) = node
+        .container("created")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&lifecycle.to_string())
+        .start_behind(&words(&server(&["USR1"], &[])))?;
+    trace.wait("ready")?;
+    trace.wait("hook-begin")?;
+
+    let task = prompt("State", || Ok(container.task()?.ok_or("no task")?))?;
+    assert_eq!(task.status, "CREATED");
+    assert!(fs::exists(format!("/proc/{}", task.pid))? && task.pid > 0);
+    assert_eq!(container.events(), ["create"]);
+    let ctr = node.ctr();
+    let processes = prompt("Pids", || Ok(ctr.run(&["task", "ps", container.id()])?))?;
+    assert!(processes.contains(&task.pid.to_string()), "{processes}");
+    let metrics = prompt("Stats", || {
+        Ok(ctr.run(&["task", "metrics", container.id()])?)
+    })?;
+    assert!(metrics.contains("memory"), "{metrics}");
+    prompt("Kill", || container.kill("SIGUSR1"))?;
+    trace.wait("got-USR1")?;
+    let exec = prompt("Exec", || container.exec(&["true"]))?;
+    assert_eq!(exec.status, 0, "{exec:?}");
+    let record = container.recorded()?;
+    assert_eq!(
+        (record.phase(), record.result("postStart")),
+        ("PostStart", String::new())
+    );
+    assert_eq!(container.status()?, "CREATED");
+    assert!(!starting.is_finished());
+    assert!(!container.events().contains(&"start".to_owned()));
+
+    trace.release("hook")?;
+    starting.join().map_err(|_| "ctr panicked")??.success()?;
+    assert!(trace.has("hook-end"));
+    assert_eq!(container.status()?, "RUNNING");
+    let record = container.recorded()?;
+    assert_eq!(
+        (record.phase(), &*record.result("postStart")),
+        ("Running", "Succeeded")
+    );
+    container.kill("SIGKILL")?;
+    container.wait_exit(SOON)?;
+    assert_eq!(starts(&container.events()), 1);
+    Ok(())
+}
+
+fn starts(events: &[String]) -> usize {
+    events.iter().filter(|topic| *topic == "start").count()
+}
+
+fn cri_says_created_and_the_pods_other_containers_go_on(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"postStart": held(&trace, "hook")?});
+    let pod = node
+        .pod("created")
+        .lifecycle("slow", &lifecycle.to_string())
+        .run()?;
+    let slow = pod
+        .container("slow")
+        .host_path(trace.dir(), "/trace")
+        .command(&words(&polite()))
+        .create()?;
+    let created = slow.status()?.created_at;
+    thread::scope(|scope| -> Outcome {
+        let starting = scope.spawn(|| slow.start());
+        let meanwhile = || -> Outcome {
+            trace.wait("ready")?;
+            trace.wait("hook-begin")?;
+            let status = prompt("ContainerStatus", || Ok(slow.status()?))?;
+            assert_eq!(status.state().as_str_name(), "CONTAINER_CREATED");
+            assert_eq!(status.started_at, 0);
+            let task = node
+                .containerd()
+                .ctr_in("k8s.io")
+                .tasks()?
+                .remove(slow.id());
+            let task = task.ok_or("no task")?;
+            assert_eq!(task.status, "CREATED");
+            assert!(fs::exists(format!("/proc/{}", task.pid))?);
+
+            let other = pod.container("other").command(&["sleep", "600"]).start()?;
+            assert_eq!(other.state()?, "CONTAINER_RUNNING");
+            assert_eq!(other.exec(&["echo", "hello"])?, "hello\n");
+            assert!(other.stats()?.memory.is_some());
+            other.stop(0)?;
+            assert_eq!(other.state()?, "CONTAINER_EXITED");
+
+            assert_eq!(slow.state()?, "CONTAINER_CREATED");
+            assert_eq!(slow.events(), ["create"]);
+            assert!(!starting.is_finished());
+            Ok(())
+        };
+        let meanwhile = meanwhile();
+        trace.release("hook")?;
+        starting.join().map_err(|_| "start panicked")??;
+        meanwhile
+    })?;
+    let status = slow.status()?;
+    assert_eq!(status.state().as_str_name(), "CONTAINER_RUNNING");
+    assert!(status.started_at > created, "{status:?}");
+    assert_eq!(slow.recorded()?.result("postStart"), "Succeeded");
+    slow.stop(20)?;
+    assert_eq!(slow.status()?.exit_code, 7);
+    assert_eq!(starts(&slow.events()), 1);
+    Ok(())
+}
+
+fn tasks_of_one_shim_do_not_wait_for_each_others_hooks(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"postStart": held(&trace, "hook")?});
+    let (slow, starting) = node
+        .container("slow")
+        .annotation("io.containerd.runc.v2.group", "grouped")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&lifecycle.to_string())
+        .start_behind(&words(&polite()))?;
+    trace.wait("hook-begin")?;
+    let quick = node
+        .container("quick")
+        .annotation("io.containerd.runc.v2.group", "grouped")
+        .start(&["sleep", "600"])?;
+    assert_eq!(
+        (quick.status()?, slow.status()?),
+        ("RUNNING".into(), "CREATED".into())
+    );
+    assert_eq!(quick.exec(&["true"])?.status, 0);
+    quick.kill("SIGKILL")?;
+    assert_eq!(quick.wait_exit(SOON)?, 137);
+    assert_eq!(quick.delete()?, 137);
+    assert_eq!(slow.status()?, "CREATED");
+    trace.release("hook")?;
+    starting.join().map_err(|_| "ctr panicked")??.success()?;
+    assert_eq!(slow.status()?, "RUNNING");
+    Ok(())
+}
+
+fn a_hook_of_three_seconds_delays_running_by_three_seconds(node: &Node) -> Outcome {
+    let lifecycle = json!({"postStart": {"sleep": {"seconds": 3}}}).to_string();
+    let container = node
+        .container("three")
+        .lifecycle(&lifecycle)
+        .start(&["sleep", "600"])?;
+    let events = node.events();
+    let created = events.wait(container.id(), "create", SOON)?.received;
+    let started = events.wait(container.id(), "start", SOON)?.received;
+    assert!(
+        started - created >= Duration::from_secs(3),
+        "{:?}",
+        started - created
+    );
+    let hook = container.recorded()?.hook("postStart")?;
+    assert_eq!(
+        (hook.text("/result"), hook.text("/handler")),
+        ("Succeeded", "sleep")
+    );
+    let elapsed = hook.between("/startedAt", "/finishedAt")?.as_secs();
+    assert!((3..10).contains(&elapsed), "{elapsed} s");
+
+    let pod = node.pod("three").run()?;
+    let container = pod
+        .container("main")
+        .annotation("podhook.dev/lifecycle", &lifecycle)
+        .command(&["sleep", "600"])
+        .start()?;
+    let status = container.status()?;
+    let nanoseconds = status.started_at - status.created_at;
+    assert!(nanoseconds >= 3_000_000_000, "{status:?}");
+    Ok(())
+}
+
+fn a_client_that_gives_up_cancels_nothing(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"postStart": held(&trace, "hook")?});
+    let (container, mut command) = node
+        .container("given-up")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&lifecycle.to_string())
+        .start_command(&words(&polite()))?;
+    let mut ctr = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let begun = trace.wait("hook-begin");
+    ctr.kill()?;
+    ctr.wait()?;
+    begun?;
+    assert_eq!(container.status()?, "CREATED");
+    trace.release("hook")?;
+    wait::until_true("RUNNING", SOON, || {
+        container.status().is_ok_and(|status| status == "RUNNING")
+    })?;
+    node.events().wait(container.id(), "start", SOON)?;
+    container.kill("SIGTERM")?;
+    assert_eq!(container.wait_exit(SOON)?, 7);
+    assert_eq!(container.events(), ["create", "start", "exit"]);
+    assert_eq!(trace.count("hook-begin"), 1);
+    Ok(())
+}
+
+fn on_failure_ignore_starts_the_container_all_the_same(node: &Node) -> Outcome {
+    let hook = with(exec("echo no luck; exit 3"), json!({"onFailure": "Ignore"}));
+    let lifecycle = json!({"postStart": hook}).to_string();
+    let container = node
+        .container("ignored")
+        .lifecycle(&lifecycle)
+        .start(&["sleep", "600"])?;
+    assert_eq!(container.status()?, "RUNNING");
+    assert_eq!(container.events(), ["create", "start"]);
+    let record = container.recorded()?;
+    assert_eq!(record.phase(), "Running");
+    let hook = record.hook("postStart")?;
+    assert_eq!(
+        (hook.text("/result"), hook.number("/exitCode")),
+        ("Failed", Some(3))
+    );
+    assert_eq!(hook.text("/output").trim(), "no luck");
+
+    let pod = node.pod("ignored").lifecycle("main", &lifecycle).run()?;
+    let container = pod.container("main").command(&["sleep", "600"]).start()?;
+    assert_eq!(container.state()?, "CONTAINER_RUNNING");
+    assert_eq!(container.recorded()?.result("postStart"), "Failed");
+    Ok(())
+}
+
+/// Ends with status 5 when it is released.
+fn job(trace: &Trace) -> Result<[String; 3], Error> {
+    Ok(sh(&format!("{}; exit 5", trace.hold("job")?)))
+}
+
+fn a_job_that_ends_during_its_hook_has_not_failed(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"postStart": held(&trace, "hook")?, "preStop": exec(&mark("stop"))});
+    let (container, starting) = node
+        .container("job")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&lifecycle.to_string())
+        .start_behind(&words(&job(&trace)?))?;
+    trace.wait("hook-begin")?;
+    trace.release("job")?;
+    starting.join().map_err(|_| "ctr panicked")??.success()?;
+    assert_eq!(container.wait_exit(SOON)?, 5);
+    assert_eq!(container.events(), ["create", "start", "exit"]);
+    assert_eq!(container.status()?, "STOPPED");
+    let record = container.wait_hook("postStart")?;
+    assert_eq!(
+        (record.phase(), &*record.result("postStart")),
+        ("Stopped", "Aborted")
+    );
+    assert!(record.runs("preStop").is_empty());
+    assert!(!trace.has("stop") && !trace.has("hook-end"));
+    assert_eq!(container.delete()?, 5);
+    Ok(())
+}
+
+fn a_cri_job_that_ends_during_its_hook_has_not_failed(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"postStart": held(&trace, "hook")?});
+    let pod = node
+        .pod("job")
+        .lifecycle("main", &lifecycle.to_string())
+        .run()?;
+    let container = pod
+        .container("main")
+        .host_path(trace.dir(), "/trace")
+        .command(&words(&job(&trace)?))
+        .create()?;
+    thread::scope(|scope| -> Outcome {
+        let starting = scope.spawn(|| container.start());
+        let begun = trace.wait("hook-begin");
+        trace.release("job")?;
+        starting.join().map_err(|_| "start panicked")??;
+        Ok(begun?)
+    })?;
+    let status = container.wait_exit(SOON)?;
+    assert_eq!(
+        (status.exit_code, status.reason.as_str()),
+        (5, "Error"),
+        "{status:?}"
+    );
+    assert_eq!(container.events()[..3], ["create", "start", "exit"]);
+    Ok(())
+}
+
+fn a_container_without_post_start_is_running_at_once(node: &Node) -> Outcome {
+    let lifecycle = json!({"preStop": {"sleep": {"seconds": 60}}}).to_string();
+    let container = node
+        .container("plain")
+        .lifecycle(&lifecycle)
+        .start(&["sleep", "600"])?;
+    assert_eq!(container.status()?, "RUNNING");
+    assert_eq!(container.events(), ["create", "start"]);
+    assert_eq!(container.recorded()?.phase(), "Running");
+    Ok(())
+}
