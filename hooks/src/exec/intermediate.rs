@@ -83,7 +83,7 @@ fn join(plan: &Plan<'_>) -> Result<(), Failure> {
         }
         at_nth(Step::JoinCgroup, which, written)?;
     }
-    let procfs = as_raw(&plan.container.procfs);
+    let procfs = as_raw(plan.container.procfs);
     // Before the process is not dumpable: its files in procfs change owner then.
     if let Some(score) = &plan.oom_score_adj {
         let written = sys::write_file(procfs, c"self/oom_score_adj", score.as_bytes());
