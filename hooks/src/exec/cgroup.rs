@@ -93,6 +93,22 @@ impl Membership {
     }
 }
 
+/// Where `pid` is in cgroup v2, if that is mounted.
+pub(super) fn unified_of(pid: libc::pid_t) -> Result<Option<Hierarchy>, Error> {
+    let text = read(&PathBuf::from(format!("/proc/{pid}/cgroup")))?;
+    let mounts = mounts()?;
+    Ok(text.lines().find_map(|line| {
+        let (None, path) = split(line)? else {
+            return None;
+        };
+        Some(Hierarchy {
+            controllers: None,
+            path: path.to_string(),
+            dir: directory(mounts, None, path)?,
+        })
+    }))
+}
+
 /// `8:pids:/a` → controllers and path; no controllers for `0::/a`.
 fn split(line: &str) -> Option<(Option<&str>, &str)> {
     let (id, rest) = line.split_once(':')?;
@@ -127,7 +143,9 @@ fn mounts() -> Result<&'static [Mount], Error> {
     if let Some(mounts) = MOUNTS.get() {
         return Ok(mounts);
     }
-    let found = parse_mounts(&read(Path::new("/proc/self/mountinfo"))?);
+    let mut found = parse_mounts(&read(Path::new("/proc/self/mountinfo"))?);
+    // One that another mount covers is as good as none.
+    found.retain(|mount| mount.at.join("cgroup.procs").exists());
     Ok(MOUNTS.get_or_init(|| found))
 }
 

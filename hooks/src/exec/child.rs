@@ -34,7 +34,7 @@ pub(super) fn run(plan: &mut Plan<'_>, report: c_int) -> ! {
 fn enter(plan: &Plan<'_>) -> Result<(), Failure> {
     let container = plan.container;
     let pidfd = as_raw(&container.pidfd);
-    let procfs = as_raw(&container.procfs);
+    let procfs = as_raw(container.procfs);
     // A user namespace takes away the right to raise limits.
     for (which, (resource, limit)) in plan.limits.iter().enumerate() {
         at_nth(Step::Rlimit, which, sys::setrlimit(*resource, limit))?;

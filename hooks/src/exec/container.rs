@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libc::c_int;
 
@@ -12,7 +12,7 @@ use super::cgroup::Membership;
 use super::inherited::Inherited;
 use super::process::{Process, c_string};
 use super::seccomp::{self, Filter};
-use super::{Error, capabilities, namespaces, spec};
+use super::{Error, capabilities, cgroup, namespaces, spec};
 
 /// Descriptors of the engine stay clear of those that a child rearranges.
 pub(super) const FIRST_FREE_FD: RawFd = 10;
@@ -27,10 +27,12 @@ pub struct Container {
     pub(super) pid: libc::pid_t,
     pub(super) pidfd: OwnedFd,
     /// The host's procfs; labels are never written through the container's.
-    pub(super) procfs: OwnedFd,
+    pub(super) procfs: &'static OwnedFd,
     pub(super) namespaces: c_int,
     /// setgroups(2) is forbidden in the container's user namespace.
     pub(super) setgroups_denied: bool,
+    /// uid_map of the container's user namespace: (inside, outside, length).
+    uids: Vec<(u32, u32, u32)>,
     pub(super) cgroups: Membership,
     pub(super) inherited: Inherited,
     pub(super) last_capability: u32,
@@ -73,11 +75,15 @@ impl Container {
             id: id.to_string(),
             pid,
             pidfd: above(pidfd)?,
-            procfs: open_procfs()?,
+            procfs: procfs()?,
             namespaces,
             setgroups_denied: namespaces & libc::CLONE_NEWUSER != 0
                 && std::fs::read_to_string(format!("/proc/{pid}/setgroups"))
                     .is_ok_and(|text| text.trim() == "deny"),
+            uids: match namespaces & libc::CLONE_NEWUSER {
+                0 => Vec::new(),
+                _ => uid_map(pid)?,
+            },
             cgroups: Membership::of(pid)?,
             inherited: Inherited::of(pid),
             last_capability: capabilities::last(),
@@ -133,6 +139,14 @@ impl Container {
         Some(match self.cgroups.controller("memory") {
             Some(v1) => v1.dir.join("memory.oom_control"),
             None => self.cgroups.unified()?.dir.join("memory.events"),
+        })
+    }
+
+    /// What `uid` of the container is to the host, where the container has a user namespace.
+    pub(crate) fn host_uid(&self, uid: u32) -> Option<u32> {
+        self.uids.iter().find_map(|&(inside, outside, length)| {
+            let offset = uid.checked_sub(inside)?;
+            (offset < length).then(|| outside.checked_add(offset))?
         })
     }
 
@@ -196,6 +210,22 @@ fn unsupported(spec: &spec::Spec, time_namespace: bool) -> Option<String> {
         .map(|key| format!("annotation {key}"))
 }
 
+fn uid_map(pid: libc::pid_t) -> Result<Vec<(u32, u32, u32)>, Error> {
+    let text = cgroup::read(Path::new(&format!("/proc/{pid}/uid_map")))?;
+    Ok(text
+        .lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_whitespace().map(str::parse);
+            match (numbers.next(), numbers.next(), numbers.next()) {
+                (Some(Ok(inside)), Some(Ok(outside)), Some(Ok(length))) => {
+                    Some((inside, outside, length))
+                }
+                _ => None,
+            }
+        })
+        .collect())
+}
+
 pub(super) fn pidfd_open(pid: libc::pid_t) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -225,7 +255,19 @@ pub(super) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> 
     }
 }
 
-/// The host's procfs, checked to be one (CVE-2019-16884).
+/// The host's procfs, one for all containers.
+fn procfs() -> Result<&'static OwnedFd, Error> {
+    static PROCFS: OnceLock<OwnedFd> = OnceLock::new();
+    match PROCFS.get() {
+        Some(procfs) => Ok(procfs),
+        None => {
+            let opened = open_procfs()?;
+            Ok(PROCFS.get_or_init(|| opened))
+        }
+    }
+}
+
+/// Checked to be a procfs (CVE-2019-16884).
 fn open_procfs() -> Result<OwnedFd, Error> {
     let file = |operation| {
         move |source| Error::File {

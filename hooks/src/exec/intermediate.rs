@@ -76,10 +76,14 @@ fn join(plan: &Plan<'_>) -> Result<(), Failure> {
         at(Step::InitialAffinity, sys::setaffinity(mask))?;
     }
     // First of all: what follows is the container's to pay for. "0" is the writing process.
-    for (which, &procs) in plan.joins.iter().enumerate() {
-        at_nth(Step::JoinCgroup, which, sys::write(procs, b"0"))?;
+    for (which, join) in plan.joins.iter().enumerate() {
+        let mut written = sys::write(join.procs, b"0");
+        if let (Err(_), Some(otherwise)) = (written, join.otherwise) {
+            written = sys::write(otherwise, b"0");
+        }
+        at_nth(Step::JoinCgroup, which, written)?;
     }
-    let procfs = as_raw(&plan.container.procfs);
+    let procfs = as_raw(plan.container.procfs);
     // Before the process is not dumpable: its files in procfs change owner then.
     if let Some(score) = &plan.oom_score_adj {
         let written = sys::write_file(procfs, c"self/oom_score_adj", score.as_bytes());

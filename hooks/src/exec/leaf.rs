@@ -20,6 +20,8 @@ pub(super) struct Leaf {
     /// As /proc/PID/cgroup names it.
     path: String,
     stop: Stop,
+    /// Where survivors go if the cgroup above takes no process.
+    moved: Option<PathBuf>,
 }
 
 /// How forks are kept from outrunning the kill.
@@ -39,7 +41,8 @@ pub(super) enum Stop {
 
 impl Leaf {
     /// A new leaf in the best hierarchy; `None` where the container has no cgroup of its own anywhere.
-    pub fn new(cgroups: &Membership) -> Option<Self> {
+    /// `moved`: where the init has gone in cgroup v2, if it has.
+    pub fn new(cgroups: &Membership, moved: Option<&Path>) -> Option<Self> {
         let unified = cgroups.unified();
         let kill = unified.filter(|own| own.dir.join("cgroup.kill").exists());
         let by_choice = [
@@ -58,7 +61,11 @@ impl Leaf {
             .chain(others)
             .filter_map(|(own, stop)| Some((own?, stop)))
             .filter(|(own, _)| !own.is_root())
-            .find_map(|(own, stop)| Self::in_hierarchy(own, stop))
+            .find_map(|(own, stop)| {
+                let mut leaf = Self::in_hierarchy(own, stop)?;
+                leaf.moved = moved.filter(|_| own.is_unified()).map(Path::to_path_buf);
+                Some(leaf)
+            })
     }
 
     pub fn in_hierarchy(own: &Hierarchy, stop: Stop) -> Option<Self> {
@@ -70,7 +77,12 @@ impl Leaf {
             match fs::create_dir(&dir) {
                 Ok(()) => {
                     let path = format!("{}/{name}", own.path.trim_end_matches('/'));
-                    return Some(Self { dir, path, stop });
+                    return Some(Self {
+                        dir,
+                        path,
+                        stop,
+                        moved: None,
+                    });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(_) => return None,
@@ -130,12 +142,13 @@ impl Leaf {
     }
 
     fn move_survivors(&self) {
-        let Some(parent) = self.dir.parent() else {
-            return;
-        };
-        let home = parent.join("cgroup.procs");
+        let homes = [self.dir.parent(), self.moved.as_deref()];
         self.each_process(|_, pid| {
-            let _ = fs::write(&home, pid.to_string());
+            for home in homes.into_iter().flatten() {
+                if fs::write(home.join("cgroup.procs"), pid.to_string()).is_ok() {
+                    break;
+                }
+            }
         });
     }
 
@@ -187,5 +200,127 @@ async fn retry(done: impl Fn() -> bool) {
         tokio::time::sleep(pause).await;
         waited += pause;
         pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    /// A cgroup of this test in one v1 hierarchy or in cgroup v2, gone at its end.
+    struct Home(Hierarchy);
+
+    impl Home {
+        fn new(controller: Option<&str>, test: &str) -> Option<Self> {
+            let own = Membership::of(std::process::id() as libc::pid_t).unwrap();
+            let mut hierarchy = match controller {
+                Some(name) => own.controller(name)?.clone(),
+                None => own.unified()?.clone(),
+            };
+            let name = format!("podhook-unit-{test}-{}", std::process::id());
+            hierarchy.dir.push(&name);
+            hierarchy.path = format!("{}/{name}", hierarchy.path.trim_end_matches('/'));
+            fs::create_dir(&hierarchy.dir).unwrap();
+            Some(Self(hierarchy))
+        }
+
+        fn processes(&self) -> usize {
+            let procs = fs::read_to_string(self.0.dir.join("cgroup.procs")).unwrap();
+            procs.lines().count()
+        }
+    }
+
+    impl Drop for Home {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir(&self.0.dir);
+        }
+    }
+
+    /// A shell in the leaf that forks without end, out of its session too.
+    fn storm(leaf: &Leaf) -> Child {
+        let script =
+            "echo $$ > \"$0\"; while :; do setsid sleep 0.2 & setsid sleep 1000 & sleep 0.01; done";
+        Command::new("sh")
+            .args(["-c", script])
+            .arg(leaf.dir().join("cgroup.procs"))
+            .spawn()
+            .unwrap()
+    }
+
+    async fn started(leaf: &Leaf) {
+        let procs = leaf.dir().join("cgroup.procs");
+        while fs::read_to_string(&procs).unwrap().lines().count() < 10 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn dies(controller: Option<&str>, stop: Stop, test: &str) {
+        let Some(home) = Home::new(controller, test) else {
+            eprintln!("not on this machine: {controller:?}");
+            return;
+        };
+        let leaf = Leaf::in_hierarchy(&home.0, stop).unwrap();
+        let mut shell = storm(&leaf);
+        started(&leaf).await;
+        let dir = leaf.dir().to_path_buf();
+        // As the shim does while a tree dies: its own children must be reaped.
+        let reaper = std::thread::spawn(move || shell.wait());
+        leaf.kill().await;
+        assert!(!dir.exists());
+        assert_eq!(home.processes(), 0);
+        reaper.join().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_storm_dies_by_cgroup_kill() {
+        dies(None, Stop::CgroupKill, "kill").await;
+    }
+
+    #[tokio::test]
+    async fn a_storm_dies_by_v2_freeze() {
+        dies(None, Stop::Freeze, "freeze").await;
+    }
+
+    #[tokio::test]
+    async fn a_storm_dies_by_v1_pids() {
+        dies(Some("pids"), Stop::PidsMax, "pids").await;
+    }
+
+    #[tokio::test]
+    async fn a_storm_dies_by_v1_freezer() {
+        dies(Some("freezer"), Stop::Freezer, "freezer").await;
+    }
+
+    #[tokio::test]
+    async fn survivors_of_a_v1_leaf_move_up() {
+        let Some(home) = Home::new(Some("pids"), "move") else {
+            return;
+        };
+        let leaf = Leaf::in_hierarchy(&home.0, Stop::PidsMax).unwrap();
+        let dir = leaf.dir().to_path_buf();
+        let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(dir.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+        if let Some(rest) = leaf.release() {
+            rest.await;
+        }
+        assert!(!dir.exists());
+        assert_eq!(home.processes(), 1);
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
+
+    #[test]
+    fn the_hosts_root_cgroup_gets_no_leaf() {
+        let root = Hierarchy {
+            controllers: None,
+            path: "/".to_string(),
+            dir: PathBuf::from("/sys/fs/cgroup"),
+        };
+        let cgroups = Membership {
+            hierarchies: vec![root],
+        };
+        assert!(Leaf::new(&cgroups, None).is_none());
     }
 }

@@ -4,17 +4,16 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_ulong};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::capabilities::Sets;
-use super::cgroup::Membership;
 use super::container::{Container, above};
 use super::process::{self, Lookup, Process, c_string};
 use super::rlimit::{self, Limits};
 use super::seccomp::Filter;
 use super::tree::Tree;
-use super::{Error, home, schedule, spec};
+use super::{Error, cgroup, home, schedule, spec};
 
 /// The three files of a new process.
 #[derive(Debug)]
@@ -27,12 +26,20 @@ pub struct Stdio {
     pub stderr: OwnedFd,
 }
 
+/// One hierarchy to join by writing.
+pub(super) struct Join {
+    /// The cgroup.procs to write to.
+    pub procs: RawFd,
+    /// The one to write to where that fails.
+    pub otherwise: Option<RawFd>,
+}
+
 /// The plan of one process.
 pub(super) struct Plan<'a> {
     pub container: &'a Container,
     pub stdio: [RawFd; 3],
     /// cgroup.procs files to write to.
-    pub joins: Vec<RawFd>,
+    pub joins: Vec<Join>,
     /// cgroup v2 directories for CLONE_INTO_CGROUP, best first. Empty: `joins` has every hierarchy.
     pub into: Vec<RawFd>,
     pub oom_score_adj: Option<String>,
@@ -157,49 +164,58 @@ impl<'a> Plan<'a> {
             tree: None,
             _files: Vec::new(),
         };
-        // Last, so that nothing after it can fail and leave a cgroup behind.
+        let moved = moved_to(container)?;
+        // Last, so that hardly anything after it can fail.
         if tree {
-            plan.tree = Some(Tree::new(&container.cgroups));
+            plan.tree = Some(Tree::new(&container.cgroups, moved.as_deref()));
         }
-        plan.place(&mut files)?;
+        plan.place(&mut files, moved.as_deref())?;
         plan._files = files.0;
         Ok(plan)
     }
 
     /// Opens the cgroups the process goes to: the container's in every hierarchy, with the tree's leaf in
     /// place of the container's own in one of them.
-    fn place(&mut self, files: &mut Files) -> Result<(), Error> {
-        let container = self.container;
+    fn place(&mut self, files: &mut Files, moved: Option<&Path>) -> Result<(), Error> {
+        let cgroups = &self.container.cgroups;
         let leaf = self.tree.as_ref().and_then(Tree::leaf);
-        if container.cgroups.is_v2_only() {
-            let directory = libc::O_DIRECTORY | libc::O_PATH;
-            if let Some(leaf) = leaf {
-                self.into.push(files.open(leaf, directory)?);
-            }
-            let home = container.cgroups.unified();
-            for own in home.into_iter() {
-                self.into.push(files.open(&own.dir, directory)?);
-            }
-            // A container that moved its processes down (systemd) has a cgroup that takes no process:
-            // EBUSY. runc then joins the init where it is.
-            let now = Membership::of(container.pid)?;
-            container.send_signal(0)?;
-            if let Some(now) = now.unified().filter(|now| Some(*now) != home)
-                && let Ok(fd) = files.open(&now.dir, directory)
-            {
+        if cgroups.is_v2_only() {
+            let own = cgroups.unified().map(|own| own.dir.as_path());
+            for dir in [leaf, own, moved].into_iter().flatten() {
+                let fd = files.open(dir, libc::O_DIRECTORY | libc::O_PATH)?;
                 self.into.push(fd);
             }
             return Ok(());
         }
-        for hierarchy in &container.cgroups.hierarchies {
+        for hierarchy in &cgroups.hierarchies {
             let dir = leaf
                 .filter(|leaf| leaf.parent() == Some(&hierarchy.dir))
                 .unwrap_or(&hierarchy.dir);
-            let procs = dir.join("cgroup.procs");
-            self.joins.push(files.open(&procs, libc::O_WRONLY)?);
+            let mut open = |dir: &Path| files.open(&dir.join("cgroup.procs"), libc::O_WRONLY);
+            self.joins.push(Join {
+                procs: open(dir)?,
+                otherwise: match moved.filter(|_| hierarchy.is_unified()) {
+                    Some(moved) => Some(open(moved)?),
+                    None => None,
+                },
+            });
         }
         Ok(())
     }
+}
+
+/// Where the init is now in cgroup v2, if it left the container's cgroup: a container that moved its
+/// processes down (systemd) and gave controllers to the children has a cgroup that takes no process any
+/// more, EBUSY. runc then joins the init.
+fn moved_to(container: &Container) -> Result<Option<PathBuf>, Error> {
+    let own = container.cgroups.unified();
+    if own.is_none() {
+        return Ok(None);
+    }
+    let now = cgroup::unified_of(container.pid);
+    // The pid was the init's when its cgroup was read.
+    container.send_signal(0)?;
+    Ok(now?.filter(|now| Some(now) != own).map(|now| now.dir))
 }
 
 fn non_empty(text: &str) -> Option<String> {

@@ -31,6 +31,11 @@ impl Process {
         Ok(Self { spec })
     }
 
+    /// The user it runs as, in the container.
+    pub fn uid(&self) -> u32 {
+        self.spec.user.uid
+    }
+
     /// The same with another command.
     #[must_use]
     pub fn args(mut self, args: &[String]) -> Self {

@@ -30,10 +30,11 @@ enum Place {
 }
 
 impl Tree {
-    /// An empty tree for a process that is about to be made in a container with these cgroups.
-    pub(super) fn new(cgroups: &Membership) -> Self {
+    /// An empty tree for a process that is about to be made in a container with these cgroups; `moved` is
+    /// where its init has gone in cgroup v2, if it has.
+    pub(super) fn new(cgroups: &Membership, moved: Option<&Path>) -> Self {
         Self {
-            place: match Leaf::new(cgroups) {
+            place: match Leaf::new(cgroups, moved) {
                 Some(leaf) => Place::Leaf(leaf),
                 None => Place::Session(None),
             },

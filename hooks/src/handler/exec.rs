@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Runs `command` in the container, as its own process would run: same user, environment, directory,
 /// restrictions and limits; no shell; stdin is /dev/null.
 ///
-/// `abort` kills the command and all it has started. What a command that has ended by itself left
-/// running stays in the container.
+/// `abort` kills the command and all it has started; so does dropping the future. What a command that
+/// has ended by itself left running stays in the container.
 pub async fn run(
     container: &Arc<Container>,
     command: &[String],
@@ -33,7 +33,7 @@ pub async fn run(
     let failed = |error: Error| HookResult::new(Outcome::Failed(error.reason()), started_at);
     let mut abort = pin!(abort);
     let oom_kills = container.oom_kills();
-    let (stdio, mut output) = match stdio(output) {
+    let (stdio, mut output) = match stdio(container, output) {
         Ok(stdio) => stdio,
         Err(error) => return failed(error),
     };
@@ -44,18 +44,19 @@ pub async fn run(
         spawned = exec::spawn(container, &process, stdio, true, children) => spawned,
         () = &mut abort => return HookResult::new(Outcome::Aborted, started_at),
     };
-    let mut child = match spawned {
-        Ok(child) => child,
+    let mut running = match spawned {
+        Ok(child) => Running(Some(child)),
         Err(error) => return failed(error),
     };
     let ended = tokio::select! {
-        exit = &mut child.exit => Some(exit.ok()),
+        exit = running.exit() => Some(exit),
         () = &mut abort => None,
         never = output.read() => match never {},
     };
+    let child = running.0.take();
     let mut result = match ended {
         Some(exit) => {
-            if let Some(tree) = child.tree.take() {
+            if let Some(tree) = child.and_then(|child| child.tree) {
                 tree.release().await;
             }
             let oom = || {
@@ -72,8 +73,32 @@ pub async fn run(
     result
 }
 
+/// A child that does not outlive the future that waits for it.
+struct Running(Option<Child>);
+
+impl Running {
+    /// `None`: nobody knows.
+    async fn exit(&mut self) -> Option<Exit> {
+        match &mut self.0 {
+            Some(child) => (&mut child.exit).await.ok(),
+            None => None,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(kill(Some(child)));
+        }
+    }
+}
+
 /// Kills the tree; `None` where the process cannot die yet.
-async fn kill(child: Child) -> Option<Exit> {
+async fn kill(child: Option<Child>) -> Option<Exit> {
+    let child = child?;
     let _ = child.signal(libc::SIGKILL);
     if let Some(tree) = child.tree {
         tree.kill().await;
@@ -109,7 +134,7 @@ fn result(exit: Option<Exit>, outcome: Outcome, started_at: SystemTime) -> HookR
     result
 }
 
-fn stdio(sink: Option<Sink>) -> Result<(Stdio, Output), Error> {
+fn stdio(container: &Container, sink: Option<Sink>) -> Result<(Stdio, Output), Error> {
     let failed = |source| Error::System {
         operation: "read hook output",
         source,
@@ -125,6 +150,12 @@ fn stdio(sink: Option<Sink>) -> Result<(Stdio, Output), Error> {
             (Output::shared(read_stdout, read_stderr, sink), stderr)
         }
     };
+    // In a user namespace the child cannot take over what belongs to the host's root.
+    if let Some(owner) = container.host_uid(container.process().uid()) {
+        for pipe in [&stdout, &stderr] {
+            std::os::unix::fs::fchown(pipe, Some(owner), None).map_err(failed)?;
+        }
+    }
     let stdio = Stdio {
         stdin: dev_null()?,
         stdout,

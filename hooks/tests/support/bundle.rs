@@ -168,25 +168,29 @@ impl TestContainer {
         self.bundle.path().join("rootfs")
     }
 
-    /// The container's directory in a v1 hierarchy of the host.
+    /// The container's directory in a v1 hierarchy of the host; in cgroup v2's with an empty name.
     pub fn cgroup(&self, hierarchy: &str) -> PathBuf {
         Path::new("/sys/fs/cgroup").join(hierarchy).join(&self.id)
     }
 
     /// All leaf cgroups of the engine that the container has now.
     pub fn leaves(&self) -> Vec<PathBuf> {
-        fs::read_dir("/sys/fs/cgroup")
-            .unwrap()
-            .flatten()
-            .filter_map(|hierarchy| fs::read_dir(hierarchy.path().join(&self.id)).ok())
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
+        hierarchies
+            .map(|hierarchy| hierarchy.path())
+            .chain([PathBuf::from("/sys/fs/cgroup")])
+            .filter_map(|hierarchy| fs::read_dir(hierarchy.join(&self.id)).ok())
             .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
             .filter(|path| path.is_dir())
             .collect()
     }
 
-    /// Names of the processes in the container, by its pids cgroup.
+    /// Names of the processes in the container's own cgroup.
     pub fn processes(&self) -> Vec<String> {
-        fs::read_to_string(self.cgroup("pids/").join("cgroup.procs"))
+        let v1 = self.cgroup("pids").join("cgroup.procs");
+        let v2 = self.cgroup("").join("cgroup.procs");
+        fs::read_to_string(v1)
+            .or_else(|_| fs::read_to_string(v2))
             .unwrap_or_default()
             .lines()
             .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
