@@ -36,7 +36,7 @@ test: test-unit test-integration ## Run all tests
 
 .PHONY: test-unit
 test-unit: deps ## Run the tests that need no containerd
-	$(CARGO) test $(cargo_flags) --workspace --exclude podhook-integration
+	$(CARGO) test $(cargo_flags) --workspace --exclude podhook-integration --no-fail-fast
 	$(CARGO) test $(cargo_flags) --package podhook-integration --lib
 
 .PHONY: test-integration
