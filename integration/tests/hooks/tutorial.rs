@@ -83,6 +83,14 @@ impl<'a> Kube<'a> {
         Ok(id.ok_or(format!("no container id in {pod}"))?.to_owned())
     }
 
+    /// What the shim logged of a container.
+    fn log(&self, id: &str) -> Vec<String> {
+        let log = self.node.containerd().log();
+        let of = format!(" id={id}");
+        let lines = log.lines().filter(|line| line.contains(&of));
+        lines.map(str::to_owned).collect()
+    }
+
     /// The line of `podhook get pods` for a pod, by words.
     fn line(&self, name: &str) -> Result<Vec<String>, Error> {
         let table = self.ok(&["get", "pods"])?;
@@ -132,6 +140,7 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
     let mut server = wait::until("nginx to listen", SOON, || {
         TcpStream::connect((ip, 80)).ok()
     })?;
+    server.set_read_timeout(Some(Duration::from_secs(30)))?;
     // An answer of 32 KiB that nginx sends in about four seconds.
     server.write_all(b"GET /slow HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
     let mut head = [0; 64];
@@ -145,6 +154,8 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
         let mut answer = head.to_vec();
         server.read_to_end(&mut answer)?;
         let answered = begun.elapsed();
+        // nginx waits for the client to have everything.
+        drop(server);
         let deleted = deleting.join().map_err(|_| "podhook panicked")??;
         Ok((answer, answered, deleted))
     })?;
@@ -162,8 +173,7 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
     );
     let exit = node.events().wait(&id, "exit", SOON)?;
     assert_eq!(exit.exit_status(), 0);
-    let log = node.containerd().log();
-    let ours: Vec<_> = log.lines().filter(|line| line.contains(&id)).collect();
+    let ours = kube.log(&id);
     assert!(
         ours.iter().any(|line| line.contains("hook=preStop")),
         "{ours:#?}"
