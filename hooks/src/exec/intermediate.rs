@@ -8,7 +8,7 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use super::plan::Plan;
+use super::plan::{Plan, Stack};
 use super::report::{Failure, Step};
 use super::{child, sys};
 
@@ -35,17 +35,41 @@ pub(super) unsafe extern "C" fn run(
     report: c_int,
     shared: *const Shared,
 ) -> ! {
-    // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
-    let (plan, shared) = unsafe { (&mut *plan, &*shared) };
-    match join(plan) {
-        Ok(()) => {}
-        Err(failure) => fail(report, failure),
+    {
+        // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
+        let (plan, shared) = unsafe { (&*plan, &*shared) };
+        if let Err(failure) = join(plan) {
+            fail(report, failure);
+        }
+        let entrance = Entrance {
+            plan: std::ptr::from_ref(plan).cast_mut(),
+            report,
+        };
+        // SAFETY: this frame, and with it `entrance`, is never left: it ends in `exit`.
+        if let Err(failure) = unsafe { make_child(plan, shared, &entrance) } {
+            fail(report, failure);
+        }
     }
-    match make_child(plan, shared) {
-        Ok(true) => child::run(plan, report),
-        Ok(false) => sys::exit(0),
-        Err(failure) => fail(report, failure),
-    }
+    // The caller waits for the end of this pipe, and dying takes longer than all the rest.
+    sys::close(report);
+    sys::exit(0)
+}
+
+/// What the final child starts with.
+struct Entrance<'a> {
+    plan: *mut Plan<'a>,
+    report: c_int,
+}
+
+/// The final child's first function.
+///
+/// # Safety
+/// `entrance` points to an [`Entrance`] whose plan nothing else uses any more.
+unsafe extern "C" fn enter(entrance: *mut libc::c_void) -> ! {
+    // SAFETY: by contract.
+    let entrance = unsafe { &*entrance.cast::<Entrance<'_>>() };
+    // SAFETY: the intermediate does not touch the plan once the child runs.
+    child::run(unsafe { &mut *entrance.plan }, entrance.report)
 }
 
 /// Writes the failure and ends the process.
@@ -113,29 +137,40 @@ fn outer_namespaces(plan: &Plan<'_>) -> c_int {
     plan.container.namespaces & !later
 }
 
-/// True in the child. A second process, since a pid namespace takes in only children; CLONE_PARENT, so
-/// that it is the caller's to wait for.
-fn make_child(plan: &Plan<'_>, shared: &Shared) -> Result<bool, Failure> {
+/// Makes the final child: a second process, since a pid namespace takes in only children; CLONE_PARENT, so
+/// that it is the caller's to wait for. It shares this process's memory instead of copying it once more,
+/// and nothing but that: this process has only its end before it.
+///
+/// # Safety
+/// `entrance` stays valid until the child executes or exits.
+unsafe fn make_child(
+    plan: &Plan<'_>,
+    shared: &Shared,
+    entrance: &Entrance<'_>,
+) -> Result<(), Failure> {
+    let entrance = std::ptr::from_ref(entrance).cast_mut().cast();
     // SAFETY: `clone_args` is plain data, all zeroes is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64;
+    args.flags = (libc::CLONE_VM | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64;
     args.parent_tid = shared.pid.as_ptr() as u64;
+    args.stack = plan.stack.as_ptr() as u64;
+    args.stack_size = size_of::<Stack>() as u64;
     let mut outcome = Err(libc::EINVAL);
     if plan.into.is_empty() {
-        // SAFETY: the child keeps to the rule of this module.
-        outcome = unsafe { sys::clone3(&args) };
+        // SAFETY: the plan's stack is used by nothing else; this process makes no failing call after.
+        outcome = unsafe { sys::clone3_sharing(&args, enter, entrance) };
     }
     for (place, &cgroup) in plan.into.iter().enumerate() {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup as u64;
         shared.place.store(place as u32, Ordering::Relaxed);
-        // SAFETY: the child keeps to the rule of this module.
-        outcome = unsafe { sys::clone3(&args) };
+        // SAFETY: as above.
+        outcome = unsafe { sys::clone3_sharing(&args, enter, entrance) };
         if outcome.is_ok() {
             break;
         }
     }
-    Ok(at(Step::ForkInside, outcome)? == 0)
+    at(Step::ForkInside, outcome).map(drop)
 }
 
 pub(super) fn as_raw(fd: &std::os::fd::OwnedFd) -> c_int {

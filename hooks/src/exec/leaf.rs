@@ -44,7 +44,7 @@ impl Leaf {
     /// `moved`: where the init has gone in cgroup v2, if it has.
     pub fn new(cgroups: &Membership, moved: Option<&Path>) -> Option<Self> {
         let unified = cgroups.unified();
-        let kill = unified.filter(|own| own.dir.join("cgroup.kill").exists());
+        let kill = unified.filter(|_| cgroups.can_kill);
         let by_choice = [
             (kill, Stop::CgroupKill),
             (cgroups.controller("pids"), Stop::PidsMax),
@@ -320,6 +320,7 @@ mod tests {
         };
         let cgroups = Membership {
             hierarchies: vec![root],
+            can_kill: true,
         };
         assert!(Leaf::new(&cgroups, None).is_none());
     }

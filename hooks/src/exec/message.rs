@@ -17,25 +17,11 @@ pub(super) struct Context {
     cwd: String,
     cgroups: Vec<PathBuf>,
     limits: Vec<u32>,
-    /// (count at the start, where to count again)
-    oom: Option<Oom>,
-}
-
-#[derive(Debug)]
-struct Oom {
-    before: u64,
-    file: PathBuf,
 }
 
 impl Context {
     pub fn new(plan: &Plan<'_>, container: &Container) -> Self {
         let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-        let oom = container.oom_file().and_then(|file| {
-            Some(Oom {
-                before: super::container::oom_count(&file)?,
-                file,
-            })
-        });
         Self {
             id: container.id.clone(),
             command: plan.argv.first().map(text).unwrap_or_default(),
@@ -47,15 +33,7 @@ impl Context {
                 .map(|hierarchy| hierarchy.dir.clone())
                 .collect(),
             limits: plan.limits.iter().map(|(resource, _)| *resource).collect(),
-            oom,
         }
-    }
-
-    pub fn killed(&self, signal: i32) -> Error {
-        let oom = self.oom.as_ref().is_some_and(|oom| {
-            super::container::oom_count(&oom.file).is_some_and(|now| now > oom.before)
-        });
-        Error::Killed { signal, oom }
     }
 
     pub fn error(&self, failure: Failure) -> Error {

@@ -3,7 +3,9 @@
 //! Between clone and execve the two children (`intermediate`, `child`) only read what is here.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_ulong};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +27,13 @@ pub struct Stdio {
     /// Becomes descriptor 2.
     pub stderr: OwnedFd,
 }
+
+/// Several times what the final child needs, without optimisation too.
+const STACK: usize = 64 * 1024;
+
+/// A stack grows down from its end; the kernel's ABI wants that aligned.
+#[repr(C, align(16))]
+pub(super) struct Stack([u8; STACK]);
 
 /// One hierarchy to join by writing.
 pub(super) struct Join {
@@ -65,6 +74,8 @@ pub(super) struct Plan<'a> {
     /// Which of `envp` is HOME and still to be found; and where its text goes.
     pub home: Option<usize>,
     pub home_text: Box<[u8; home::CAPACITY]>,
+    /// The final child's stack; only what is used of it costs memory.
+    pub stack: Box<MaybeUninit<Stack>>,
     pub tree: Option<Tree>,
     /// Keeps the descriptors above open.
     _files: Vec<OwnedFd>,
@@ -161,6 +172,7 @@ impl<'a> Plan<'a> {
             envp: Strings::new(envp),
             home,
             home_text: Box::new([0; home::CAPACITY]),
+            stack: Box::new_uninit(),
             tree: None,
             _files: Vec::new(),
         };
@@ -208,14 +220,21 @@ impl<'a> Plan<'a> {
 /// processes down (systemd) and gave controllers to the children has a cgroup that takes no process any
 /// more, EBUSY. runc then joins the init.
 fn moved_to(container: &Container) -> Result<Option<PathBuf>, Error> {
-    let own = container.cgroups.unified();
-    if own.is_none() {
+    let Some(own) = container.cgroups.unified() else {
+        return Ok(None);
+    };
+    // A cgroup without children has nothing to move down to; kernfs counts them as links.
+    if own
+        .dir
+        .metadata()
+        .is_ok_and(|metadata| metadata.nlink() <= 2)
+    {
         return Ok(None);
     }
     let now = cgroup::unified_of(container.pid);
     // The pid was the init's when its cgroup was read.
     container.send_signal(0)?;
-    Ok(now?.filter(|now| Some(now) != own).map(|now| now.dir))
+    Ok(now?.filter(|now| now != own).map(|now| now.dir))
 }
 
 fn non_empty(text: &str) -> Option<String> {

@@ -73,10 +73,17 @@ pub async fn spawn(
             spawning.finish(answer).await;
         });
     }
-    outcome.await.unwrap_or(Err(Error::System {
-        operation: "runtime shut down while joining the container",
-        source: std::io::Error::from_raw_os_error(libc::ECANCELED),
-    }))
+    match outcome.await {
+        Ok(Err(Error::Killed { signal, .. })) => Err(Error::Killed {
+            signal,
+            oom: container.has_new_oom_kills(),
+        }),
+        Ok(other) => other,
+        Err(_) => Err(Error::System {
+            operation: "runtime shut down while joining the container",
+            source: std::io::Error::from_raw_os_error(libc::ECANCELED),
+        }),
+    }
 }
 
 /// Between the fork and execve.
@@ -98,13 +105,16 @@ impl Spawning {
                 return;
             }
         };
-        let intermediate = (&mut self.launched.exit).await.ok();
         let Some(pid) = self.launched.child() else {
+            // Without a child the intermediate is all there was.
+            let intermediate = (&mut self.launched.exit).await.ok();
             self.discard_tree().await;
-            let error = match (report, intermediate.and_then(|exit| exit.signal())) {
-                (Some(failure), _) => self.context.error(failure),
-                (None, Some(signal)) => self.context.killed(signal),
-                (None, None) => self.context.killed(0),
+            let error = match report {
+                Some(failure) => self.context.error(failure),
+                None => Error::Killed {
+                    signal: intermediate.and_then(|exit| exit.signal()).unwrap_or(0),
+                    oom: false,
+                },
             };
             let _ = answer.send(Err(error));
             return;

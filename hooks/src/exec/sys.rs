@@ -35,6 +35,68 @@ pub(super) unsafe fn clone3(args: &libc::clone_args) -> Result<pid_t> {
     Ok(call!(libc::SYS_clone3, args, size_of::<libc::clone_args>())? as pid_t)
 }
 
+/// clone3(2) with CLONE_VM: the child runs `entry(argument)` on the stack that `args` names and shares
+/// everything else with the caller.
+///
+/// # Safety
+/// `args` has CLONE_VM and a stack of its own whose end is aligned to 16 bytes; the stack and all that
+/// `entry` uses live until the child executes or exits. The two share errno, too: one of them must make
+/// no failing call.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) unsafe fn clone3_sharing(
+    args: &libc::clone_args,
+    entry: unsafe extern "C" fn(*mut libc::c_void) -> !,
+    argument: *mut libc::c_void,
+) -> Result<pid_t> {
+    let args: *const libc::clone_args = args;
+    let ret: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the call keeps all registers but rax, rcx and r11; the child leaves for `entry` and never
+    // comes back into this frame.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {argument}",
+            "call {entry}",
+            "ud2",
+            "2:",
+            entry = in(reg) entry,
+            argument = in(reg) argument,
+            inlateout("rax") libc::SYS_clone3 as isize => ret,
+            in("rdi") args,
+            in("rsi") size_of::<libc::clone_args>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the call keeps all registers but x0; the child leaves for `entry` and never comes back into
+    // this frame.
+    unsafe {
+        std::arch::asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, {argument}",
+            "blr {entry}",
+            "brk #1",
+            "2:",
+            entry = in(reg) entry,
+            argument = in(reg) argument,
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") args => ret,
+            in("x1") size_of::<libc::clone_args>(),
+        );
+    }
+    match ret {
+        pid if pid >= 0 => Ok(pid as pid_t),
+        errno => Err(-errno as i32),
+    }
+}
+
 pub(super) fn exit(status: c_int) -> ! {
     loop {
         let _ = call!(libc::SYS_exit_group, c_long::from(status));

@@ -32,7 +32,8 @@ pub async fn run(
     let started_at = SystemTime::now();
     let failed = |error: Error| HookResult::new(Outcome::Failed(error.reason()), started_at);
     let mut abort = pin!(abort);
-    let oom_kills = container.oom_kills();
+    // Those before are none of this hook's.
+    container.has_new_oom_kills();
     let (stdio, mut output) = match stdio(container, output) {
         Ok(stdio) => stdio,
         Err(error) => return failed(error),
@@ -59,11 +60,7 @@ pub async fn run(
             if let Some(tree) = child.and_then(|child| child.tree) {
                 tree.release().await;
             }
-            let oom = || {
-                oom_kills
-                    .zip(container.oom_kills())
-                    .is_some_and(|(a, b)| b > a)
-            };
+            let oom = || container.has_new_oom_kills();
             result(exit, outcome(exit, oom), started_at)
         }
         None => result(kill(child).await, Outcome::Aborted, started_at),

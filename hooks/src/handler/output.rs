@@ -105,7 +105,7 @@ impl Output {
             stream.flush().await;
             let mut left = DRAIN;
             while left > 0 {
-                match try_read(&stream.pipe, &mut self.chunk) {
+                match read_now(&stream.pipe, &mut self.chunk) {
                     Ok(count @ 1..) => {
                         let bytes = self.chunk.get(..count).unwrap_or_default();
                         self.tail.push(bytes);
@@ -193,6 +193,16 @@ fn try_read(pipe: &Option<Receiver>, chunk: &mut [u8]) -> io::Result<usize> {
         Some(pipe) => pipe.try_read(chunk),
         None => Ok(0),
     }
+}
+
+/// Asks the kernel, not the reactor: that may not have heard yet of what the hook wrote last.
+fn read_now(pipe: &Option<Receiver>, chunk: &mut [u8]) -> io::Result<usize> {
+    let Some(pipe) = pipe else {
+        return Ok(0);
+    };
+    // SAFETY: a valid descriptor, which does not block, and a valid buffer.
+    let count = unsafe { libc::read(pipe.as_raw_fd(), chunk.as_mut_ptr().cast(), chunk.len()) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
 async fn writable(fd: &OwnedFd) -> io::Result<()> {
