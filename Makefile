@@ -43,6 +43,19 @@ test-unit: deps ## Run the tests that need no containerd
 test-integration: build images ## Run the tests on real containerds (PODHOOK_MATRIX="1.6/podhook 2/runc" for others)
 	$(CARGO) test $(cargo_flags) --package podhook-integration --tests --no-fail-fast
 
+# Benchmarks are of optimised programs.
+bench bench-exec: PROFILE = release
+
+.PHONY: bench
+bench: build ## Measure podhook beside containerd-shim-runc-v2: containers, memory, answers (docs/benchmarks.md)
+	integration/images/build
+	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin bench
+
+.PHONY: bench-exec
+bench-exec: build ## Measure exec: engine, bare C, nsenter, runc, crun, and a client's through containerd
+	integration/images/build
+	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin bench exec
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt --all

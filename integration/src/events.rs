@@ -75,7 +75,7 @@ impl Events {
     }
 
     /// Ends the subscription; what it saw stays.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         if let Some(mut child) = self
             .child
             .lock()
