@@ -55,12 +55,19 @@ pub(super) fn create(dir: &Path) -> Result<String, Error> {
     Ok(bridge)
 }
 
+/// Without an address of its own a bridge takes the lowest of its ports': with every pod that comes or goes
+/// it may be another, and what the other pods send to the node is lost until they ask for it again.
+const ADDRESS: &str = "02:00:00:d5:00:01";
+
 /// Adding a bridge is atomic, so two test runs never get the same one.
 fn add_bridge() -> Result<(String, String), Error> {
     let mut last = None;
     for n in 0..=255 {
         let bridge = format!("phbr{n}");
-        match stdout_of("ip", &["link", "add", &bridge, "type", "bridge"]) {
+        match stdout_of(
+            "ip",
+            &["link", "add", &bridge, "address", ADDRESS, "type", "bridge"],
+        ) {
             Ok(_) => return Ok((bridge, format!("10.213.{n}"))),
             Err(error @ command::Error::Failed { .. }) => last = Some(error),
             Err(error) => return Err(error.into()),

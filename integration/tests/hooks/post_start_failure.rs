@@ -1,8 +1,11 @@
 //! postStart that fails or is aborted: the container never becomes Running.
 
+use std::collections::BTreeSet;
+use std::thread;
 use std::time::Duration;
 
 use crate::recorded::Recorded;
+use podhook_integration::cri::{self, v1};
 use podhook_integration::suite::Test;
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::SOON;
@@ -19,6 +22,8 @@ pub fn tests() -> Vec<Test> {
         the_error_never_sounds_like_a_missing_entrypoint,
         the_deadline_of_the_start_request_ends_the_hook_in_time,
         the_nodes_timeout_ends_a_hook_without_one,
+        a_cri_client_that_gives_up_ends_the_container,
+        a_failed_run_rm_leaves_nothing,
         a_stop_signal_aborts_the_hook_and_starts_the_sequence,
         a_hung_hook_does_not_delay_the_end_of_a_failed_one,
         sigkill_ends_hook_and_container_at_once,
@@ -230,6 +235,71 @@ fn the_nodes_timeout_ends_a_hook_without_one(node: &Node) -> Outcome {
         "FailedPostStartHook: sleep 600s: timed out after 1s (the node's post_start_timeout)";
     assert!(output.stderr.contains(expected), "{}", output.stderr);
     assert_eq!(container.recorded()?.result("postStart"), "TimedOut");
+    Ok(())
+}
+
+fn a_cri_client_that_gives_up_ends_the_container(node: &Node) -> Outcome {
+    // containerd then kills the task, as it does when the kubelet has changed its mind.
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"postStart": held(&trace, "hook")?, "preStop": marks("stop")});
+    let pod = node
+        .pod("cancel")
+        .lifecycle("main", &lifecycle.to_string())
+        .run()?;
+    let container = pod
+        .container("main")
+        .host_path(trace.dir(), "/trace")
+        .command(&words(&polite()))
+        .create()?;
+    let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
+    let request = v1::StartContainerRequest {
+        container_id: container.id().to_owned(),
+    };
+    let cri = node.containerd().cri()?;
+    thread::scope(|scope| -> Outcome {
+        let starting = scope.spawn(|| {
+            cri.call(
+                "StartContainer",
+                cri::LIMIT,
+                request,
+                |mut client, request| async move {
+                    tokio::select! {
+                        answer = client.start_container(request) => answer,
+                        _ = cancelled => Err(tonic::Status::cancelled("given up")),
+                    }
+                },
+            )
+        });
+        let begun = trace.wait("hook-begin");
+        let _ = cancel.send(());
+        let answer = starting.join().map_err(|_| "start panicked")?;
+        begun?;
+        assert!(answer.is_err(), "{answer:?}");
+        Ok(())
+    })?;
+    let status = container.wait_exit(SOON)?;
+    assert_eq!(
+        (status.exit_code, status.reason.as_str()),
+        (128, "StartError")
+    );
+    let exit = node.events().wait(container.id(), "exit", SOON)?;
+    assert_eq!(exit.exit_status(), 137);
+    assert!(!trace.has("hook-end") && !trace.has("stop"));
+    Ok(())
+}
+
+fn a_failed_run_rm_leaves_nothing(node: &Node) -> Outcome {
+    let lifecycle =
+        json!({"postStart": exec("echo no luck; exit 3"), "terminationGracePeriodSeconds": 1});
+    let builder = node.container("rm").lifecycle(&lifecycle.to_string());
+    let key = (node.ctr().namespace().to_owned(), builder.id().to_owned());
+    let output = builder.run_rm(&["sleep", "600"])?;
+    assert_ne!(output.status, 0);
+    let message = r#"FailedPostStartHook: exec ["sh" "-c" "echo no luck; exit 3"]: exited with status 3: no luck"#;
+    assert!(output.stderr.contains(message), "{}", output.stderr);
+    node.events().wait(&key.1, "delete", SOON)?;
+    assert_eq!(node.events().topics(&key.1), ["create", "exit", "delete"]);
+    node.containerd().expect_gone(&BTreeSet::from([key]))?;
     Ok(())
 }
 

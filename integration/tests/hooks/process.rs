@@ -4,10 +4,11 @@ use crate::recorded::Recorded;
 use podhook_integration::cri::v1;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
+use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Node, Outcome, tests};
 use serde_json::json;
 
-use crate::script::{exec, sh, words};
+use crate::script::{exec, held, polite, processes, sh, words};
 
 pub fn tests() -> Vec<Test> {
     tests![process:
@@ -15,6 +16,7 @@ pub fn tests() -> Vec<Test> {
         a_cri_hook_is_as_the_containers_own_process,
         a_hooks_arguments_are_passed_without_a_shell,
         a_hooks_input_is_empty,
+        a_hook_in_a_container_with_a_terminal_has_none,
         a_hooks_output_is_kept_to_its_last_four_kibibytes,
         a_hook_is_no_exec_to_clients,
     ]
@@ -65,11 +67,9 @@ fn a_hook_is_as_the_containers_own_process(node: &Node) -> Outcome {
         builder = builder.flag(["--user", "1234:567"]);
     }
     let container = builder.start(&words(&sh(&own)))?;
-    podhook_integration::wait::until_true(
-        "the entrypoint",
-        podhook_integration::wait::SOON,
-        || crate::script::processes(node, container.id()) == ["sleep 600"],
-    )?;
+    wait::until_true("the entrypoint", SOON, || {
+        processes(node, container.id()) == ["sleep 600"]
+    })?;
     compare(&trace)?;
     assert!(trace.read("hook")?.contains("COLOUR=dark green\n"));
     assert_eq!(trace.read("hook")?.lines().nth(1), Some("/usr/share"));
@@ -115,11 +115,9 @@ fn a_cri_hook_is_as_the_containers_own_process(node: &Node) -> Outcome {
             });
         })
         .start()?;
-    podhook_integration::wait::until_true(
-        "the entrypoint",
-        podhook_integration::wait::SOON,
-        || crate::script::processes(node, container.id()) == ["sleep 600"],
-    )?;
+    wait::until_true("the entrypoint", SOON, || {
+        processes(node, container.id()) == ["sleep 600"]
+    })?;
     compare(&trace)?;
     let hook = trace.read("hook")?;
     assert!(
@@ -169,9 +167,7 @@ fn a_hooks_arguments_are_passed_without_a_shell(node: &Node) -> Outcome {
         .collect();
     assert_eq!(trace.read("arguments")?, expected);
     container.kill("SIGTERM")?;
-    podhook_integration::wait::until_true("the file", podhook_integration::wait::SOON, || {
-        trace.dir().join("$HOME; *").exists()
-    })?;
+    wait::until_true("the file", SOON, || trace.dir().join("$HOME; *").exists())?;
     Ok(())
 }
 
@@ -184,6 +180,23 @@ fn a_hooks_input_is_empty(node: &Node) -> Outcome {
         .start(&["sleep", "600"])?;
     let hook = container.recorded()?.hook("postStart")?;
     assert_eq!(hook.text("/output"), "/dev/null\n0\n");
+    Ok(())
+}
+
+fn a_hook_in_a_container_with_a_terminal_has_none(node: &Node) -> Outcome {
+    let hook = exec("for n in 0 1 2; do test -t $n && echo $n is a terminal; done; echo done");
+    let pod = node
+        .pod("terminal")
+        .lifecycle("main", &json!({"postStart": hook}).to_string())
+        .run()?;
+    let container = pod
+        .container("main")
+        .config(|config| config.tty = true)
+        .command(&["sh", "-c", "test -t 1 && exec sleep 600"])
+        .start()?;
+    assert_eq!(container.state()?, "CONTAINER_RUNNING");
+    let hook = container.recorded()?.hook("postStart")?;
+    assert_eq!(hook.text("/output"), "done\n");
     Ok(())
 }
 
@@ -208,20 +221,19 @@ fn a_hooks_output_is_kept_to_its_last_four_kibibytes(node: &Node) -> Outcome {
 
 fn a_hook_is_no_exec_to_clients(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
-    let lifecycle =
-        json!({"postStart": exec("true"), "preStop": crate::script::held(&trace, "hook")?});
+    let lifecycle = json!({"postStart": exec("true"), "preStop": held(&trace, "hook")?});
     let container = node
         .container("silent")
         .flag(["--mount", &trace.mount()])
         .lifecycle(&lifecycle.to_string())
-        .start(&words(&crate::script::polite()))?;
+        .start(&words(&polite()))?;
     trace.wait("ready")?;
     container.kill("SIGTERM")?;
     trace.wait("hook-begin")?;
     let table = node.ctr().run(&["task", "ps", container.id()])?;
     assert!(!table.contains("xec"), "{table}");
     trace.release("hook")?;
-    container.wait_exit(podhook_integration::wait::SOON)?;
+    container.wait_exit(SOON)?;
     assert_eq!(container.events(), ["create", "start", "exit"]);
     Ok(())
 }

@@ -129,10 +129,28 @@ pub fn prompt<T>(what: &str, mut ask: impl FnMut() -> Result<T, Error>) -> Resul
 }
 
 /// Waits until a container's processes have none with this command line.
-pub fn wait_gone(node: &Node, id: &str, line: &str) -> Result<(), wait::TimedOut> {
-    wait::until_true(&format!("the end of {line:?} in {id}"), wait::SOON, || {
-        !processes(node, id).iter().any(|found| found == line)
-    })
+pub fn wait_gone(node: &Node, id: &str, line: &str) -> Outcome {
+    let gone = || !processes(node, id).iter().any(|found| found == line);
+    Ok(wait::until_true(
+        &format!("the end of {line:?} in {id}"),
+        wait::SOON,
+        gone,
+    )?)
+}
+
+/// Waits until a container's processes have one with each of these command lines.
+pub fn wait_processes(node: &Node, id: &str, lines: &[&str]) -> Outcome {
+    let all_there = || {
+        let found = processes(node, id);
+        lines
+            .iter()
+            .all(|line| found.iter().any(|found| found == line))
+    };
+    Ok(wait::until_true(
+        &format!("{lines:?} in {id}"),
+        wait::SOON,
+        all_there,
+    )?)
 }
 
 /// Checks each item in a thread of its own.

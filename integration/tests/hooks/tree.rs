@@ -7,7 +7,9 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
-use crate::script::{anywhere, exec, polite, processes, server, wait_gone, with, words};
+use crate::script::{
+    anywhere, exec, polite, processes, server, wait_gone, wait_processes, with, words,
+};
 
 pub fn tests() -> Vec<Test> {
     tests![tree:
@@ -34,11 +36,11 @@ fn a_background_child_delays_no_hook_and_stays(node: &Node) -> Outcome {
         (hook.text("/result"), hook.text("/output")),
         ("Succeeded", "done\n")
     );
-    let left = processes(node, container.id());
-    for line in ["sleep 600", "sleep 4321", "sleep 4322"] {
-        assert!(left.iter().any(|found| found == line), "{line} in {left:?}");
-    }
-    Ok(())
+    wait_processes(
+        node,
+        container.id(),
+        &["sleep 600", "sleep 4321", "sleep 4322"],
+    )
 }
 
 fn a_cri_hooks_background_child_delays_nothing_and_stays(node: &Node) -> Outcome {
@@ -51,26 +53,34 @@ fn a_cri_hooks_background_child_delays_nothing_and_stays(node: &Node) -> Outcome
         container.recorded()?.hook("postStart")?.text("/output"),
         "done\n"
     );
-    let left = processes(node, container.id());
-    assert!(left.contains(&"sleep 4321".to_owned()), "{left:?}");
-    Ok(())
+    wait_processes(
+        node,
+        container.id(),
+        &["sleep 600", "sleep 4321", "sleep 4322"],
+    )
 }
 
 /// A tree: a child, a grandchild whose parent is gone, one in a session of its own that ignores
 /// signals, and the hook itself.
 const TREE: &str = "sleep 4331 & (sleep 4332 &); (trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM INT HUP; sleep 4333; :' &); exec sleep 4334";
 
+/// The tree's processes once it stands.
+const SLEEPERS: [&str; 4] = ["sleep 4331", "sleep 4332", "sleep 4333", "sleep 4334"];
+
 fn a_hook_that_times_out_dies_with_its_whole_tree(node: &Node) -> Outcome {
     // Ignored: the container lives on, and shows what is left in it.
     let hook = with(
         exec(TREE),
-        json!({"timeoutSeconds": 1, "onFailure": "Ignore"}),
+        json!({"timeoutSeconds": 3, "onFailure": "Ignore"}),
     );
     let lifecycle = json!({"postStart": hook}).to_string();
-    let container = node
+    let (container, starting) = node
         .container("tree")
         .lifecycle(&lifecycle)
-        .start(&["sleep", "600"])?;
+        .start_behind(&["sleep", "600"])?;
+    let tree = wait_processes(node, container.id(), &SLEEPERS);
+    starting.join().map_err(|_| "ctr panicked")??.success()?;
+    tree?;
     assert_eq!(
         container.wait_hook("postStart")?.result("postStart"),
         "TimedOut"
@@ -82,7 +92,7 @@ fn a_hook_that_times_out_dies_with_its_whole_tree(node: &Node) -> Outcome {
 
 fn an_aborted_pre_stop_dies_with_its_whole_tree(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
-    let lifecycle = json!({"preStop": with(exec(TREE), json!({"timeoutSeconds": 1}))});
+    let lifecycle = json!({"preStop": with(exec(TREE), json!({"timeoutSeconds": 3}))});
     let pod = node
         .pod("tree")
         .lifecycle("main", &lifecycle.to_string())
@@ -95,13 +105,14 @@ fn an_aborted_pre_stop_dies_with_its_whole_tree(node: &Node) -> Outcome {
     trace.wait("ready")?;
     let ctr = node.containerd().ctr_in("k8s.io");
     ctr.run(&["task", "kill", "-s", "SIGTERM", container.id()])?;
+    wait_processes(node, container.id(), &SLEEPERS)?;
     trace.wait("got-TERM")?;
     assert_eq!(
         container.wait_hook("preStop")?.result("preStop"),
         "TimedOut"
     );
-    for number in 4331..=4334 {
-        wait_gone(node, container.id(), &format!("sleep {number}"))?;
+    for line in SLEEPERS {
+        wait_gone(node, container.id(), line)?;
     }
     assert_eq!(container.state()?, "CONTAINER_RUNNING");
     container.stop(0)?;
@@ -160,9 +171,9 @@ fn a_hook_kills_nothing_of_the_container(node: &Node) -> Outcome {
     container.kill("SIGTERM")?;
     trace.wait("hook")?;
     trace.wait("got-TERM")?;
-    let left = processes(node, container.id());
-    for line in ["sleep 4321", "sleep 4322", "sleep 4341"] {
-        assert!(left.iter().any(|found| found == line), "{line} in {left:?}");
-    }
-    Ok(())
+    wait_processes(
+        node,
+        container.id(),
+        &["sleep 4321", "sleep 4322", "sleep 4341"],
+    )
 }

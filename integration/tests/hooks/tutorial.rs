@@ -152,7 +152,8 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
             Ok::<_, Error>(begun.elapsed())
         });
         let mut answer = head.to_vec();
-        server.read_to_end(&mut answer)?;
+        let read = server.read_to_end(&mut answer);
+        read.map_err(|e| format!("after {} bytes: {e}\n{:#?}", answer.len(), kube.log(&id)))?;
         let answered = begun.elapsed();
         // nginx waits for the client to have everything.
         drop(server);
