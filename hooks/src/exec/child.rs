@@ -189,8 +189,7 @@ fn set_capabilities(plan: &Plan<'_>) -> Result<(), Failure> {
     let sets = &plan.capabilities;
     let set = sys::capset(sets.effective, sets.permitted, sets.inheritable);
     at(Step::Capabilities, set)?;
-    // None is there to clear: the shim has no ambient capabilities, and if it had, a process of the
-    // container must not.
+    // The shim may have been given ambient capabilities; a process of the container has its own only.
     let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
     at(
         Step::Capabilities,

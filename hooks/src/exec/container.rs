@@ -64,7 +64,7 @@ impl Container {
     ///
     /// # Errors
     /// Where the init is gone or /proc cannot be read. A container that the engine cannot serve opens
-    /// well: [`super::spawn`] then fails with [`Error::Unsupported`].
+    /// well: [`super::spawn()`] then fails with [`Error::Unsupported`].
     pub fn open(id: &str, pid: libc::pid_t, spec: &spec::Spec) -> Result<Self, Error> {
         let pidfd = pidfd_open(pid).map_err(|source| match source.raw_os_error() {
             Some(libc::ESRCH) => Error::NotRunning(id.to_string()),
@@ -154,12 +154,19 @@ impl Container {
         &self.process
     }
 
-    /// Why no process can be run by this engine in this container, if so.
-    pub(super) fn check_supported(&self) -> Result<(), Error> {
-        match &self.unsupported {
-            Some(what) => Err(Error::Unsupported(what.clone())),
-            None => Ok(()),
+    /// Whether the engine can run `process` here, without running it: for a caller that would else leave
+    /// it to the runtime.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where it cannot, or what is wrong with the seccomp profile.
+    pub fn check(&self, process: &Process) -> Result<(), Error> {
+        if let Some(what) = &self.unsupported {
+            return Err(Error::Unsupported(what.clone()));
         }
+        if process.spec.terminal {
+            return Err(Error::Unsupported("terminal".to_string()));
+        }
+        self.seccomp().map(drop)
     }
 
     /// The compiled seccomp profile.

@@ -36,15 +36,12 @@ pub(super) unsafe extern "C" fn run(
     shared: *const Shared,
 ) -> ! {
     {
+        let entrance = Entrance { plan, report };
         // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
         let (plan, shared) = unsafe { (&*plan, &*shared) };
         if let Err(failure) = join(plan) {
             fail(report, failure);
         }
-        let entrance = Entrance {
-            plan: std::ptr::from_ref(plan).cast_mut(),
-            report,
-        };
         // SAFETY: this frame, and with it `entrance`, is never left: it ends in `exit`.
         if let Err(failure) = unsafe { make_child(plan, shared, &entrance) } {
             fail(report, failure);

@@ -89,12 +89,9 @@ impl<'a> Plan<'a> {
         stdio: Stdio,
         tree: bool,
     ) -> Result<Self, Error> {
-        container.check_supported()?;
+        container.check(process)?;
         let spec = &process.spec;
         let own = &container.process.spec;
-        if spec.terminal {
-            return Err(Error::Unsupported("terminal".into()));
-        }
         let command = spec
             .args
             .first()
