@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::output::{Output, Sink};
-use super::signal_name::signal_name;
 use super::{HookResult, Outcome};
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
+use crate::signal;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
 /// that takes no more output.
@@ -113,7 +113,7 @@ fn outcome(exit: Option<Exit>, oom: impl Fn() -> bool) -> Outcome {
         (None, Some(libc::SIGKILL)) if oom() => {
             Outcome::Failed("killed by SIGKILL (out of memory)".to_string())
         }
-        (None, Some(signal)) => Outcome::Failed(format!("killed by {}", signal_name(signal))),
+        (None, Some(signal)) => Outcome::Failed(format!("killed by {}", signal::name(signal))),
         (None, None) => Outcome::Failed(format!("ended with wait status {:#x}", exit.raw_status)),
     }
 }

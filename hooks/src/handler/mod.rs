@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 pub mod exec;
 pub mod net;
 mod output;
-mod signal_name;
 pub mod sleep;
 
 pub use output::Sink;
