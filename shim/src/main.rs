@@ -13,6 +13,7 @@ mod info;
 mod log;
 mod mount;
 mod options;
+mod own_binary;
 mod pidfd;
 mod process;
 mod reaper;

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     error::{Error, Result},
     events::Publisher,
+    own_binary,
     reaper::Reaper,
     service,
     shim::Shim,
@@ -44,6 +45,7 @@ pub fn serve(flags: &Flags) -> Result<()> {
         // Tried by hand, outside of a bundle: there is no log, and no reason to stop.
         eprintln!("containerd-shim-podhook-v1: no log: {e}");
     }
+    own_binary::settle().inspect_err(|e| log::error!("shim failed: {e}"))?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         // Only mounts need a thread, and an idle shim none.

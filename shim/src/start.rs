@@ -5,9 +5,9 @@
 
 use std::{
     collections::HashMap,
-    env, fs, io,
+    fs, io,
     os::{
-        fd::AsRawFd,
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::{net::UnixListener, process::CommandExt},
     },
     path::Path,
@@ -21,6 +21,7 @@ use crate::{
     bootstrap::Params,
     error::{Error, Result},
     options::Options,
+    own_binary::{MOUNT_FD, Program},
     socket::{self, Bound},
 };
 
@@ -88,10 +89,16 @@ fn group(config: &Path) -> Result<Option<String>> {
 
 /// Starts the server in its own process group, with the listening socket as fd 3.
 fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Child> {
-    let exe = env::current_exe().map_err(Error::sys("find the shim's own binary"))?;
-    let socket = listener.as_raw_fd();
-    let mut command = Command::new(&exe);
+    let program = Program::protected()?;
+    let duplicate = |fd: BorrowedFd<'_>| above(fd, FREE_FD).map_err(Error::sys("duplicate"));
+    let socket = duplicate(listener.as_fd())?;
+    let file = duplicate(program.file.as_fd())?;
+    let mount = program.mount.as_ref().map(|mount| duplicate(mount.as_fd()));
+    let mount = mount.transpose()?;
+    let _taken = take_below(FREE_FD, socket.as_fd()).map_err(Error::sys("duplicate"))?;
+    let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
     command
+        .arg0(&program.path)
         .args([
             "-namespace",
             &flags.namespace,
@@ -108,26 +115,49 @@ fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Chil
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);
-    // SAFETY: runs between fork and exec; dup2, fcntl and prctl are async-signal-safe.
+    let mut given = vec![(socket.as_raw_fd(), SOCKET_FD)];
+    given.extend(mount.as_ref().map(|mount| (mount.as_raw_fd(), MOUNT_FD)));
+    // SAFETY: runs between fork and exec; dup2 and prctl are async-signal-safe.
     unsafe {
         command.pre_exec(move || {
             if env_sched_core() {
                 sched_core_new_cookie()?;
             }
-            if socket == SOCKET_FD {
-                // dup2 onto itself would keep close-on-exec.
-                return match libc::fcntl(socket, libc::F_SETFD, 0) {
-                    0 => Ok(()),
-                    _ => Err(io::Error::last_os_error()),
-                };
+            for &(from, to) in &given {
+                if libc::dup2(from, to) != to {
+                    return Err(io::Error::last_os_error());
+                }
             }
-            match libc::dup2(socket, SOCKET_FD) {
-                SOCKET_FD => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            }
+            Ok(())
         });
     }
-    command.spawn().map_err(Error::io("start", exe))
+    command.spawn().map_err(Error::io("start", program.path))
+}
+
+/// Descriptors from here on are not given to the server.
+const FREE_FD: i32 = MOUNT_FD + 1;
+
+/// A duplicate of `fd` with the lowest free number that is not below `lowest`, closed on exec.
+fn above(fd: BorrowedFd<'_>, lowest: i32) -> io::Result<OwnedFd> {
+    // SAFETY: a valid descriptor.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: a new descriptor that nothing else owns.
+        new => Ok(unsafe { OwnedFd::from_raw_fd(new) }),
+    }
+}
+
+/// Occupies every free descriptor below `limit`: the pipe by which `Command` learns of a failed exec
+/// must not be where the server's descriptors go.
+fn take_below(limit: i32, any: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
+    let mut taken = Vec::new();
+    loop {
+        let fd = above(any, 0)?;
+        if fd.as_raw_fd() >= limit {
+            return Ok(taken);
+        }
+        taken.push(fd);
+    }
 }
 
 fn env_sched_core() -> bool {
