@@ -204,3 +204,39 @@ fn check(ret: c_int) -> io::Result<c_int> {
         ret => Ok(ret),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    #[test]
+    fn a_sealed_copy_is_the_program_and_takes_no_write() {
+        let copy = sealed_copy().unwrap();
+        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        assert!(fs::read(&path).unwrap() == fs::read(SELF).unwrap());
+        let mut written = OpenOptions::new().write(true).open(&path).unwrap();
+        let error = io::Write::write(&mut written, b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(written.set_len(0).is_err());
+        // SAFETY: no pointers.
+        let added = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, 0) };
+        assert_eq!(added, -1, "the seals are sealed");
+    }
+
+    #[test]
+    fn a_mount_point_is_the_topmost_folder_of_its_mount() {
+        assert_eq!(
+            mount_point(Path::new("/proc/self/exe/none")),
+            Path::new("/")
+        );
+        assert_eq!(mount_point(Path::new("/proc/version")), Path::new("/proc"));
+        assert_eq!(mount_point(Path::new("/proc")), Path::new("/proc"));
+    }
+
+    #[test]
+    fn the_tests_themselves_are_not_protected() {
+        assert!(!is_protected().unwrap());
+    }
+}
