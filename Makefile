@@ -47,7 +47,7 @@ test-integration: build images ## Run the tests on real containerds (PODHOOK_MAT
 bench bench-exec: PROFILE = release
 
 .PHONY: bench
-bench: build ## Measure podhook beside containerd-shim-runc-v2: containers, memory, answers (docs/benchmarks.md)
+bench: build ## Measure podhook beside containerd-shim-runc-v2: containers, memory, answers
 	integration/images/build
 	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin bench
 
