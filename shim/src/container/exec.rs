@@ -162,7 +162,7 @@ impl Container {
 
     /// Makes the process: by the engine where that can do it, else by the OCI runtime.
     async fn run_exec(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
-        let by_engine = match &self.target {
+        let by_engine = match self.target() {
             Ok(target) if self.exec_engine == ExecEngine::Native => {
                 self.run_natively(target, exec, spec).await?
             }
