@@ -32,16 +32,13 @@ use crate::{
     stdio::Stdio,
 };
 
-/// Where the node's configuration is unless the runtime options name another file.
-const CONFIG: &str = "/etc/podhook/config.toml";
-
 impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;
     /// what a failure leaves behind is removed.
     pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Result<Arc<Self>> {
         let bundle = PathBuf::from(&request.bundle);
         let options = Options::decode(request.options.as_ref())?;
-        let config = load_config(&options)?;
+        let config = options.load_config()?;
         let options = options.with_defaults(&config);
         let bundle::Config {
             spec,
@@ -149,11 +146,6 @@ impl Container {
         self.watch_oom();
         tokio::spawn(Arc::clone(self).watch_init(exit));
     }
-}
-
-fn load_config(options: &Options) -> Result<Config> {
-    let path = options.podhook_config.as_deref().unwrap_or(CONFIG);
-    Config::load(Path::new(path)).map_err(|e| Error::InvalidArgument(e.to_string()))
 }
 
 fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {

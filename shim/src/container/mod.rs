@@ -185,6 +185,11 @@ impl Container {
         }
     }
 
+    /// Whether init exists and has not ended.
+    pub fn runs(&self) -> bool {
+        self.init.pid() != 0 && self.init.exit().is_none()
+    }
+
     /// One line for a dump of the shim's state.
     pub fn describe(&self) -> String {
         let execs: Vec<_> = self.execs().keys().cloned().collect();
