@@ -42,9 +42,7 @@ impl Context {
         let command = &self.command;
         let message = match step {
             // The init was reaped, or its namespaces are gone.
-            Step::JoinNamespaces | Step::JoinUserNamespace | Step::JoinCgroupNamespace
-                if errno == libc::ESRCH =>
-            {
+            Step::JoinNamespaces | Step::JoinUserNamespace if errno == libc::ESRCH => {
                 return Error::NotRunning(self.id.clone());
             }
             Step::Chdir => format!(
