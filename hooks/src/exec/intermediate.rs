@@ -16,9 +16,6 @@ use super::{child, labels, restrict, sys, terminal};
 /// Where the report pipe goes: right behind the stdio.
 pub(super) const REPORT: c_int = 3;
 
-/// Where the container's pidfd goes, for as long as there is a namespace to be joined with it.
-pub(super) const PIDFD: c_int = 4;
-
 /// How the final child is made. CLONE_PARENT, so that it is the caller's to wait for. It shares this
 /// process's memory instead of copying it once more, and nothing but that: this process has only its end
 /// before it.
@@ -46,7 +43,7 @@ pub(super) unsafe extern "C" fn run(
     {
         // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
         let (plan, shared) = unsafe { (&mut *plan, &*shared) };
-        if let Err(failure) = join(plan).and_then(|stdio| arrange_files(plan, stdio, report)) {
+        if let Err(failure) = join(plan).and_then(|stdio| arrange_files(stdio, report)) {
             fail(report, failure);
         }
         if !plan.late
@@ -118,15 +115,28 @@ fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
     labels::set(plan, procfs)?;
     // CVE-2016-9962: a process of the container must not trace this one once it is inside.
     at(Step::NotDumpable, sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))?;
-    // The user namespace comes later: the others, and the terminal, take the host's privilege.
+    let pidfd = as_raw(&plan.container.pidfd);
+    // The user namespace comes later: the others take the host's privilege.
     let namespaces = plan.container.namespaces & !libc::CLONE_NEWUSER;
     if namespaces != 0 {
-        let joined = sys::setns(as_raw(&plan.container.pidfd), namespaces);
-        at(Step::JoinNamespaces, joined)?;
+        at(Step::JoinNamespaces, sys::setns(pidfd, namespaces))?;
     }
     if let Some(mask) = &plan.final_affinity {
         at(Step::FinalAffinity, sys::setaffinity(mask))?;
     }
+    // So does raising a limit.
+    for (which, (resource, limit)) in plan.limits.iter().enumerate() {
+        at_nth(Step::Rlimit, which, sys::setrlimit(*resource, limit))?;
+    }
+    if plan.container.namespaces & libc::CLONE_NEWUSER != 0 {
+        let joined = sys::setns(pidfd, libc::CLONE_NEWUSER);
+        at(Step::JoinUserNamespace, joined)?;
+        at(Step::BecomeRoot, sys::setgid(0))?;
+        at(Step::BecomeRoot, sys::setuid(0))?;
+        // A change of user makes a process dumpable again where fs.suid_dumpable says so.
+        at(Step::NotDumpable, sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))?;
+    }
+    // As root of the container: the terminal's owner.
     match &plan.terminal {
         Some(terminal) => Ok([terminal::open(terminal, procfs)?; 3]),
         None => Ok(plan.stdio),
@@ -136,23 +146,13 @@ fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
 /// Descriptors 0 to 2 and the report pipe; every other one is closed before there is a process that the
 /// container can see: with CAP_SYS_PTRACE it opens what that has through /proc/PID/fd (CVE-2016-9962); and
 /// before the first path of the container is used for the command (CVE-2024-21626).
-///
-/// Only the container's own pidfd is left, where a namespace is still to be joined with it.
-fn arrange_files(plan: &Plan<'_>, stdio: [c_int; 3], report: c_int) -> Result<(), Failure> {
+fn arrange_files(stdio: [c_int; 3], report: c_int) -> Result<(), Failure> {
     for (to, from) in (0..).zip(stdio) {
         at(Step::Stdio, sys::dup3(from, to, 0))?;
     }
     at(Step::Stdio, sys::dup3(report, REPORT, libc::O_CLOEXEC))?;
-    // A failure from here on is still reported: the old descriptor is open as long as need be.
-    let first = match plan.container.namespaces & libc::CLONE_NEWUSER {
-        0 => PIDFD,
-        _ => {
-            let pidfd = as_raw(&plan.container.pidfd);
-            at(Step::Stdio, sys::dup3(pidfd, PIDFD, libc::O_CLOEXEC))?;
-            PIDFD.wrapping_add(1)
-        }
-    };
-    at(Step::CloseFiles, sys::close_from(first))
+    // A failure here is still reported: the old descriptor is open then.
+    at(Step::CloseFiles, sys::close_from(REPORT.wrapping_add(1)))
 }
 
 /// Makes the final child: a second process, since a pid namespace takes in only children.

@@ -61,6 +61,10 @@ impl Context {
             Step::WorkingDirectory => "current working directory is outside of container mount \
                 namespace root -- possible container breakout detected"
                 .to_string(),
+            Step::Terminal if errno == libc::ENOTTY => {
+                "open /dev/pts/ptmx: it is not the ptmx of a devpts".to_string()
+            }
+            Step::Terminal => format!("open /dev/ptmx: {why}"),
             Step::JoinCgroup => {
                 let dir = self
                     .cgroups

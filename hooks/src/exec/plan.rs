@@ -58,6 +58,8 @@ pub(super) struct Plan<'a> {
     pub initial_affinity: Option<Vec<u64>>,
     pub final_affinity: Option<Vec<u64>>,
     pub limits: Limits,
+    /// The limit of processes that was asked for, where it must wait: the first child would count.
+    pub processes: Option<libc::rlimit64>,
     pub key_label: Option<String>,
     pub exec_label: Option<String>,
     pub apparmor: Option<String>,
@@ -155,10 +157,14 @@ impl<'a> Plan<'a> {
         let scheduler = spec.scheduler.as_ref().or(own.scheduler.as_ref());
         let io_priority = spec.io_priority.as_ref().or(own.io_priority.as_ref());
         let capabilities = spec.capabilities.as_ref().or(own.capabilities.as_ref());
-        // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE), and a limit
-        // of processes would count the first child.
+        let mut limits = rlimit::with(&container.inherited.limits, rlimits)?;
+        let processes = match rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC") {
+            true => rlimit::put_off_processes(&mut limits),
+            false => None,
+        };
+        // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE).
         let late = scheduler.is_some()
-            || rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC")
+            || processes.is_some()
             || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
         let mut plan = Self {
             container,
@@ -169,7 +175,8 @@ impl<'a> Plan<'a> {
             oom_score_adj: container.oom_score_adj.map(|value| value.to_string()),
             initial_affinity: schedule::cpus(affinity.map_or("", |a| &a.initial))?,
             final_affinity: schedule::cpus(affinity.map_or("", |a| &a.last))?,
-            limits: rlimit::with(&container.inherited.limits, rlimits)?,
+            limits,
+            processes,
             key_label: label.clone().filter(|_| container.keyring.is_some()),
             exec_label: label,
             apparmor: apparmor.map(|profile| format!("exec {profile}")),

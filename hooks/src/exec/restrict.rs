@@ -1,4 +1,4 @@
-//! From root of the host to what the command may do: limits, user, capabilities, seccomp profile.
+//! From root of the container to what the command may do: user, capabilities, seccomp profile.
 //!
 //! RULE: as in `intermediate`.
 //!
@@ -9,7 +9,7 @@
 
 use std::ffi::c_ulong;
 
-use super::intermediate::{PIDFD, at, at_nth};
+use super::intermediate::at;
 use super::plan::Plan;
 use super::report::{Failure, Step};
 use super::{home, sys};
@@ -24,19 +24,12 @@ pub(super) fn all(plan: &mut Plan<'_>) -> Result<(), Failure> {
     become_user(plan)
 }
 
-/// What needs the host's privilege, and what is only passed on.
+/// What a user may not set.
 fn settings(plan: &Plan<'_>) -> Result<(), Failure> {
     let container = plan.container;
-    // A user namespace takes away the right to raise limits.
-    for (which, (resource, limit)) in plan.limits.iter().enumerate() {
-        at_nth(Step::Rlimit, which, sys::setrlimit(*resource, limit))?;
-    }
-    if container.namespaces & libc::CLONE_NEWUSER != 0 {
-        let joined = sys::setns(PIDFD, libc::CLONE_NEWUSER);
-        at(Step::JoinUserNamespace, joined)?;
-        sys::close(PIDFD);
-        at(Step::BecomeRoot, sys::setgid(0))?;
-        at(Step::BecomeRoot, sys::setuid(0))?;
+    // Before the change of user, which is what the kernel compares with it.
+    if let Some(limit) = &plan.processes {
+        at(Step::Rlimit, sys::setrlimit(libc::RLIMIT_NPROC, limit))?;
     }
     // Ignored signals stay so through execve, and Rust ignores SIGPIPE. The mask is full since before the
     // first fork: no handler of the caller runs here.
