@@ -203,10 +203,8 @@ async fn nor_in_a_user_namespace() {
 fn tracer(pid: libc::pid_t) -> libc::pid_t {
     let mut ready = [-1; 2];
     // SAFETY: `ready` has room for two descriptors.
-    assert_eq!(
-        unsafe { libc::pipe2(ready.as_mut_ptr(), libc::O_CLOEXEC) },
-        0
-    );
+    let made = unsafe { libc::pipe2(ready.as_mut_ptr(), libc::O_CLOEXEC) };
+    assert_eq!(made, 0);
     // SAFETY: the child makes system calls only.
     let child = unsafe { libc::fork() };
     if child == 0 {

@@ -35,7 +35,7 @@ fn run(program: &[libc::sock_filter], number: u32, arguments: &[u64]) -> Option<
         4 => Some(ARCHITECTURE),
         // The instruction pointer.
         8 | 12 => Some(0),
-        16..64 if offset % 8 == 0 => Some(argument((offset - 16) / 8) as u32),
+        16..64 if offset.is_multiple_of(8) => Some(argument((offset - 16) / 8) as u32),
         16..64 if offset % 8 == 4 => Some((argument((offset - 16) / 8) >> 32) as u32),
         _ => None,
     };
@@ -63,5 +63,40 @@ fn run(program: &[libc::sock_filter], number: u32, arguments: &[u64]) -> Option<
             _ => return None,
         };
         at = at.checked_add(jump)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seccomp::compile;
+
+    fn lets_fork(default: &str, rule: &str) -> bool {
+        let profile = format!(r#"{{"defaultAction": "{default}", "syscalls": [{rule}]}}"#);
+        compile(&profile).unwrap().unwrap().lets_fork
+    }
+
+    /// As containerd's default profile has it: clone without new namespaces, and no clone3.
+    #[test]
+    fn a_profile_of_allowed_calls_lets_fork() {
+        let clone = r#"{"names": ["clone"], "action": "SCMP_ACT_ALLOW",
+            "args": [{"index": 0, "value": 2114060288, "op": "SCMP_CMP_MASKED_EQ"}]}"#;
+        let others = r#"{"names": ["close", "exit_group", "setsid", "ioctl", "rt_sigprocmask", "chdir"],
+            "action": "SCMP_ACT_ALLOW"}"#;
+        let both = format!("{clone}, {others}");
+        assert!(lets_fork("SCMP_ACT_ERRNO", &both));
+        assert!(lets_fork("SCMP_ACT_LOG", &both));
+        assert!(!lets_fork("SCMP_ACT_ERRNO", clone), "nothing but clone");
+        assert!(!lets_fork("SCMP_ACT_ERRNO", others), "no clone");
+    }
+
+    #[test]
+    fn a_profile_that_forbids_one_call_does_not() {
+        for name in ["clone", "close", "exit_group", "setsid", "chdir"] {
+            let rule = format!(r#"{{"names": ["{name}"], "action": "SCMP_ACT_ERRNO"}}"#);
+            assert!(!lets_fork("SCMP_ACT_ALLOW", &rule), "{name}");
+        }
+        let some = r#"{"names": ["clone"], "action": "SCMP_ACT_ERRNO",
+            "args": [{"index": 0, "value": 131072, "valueTwo": 131072, "op": "SCMP_CMP_MASKED_EQ"}]}"#;
+        assert!(lets_fork("SCMP_ACT_ALLOW", some), "CLONE_NEWNS only");
     }
 }
