@@ -206,8 +206,14 @@ impl Container {
         spec: &[u8],
     ) -> Result<std::result::Result<oneshot::Receiver<Exit>, String>> {
         let process = &exec.process;
-        let failed =
-            |e: engine::Error| Error::Unknown(format!("OCI runtime exec failed: exec failed: {e}"));
+        let failed = |e: engine::Error| {
+            // As runc words it: what the new process came upon, or what kept it from being made.
+            let start = match e {
+                engine::Error::Start { .. } => "unable to start container process: ",
+                _ => "",
+            };
+            Error::Unknown(format!("OCI runtime exec failed: exec failed: {start}{e}"))
+        };
         let command = engine::Process::from_json(spec).map_err(failed)?;
         let children: Arc<dyn Children> = self.reaper.clone();
         let owner = Owner {
