@@ -6,6 +6,7 @@ mod ctr;
 mod exec;
 mod io;
 mod restart;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
             ctr::tests(),
             exec::tests(),
             io::tests(),
+            terminal::tests(),
             cri::tests(),
             restart::tests(),
         ]
