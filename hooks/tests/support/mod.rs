@@ -7,7 +7,10 @@
 
 pub mod bpf;
 pub mod bundle;
+pub mod cgroup_v2;
 pub mod reaper;
+pub mod runtime;
+pub mod streams;
 
 use std::fs::File;
 use std::io::{Read, Seek};
