@@ -133,7 +133,12 @@ async fn every_action_and_operator() {
 
 #[tokio::test]
 async fn default_actions_and_architectures() {
-    let names = profile(CONTAINERD_1_6)["syscalls"][0]["names"].clone();
+    let names: Vec<_> = profile(CONTAINERD_1_6)["syscalls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|rule| rule["names"].as_array().unwrap().clone())
+        .collect();
     let allow = json!([{"names": names, "action": "SCMP_ACT_ALLOW"}]);
     for (default, errno, architectures) in [
         ("SCMP_ACT_ERRNO", json!(99), json!(["SCMP_ARCH_X86_64"])),

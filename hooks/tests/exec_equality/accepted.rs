@@ -122,7 +122,7 @@ pub const ACCEPTED: &[Accepted] = &[
               the container sees as 0. The engine makes a session of its own, as runc and newer crun do.",
     },
     Accepted {
-        keys: &["fd/1/stat", "fd/2/stat"],
+        keys: &["fd/0/stat", "fd/1/stat", "fd/2/stat"],
         runtimes: &[Crun, NewCrun],
         rows: Rows::Only(&[
             "user_with_groups",
@@ -180,7 +180,7 @@ pub const ACCEPTED: &[Accepted] = &[
         keys: &["sched/", "stat/18", "stat/19", "stat/41", "nice"],
         runtimes: &[Runc, Crun],
         rows: Rows::Only(&["scheduler"]),
-        why: "Older than `process.scheduler`. The engine applies it, as runc 1.3 and newer crun do.",
+        why: "Older than `process.scheduler`. The engine applies it, as runc 1.3 does.",
     },
     Accepted {
         keys: &["ioprio"],

@@ -118,6 +118,8 @@ pub async fn row(name: &str, runtime: Runtime, test: &str) {
     }
     let mut streams = match setup.pipes {
         true => Streams::pipes(),
+        // crun changes the owner of the host's /dev/null, where that is stdin.
+        false if runtime.is_crun() => Streams::only_files(),
         false => Streams::files(),
     };
     let command = [setup.program];

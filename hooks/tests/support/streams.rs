@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 
 use podhook_hooks::exec::{Exit, Stdio};
 
@@ -26,6 +27,14 @@ impl Streams {
         }
     }
 
+    /// Three files without names.
+    pub fn only_files() -> Self {
+        Self {
+            given: [(); 3].map(|()| temporary_file().into()),
+            ..Self::files()
+        }
+    }
+
     /// Three pipes. What a process prints must fit into one.
     pub fn pipes() -> Self {
         let ((stdin, hold), (out, to_out), (err, to_err)) = (pipe(), pipe(), pipe());
@@ -42,8 +51,11 @@ impl Streams {
 
     /// The descriptors, the files as empty and as much root's as at first.
     pub fn hand_out(&mut self) -> Stdio {
-        for fd in &self.given[1..] {
+        for fd in &self.given {
             let mut file = File::from(fd.try_clone().unwrap());
+            if file.metadata().unwrap().file_type().is_char_device() {
+                continue;
+            }
             std::os::unix::fs::fchown(&file, Some(0), Some(0)).unwrap();
             if self.read.is_none() {
                 file.set_len(0).unwrap();
