@@ -1,7 +1,6 @@
 //! One row with one runtime.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -9,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::namespaces::shared_with;
 use crate::support::cgroup_v2::inside;
+use crate::support::program;
 use crate::support::runtime::Runtime;
 use crate::support::streams::Streams;
 use crate::support::{Config, Ran};
-use crate::{ROWS, accepted, probe};
+use crate::{ROWS, accepted};
 
 /// What a row says should happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,9 +109,10 @@ pub async fn row(name: &str, runtime: Runtime, test: &str) {
         Some(pause) => shared_with(pause, setup.config),
         None => setup.config,
     };
-    let container = config.runtime(runtime).create();
-    fs::copy(probe::program(), container.rootfs().join("bin/probe")).unwrap();
-    container.start();
+    let container = config
+        .runtime(runtime)
+        .program("probe", program::build("exec_equality/probe.c"))
+        .start();
     let mut process = container.bundle_process();
     for (key, value) in setup.process.as_object().unwrap() {
         process[key] = value.clone();

@@ -9,7 +9,6 @@ mod compare;
 mod document;
 mod limits;
 mod namespaces;
-mod probe;
 mod restrictions;
 mod special;
 #[path = "../support/mod.rs"]

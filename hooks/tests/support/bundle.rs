@@ -24,6 +24,8 @@ pub struct Config {
     pub json: Value,
     pub passwd: String,
     pub runtime: Runtime,
+    /// Programs to copy into /bin.
+    pub programs: Vec<(&'static str, PathBuf)>,
 }
 
 impl Default for Config {
@@ -77,6 +79,7 @@ impl Default for Config {
             json,
             passwd: "root:x:0:0:root:/root:/bin/sh\nfoo:x:1000:1000:foo:/home/foo:/bin/sh\n".into(),
             runtime: Runtime::Runc,
+            programs: Vec::new(),
         }
     }
 }
@@ -100,6 +103,12 @@ impl Config {
 
     pub fn passwd(mut self, text: &str) -> Self {
         self.passwd = text.into();
+        self
+    }
+
+    /// With this program in /bin.
+    pub fn program(mut self, name: &'static str, program: PathBuf) -> Self {
+        self.programs.push((name, program));
         self
     }
 
@@ -140,7 +149,11 @@ impl TestContainer {
         let bundle = tempfile::Builder::new().prefix(&id).tempdir().unwrap();
         // mkdtemp makes it 0700: users of the container could not enter their root.
         fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        make_rootfs(&bundle.path().join("rootfs"), &config.passwd);
+        let rootfs = bundle.path().join("rootfs");
+        make_rootfs(&rootfs, &config.passwd);
+        for (name, program) in &config.programs {
+            fs::copy(program, rootfs.join("bin").join(name)).unwrap();
+        }
         let config = config.set("/linux/cgroupsPath", json!(format!("/{id}")));
         let text = config.json.to_string();
         fs::write(bundle.path().join("config.json"), &text).unwrap();

@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod bundle;
 pub mod cgroup_v2;
+pub mod program;
 pub mod reaper;
 pub mod runtime;
 pub mod streams;
