@@ -17,6 +17,7 @@ pub mod podhook;
 pub mod record;
 pub mod shim;
 pub mod suite;
+pub mod tasks;
 pub mod trace;
 pub mod wait;
 

@@ -3,6 +3,7 @@
 
 mod cri;
 mod ctr;
+mod endurance;
 mod exec;
 mod io;
 mod restart;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         [
             ctr::tests(),
             exec::tests(),
+            endurance::tests(),
             io::tests(),
             cri::tests(),
             restart::tests(),
