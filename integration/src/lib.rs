@@ -18,6 +18,7 @@ pub mod podhook;
 pub mod record;
 pub mod shim;
 pub mod suite;
+pub mod tasks;
 pub mod trace;
 pub mod wait;
 

@@ -123,12 +123,7 @@ impl<'a> Plan<'a> {
             .exec_cpu_affinity
             .as_ref()
             .or(own.exec_cpu_affinity.as_ref());
-        let mut groups = Vec::with_capacity(spec.user.additional_gids.len());
-        for &gid in &spec.user.additional_gids {
-            if !groups.contains(&gid) {
-                groups.push(gid);
-            }
-        }
+        let groups = spec.user.additional_gids.clone();
         if container.setgroups_denied && !groups.is_empty() {
             return Err(Error::Invalid(
                 "additional groups, but setgroups is denied in the user namespace".into(),

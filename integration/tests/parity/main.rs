@@ -3,6 +3,7 @@
 
 mod cri;
 mod ctr;
+mod endurance;
 mod exec;
 mod io;
 mod restart;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
         [
             ctr::tests(),
             exec::tests(),
+            endurance::tests(),
             io::tests(),
             terminal::tests(),
             cri::tests(),
