@@ -14,7 +14,7 @@ use containerd_shim_protos::{
 use podhook_hooks::{
     config::Config,
     exec::{self as engine, Children, Exit, spec::Spec},
-    lifecycle::{Lifecycle, is_sandbox},
+    lifecycle::{Lifecycle, Output, is_sandbox},
     sequence::Settings,
 };
 use tokio::sync::oneshot;
@@ -68,6 +68,7 @@ impl Container {
             request: &request,
             bundle: &bundle,
             options: &options,
+            hook_output: prints_to_container(lifecycle.as_ref(), &config),
         }
         .create()
         .await;
@@ -126,6 +127,8 @@ struct Init<'a> {
     request: &'a CreateTaskRequest,
     bundle: &'a Path,
     options: &'a Options,
+    /// Hooks print to the container's own output.
+    hook_output: bool,
 }
 
 type Created = (Process, libc::pid_t, oneshot::Receiver<Exit>, Runtime);
@@ -163,12 +166,14 @@ impl Init<'_> {
                 )
                 .await?;
             self.or_delete(&runtime, async {
-                ProcessIo::terminal(console.receive().await?, &stdio, owner).await
+                let master = console.receive().await?;
+                ProcessIo::terminal_with_hooks(master, &stdio, owner, self.hook_output).await
             })
             .await?
         } else {
             let (child, ends) = stdio::pipes(&stdio, self.options)?;
             // Connected first: a fifo that is missing must not leave a container behind.
+            let ends = ends.shared_with_hooks(self.hook_output);
             let io = ends.connect(&stdio, owner).await?;
             if let Err(e) = runtime.create(self.bundle, self.options, None, child).await {
                 io.abort().await;
@@ -215,6 +220,14 @@ fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {
     }
     Lifecycle::from_annotations(&spec.annotations, config.lifecycle.as_ref())
         .map_err(|e| Error::InvalidArgument(e.to_string()))
+}
+
+/// `output: container`, of the lifecycle or else of the node.
+fn prints_to_container(lifecycle: Option<&Lifecycle>, config: &Config) -> bool {
+    lifecycle.is_some_and(|lifecycle| {
+        let hooks = lifecycle.post_start.is_some() || lifecycle.pre_stop.is_some();
+        hooks && lifecycle.output.unwrap_or(config.output) == Output::Container
+    })
 }
 
 /// The pid that the runtime wrote.

@@ -32,7 +32,8 @@ impl Container {
             Handler::Exec { command } => match &self.target {
                 Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
-                    handler::exec::run(target, command, &children, abort, None).await
+                    let sink = self.init.io().and_then(|io| io.hook_sink());
+                    handler::exec::run(target, command, &children, abort, sink).await
                 }
                 Err(reason) => HookResult::failed(reason.clone()),
             },

@@ -248,6 +248,12 @@ impl Container {
                 message = outcome.message.as_deref().unwrap_or_default();
                 "hook ends"
             );
+            if result.dropped > 0 {
+                log::warn!(
+                    id = self.id.as_str(), hook = kind.to_string().as_str(), bytes = result.dropped;
+                    "hook output dropped: nobody reads the container's output"
+                );
+            }
             if kind == HookKind::PostStart {
                 driver.post_start = Some(result);
                 driver.hook_done.notify_waiters();
