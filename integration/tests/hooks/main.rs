@@ -3,6 +3,7 @@
 
 mod accounting;
 mod kill;
+mod output;
 mod post_start;
 mod post_start_failure;
 mod process;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         tutorial::tests(),
         stop::tests(),
         kill::tests(),
+        output::tests(),
         post_start::tests(),
         post_start_failure::tests(),
         tree::tests(),

@@ -187,8 +187,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Merged<R> {
                 match this.poll_container(cx, buf) {
                     Poll::Ready(Ok(())) if this.container_ended => continue,
                     // A terminal that has hung up: hooks may still print.
-                    Poll::Ready(Err(e)) if this.hooks.is_some() || lines_wait => {
-                        log::debug!("the container's output ends: {e}");
+                    Poll::Ready(Err(_)) if this.hooks.is_some() || lines_wait => {
                         this.container_ended = true;
                         continue;
                     }

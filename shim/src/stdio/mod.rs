@@ -245,7 +245,7 @@ impl ProcessIo {
 
     fn copy_out<R>(&mut self, from: R, to: &Target) -> Result<()>
     where
-        R: tokio::io::AsyncRead + Send + Unpin + 'static,
+        R: AsyncRead + Send + Unpin + 'static,
     {
         match to {
             Target::None => {
