@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         a_log_file_gets_a_hooks_output,
         a_log_program_gets_a_hooks_output,
         a_terminals_log_has_a_hooks_lines_as_its_own,
+        a_terminal_shows_a_hooks_lines_from_its_left_edge,
         output_that_goes_nowhere_is_recorded,
         a_reader_that_has_stopped_hangs_nothing,
         a_longer_line_than_the_limit_is_broken,
@@ -265,13 +266,6 @@ fn a_terminals_log_has_a_hooks_lines_as_its_own(node: &Node) -> Outcome {
     container.wait_log("hook err", SOON)?;
     fs::write(trace.dir().join("go"), "")?;
     container.wait_log("own", SOON)?;
-    // As it came: a terminal ends its lines with CR LF, and what the hook prints is in order.
-    let text = fs::read_to_string(container.status()?.log_path)?;
-    assert_eq!(
-        text.matches('\n').count(),
-        text.matches("\r\n").count(),
-        "{text:?}"
-    );
     let mut lines = stream(&container, "stdout")?;
     // The prompt came before the hook, and its line was ended; or after it.
     let prompt = lines.iter().position(|line| line.starts_with("prompt> "));
@@ -281,6 +275,39 @@ fn a_terminals_log_has_a_hooks_lines_as_its_own(node: &Node) -> Outcome {
         *line = line.trim_start_matches("prompt> ").to_owned();
     }
     assert_eq!(lines, ["hook out", "hook err", "own"]);
+    Ok(())
+}
+
+fn a_terminal_shows_a_hooks_lines_from_its_left_edge(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let hook = exec(&format!(
+        "echo hook one; echo hook two; {}",
+        mark("printed")
+    ));
+    let script = format!("{}; echo own; usleep 300000", after("printed"));
+    let ctr = node
+        .container("tty")
+        .flag(["--tty"])
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&to_container(json!({"postStart": hook})))
+        .run_rm_command(&words(&sh(&script)))?;
+    // ctr refuses --tty without a terminal.
+    let quote =
+        |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"));
+    let line: Vec<_> = std::iter::once(ctr.get_program())
+        .chain(ctr.get_args())
+        .map(quote)
+        .collect();
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command"]);
+    terminal.args([&line.join(" "), "/dev/null"]);
+    let shown = command::run(&mut terminal, None, Duration::from_secs(60))?.stdout;
+    // script(1) may translate once more, but then all of it.
+    let own = shown.split_once("own").ok_or("no own line")?.1;
+    let end = own.split_inclusive('\n').next().unwrap_or_default();
+    assert!(end.starts_with('\r') && end.trim().is_empty(), "{shown:?}");
+    let hook = format!("hook one{end}hook two{end}");
+    assert!(shown.contains(&hook), "{shown:?}");
     Ok(())
 }
 
