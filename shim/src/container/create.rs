@@ -47,6 +47,9 @@ impl Container {
         let bundle = PathBuf::from(&request.bundle);
         let options = Options::decode(request.options.as_ref())?;
         let config = load_config(&options)?;
+        if let Some(level) = config.log_level {
+            log::set_max_level(level);
+        }
         let options = options.with_defaults(&config);
         let bundle::Config {
             spec,
@@ -88,7 +91,14 @@ impl Container {
             .map(Arc::new)
             .map_err(|e| e.to_string());
         let container = Arc::new(Self {
-            driver: Mutex::new(Driver::new(settings, lifecycle, &spec, &request.id, shim)),
+            driver: Mutex::new(Driver::new(
+                settings,
+                lifecycle,
+                &spec,
+                &request.id,
+                shim,
+                &config,
+            )),
             id: request.id,
             namespace: shim.namespace.clone(),
             cgroup: open_cgroup(pid),
@@ -218,7 +228,8 @@ fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {
     if is_sandbox(&spec.annotations) {
         return Ok(None);
     }
-    Lifecycle::from_annotations(&spec.annotations, config.lifecycle.as_ref())
+    let default = config.lifecycle_for(&spec.annotations);
+    Lifecycle::within(&config.policy, &spec.annotations, default)
         .map_err(|e| Error::InvalidArgument(e.to_string()))
 }
 
