@@ -15,7 +15,10 @@ fn parse(text: &str) -> Result<Config, String> {
 
 #[test]
 fn an_empty_file_is_the_default() {
-    assert_eq!(parse(""), Ok(Config::default()));
+    let mut default = Config::default();
+    default.path = "config.toml".to_owned();
+    default.policy.source = "config.toml".to_owned();
+    assert_eq!(parse(""), Ok(default));
     assert_eq!(
         Config::default().post_start_timeout,
         Duration::from_secs(110)

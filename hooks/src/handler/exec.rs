@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::output::{Output, Sink};
-use super::{HookResult, Outcome};
+use super::output::Output;
+use super::{HookResult, Outcome, Sink};
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
 use crate::signal;
 
@@ -66,6 +66,7 @@ pub async fn run(
         None => result(kill(child).await, Outcome::Aborted, started_at),
     };
     let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
+    result.dropped = output.dropped();
     result.output = output.into_tail();
     result
 }
@@ -138,13 +139,21 @@ fn stdio(container: &Container, sink: Option<Sink>) -> Result<(Stdio, Output), E
     };
     let (read_stdout, stdout) = exec::pipe()?;
     let (output, stderr) = match sink {
-        None => {
+        None | Some(Sink::Joined(_)) => {
+            let queue = match sink {
+                Some(Sink::Joined(queue)) => Some(queue),
+                _ => None,
+            };
             let stderr = stdout.try_clone().map_err(failed)?;
-            (Output::captured(read_stdout), stderr)
+            (Output::joined(read_stdout, queue), stderr)
         }
-        Some(sink) => {
+        Some(Sink::Apart {
+            stdout: to_stdout,
+            stderr: to_stderr,
+        }) => {
             let (read_stderr, stderr) = exec::pipe()?;
-            (Output::shared(read_stdout, read_stderr, sink), stderr)
+            let output = Output::apart((read_stdout, to_stdout), (read_stderr, to_stderr));
+            (output, stderr)
         }
     };
     // In a user namespace the child cannot take over what belongs to the host's root.

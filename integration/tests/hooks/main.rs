@@ -4,6 +4,7 @@
 mod accounting;
 mod hostile;
 mod kill;
+mod output;
 mod post_start;
 mod post_start_failure;
 mod process;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         tutorial::tests(),
         stop::tests(),
         kill::tests(),
+        output::tests(),
         post_start::tests(),
         post_start_failure::tests(),
         tree::tests(),

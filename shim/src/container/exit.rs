@@ -36,6 +36,10 @@ impl Container {
         }
         self.thaw().await;
         self.step(Event::InitExited);
+        if let Some(io) = self.init.io() {
+            // containerd waits for the end of the output before it deletes the task.
+            io.end_hook_output();
+        }
         self.wait_for_execs().await;
         self.report_oom().await;
         let info = ExitInfo {

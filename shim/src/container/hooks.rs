@@ -15,7 +15,7 @@ use podhook_hooks::{
     },
     lifecycle::{Handler, Hook, text},
     record,
-    sequence::Cause,
+    sequence::{Advice, Cause},
 };
 use tokio::sync::oneshot;
 
@@ -32,7 +32,8 @@ impl Container {
             Handler::Exec { command } => match self.target() {
                 Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
-                    handler::exec::run(target, command, &children, abort, None).await
+                    let sink = self.init.io().and_then(|io| io.hook_sink());
+                    handler::exec::run(target, command, &children, abort, sink).await
                 }
                 Err(reason) => HookResult::failed(reason.clone()),
             },
@@ -51,8 +52,9 @@ impl Container {
                     scheme: *scheme,
                     headers,
                 };
+                let success = self.driver().http_success;
                 let get = |netns: OwnedFd| async move {
-                    let outcome = net::http_get(netns.as_fd(), &request).await;
+                    let outcome = net::http_get_judged(netns.as_fd(), &request, success).await;
                     (outcome.result, outcome.status, outcome.body)
                 };
                 self.in_network(get, abort).await
@@ -103,10 +105,15 @@ impl Container {
 }
 
 /// The error of a Start whose postStart failed: users read it in `kubectl describe` and in ctr.
-pub(super) fn failure(hook: Option<&Hook>, cause: Cause, result: Option<&HookResult>) -> String {
+pub(super) fn failure(
+    hook: Option<&Hook>,
+    cause: Cause,
+    result: Option<&HookResult>,
+    advice: &Advice,
+) -> String {
     let handler = hook.map(|hook| hook.handler.describe()).unwrap_or_default();
     let reason = match (cause, result.map(|result| &result.outcome)) {
-        (Cause::Aborted(abort), _) => abort.to_string(),
+        (Cause::Aborted(abort), _) => advice.abort(abort),
         (Cause::HookFailed, Some(Outcome::Failed(message))) => message.clone(),
         (Cause::HookFailed, _) => "failed".to_owned(),
     };

@@ -7,10 +7,13 @@ use std::{
 
 use containerd_shim_protos::events::task::TaskStart;
 use podhook_hooks::{
+    config::Config,
     exec::spec::Spec,
-    handler::HookResult,
-    lifecycle::{Hook, Lifecycle},
-    sequence::{Abort, Action, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time},
+    handler::{HookResult, net::Statuses},
+    lifecycle::{Hook, Lifecycle, Pod, attempt},
+    sequence::{
+        Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
+    },
     signal,
 };
 use tokio::{
@@ -22,6 +25,7 @@ use tokio::{
 use super::{Container, hooks};
 use crate::{
     error::{Error, Result},
+    log::Labels,
     process::ExitInfo,
     shim::Shim,
 };
@@ -40,6 +44,11 @@ pub(super) struct Driver {
     /// Who waits for Start.
     pub(super) reply: Option<oneshot::Sender<Result<()>>>,
     pub(super) records: super::record::Records,
+    /// What is a success of an `httpGet`.
+    pub(super) http_success: Statuses,
+    advice: Advice,
+    /// The pod's names in the log.
+    _labels: Option<Labels>,
     origin: Instant,
     origin_wall: SystemTime,
     running: Vec<Running>,
@@ -48,6 +57,19 @@ pub(super) struct Driver {
     hook_done: Arc<Notify>,
     phase: watch::Sender<Phase>,
     timer: Option<AbortHandle>,
+}
+
+/// What the log says of a container of a pod.
+fn labels(spec: &Spec, id: &str) -> Option<Labels> {
+    let pod = Pod::from_annotations(&spec.annotations)?;
+    let attempt = attempt(&spec.annotations).map(|attempt| attempt.to_string());
+    let labels = [
+        ("pod_namespace", pod.namespace),
+        ("pod", pod.name),
+        ("container", pod.container),
+        ("attempt", attempt),
+    ];
+    Some(Labels::new(id, &labels))
 }
 
 /// A hook that runs.
@@ -65,13 +87,21 @@ impl Driver {
         spec: &Spec,
         id: &str,
         shim: &Shim,
+        config: &Config,
     ) -> Self {
+        let advice = Advice {
+            cri: settings.cri,
+            config: config.path.clone(),
+        };
         let records = super::record::Records::new(lifecycle.is_some(), spec, id, &shim.namespace);
         Self {
             sequence: Sequence::new(settings),
             lifecycle,
             reply: None,
             records,
+            http_success: config.http_success,
+            advice,
+            _labels: labels(spec, id),
             origin: Instant::now(),
             origin_wall: SystemTime::now(),
             running: Vec::new(),
@@ -190,7 +220,12 @@ impl Container {
         let _ = tokio::time::timeout(OUTPUT_LIMIT, finished).await;
         let mut driver = self.driver();
         let hook = driver.hook(HookKind::PostStart).cloned();
-        let message = hooks::failure(hook.as_ref(), cause, driver.post_start.as_ref());
+        let message = hooks::failure(
+            hook.as_ref(),
+            cause,
+            driver.post_start.as_ref(),
+            &driver.advice,
+        );
         if let Some(reply) = driver.reply.take() {
             let _ = reply.send(Err(Error::Unknown(message)));
         }
@@ -210,13 +245,14 @@ impl Container {
         driver.records.hook_started(kind, &hook.handler);
         log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), handler = hook.handler.describe().as_str(); "hook starts");
         let container = Arc::clone(self);
-        tokio::spawn(async move {
+        let run = async move {
             let result = container.execute(&hook, aborted).await;
             if !result.succeeded() {
                 container.let_init_end(&result).await;
             }
             container.hook_done(kind, result);
-        });
+        };
+        tokio::spawn(crate::log::of_container(self.id.clone(), run));
     }
 
     /// A hook that dies with its container has not failed: the kernel kills it before init's own end
@@ -242,12 +278,22 @@ impl Container {
                 .iter()
                 .position(|running| running.kind == kind);
             let cause = at.and_then(|at| driver.running.swap_remove(at).cause);
-            let outcome = driver.records.hook_finished(kind, &result, cause);
+            let outcome = {
+                let driver = &mut *driver;
+                let why = cause.map(|cause| driver.advice.abort(cause));
+                driver.records.hook_finished(kind, &result, cause.zip(why))
+            };
             log::info!(
                 id = self.id.as_str(), hook = kind.to_string().as_str(), result = outcome.result.as_str(),
                 message = outcome.message.as_deref().unwrap_or_default();
                 "hook ends"
             );
+            if result.dropped > 0 {
+                log::warn!(
+                    id = self.id.as_str(), hook = kind.to_string().as_str(), bytes = result.dropped;
+                    "hook output dropped: nobody reads the container's output"
+                );
+            }
             if kind == HookKind::PostStart {
                 driver.post_start = Some(result);
                 driver.hook_done.notify_waiters();
@@ -260,9 +306,10 @@ impl Container {
     }
 
     fn skip_hook(&self, driver: &mut Driver, kind: HookKind, skip: Skip) {
-        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{skip}");
+        let why = driver.advice.skip(skip);
+        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{why}");
         if let Some(handler) = driver.hook(kind).map(|hook| hook.handler.clone()) {
-            driver.records.hook_skipped(kind, &handler, skip);
+            driver.records.hook_skipped(kind, &handler, why);
         }
     }
 
