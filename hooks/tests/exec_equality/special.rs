@@ -47,8 +47,16 @@ pub fn cwd_not_permitted(runtime: Runtime) -> Setup {
 
 pub fn terminal(_: Runtime) -> Setup {
     Setup {
-        process: json!({"terminal": true}),
-        expected: Expected::FallsBack,
+        terminal: true,
+        ..base().into()
+    }
+}
+
+pub fn terminal_of_a_user(_: Runtime) -> Setup {
+    Setup {
+        terminal: true,
+        process: json!({"consoleSize": {"height": 33, "width": 99},
+                        "user": {"uid": 1000, "gid": 1000}, "capabilities": {}}),
         ..base().into()
     }
 }
