@@ -115,7 +115,7 @@ pub const ACCEPTED: &[Accepted] = &[
             "status/NSsid",
         ],
         runtimes: &[Crun],
-        rows: Rows::But(&["terminal", "terminal_of_a_user"]),
+        rows: Rows::But(&["terminal", "terminal_of_a_user", "terminal_size"]),
         why: "crun 1.8 leaves a process without a terminal in its caller's session and process group, which \
               the container sees as 0. The engine makes a session of its own, as runc and newer crun do.",
     },
@@ -208,16 +208,10 @@ pub const ACCEPTED: &[Accepted] = &[
             "fdinfo/2/flags",
         ],
         runtimes: &[Runc, Crun, NewCrun],
-        rows: Rows::Only(&["terminal", "terminal_of_a_user"]),
+        rows: Rows::Only(&["terminal", "terminal_of_a_user", "terminal_size"]),
         why: "What F_GETFL shows: the engine gets the terminal by the ioctl TIOCGPTPEER, as runc 1.3 does, and \
               that leaves a mark of close-on-exec there (the descriptor is not). The others open it by its name \
               in the container, which can be another file.",
-    },
-    Accepted {
-        keys: &["fd/0/size", "fd/1/size", "fd/2/size"],
-        runtimes: &[Crun, NewCrun],
-        rows: Rows::Only(&["terminal_of_a_user"]),
-        why: "crun's exec does not look at the size asked for. The engine sets it, as runc does.",
     },
     Accepted {
         keys: &["fd/0/stat", "fd/1/stat", "fd/2/stat"],
