@@ -62,6 +62,8 @@ pub struct Setup {
     pub process: Value,
     pub expected: Expected,
     pub pipes: bool,
+    /// On a terminal that who runs it makes.
+    pub terminal: bool,
     pub program: &'static str,
     /// In the namespaces of another container.
     pub shares: bool,
@@ -74,6 +76,7 @@ impl From<Config> for Setup {
             process: json!({}),
             expected: Expected::Equal,
             pipes: false,
+            terminal: false,
             program: "probe",
             shares: false,
         }
@@ -125,6 +128,12 @@ pub async fn row(name: &str, runtime: Runtime, test: &str) {
     };
     let command = [setup.program];
     match setup.expected {
+        Expected::Equal | Expected::EqualWith(_) if setup.terminal => {
+            process["terminal"] = json!(true);
+            let theirs = container.runtime_exec_on_terminal(&process, &command);
+            let ours = container.engine_exec_on_terminal(&process, &command).await;
+            equal(name, runtime, &ours.unwrap().ok(), &theirs);
+        }
         Expected::Equal | Expected::EqualWith(_) => {
             let theirs = container.runtime_exec(&process, &command, &mut streams);
             let ours = container

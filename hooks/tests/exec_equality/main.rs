@@ -95,6 +95,8 @@ rows! {
     special::cwd_missing: "a working directory that is missing",
     special::cwd_not_permitted: "a working directory that root itself may not enter",
     special::terminal: "a terminal",
+    special::terminal_of_a_user: "a terminal, a user",
+    special::terminal_size: "a terminal of a given size",
     special::pipes: "pipes as stdio, a user",
     special::program_missing: "a program that is not there",
 }

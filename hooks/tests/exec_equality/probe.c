@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -148,6 +149,20 @@ static void stat_fields(void)
 			}
 }
 
+static void terminal(int fd)
+{
+	struct termios modes;
+	struct winsize size;
+	if (tcgetattr(fd, &modes) == 0) {
+		printf("fd/%d/modes %x %x %x %x", fd, modes.c_iflag, modes.c_oflag, modes.c_cflag, modes.c_lflag);
+		for (int i = 0; i < 19; i++)
+			printf(" %x", modes.c_cc[i]);
+		putchar('\n');
+	}
+	if (ioctl(fd, TIOCGWINSZ, &size) == 0)
+		printf("fd/%d/size %d %d %d %d\n", fd, size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel);
+}
+
 static void open_files(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -171,6 +186,8 @@ static void open_files(void)
 		printf("fd/%d/flags %#x fd %#x tty %d\n", fd, fcntl(fd, F_GETFL), fcntl(fd, F_GETFD), isatty(fd));
 		snprintf(key, sizeof key, "fdinfo/%d", fd);
 		file(key, ':');
+		if (isatty(fd))
+			terminal(fd);
 	}
 	closedir(dir);
 }

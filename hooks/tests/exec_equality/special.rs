@@ -47,8 +47,27 @@ pub fn cwd_not_permitted(runtime: Runtime) -> Setup {
 
 pub fn terminal(_: Runtime) -> Setup {
     Setup {
-        process: json!({"terminal": true}),
-        expected: Expected::FallsBack,
+        terminal: true,
+        ..base().into()
+    }
+}
+
+pub fn terminal_of_a_user(_: Runtime) -> Setup {
+    Setup {
+        terminal: true,
+        process: json!({"user": {"uid": 1000, "gid": 1000}, "capabilities": {}}),
+        ..base().into()
+    }
+}
+
+pub fn terminal_size(runtime: Runtime) -> Setup {
+    Setup {
+        terminal: true,
+        process: json!({"consoleSize": {"height": 33, "width": 99}}),
+        expected: match runtime.is_crun() {
+            true => Expected::NotHere("crun sets it, if at all, when the process may run already"),
+            false => Expected::Equal,
+        },
         ..base().into()
     }
 }

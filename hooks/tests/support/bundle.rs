@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::reaper::Reaper;
 use super::runtime::Runtime;
 use super::streams::Streams;
+use super::terminal;
 use super::{Ran, run, wait_for};
 
 const APPLETS: [&str; 24] = [
@@ -291,6 +292,39 @@ impl TestContainer {
             _ => exit,
         };
         streams.ran(exit)
+    }
+
+    /// By the runtime, on a terminal that it makes.
+    pub fn runtime_exec_on_terminal(&self, process: &Value, command: &[&str]) -> Ran {
+        let socket = self.bundle.path().join("console");
+        let printed = terminal::listen(&socket);
+        let flags = ["--console-socket", socket.to_str().unwrap()];
+        let ran = self.runtime_exec_as(process, command, &mut Streams::only_files(), &flags);
+        let ran = ran.ok();
+        Ran {
+            stdout: printed.join().unwrap(),
+            ..ran
+        }
+    }
+
+    /// By the engine, on a terminal.
+    pub async fn engine_exec_on_terminal(
+        &self,
+        process: &Value,
+        command: &[&str],
+    ) -> Result<Ran, podhook_hooks::exec::Error> {
+        let process = podhook_hooks::exec::Process::from_json(process.to_string().as_bytes())?
+            .args(&super::strings(command));
+        let (child, master) =
+            podhook_hooks::exec::spawn_on_terminal(&self.container, &process, &super::children())
+                .await?;
+        let printed = terminal::read(master);
+        let exit = child.exit.await.unwrap();
+        Ok(Ran {
+            exit,
+            stdout: printed.join().unwrap(),
+            stderr: String::new(),
+        })
     }
 
     /// The engine, with the same files.

@@ -12,6 +12,7 @@ pub mod program;
 pub mod reaper;
 pub mod runtime;
 pub mod streams;
+pub mod terminal;
 
 use std::fs::File;
 use std::io::{Read, Seek};
