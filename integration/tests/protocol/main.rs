@@ -9,6 +9,7 @@ mod stage;
 mod criu;
 mod ending;
 mod events;
+mod options;
 mod signals;
 mod states;
 mod stdio;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         criu::tests(),
         ending::tests(),
         events::tests(),
+        options::tests(),
         signals::tests(),
         states::tests(),
         stdio::tests(),

@@ -162,7 +162,7 @@ fn a_reader_that_stops_holds_up_nobody_else(stage: &Stage) -> Outcome {
         },
     )?;
     std::thread::sleep(Duration::from_millis(300));
-    stage.shim_of("c1", &group("c1", &["sleep", "600"]))?;
+    stage.join(&client, "c1", &group("c1", &["sleep", "600"]))?;
     client.run(stage, "c1")?;
     client.exec("c1", "e", &["true"])?;
     client.start("c1", "e")?;
