@@ -1,6 +1,7 @@
 //! What a container without a lifecycle does is the same under containerd-shim-runc-v2 and podhook:
 //! these tests pass with both.
 
+mod crash;
 mod cri;
 mod ctr;
 mod exec;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
             ctr::tests(),
             exec::tests(),
             io::tests(),
+            crash::tests(),
             cri::tests(),
             restart::tests(),
         ]
