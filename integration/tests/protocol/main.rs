@@ -13,6 +13,7 @@ mod options;
 mod signals;
 mod states;
 mod stdio;
+mod together;
 mod verbs;
 
 use std::cell::RefCell;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         signals::tests(),
         states::tests(),
         stdio::tests(),
+        together::tests(),
         verbs::tests(),
     ];
     let all = tests.into_iter().flatten().map(|test| (test, true));

@@ -168,6 +168,8 @@ fn stopped(stage: &Stage) -> Outcome {
     assert!(client.exec("c1", "e", &["true"]).is_err());
     client.close_stdin("c1", "")?;
     client.resize("c1", "", 80, 24)?;
+    // Its cgroup is there until it is deleted: CRI of 2.3 asks for OOM kills only now.
+    client.stats("c1")?;
     // Still to be waited for, until it is deleted.
     assert_eq!(client.wait("c1", "")?.exit_status, 7);
     Ok(client.end("c1")?)
