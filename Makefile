@@ -25,6 +25,7 @@ build: deps ## Build the shim and podhook into target/ (PROFILE=release for opti
 images: deps ## Build the test images and fetch the other containerd generations into .cache/
 	integration/images/build
 	integration/containerd-generations
+	integration/criu
 
 .PHONY: demo
 demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a private containerd

@@ -9,9 +9,11 @@ mod stage;
 mod criu;
 mod ending;
 mod events;
+mod options;
 mod signals;
 mod states;
 mod stdio;
+mod together;
 mod verbs;
 
 use std::cell::RefCell;
@@ -81,9 +83,11 @@ fn main() -> ExitCode {
         criu::tests(),
         ending::tests(),
         events::tests(),
+        options::tests(),
         signals::tests(),
         states::tests(),
         stdio::tests(),
+        together::tests(),
         verbs::tests(),
     ];
     let all = tests.into_iter().flatten().map(|test| (test, true));

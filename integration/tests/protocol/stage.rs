@@ -248,6 +248,24 @@ impl Stage {
         self.start(id, None)
     }
 
+    /// A new bundle of a container that joins the shim of `client`.
+    pub fn join(&self, client: &Client, id: &str, spec: &Spec) -> Outcome {
+        let joined = self.shim_of(id, spec)?;
+        assert_eq!(joined.address(), client.address());
+        if let (Kind::Go(_), Some(pid)) = (self.kind, self.shim_pid(id)) {
+            // The original gives the other shim 100 ms to take a connection, and makes a second one then.
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid),
+                nix::sys::signal::Signal::SIGKILL,
+            )?;
+        }
+        assert!(
+            self.kind != Kind::Podhook || self.shim_pid(id).is_none(),
+            "a second shim"
+        );
+        Ok(())
+    }
+
     /// `delete` by the shim under test.
     pub fn delete_verb(&self, id: &str) -> Result<Output, Failure> {
         self.delete_verb_of(self.kind, id)

@@ -6,8 +6,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use containerd_shim_protos::api::Empty;
-use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
+use containerd_shim_protos::api::{
+    CreateTaskRequest, CreateTaskResponse, Empty, ExecProcessRequest,
+};
 use containerd_shim_protos::shim::oci::Options;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -39,6 +40,7 @@ pub fn tests() -> Vec<Test> {
         a_logging_program_of_version_2_must_say_that_it_is_ready,
         an_unknown_scheme_is_refused_by_name,
         the_last_output_of_a_terminal_is_not_lost,
+        execs_leave_no_descriptors,
     ]));
     all
 }
@@ -162,7 +164,7 @@ fn a_reader_that_stops_holds_up_nobody_else(stage: &Stage) -> Outcome {
         },
     )?;
     std::thread::sleep(Duration::from_millis(300));
-    stage.shim_of("c1", &group("c1", &["sleep", "600"]))?;
+    stage.join(&client, "c1", &group("c1", &["sleep", "600"]))?;
     client.run(stage, "c1")?;
     client.exec("c1", "e", &["true"])?;
     client.start("c1", "e")?;
@@ -515,7 +517,7 @@ fn an_exec_that_leaves_a_child_with_its_output_is_deleted_in_time(stage: &Stage)
     let mut output = reader(&out)?;
     let client = stage.shim("c1", &["sleep", "600"])?;
     client.run(stage, "c1")?;
-    let exec = containerd_shim_protos::api::ExecProcessRequest {
+    let exec = ExecProcessRequest {
         stdout: out.clone(),
         stderr: out.clone(),
         ..exec_request("c1", "e", &["sh", "-c", "echo said; sleep 604 &"])
@@ -556,4 +558,36 @@ fn the_last_output_of_a_terminal_is_not_lost(stage: &Stage) -> Outcome {
     );
     client.shutdown("c1");
     Ok(())
+}
+
+fn execs_leave_no_descriptors(stage: &Stage) -> Outcome {
+    let (stdin, out) = (fifo(stage, "in")?, fifo(stage, "out")?);
+    let mut output = reader(&out)?;
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    let shim = stage.shim_pid("c1").ok_or("no shim")?;
+    let descriptors = || fs::read_dir(format!("/proc/{shim}/fd")).map_or(0, Iterator::count);
+    let mut exec = |id: &str| -> Outcome {
+        let request = ExecProcessRequest {
+            stdin: stdin.clone(),
+            stdout: out.clone(),
+            stderr: out.clone(),
+            ..exec_request("c1", id, &["sh", "-c", "echo said"])
+        };
+        let _: Empty = client.call("Exec", &request)?;
+        client.start("c1", id)?;
+        client.wait("c1", id)?;
+        client.delete("c1", id)?;
+        read(&mut output);
+        Ok(())
+    };
+    exec("first")?;
+    let before = descriptors();
+    for n in 0..100 {
+        exec(&format!("e{n}"))?;
+    }
+    wait::until_true("the descriptors to be closed", SOON, || {
+        descriptors() <= before
+    })?;
+    Ok(client.end("c1")?)
 }

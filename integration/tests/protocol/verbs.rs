@@ -186,7 +186,10 @@ fn the_shim_moves_to_its_cgroup(stage: &Stage) -> Outcome {
     client.shutdown("c1");
     stage.wait_gone("c1")?;
     for dir in made {
-        fs::remove_dir(&dir)?;
+        // The kernel may still be busy with the process that was there.
+        wait::until_true("the cgroup to be removed", SOON, || {
+            fs::remove_dir(&dir).is_ok()
+        })?;
         let _ = dir.parent().map(fs::remove_dir);
     }
     Ok(())
