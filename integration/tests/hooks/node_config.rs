@@ -9,7 +9,7 @@ use std::thread;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use podhook_integration::node::ContainerBuilder;
-use podhook_integration::suite::Test;
+use podhook_integration::suite::{Test, each_once, own_containerd};
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
@@ -19,7 +19,7 @@ use crate::recorded::{self, Recorded};
 use crate::script::{Error, exec, marks, polite, sh, together, words};
 
 pub fn tests() -> Vec<Test> {
-    tests![node_config:
+    let mut all = tests![node_config:
         the_first_rule_for_a_container_decides,
         an_annotation_wins_over_a_rule_field_by_field,
         what_the_node_forbids_is_refused,
@@ -29,7 +29,12 @@ pub fn tests() -> Vec<Test> {
         every_mistake_is_named_and_hangs_nothing,
         the_log_level_is_the_nodes,
         every_line_about_a_pods_hook_names_the_pod,
-    ]
+    ];
+    // A file of containerd's configuration, so a containerd of its own.
+    all.extend(own_containerd(each_once(tests![node_config:
+        containerds_options_name_the_file_and_its_mistakes_reach_the_cri_client,
+    ])));
+    all
 }
 
 /// A configuration file of the test's own.
@@ -391,5 +396,35 @@ fn every_line_about_a_pods_hook_names_the_pod(node: &Node) -> Outcome {
             "{labels}: {lines:#?}"
         );
     }
+    Ok(())
+}
+
+fn containerds_options_name_the_file_and_its_mistakes_reach_the_cri_client(node: &Node) -> Outcome {
+    let path = node.containerd().dir().join("podhook.toml");
+    fs::write(&path, "\n\ngrace_perod = 3\n")?;
+    let error = match node.pod("wrong").configured().run() {
+        Ok(_) => return Err("the pod runs".into()),
+        Err(error) => error.to_string(),
+    };
+    let message = format!("{}: line 3: grace_perod: unknown field", path.display());
+    assert!(error.contains(&message), "{error}");
+
+    fs::write(
+        &path,
+        r#"
+[[rules]]
+image = "docker.io/library/busybox:*"
+container = "ma*"
+[rules.lifecycle]
+output = "container"
+postStart.exec.command = ["echo", "from the rule"]
+"#,
+    )?;
+    let pod = node.pod("ruled").configured().run()?;
+    let ruled = pod.container("main").command(&["sleep", "600"]).start()?;
+    ruled.wait_log("from the rule", SOON)?;
+    assert_eq!(ruled.recorded()?.result("postStart"), "Succeeded");
+    let other = pod.container("other").command(&["sleep", "600"]).start()?;
+    assert!(!recorded::path(&other.bundle()).exists());
     Ok(())
 }
