@@ -41,6 +41,9 @@ pub struct HookResult {
     pub output: Vec<u8>,
     /// Bytes of its output that the sink did not take: nobody read there.
     pub dropped: u64,
+    /// Why the OCI runtime ran it and not the engine; what had left its session was not killed at an
+    /// abort then.
+    pub by_fallback: Option<String>,
     /// User CPU time of its process and of the children that one waited for.
     pub cpu_user: Duration,
     /// System CPU time of the same.
@@ -80,6 +83,7 @@ impl HookResult {
             http_status: None,
             output: Vec::new(),
             dropped: 0,
+            by_fallback: None,
             cpu_user: Duration::ZERO,
             cpu_system: Duration::ZERO,
             memory_peak: None,

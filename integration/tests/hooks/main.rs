@@ -3,7 +3,10 @@
 
 mod accounting;
 mod hostile;
+mod deadlines;
+mod fallback;
 mod kill;
+mod node_config;
 mod output;
 mod post_start;
 mod post_start_failure;
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
         stop::tests(),
         kill::tests(),
         output::tests(),
+        deadlines::tests(),
+        fallback::tests(),
+        node_config::tests(),
         post_start::tests(),
         post_start_failure::tests(),
         tree::tests(),

@@ -19,11 +19,15 @@ use podhook_hooks::{
 };
 use tokio::sync::oneshot;
 
-use super::Container;
+use super::{Container, runtime_exec::ByRuntime};
 
 impl Container {
     /// Runs the handler to its end, or until it is aborted.
-    pub(super) async fn execute(&self, hook: &Hook, aborted: oneshot::Receiver<()>) -> HookResult {
+    pub(super) async fn execute(
+        self: &Arc<Self>,
+        hook: &Hook,
+        aborted: oneshot::Receiver<()>,
+    ) -> HookResult {
         let abort = async {
             // A driver that is gone aborts too.
             let _ = aborted.await;
@@ -33,7 +37,21 @@ impl Container {
                 Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
                     let sink = self.init.io().and_then(|io| io.hook_sink());
-                    handler::exec::run(target, command, &children, abort, sink).await
+                    let runtime = ByRuntime(Arc::clone(self));
+                    let result = handler::exec::run_with(
+                        target,
+                        command,
+                        &children,
+                        abort,
+                        sink,
+                        Some(&runtime),
+                    )
+                    .await;
+                    match &result.by_fallback {
+                        Some(reason) => log::info!("exec hook by the OCI runtime: {reason}"),
+                        None => log::debug!("exec hook by the engine"),
+                    }
+                    result
                 }
                 Err(reason) => HookResult::failed(reason.clone()),
             },

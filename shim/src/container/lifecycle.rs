@@ -9,7 +9,7 @@ use containerd_shim_protos::events::task::TaskStart;
 use podhook_hooks::{
     config::Config,
     exec::spec::Spec,
-    handler::{HookResult, net::Statuses},
+    handler::{HookResult, Outcome, net::Statuses},
     lifecycle::{Hook, Lifecycle, Pod, attempt},
     sequence::{
         Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
@@ -32,7 +32,8 @@ use crate::{
 
 /// How long the reply of a failed Start waits for what its aborted hook printed.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
-/// How long after the last process of its pid namespace an init takes to end.
+/// How long after the last process of its pid namespace, or after it has let go of its namespaces, an
+/// init takes to end.
 const INIT_END_LIMIT: Duration = Duration::from_millis(250);
 /// How long the handling of init's end may take; what is left of a shared pid namespace is killed first.
 const STOPPED_LIMIT: Duration = Duration::from_secs(5);
@@ -258,9 +259,13 @@ impl Container {
     /// A hook that dies with its container has not failed: the kernel kills it before init's own end
     /// can be seen. Waits until the sequence knows of that end, if it is one.
     async fn let_init_end(&self, result: &HookResult) {
-        let patience = match result.signal {
-            Some(libc::SIGKILL) => INIT_END_LIMIT,
-            _ => Duration::ZERO,
+        // Killed with it; or it could not join it or reach its server any more.
+        let unreached = matches!(result.outcome, Outcome::Failed(_))
+            && (result.exit_code, result.signal, result.http_status) == (None, None, None);
+        let patience = if unreached || result.signal == Some(libc::SIGKILL) {
+            INIT_END_LIMIT
+        } else {
+            Duration::ZERO
         };
         if self.init.ends_within(patience).await {
             let mut phase = self.driver().phase.subscribe();
@@ -280,7 +285,12 @@ impl Container {
             let cause = at.and_then(|at| driver.running.swap_remove(at).cause);
             let outcome = {
                 let driver = &mut *driver;
-                let why = cause.map(|cause| driver.advice.abort(cause));
+                let mut why = cause.map(|cause| driver.advice.abort(cause));
+                if let (Some(why), Some(reason)) = (&mut why, &result.by_fallback) {
+                    why.push_str(&format!(
+                        "; run by the OCI runtime ({reason}): what left its session was not killed"
+                    ));
+                }
                 driver.records.hook_finished(kind, &result, cause.zip(why))
             };
             log::info!(

@@ -13,6 +13,7 @@ mod pause;
 mod record;
 mod report;
 mod restore;
+mod runtime_exec;
 mod start;
 
 use std::{
