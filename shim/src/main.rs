@@ -6,6 +6,7 @@ mod bundle;
 mod cgroup;
 mod cgroup_place;
 mod container;
+mod counters;
 mod delete;
 mod error;
 mod events;

@@ -89,6 +89,7 @@ async fn run(flags: &Flags, listener: UnixListener) -> Result<()> {
     }
     // The reply to Shutdown is on its way; events go before the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), server.shutdown()).await;
+    shim.counters.hand_over().await;
     publisher.flush(FLUSH_LIMIT).await;
     Ok(())
 }

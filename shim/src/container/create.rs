@@ -97,6 +97,7 @@ impl Container {
             runtime,
             publisher: shim.publisher.clone(),
             reaper: Arc::clone(&shim.reaper),
+            counters: Arc::clone(&shim.counters),
             init: process,
             execs: Mutex::default(),
             state: Mutex::new(State::default()),

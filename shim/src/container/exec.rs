@@ -128,6 +128,7 @@ impl Container {
         let exit = match started {
             Ok(exit) => exit,
             Err(e) => {
+                self.counters.lock().execs_failed += 1;
                 // Who waits already is told; there is no event for what never ran.
                 exec.process.set_exit(ExitInfo {
                     status: 255,
@@ -169,6 +170,7 @@ impl Container {
             Ok(_) => Err("exec = \"runtime\"".to_owned()),
             Err(reason) => Err(reason.clone()),
         };
+        self.counters.exec_made(&by_engine);
         let (exit, engine) = match by_engine {
             Ok(exit) => (exit, "native"),
             Err(reason) => {

@@ -7,6 +7,7 @@ use std::{
 
 use containerd_shim_protos::events::task::TaskStart;
 use podhook_hooks::{
+    counters::How,
     exec::spec::Spec,
     handler::HookResult,
     lifecycle::{Hook, Lifecycle},
@@ -46,6 +47,8 @@ pub(super) struct Driver {
     failed: Option<Cause>,
     post_start: Option<HookResult>,
     hook_done: Arc<Notify>,
+    /// The sequence has sent SIGKILL.
+    own_kill: bool,
     phase: watch::Sender<Phase>,
     timer: Option<AbortHandle>,
 }
@@ -78,6 +81,7 @@ impl Driver {
             failed: None,
             post_start: None,
             hook_done: Arc::default(),
+            own_kill: false,
             phase: watch::Sender::new(Phase::Created),
             timer: None,
         }
@@ -135,7 +139,10 @@ impl Container {
                 Action::SkipHook(kind, skip) => self.skip_hook(driver, kind, skip),
                 Action::Deliver(signal) => deliver = Some(signal),
                 Action::Signal(signal) => self.signal_init(signal),
-                Action::Kill => self.kill_init(),
+                Action::Kill => {
+                    driver.own_kill = true;
+                    self.kill_init();
+                }
                 Action::ReplyStarted => self.reply_started(driver),
                 Action::ReplyFailed(cause) => driver.failed = Some(cause),
             }
@@ -243,6 +250,12 @@ impl Container {
                 .position(|running| running.kind == kind);
             let cause = at.and_then(|at| driver.running.swap_remove(at).cause);
             let outcome = driver.records.hook_finished(kind, &result, cause);
+            if let Some(hook) = driver.hook(kind) {
+                let (handler, verdict) = (hook.handler.kind(), outcome.result.as_str());
+                self.counters
+                    .lock()
+                    .hook_ended(kind, handler, verdict, &result);
+            }
             log::info!(
                 id = self.id.as_str(), hook = kind.to_string().as_str(), result = outcome.result.as_str(),
                 message = outcome.message.as_deref().unwrap_or_default();
@@ -263,6 +276,7 @@ impl Container {
         log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{skip}");
         if let Some(handler) = driver.hook(kind).map(|hook| hook.handler.clone()) {
             driver.records.hook_skipped(kind, &handler, skip);
+            self.counters.lock().hook_skipped(kind, handler.kind());
         }
     }
 
@@ -290,6 +304,10 @@ impl Container {
     pub(super) fn record_exit(&self, exit: ExitInfo) {
         let mut driver = self.driver();
         driver.records.exited(exit);
+        if driver.lifecycle.is_some() {
+            let how = How::of(driver.sequence.termination(), driver.own_kill);
+            self.counters.terminated(how);
+        }
         self.update_record(&mut driver);
     }
 
