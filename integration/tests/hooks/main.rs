@@ -2,7 +2,9 @@
 //! `podhook`.
 
 mod accounting;
+mod inspect;
 mod kill;
+mod metrics;
 mod post_start;
 mod post_start_failure;
 mod process;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         accounting::tests(),
         sources::tests(),
         record::tests(),
+        inspect::tests(),
+        metrics::tests(),
     ];
     run_with_threads(podhook_only(tests.concat()), THREADS)
 }

@@ -1,0 +1,168 @@
+//! Asking one shim for its numbers.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use podhook_hooks::counters::ledger::Answer;
+use prost::Message;
+use serde::Deserialize;
+use tokio::net::UnixStream;
+use ttrpc::r#async::{Client, transport::Socket};
+use ttrpc::{Code, Request};
+
+use crate::bundles::Bundle;
+
+/// What a shim had to say.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Said {
+    /// Its numbers.
+    Counters(Answer),
+    /// Nothing listens at its address: it has ended.
+    Gone,
+    /// It is another shim than podhook's, or an older one that does not count.
+    Foreign,
+    /// Nothing in time, or nonsense.
+    Nothing(String),
+}
+
+/// `google.protobuf.BytesValue`.
+#[derive(Clone, PartialEq, Message)]
+struct BytesValue {
+    #[prost(bytes = "vec", tag = "1")]
+    value: Vec<u8>,
+}
+
+/// Asks the shim at `address`.
+pub(super) async fn ask(address: &str, timeout: Duration) -> Said {
+    let path = address.strip_prefix("unix://").unwrap_or(address);
+    match tokio::time::timeout(timeout, call(path, timeout)).await {
+        Ok(said) => said,
+        Err(_) => Said::Nothing("no answer in time".to_owned()),
+    }
+}
+
+async fn call(path: &str, timeout: Duration) -> Said {
+    let stream = match UnixStream::connect(path).await {
+        Ok(stream) => stream,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Said::Gone;
+        }
+        Err(e) => return Said::Nothing(e.to_string()),
+    };
+    let mut request = Request::new();
+    "podhook.v1.Shim".clone_into(&mut request.service);
+    "Counters".clone_into(&mut request.method);
+    request.timeout_nano = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
+    let response = match Client::new(Socket::new(stream)).request(request).await {
+        Ok(response) => response,
+        Err(ttrpc::Error::RpcStatus(status))
+            if matches!(status.code(), Code::UNIMPLEMENTED | Code::NOT_FOUND) =>
+        {
+            return Said::Foreign;
+        }
+        // Accepted by the kernel for a shim that then ended.
+        Err(ttrpc::Error::RemoteClosed | ttrpc::Error::LocalClosed) => return Said::Gone,
+        Err(e) => return Said::Nothing(e.to_string()),
+    };
+    let answer = BytesValue::decode(&*response.payload)
+        .map_err(|e| e.to_string())
+        .and_then(|bytes| serde_json::from_slice(&bytes.value).map_err(|e| e.to_string()));
+    match answer {
+        Ok(answer) => Said::Counters(answer),
+        Err(e) => Said::Nothing(format!("unintelligible: {e}")),
+    }
+}
+
+/// The address of a bundle's shim, unless that is known to be another one than podhook's.
+pub(super) fn address(bundle: &Bundle) -> Option<String> {
+    let read = |name: &str| std::fs::read_to_string(bundle.path.join(name)).ok();
+    let binary = read("shim-binary-path").unwrap_or_default();
+    let name = Path::new(binary.trim()).file_name();
+    let name = name
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if name.starts_with("containerd-shim-") && !name.starts_with("containerd-shim-podhook") {
+        return None;
+    }
+    let text = read("address").or_else(|| read("bootstrap.json"))?;
+    parse_address(&text)
+}
+
+/// The plain address, or the JSON that containerd 1.7 and later keep.
+fn parse_address(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Bootstrap {
+        address: String,
+    }
+    let text = text.trim();
+    let address = match serde_json::from_str::<Bootstrap>(text) {
+        Ok(bootstrap) => bootstrap.address,
+        Err(_) => text.to_owned(),
+    };
+    address.starts_with("unix://").then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::UnixListener;
+
+    #[test]
+    fn addresses_in_both_forms() {
+        let unix = Some("unix:///run/containerd/s/ab".to_owned());
+        assert_eq!(parse_address("unix:///run/containerd/s/ab"), unix);
+        let json = r#"{"version":2,"address":"unix:///run/containerd/s/ab","protocol":"ttrpc"}"#;
+        assert_eq!(parse_address(json), unix);
+        assert_eq!(parse_address("vsock://3:1024"), None);
+        assert_eq!(parse_address(""), None);
+    }
+
+    #[test]
+    fn the_shim_of_somebody_else_is_not_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = Bundle {
+            namespace: "k8s.io".to_owned(),
+            id: "c1".to_owned(),
+            path: folder.path().to_owned(),
+        };
+        assert_eq!(address(&bundle), None);
+        std::fs::write(folder.path().join("address"), "unix:///s").unwrap();
+        assert_eq!(address(&bundle).as_deref(), Some("unix:///s"));
+        for (binary, asked) in [
+            ("/usr/bin/containerd-shim-runc-v2", false),
+            ("/usr/local/bin/containerd-shim-podhook-v1", true),
+            ("/opt/my-shim", true),
+        ] {
+            std::fs::write(folder.path().join("shim-binary-path"), binary).unwrap();
+            assert_eq!(address(&bundle).is_some(), asked, "{binary}");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_dead_a_hung_and_a_babbling_shim_are_told_apart_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let at = |name: &str| format!("unix://{}", path(name).display());
+        let soon = Duration::from_millis(200);
+        assert_eq!(ask(&at("none"), soon).await, Said::Gone);
+        drop(UnixListener::bind(path("dead")).unwrap());
+        assert_eq!(ask(&at("dead"), soon).await, Said::Gone);
+        let _hung = UnixListener::bind(path("hung")).unwrap();
+        assert!(matches!(ask(&at("hung"), soon).await, Said::Nothing(_)));
+        let babbling = UnixListener::bind(path("babbling")).unwrap();
+        let babble = async {
+            let (mut stream, _) = babbling.accept().await.unwrap();
+            let noise = [0xff; 4096];
+            while tokio::io::AsyncWriteExt::write_all(&mut stream, &noise)
+                .await
+                .is_ok()
+            {}
+        };
+        let address = at("babbling");
+        tokio::select! {
+            () = babble => panic!("nobody listens"),
+            said = ask(&address, soon) => assert!(matches!(said, Said::Nothing(_) | Said::Gone), "{said:?}"),
+        }
+    }
+}
