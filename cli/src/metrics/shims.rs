@@ -1,7 +1,6 @@
 //! Asking one shim for its numbers.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::time::Duration;
 
 use podhook_hooks::counters::ledger::Answer;
@@ -36,13 +35,13 @@ struct BytesValue {
 /// Asks the shim at `address`.
 pub(super) async fn ask(address: &str, timeout: Duration) -> Said {
     let path = address.strip_prefix("unix://").unwrap_or(address);
-    match tokio::time::timeout(timeout, call(path, timeout)).await {
+    match tokio::time::timeout(timeout, call(path)).await {
         Ok(said) => said,
         Err(_) => Said::Nothing("no answer in time".to_owned()),
     }
 }
 
-async fn call(path: &str, timeout: Duration) -> Said {
+async fn call(path: &str) -> Said {
     let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -53,7 +52,6 @@ async fn call(path: &str, timeout: Duration) -> Said {
     let mut request = Request::new();
     "podhook.v1.Shim".clone_into(&mut request.service);
     "Counters".clone_into(&mut request.method);
-    request.timeout_nano = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
     let response = match Client::new(Socket::new(stream)).request(request).await {
         Ok(response) => response,
         Err(ttrpc::Error::RpcStatus(status))
@@ -74,17 +72,10 @@ async fn call(path: &str, timeout: Duration) -> Said {
     }
 }
 
-/// The address of a bundle's shim, unless that is known to be another one than podhook's.
+/// The address of a bundle's shim. Whose shim it is only the answer tells: podhook's may go by the
+/// name of the original.
 pub(super) fn address(bundle: &Bundle) -> Option<String> {
     let read = |name: &str| std::fs::read_to_string(bundle.path.join(name)).ok();
-    let binary = read("shim-binary-path").unwrap_or_default();
-    let name = Path::new(binary.trim()).file_name();
-    let name = name
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    if name.starts_with("containerd-shim-") && !name.starts_with("containerd-shim-podhook") {
-        return None;
-    }
     let text = read("address").or_else(|| read("bootstrap.json"))?;
     parse_address(&text)
 }
@@ -116,27 +107,6 @@ mod tests {
         assert_eq!(parse_address(json), unix);
         assert_eq!(parse_address("vsock://3:1024"), None);
         assert_eq!(parse_address(""), None);
-    }
-
-    #[test]
-    fn the_shim_of_somebody_else_is_not_asked() {
-        let folder = tempfile::tempdir().unwrap();
-        let bundle = Bundle {
-            namespace: "k8s.io".to_owned(),
-            id: "c1".to_owned(),
-            path: folder.path().to_owned(),
-        };
-        assert_eq!(address(&bundle), None);
-        std::fs::write(folder.path().join("address"), "unix:///s").unwrap();
-        assert_eq!(address(&bundle).as_deref(), Some("unix:///s"));
-        for (binary, asked) in [
-            ("/usr/bin/containerd-shim-runc-v2", false),
-            ("/usr/local/bin/containerd-shim-podhook-v1", true),
-            ("/opt/my-shim", true),
-        ] {
-            std::fs::write(folder.path().join("shim-binary-path"), binary).unwrap();
-            assert_eq!(address(&bundle).is_some(), asked, "{binary}");
-        }
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -312,7 +312,7 @@ fn a_watch_sees_every_step_to_the_end(node: &Node) -> Outcome {
         .flag(["--mount", &trace.mount()])
         .lifecycle(&lifecycle.to_string())
         .start_behind(&words(&polite()))?;
-    let id = container.id();
+    let id = &container.id().to_owned();
     watching.until(&[id, "PostStart", "postStart", "Running"])?;
     trace.wait("ready")?;
     trace.release("post")?;
