@@ -87,6 +87,13 @@ pub enum Command {
     Inspect(Inspect),
     /// Print or serve the counters of the node's shims for Prometheus.
     Metrics(Metrics),
+    /// Say of a lifecycle what the shim would say when the container is created.
+    ///
+    /// A file holds the value of an annotation podhook.dev/lifecycle, or manifests of pods or of what
+    /// makes pods (Deployment, StatefulSet, CronJob, …). Needs no containerd.
+    Validate(Validate),
+    /// Print the completion script of a shell: `source <(podhook completion bash)`.
+    Completion(Completion),
     /// What goes on when the command that began it is interrupted.
     #[command(hide = true, subcommand)]
     Worker(Worker),
@@ -293,6 +300,21 @@ pub struct Metrics {
     /// How long to wait for the shims' answers, all of them together.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: f64,
+}
+
+/// `podhook validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Files, or - for stdin.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `podhook completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell.
+    pub shell: clap_complete::Shell,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod args;
 pub mod bundles;
 pub mod clock;
+pub mod completion;
 pub mod context;
 mod create;
 pub mod cri;
@@ -33,6 +34,7 @@ pub mod start;
 pub mod state;
 pub mod store;
 mod termination;
+pub mod validate;
 pub mod volumes;
 
 use args::{Cli, Command, Worker};
@@ -48,6 +50,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Ps(args) => ps::run(&cli.global, args).await,
         Command::Inspect(args) => inspect::run(&cli.global, args).await,
         Command::Metrics(args) => metrics::run(&cli.global, args).await,
+        Command::Validate(args) => validate::run(args),
+        Command::Completion(args) => completion::run(args),
         _ => run_connected(&cli).await,
     }
 }
@@ -64,6 +68,10 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         Command::Delete(args) => delete::run(&context, args).await,
         Command::Worker(Worker::Start { ids }) => start::run(&context, ids).await,
         Command::Worker(Worker::Remove { uid, grace }) => remove::run(&context, uid, *grace).await,
-        Command::Ps(_) | Command::Inspect(_) | Command::Metrics(_) => Ok(()),
+        Command::Ps(_)
+        | Command::Inspect(_)
+        | Command::Metrics(_)
+        | Command::Validate(_)
+        | Command::Completion(_) => Ok(()),
     }
 }

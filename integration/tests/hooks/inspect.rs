@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use podhook_integration::generation::repository;
 use podhook_integration::podhook::Podhook;
-use podhook_integration::suite::Test;
+use podhook_integration::suite::{Test, each_once, own_containerd};
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
@@ -19,16 +19,18 @@ use crate::recorded::{self, Recorded};
 use crate::script::{Error, exec, held, polite, words};
 
 pub fn tests() -> Vec<Test> {
-    tests![inspect:
+    let shared = tests![inspect:
         real_records_are_as_the_schema_says,
         ps_shows_a_hook_while_it_runs_and_how_it_ended,
         ps_shows_the_containers_of_every_namespace,
         a_watch_sees_every_step_to_the_end,
         a_container_is_found_by_its_names,
         what_a_hook_prints_cannot_reach_the_terminal,
-        bad_records_are_named_and_hide_no_others,
         results_are_shown_without_containerd,
-    ]
+    ];
+    // Bad records fail the commands of whoever looks at the node.
+    let own = tests![inspect: bad_records_are_named_and_hide_no_others];
+    [shared, each_once(own_containerd(own))].concat()
 }
 
 /// What is wrong with a record, by the published schema.
