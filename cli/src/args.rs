@@ -21,6 +21,7 @@ pub struct Cli {
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// containerd's socket.
     #[arg(
@@ -250,7 +251,7 @@ pub struct Delete {
 /// How `podhook ps` and `podhook inspect` print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RecordOutput {
-    /// More.
+    /// More columns, or more lines.
     Wide,
     /// YAML.
     Yaml,

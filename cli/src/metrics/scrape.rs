@@ -70,11 +70,14 @@ impl Node {
                 Said::Gone | Said::Foreign => {}
             }
         }
+        let before = ledger.clone();
         settle(&mut ledger, said);
-        locked.write(&ledger).map_err(|source| Error::Ledger {
-            path: locked.path(),
-            source,
-        })?;
+        if ledger != before {
+            locked.write(&ledger).map_err(|source| Error::Ledger {
+                path: locked.path(),
+                source,
+            })?;
+        }
         drop(locked);
         scrape.counters = ledger.total();
         for bundle in bundles {

@@ -21,6 +21,7 @@ pub(super) const COLUMNS: [&str; 10] = [
 ];
 /// The further columns of `-o wide`.
 pub(super) const WIDE_COLUMNS: [&str; 4] = ["MEMORY", "EXIT", "STOP SIGNAL", "CONTAINER ID"];
+const PHASE: usize = 3;
 const NONE: &str = "<none>";
 /// More would break the lines of most terminals.
 const MAX_MESSAGE: usize = 60;
@@ -49,9 +50,17 @@ pub(super) fn rows(record: &Record) -> Vec<Row<'_>> {
 }
 
 impl Row<'_> {
-    /// What tells whether a row is to be printed again: all of it, but what only the time changes.
+    /// What tells whether a row is to be printed again: all of it, but what only the time changes, and
+    /// on the rows of hooks before the latest the container's phase.
     pub(super) fn state(&self) -> Vec<String> {
-        self.cells(true, Timestamp::UNIX_EPOCH)
+        let mut cells = self.cells(true, Timestamp::UNIX_EPOCH);
+        let last = self.record.hooks.last();
+        if let (Some(hook), Some(last)) = (self.hook, last)
+            && !std::ptr::eq(hook, last)
+        {
+            cells[PHASE].clear();
+        }
+        cells
     }
 
     /// The cells at the time `now`.
@@ -206,6 +215,7 @@ shop        web-0   nginx       PreStop   preStop     httpGet   Running   3s    
             before,
             rows(&ended).iter().map(Row::state).collect::<Vec<_>>()
         );
+        "Signalled".clone_into(&mut ended.phase);
         ended.hooks[1].result = Some("Succeeded".to_owned());
         let after: Vec<_> = rows(&ended).iter().map(Row::state).collect();
         assert_eq!(before[0], after[0]);
