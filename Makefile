@@ -35,8 +35,16 @@ demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a priv
 .PHONY: test
 test: test-unit test-integration ## Run all tests
 
+.PHONY: runtimes
+runtimes: deps ## Fetch the other generation of runc and crun into .cache/
+	hooks/tests/runtimes
+
+.PHONY: exec-equality
+exec-equality: ## Write the table of docs/exec-equality.md from the tests
+	PODHOOK_WRITE_DOCS=1 $(CARGO) test $(cargo_flags) --package podhook-hooks --test exec_equality -- document
+
 .PHONY: test-unit
-test-unit: deps ## Run the tests that need no containerd
+test-unit: runtimes ## Run the tests that need no containerd
 	$(CARGO) test $(cargo_flags) --workspace --exclude podhook-integration --no-fail-fast
 	$(CARGO) test $(cargo_flags) --package podhook-integration --lib
 

@@ -55,12 +55,9 @@ impl Counting {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An exec was made: by the OCI runtime for this reason, else by the engine.
-    pub fn exec_made<T>(&self, by_engine: &Result<T, String>) {
-        match by_engine {
-            Ok(_) => self.lock().execs_native += 1,
-            Err(reason) => self.lock().exec_by_runtime(Fallback::of(reason)),
-        }
+    /// The OCI runtime has made an exec's process, because the engine cannot for this reason.
+    pub fn exec_by_runtime(&self, reason: &str) {
+        self.lock().exec_by_runtime(Fallback::of(reason));
     }
 
     /// A container with a lifecycle has ended.

@@ -166,7 +166,9 @@ fn settle(ledger: &mut Ledger, said: BTreeMap<String, Said>) {
         }
     }
     for (address, said) in said {
-        if let Said::Counters(answer) = said {
+        if let Said::Counters(answer) = said
+            && !answer.counters.is_empty()
+        {
             ledger.seen(&address, answer);
         }
     }

@@ -2,6 +2,7 @@
 //! `podhook`.
 
 mod accounting;
+mod hostile;
 mod inspect;
 mod kill;
 mod metrics;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         tree::tests(),
         process::tests(),
         accounting::tests(),
+        hostile::tests(),
         sources::tests(),
         record::tests(),
         inspect::tests(),
