@@ -22,10 +22,11 @@ build: deps ## Build the shim and podhook into target/ (PROFILE=release for opti
 	$(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook
 
 .PHONY: images
-images: deps ## Build the test images and fetch the other containerd generations into .cache/
+images: deps ## Build the test images and fetch the other containerd generations and promtool into .cache/
 	integration/images/build
 	integration/containerd-generations
 	integration/criu
+	integration/promtool
 
 .PHONY: demo
 demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a private containerd

@@ -2,10 +2,12 @@
 //! `podhook`.
 
 mod accounting;
-mod hostile;
 mod deadlines;
 mod fallback;
+mod hostile;
+mod inspect;
 mod kill;
+mod metrics;
 mod node_config;
 mod output;
 mod post_start;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         hostile::tests(),
         sources::tests(),
         record::tests(),
+        inspect::tests(),
+        metrics::tests(),
     ];
     run_with_threads(podhook_only(tests.concat()), THREADS)
 }

@@ -118,6 +118,7 @@ impl Container {
             runtime,
             publisher: shim.publisher.clone(),
             reaper: Arc::clone(&shim.reaper),
+            counters: Arc::clone(&shim.counters),
             init,
             execs: Mutex::default(),
             state: Mutex::new(State::default()),

@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     cgroup::{self, Cgroup},
+    counters::Counting,
     error::{Error, Result},
     events::Publisher,
     options::Options,
@@ -51,6 +52,7 @@ pub struct Container {
     runtime: Runtime,
     publisher: Publisher,
     reaper: Arc<Reaper>,
+    counters: Arc<Counting>,
     init: Process,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
     state: Mutex<State>,
