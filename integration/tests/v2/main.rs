@@ -39,7 +39,7 @@ use std::process::ExitCode;
 use podhook_integration::suite::{Test, podhook_only, run_with_threads};
 
 /// Of the other suites: what cgroups have a part in.
-const CHOSEN: [&str; 24] = [
+const CHOSEN: [&str; 23] = [
     "accounting::",
     "tree::",
     "process::a_hook_is_as_the_containers_own_process",
@@ -55,7 +55,6 @@ const CHOSEN: [&str; 24] = [
     "ctr::a_paused_task_stands_still",
     "ctr::metrics_count_the_tasks_memory",
     "ctr::ps_lists_the_tasks_processes",
-    "ctr::a_task_beyond_its_memory_limit_is_oom_killed",
     "exec::exec_gives_output_and_exit_status",
     "exec::exec_is_inside_the_container",
     "exec::a_missing_program_fails_the_exec_only",
@@ -85,6 +84,7 @@ fn main() -> ExitCode {
         kill::tests(),
         process::tests(),
         delegated::tests(),
+        crash::tests(),
         leaf::tests(),
         statistics::tests(),
     ];
@@ -92,7 +92,6 @@ fn main() -> ExitCode {
         cri::tests(),
         ctr::tests(),
         exec::tests(),
-        crash::tests(),
         freezer::tests(),
         oom::tests(),
         update::tests(),
