@@ -87,6 +87,11 @@ impl Publisher {
         self.0.changed.notify_one();
     }
 
+    /// How many events containerd has not taken yet.
+    pub fn pending(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Waits until everything is sent, but no longer than `limit`.
     pub async fn flush(&self, limit: Duration) {
         let sent = async {

@@ -175,8 +175,14 @@ impl Task for TaskService {
         Ok(Empty::new())
     }
 
-    async fn checkpoint(&self, _: &TtrpcContext, _: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
-        Err(Error::Unimplemented("podhook does not checkpoint containers yet".to_owned()).into())
+    async fn checkpoint(
+        &self,
+        _: &TtrpcContext,
+        request: CheckpointTaskRequest,
+    ) -> ttrpc::Result<Empty> {
+        let container = self.container(&request.id)?;
+        detached(async move { container.checkpoint(&request).await }).await?;
+        Ok(Empty::new())
     }
 
     async fn resize_pty(

@@ -25,6 +25,7 @@ pub struct Shim {
     pub reaper: Arc<Reaper>,
     containers: Mutex<HashMap<String, Slot>>,
     exit: Notify,
+    create_failed: Notify,
 }
 
 enum Slot {
@@ -41,6 +42,7 @@ impl Shim {
             reaper,
             containers: Mutex::default(),
             exit: Notify::new(),
+            create_failed: Notify::new(),
         })
     }
 
@@ -89,6 +91,7 @@ impl Shim {
             }
             Err(e) => {
                 containers.remove(&id);
+                self.create_failed.notify_waiters();
                 Err(e)
             }
         }
@@ -108,7 +111,25 @@ impl Shim {
         }
     }
 
-    /// Waits for the end of the shim.
+    /// Whether there is no container, nor one being created.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Whether any container has a process, or is about to.
+    pub fn runs_anything(&self) -> bool {
+        self.lock().values().any(|slot| match slot {
+            Slot::Creating => true,
+            Slot::Ready(container) => container.runs(),
+        })
+    }
+
+    /// Waits for a Create that fails.
+    pub async fn create_failed(&self) {
+        self.create_failed.notified().await;
+    }
+
+    /// Waits for Shutdown.
     pub async fn wait(&self) {
         self.exit.notified().await;
     }

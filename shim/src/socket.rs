@@ -8,15 +8,17 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    pin::Pin,
-    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
-use futures::Stream;
+use futures::stream;
 use nix::sys::stat::{Mode, umask};
 
-use crate::error::{Error, Result};
+use crate::{
+    clients::Clients,
+    error::{Error, Result},
+};
 
 /// The path behind a `unix://` address.
 pub fn path(address: &str) -> &Path {
@@ -74,6 +76,15 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes the socket of a shim that was killed: nobody listens there any more. That of a pod's shim that
+/// serves other containers stays.
+pub fn remove_dead(path: &Path) -> Result<()> {
+    match UnixStream::connect(path) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => remove(path),
+        _ => Ok(()),
+    }
+}
+
 /// Removes its socket file when dropped.
 pub struct Cleanup(pub PathBuf);
 
@@ -83,31 +94,31 @@ impl Drop for Cleanup {
     }
 }
 
+/// How long to wait after a connection could not be accepted, for want of descriptors, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Accepts connections of the shim's own user only, as containerd's shims do
 /// (`UnixSocketRequireSameUser`).
-pub fn same_user_listener(listener: UnixListener) -> Result<Listener> {
+pub fn same_user_listener(listener: UnixListener, clients: Clients) -> Result<Listener> {
     listener
         .set_nonblocking(true)
         .map_err(Error::sys("make the socket non-blocking"))?;
     let listener =
         tokio::net::UnixListener::from_std(listener).map_err(Error::sys("listen on the socket"))?;
-    Ok(Listener::new(SameUser(listener)))
-}
-
-struct SameUser(tokio::net::UnixListener);
-
-impl Stream for SameUser {
-    type Item = io::Result<tokio::net::UnixStream>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match ready!(self.0.poll_accept(cx)) {
-                Ok((stream, _)) if is_same_user(&stream) => return Poll::Ready(Some(Ok(stream))),
+    let connections = stream::unfold((listener, clients), |(listener, clients)| async {
+        let connection = loop {
+            match listener.accept().await {
+                Ok((stream, _)) if is_same_user(&stream) => break clients.connected(stream),
                 Ok(_) => log::warn!("refused a connection of another user"),
-                Err(e) => return Poll::Ready(Some(Err(e))),
+                Err(e) => {
+                    log::warn!("accept a connection: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
-        }
-    }
+        };
+        Some((Ok(connection), (listener, clients)))
+    });
+    Ok(Listener::new(connections))
 }
 
 fn is_same_user(stream: &tokio::net::UnixStream) -> bool {

@@ -21,7 +21,12 @@ pub(super) struct Launched {
     pub exit: oneshot::Receiver<Exit>,
     report: pipe::Receiver,
     page: Page,
+    /// Which entry of the plan's `into` it was made in.
+    pub place: usize,
 }
+
+/// libc's constant does not fit its type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Forks the intermediate. `children` holds exits meanwhile.
 pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Launched, Error> {
@@ -42,9 +47,20 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
     let raw_plan: *mut Plan<'_> = plan;
     // A handler of this process must not run in the child: it would write into our own wake-up pipe.
     let mask = sys::set_signal_mask(u64::MAX).map_err(os_error("sigprocmask"))?;
-    // SAFETY: without CLONE_VM the child has its own copy of all memory; it goes straight into `run`,
-    // which keeps to what is safe after fork and never returns.
-    let forked = unsafe { sys::clone3(&args) };
+    let mut place = 0;
+    let forked = loop {
+        if let Some(&cgroup) = plan.into.get(place) {
+            args.flags |= CLONE_INTO_CGROUP;
+            args.cgroup = cgroup as u64;
+        }
+        // SAFETY: without CLONE_VM the child has its own copy of all memory; it goes straight into
+        // `run`, which keeps to what is safe after fork and never returns.
+        let forked = unsafe { sys::clone3(&args) };
+        if forked.is_ok() || place + 1 >= plan.into.len() {
+            break forked;
+        }
+        place += 1;
+    };
     if forked == Ok(0) {
         // SAFETY: this is the new process; `raw_plan` points into its copy of the memory.
         unsafe { intermediate::run(raw_plan, raw_report, page.0.as_ptr()) }
@@ -57,6 +73,7 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
         exit: children.wait(pid),
         report: read,
         page,
+        place,
     })
 }
 
@@ -68,14 +85,6 @@ impl Launched {
             0 => None,
             pid => Some(pid),
         }
-    }
-
-    /// Which entry of the plan's `into` it was made in.
-    pub fn place(&self) -> usize {
-        // SAFETY: as in `child`.
-        unsafe { self.page.0.as_ref() }
-            .place
-            .load(Ordering::Acquire) as usize
     }
 
     /// Waits until both children are through with the report pipe: by failure, by death, or, without a
@@ -96,7 +105,8 @@ impl Launched {
     }
 }
 
-/// One page shared with the children.
+/// One page shared with the children. The final one is in the container's reach: what is in it is checked
+/// before it is believed.
 struct Page(NonNull<Shared>);
 
 // SAFETY: the page holds atomics only.

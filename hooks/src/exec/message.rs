@@ -42,9 +42,7 @@ impl Context {
         let command = &self.command;
         let message = match step {
             // The init was reaped, or its namespaces are gone.
-            Step::JoinNamespaces | Step::JoinUserNamespace | Step::JoinCgroupNamespace
-                if errno == libc::ESRCH =>
-            {
+            Step::JoinNamespaces | Step::JoinUserNamespace if errno == libc::ESRCH => {
                 return Error::NotRunning(self.id.clone());
             }
             Step::Chdir => format!(
@@ -63,6 +61,10 @@ impl Context {
             Step::WorkingDirectory => "current working directory is outside of container mount \
                 namespace root -- possible container breakout detected"
                 .to_string(),
+            Step::Terminal if errno == libc::ENOTTY => {
+                "open /dev/pts/ptmx: it is not the ptmx of a devpts".to_string()
+            }
+            Step::Terminal => format!("open /dev/ptmx: {why}"),
             Step::JoinCgroup => {
                 let dir = self
                     .cgroups

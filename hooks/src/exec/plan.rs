@@ -14,6 +14,7 @@ use super::container::{Container, above};
 use super::process::{self, Lookup, Process, c_string};
 use super::rlimit::{self, Limits};
 use super::seccomp::Filter;
+use super::terminal::Terminal;
 use super::tree::Tree;
 use super::{Error, cgroup, home, schedule, spec};
 
@@ -46,7 +47,9 @@ pub(super) struct Join {
 /// The plan of one process.
 pub(super) struct Plan<'a> {
     pub container: &'a Container,
+    /// Unused where there is a terminal.
     pub stdio: [RawFd; 3],
+    pub terminal: Option<Terminal>,
     /// cgroup.procs files to write to.
     pub joins: Vec<Join>,
     /// cgroup v2 directories for CLONE_INTO_CGROUP, best first. Empty: `joins` has every hierarchy.
@@ -55,6 +58,8 @@ pub(super) struct Plan<'a> {
     pub initial_affinity: Option<Vec<u64>>,
     pub final_affinity: Option<Vec<u64>>,
     pub limits: Limits,
+    /// The limit of processes that was asked for, where it must wait: the first child would count.
+    pub processes: Option<libc::rlimit64>,
     pub key_label: Option<String>,
     pub exec_label: Option<String>,
     pub apparmor: Option<String>,
@@ -64,6 +69,11 @@ pub(super) struct Plan<'a> {
     pub personality: Option<c_ulong>,
     pub seccomp: Option<Arc<Filter>>,
     pub cwd: Option<CString>,
+    /// Why the first child could not enter `cwd`; 0 where it could.
+    pub cwd_errno: c_int,
+    /// The final child takes on user and restrictions itself: what is asked for does not survive a fork,
+    /// or forbids it.
+    pub late: bool,
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
@@ -86,10 +96,10 @@ impl<'a> Plan<'a> {
     pub fn new(
         container: &'a Container,
         process: &Process,
-        stdio: Stdio,
+        stdio: Files,
         tree: bool,
     ) -> Result<Self, Error> {
-        container.check(process)?;
+        container.check()?;
         let spec = &process.spec;
         let own = &container.process.spec;
         let command = spec
@@ -113,37 +123,55 @@ impl<'a> Plan<'a> {
             .exec_cpu_affinity
             .as_ref()
             .or(own.exec_cpu_affinity.as_ref());
-        let mut groups = Vec::with_capacity(spec.user.additional_gids.len());
-        for &gid in &spec.user.additional_gids {
-            if !groups.contains(&gid) {
-                groups.push(gid);
-            }
-        }
+        let groups = spec.user.additional_gids.clone();
         if container.setgroups_denied && !groups.is_empty() {
             return Err(Error::Invalid(
                 "additional groups, but setgroups is denied in the user namespace".into(),
             ));
         }
-        let mut files = Files::default();
-        let stdio = [
-            files.keep(stdio.stdin)?,
-            files.keep(stdio.stdout)?,
-            files.keep(stdio.stderr)?,
-        ];
+        let mut files = Kept::default();
+        let (stdio, terminal) = match stdio {
+            Files::Given(given) => {
+                let given = [
+                    files.keep(given.stdin)?,
+                    files.keep(given.stdout)?,
+                    files.keep(given.stderr)?,
+                ];
+                (given, None)
+            }
+            Files::Terminal(socket) => {
+                let terminal = Terminal {
+                    socket: files.keep(socket)?,
+                    size: spec.console_size.as_ref().and_then(spec::ConsoleSize::get),
+                };
+                ([-1; 3], Some(terminal))
+            }
+        };
         let seccomp = container.seccomp()?;
         let lookup = process::lookup(command, &envp)?;
         let scheduler = spec.scheduler.as_ref().or(own.scheduler.as_ref());
         let io_priority = spec.io_priority.as_ref().or(own.io_priority.as_ref());
         let capabilities = spec.capabilities.as_ref().or(own.capabilities.as_ref());
+        let mut limits = rlimit::with(&container.inherited.limits, rlimits)?;
+        let processes = match rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC") {
+            true => rlimit::put_off_processes(&mut limits),
+            false => None,
+        };
+        // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE).
+        let late = scheduler.is_some()
+            || processes.is_some()
+            || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
         let mut plan = Self {
             container,
             stdio,
+            terminal,
             joins: Vec::new(),
             into: Vec::new(),
             oom_score_adj: container.oom_score_adj.map(|value| value.to_string()),
             initial_affinity: schedule::cpus(affinity.map_or("", |a| &a.initial))?,
             final_affinity: schedule::cpus(affinity.map_or("", |a| &a.last))?,
-            limits: rlimit::with(&container.inherited.limits, rlimits)?,
+            limits,
+            processes,
             key_label: label.clone().filter(|_| container.keyring.is_some()),
             exec_label: label,
             apparmor: apparmor.map(|profile| format!("exec {profile}")),
@@ -160,6 +188,8 @@ impl<'a> Plan<'a> {
                 "" => None,
                 cwd => Some(c_string("cwd", cwd)?),
             },
+            cwd_errno: 0,
+            late,
             uid: spec.user.uid,
             gid: spec.user.gid,
             groups,
@@ -185,7 +215,7 @@ impl<'a> Plan<'a> {
 
     /// Opens the cgroups the process goes to: the container's in every hierarchy, with the tree's leaf in
     /// place of the container's own in one of them.
-    fn place(&mut self, files: &mut Files, moved: Option<&Path>) -> Result<(), Error> {
+    fn place(&mut self, files: &mut Kept, moved: Option<&Path>) -> Result<(), Error> {
         let cgroups = &self.container.cgroups;
         let leaf = self.tree.as_ref().and_then(Tree::leaf);
         if cgroups.is_v2_only() {
@@ -250,11 +280,18 @@ fn personality(spec: &spec::Personality) -> Result<c_ulong, Error> {
     }
 }
 
+/// Where the files of a new process come from.
+pub(super) enum Files {
+    Given(Stdio),
+    /// From a terminal of the container, whose master goes through this socket.
+    Terminal(OwnedFd),
+}
+
 /// Descriptors that live as long as the plan.
 #[derive(Default)]
-struct Files(Vec<OwnedFd>);
+struct Kept(Vec<OwnedFd>);
 
-impl Files {
+impl Kept {
     fn keep(&mut self, fd: OwnedFd) -> Result<RawFd, Error> {
         let fd = above(fd)?;
         let raw = fd.as_raw_fd();

@@ -35,20 +35,20 @@ pub(super) unsafe fn clone3(args: &libc::clone_args) -> Result<pid_t> {
     Ok(call!(libc::SYS_clone3, args, size_of::<libc::clone_args>())? as pid_t)
 }
 
-/// clone3(2) with CLONE_VM: the child runs `entry(argument)` on the stack that `args` names and shares
-/// everything else with the caller.
+/// clone(2) with CLONE_VM: the child runs `entry(argument)` on the stack that ends at `stack_end` and
+/// shares everything else with the caller. Not clone3: seccomp profiles hide that.
 ///
 /// # Safety
-/// `args` has CLONE_VM and a stack of its own whose end is aligned to 16 bytes; the stack and all that
-/// `entry` uses live until the child executes or exits. The two share errno, too: one of them must make
-/// no failing call.
+/// `flags` has CLONE_VM; `stack_end` is aligned to 16 bytes; the stack and all that `entry` uses live until
+/// the child executes or exits. The two share errno, too: one of them must make no failing call.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(super) unsafe fn clone3_sharing(
-    args: &libc::clone_args,
+pub(super) unsafe fn clone_sharing(
+    flags: c_int,
+    stack_end: usize,
+    parent_tid: *mut pid_t,
     entry: unsafe extern "C" fn(*mut libc::c_void) -> !,
     argument: *mut libc::c_void,
 ) -> Result<pid_t> {
-    let args: *const libc::clone_args = args;
     let ret: isize;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the call keeps all registers but rax, rcx and r11; the child leaves for `entry` and never
@@ -65,9 +65,12 @@ pub(super) unsafe fn clone3_sharing(
             "2:",
             entry = in(reg) entry,
             argument = in(reg) argument,
-            inlateout("rax") libc::SYS_clone3 as isize => ret,
-            in("rdi") args,
-            in("rsi") size_of::<libc::clone_args>(),
+            inlateout("rax") libc::SYS_clone as isize => ret,
+            in("rdi") flags as isize,
+            in("rsi") stack_end,
+            in("rdx") parent_tid,
+            in("r10") 0usize,
+            in("r8") 0usize,
             out("rcx") _,
             out("r11") _,
         );
@@ -86,9 +89,12 @@ pub(super) unsafe fn clone3_sharing(
             "2:",
             entry = in(reg) entry,
             argument = in(reg) argument,
-            in("x8") libc::SYS_clone3,
-            inlateout("x0") args => ret,
-            in("x1") size_of::<libc::clone_args>(),
+            in("x8") libc::SYS_clone,
+            inlateout("x0") flags as isize => ret,
+            in("x1") stack_end,
+            in("x2") parent_tid,
+            in("x3") 0usize,
+            in("x4") 0usize,
         );
     }
     match ret {
@@ -153,6 +159,97 @@ pub(super) fn dup3(from: c_int, to: c_int, flags: c_int) -> Result<()> {
         c_long::from(from),
         c_long::from(to),
         c_long::from(flags)
+    )?;
+    Ok(())
+}
+
+/// The same file at a number from `first` on, closed at execve.
+pub(super) fn dup_from(fd: c_int, first: c_int) -> Result<c_int> {
+    Ok(call!(
+        libc::SYS_fcntl,
+        c_long::from(fd),
+        c_long::from(libc::F_DUPFD_CLOEXEC),
+        c_long::from(first)
+    )? as c_int)
+}
+
+/// openat2(2) from the current directory. `path` ends in NUL.
+pub(super) fn open_resolved(path: &std::ffi::CStr, flags: c_int, resolve: u64) -> Result<c_int> {
+    let how: [u64; 3] = [flags as u64, 0, resolve];
+    Ok(call!(
+        libc::SYS_openat2,
+        c_long::from(libc::AT_FDCWD),
+        path.as_ptr(),
+        how.as_ptr(),
+        size_of_val(&how)
+    )? as c_int)
+}
+
+/// The magic number of the file system that the file is on.
+pub(super) fn file_system(fd: c_int) -> Result<c_long> {
+    // SAFETY: `statfs` is plain data, all zeroes is a valid value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    call!(libc::SYS_fstatfs, c_long::from(fd), &raw mut stat)?;
+    Ok(stat.f_type)
+}
+
+/// ioctl(2) with a structure.
+pub(super) fn ioctl<T>(fd: c_int, request: c_ulong, argument: &T) -> Result<()> {
+    let argument: *const T = argument;
+    call!(libc::SYS_ioctl, c_long::from(fd), request, argument)?;
+    Ok(())
+}
+
+/// TIOCGPTPEER: the other end of a terminal, without a path.
+pub(super) fn terminal_peer(master: c_int, flags: c_int) -> Result<c_int> {
+    Ok(call!(
+        libc::SYS_ioctl,
+        c_long::from(master),
+        libc::TIOCGPTPEER,
+        c_long::from(flags)
+    )? as c_int)
+}
+
+/// TIOCSCTTY: the terminal controls the calling session. It is not stolen from another.
+pub(super) fn take_terminal(fd: c_int) -> Result<()> {
+    call!(
+        libc::SYS_ioctl,
+        c_long::from(fd),
+        libc::TIOCSCTTY,
+        0 as c_long
+    )?;
+    Ok(())
+}
+
+/// Sends a descriptor, with one byte as unix(7) wants it.
+pub(super) fn send_descriptor(socket: c_int, fd: c_int) -> Result<()> {
+    /// cmsg(3) of one descriptor.
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        fd: c_int,
+        _padding: c_int,
+    }
+    let mut byte = 0u8;
+    let mut part = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    // SAFETY: both are plain data, all zeroes is a valid value.
+    let (mut control, mut message): (Control, libc::msghdr) = unsafe { std::mem::zeroed() };
+    control.header.cmsg_len = std::mem::offset_of!(Control, _padding) as _;
+    control.header.cmsg_level = libc::SOL_SOCKET;
+    control.header.cmsg_type = libc::SCM_RIGHTS;
+    control.fd = fd;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    call!(
+        libc::SYS_sendmsg,
+        c_long::from(socket),
+        &raw const message,
+        c_long::from(libc::MSG_NOSIGNAL)
     )?;
     Ok(())
 }
@@ -226,6 +323,14 @@ pub(super) fn fstat(fd: c_int) -> Result<libc::stat> {
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     call!(libc::SYS_fstat, c_long::from(fd), &raw mut stat)?;
     Ok(stat)
+}
+
+/// The magic number of the file system that a file is on.
+pub(super) fn file_system(fd: c_int) -> Result<i64> {
+    // SAFETY: `statfs` is plain data, all zeroes is a valid value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    call!(libc::SYS_fstatfs, c_long::from(fd), &raw mut stat)?;
+    Ok(stat.f_type)
 }
 
 /// stat(2), with the call that Go makes for it: a seccomp profile made for runc allows it.

@@ -6,7 +6,7 @@ mod leaks;
 mod network;
 mod process;
 pub mod remains;
-mod scrub;
+pub mod scrub;
 
 pub use error::Error;
 

@@ -22,7 +22,7 @@ use crate::driver;
 const PREFIX: &str = "phit-";
 
 /// Makes the folder of a new instance and takes its lock.
-pub(super) fn new_folder() -> std::io::Result<(PathBuf, File)> {
+pub fn new_folder() -> std::io::Result<(PathBuf, File)> {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
     let dir = env::temp_dir().join(format!("{PREFIX}{}-{n}", process::id()));
@@ -35,7 +35,7 @@ pub(super) fn new_folder() -> std::io::Result<(PathBuf, File)> {
 }
 
 /// Removes what killed runs left behind.
-pub(super) fn stale() {
+pub fn stale() {
     for entry in fs::read_dir(env::temp_dir())
         .into_iter()
         .flatten()
@@ -55,7 +55,7 @@ pub(super) fn stale() {
 
 /// Ends everything that belongs to the instance in `dir` and removes its traces, including those of
 /// the containers in `known`.
-pub(super) fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
+pub fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
     let address = dir.join("containerd.sock");
     let mut containers = known.clone();
     containers.extend(bundles(dir));

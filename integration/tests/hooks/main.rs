@@ -2,6 +2,7 @@
 //! `podhook`.
 
 mod accounting;
+mod hostile;
 mod kill;
 mod post_start;
 mod post_start_failure;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         tree::tests(),
         process::tests(),
         accounting::tests(),
+        hostile::tests(),
         sources::tests(),
         record::tests(),
     ];

@@ -3,9 +3,11 @@
 
 mod cri;
 mod ctr;
+mod endurance;
 mod exec;
 mod io;
 mod restart;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -14,7 +16,9 @@ fn main() -> ExitCode {
         [
             ctr::tests(),
             exec::tests(),
+            endurance::tests(),
             io::tests(),
+            terminal::tests(),
             cri::tests(),
             restart::tests(),
         ]

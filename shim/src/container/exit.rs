@@ -36,6 +36,7 @@ impl Container {
             // Nothing left to kill is the usual case.
             log::debug!(id = self.id.as_str(); "kill what init left: {e}");
         }
+        self.thaw().await;
         self.step(Event::InitExited);
         self.wait_for_execs().await;
         if self.look_for_oom().await || oom_killed {
@@ -90,7 +91,9 @@ impl Container {
 
     /// Reports OOM kills as they happen.
     pub(super) fn watch_oom(self: &Arc<Self>) {
-        let Some(cgroup) = &self.cgroup else { return };
+        let Some(cgroup) = self.cgroup.get() else {
+            return;
+        };
         let mut watch = match cgroup.watch_oom() {
             Ok(watch) => watch,
             Err(e) => return log::warn!(id = self.id.as_str(); "no OOM events: {e}"),

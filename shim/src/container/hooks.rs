@@ -29,7 +29,7 @@ impl Container {
             let _ = aborted.await;
         };
         match &hook.handler {
-            Handler::Exec { command } => match &self.target {
+            Handler::Exec { command } => match self.target() {
                 Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
                     handler::exec::run(target, command, &children, abort, None).await

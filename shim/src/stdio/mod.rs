@@ -10,12 +10,13 @@ use std::{
     fs::File,
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 pub use containerd_shim::io::Stdio;
 use containerd_shim::io::{IoTasks, Pty};
 use nix::unistd::{Gid, Uid, fchown};
-use tokio::net::unix::pipe;
+use tokio::{net::unix::pipe, sync::Mutex, task::JoinSet};
 
 pub use console::ConsoleSocket;
 use logger::Logger;
@@ -48,6 +49,8 @@ pub struct Owner<'a> {
 #[derive(Default)]
 pub struct ProcessIo {
     tasks: IoTasks,
+    /// The copies that `tasks` does not know.
+    copies: Mutex<JoinSet<()>>,
     pty: Option<Pty>,
     logger: Option<Logger>,
 }
@@ -145,7 +148,7 @@ impl ProcessIo {
                 let pty = Pty::new(master).map_err(shim_error)?;
                 let sender = pipe::Sender::from_owned_fd(writer.into())
                     .map_err(Error::sys("watch a pipe"))?;
-                file::copy_to_pipe(pty.clone(), sender);
+                file::copy_to_pipe(io.copies.get_mut(), pty.clone(), sender);
                 io.pty = Some(pty);
             }
             stdout => {
@@ -166,13 +169,23 @@ impl ProcessIo {
     where
         R: tokio::io::AsyncRead + Send + Unpin + 'static,
     {
+        let copies = self.copies.get_mut();
         match to {
             Target::None => {
-                file::discard(from);
+                file::discard(copies, from);
                 Ok(())
             }
+            // A path alone may name a file too.
+            Target::Fifo(path) if file::is_file(Path::new(path)) => {
+                file::append(copies, from, Path::new(path))
+            }
             Target::Fifo(path) => self.tasks.copy_to_fifo(from, path).map_err(shim_error),
-            Target::File(path) => file::append(from, path),
+            // To open it as a file would wait for its reader.
+            Target::File(path) if file::is_fifo(path) => {
+                let path = path.display().to_string();
+                self.tasks.copy_to_fifo(from, &path).map_err(shim_error)
+            }
+            Target::File(path) => file::append(copies, from, path),
             Target::Binary { .. } => Err(Error::InvalidArgument(
                 "a logging binary takes stdout and stderr".to_owned(),
             )),
@@ -199,6 +212,9 @@ impl ProcessIo {
     /// Delivers what is still buffered, within a limit, and closes everything.
     pub async fn shutdown(&self) {
         self.tasks.shutdown().await;
+        let mut copies = self.copies.lock().await;
+        while copies.join_next().await.is_some() {}
+        drop(copies);
         if let Some(logger) = &self.logger {
             logger.stop().await;
         }
@@ -207,6 +223,7 @@ impl ProcessIo {
     /// Closes everything at once.
     pub async fn abort(&self) {
         self.tasks.abort().await;
+        self.copies.lock().await.shutdown().await;
         if let Some(logger) = &self.logger {
             logger.stop().await;
         }

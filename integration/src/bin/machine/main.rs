@@ -17,7 +17,9 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     let filter = env::args().nth(1);
     if filter.as_deref().is_some_and(|word| word.starts_with('-')) {
-        eprintln!("usage: machine [FILTER]     (tests whose name contains FILTER)");
+        eprintln!(
+            "usage: machine [[RUN/]FILTER]     (tests whose name contains FILTER, as systemd/runc/oom::)"
+        );
         return ExitCode::from(2);
     }
     if env::consts::ARCH != "x86_64" {
@@ -46,8 +48,18 @@ fn run(filter: Option<&str>) -> Result<bool, Error> {
         return Err("integration/vm/build failed".into());
     }
     let programs = programs::build()?;
-    let runs = plan::runs();
-    let disk = disk::Disk::new(&plan::program(&runs, &programs, filter)?, &runs, &programs)?;
+    let (runs, filter) = match filter {
+        Some(filter) => {
+            let (runs, rest) = plan::choose(plan::runs(), filter);
+            (runs, Some(rest))
+        }
+        None => (plan::runs(), None),
+    };
+    let disk = disk::Disk::new(
+        &plan::program(&runs, &programs, filter.as_deref())?,
+        &runs,
+        &programs,
+    )?;
     let mut report = report::Report::new(&runs, filter.is_some());
     let console = qemu::boot(disk, |line| report.line(line))?;
     Ok(report.close(&console))

@@ -77,6 +77,24 @@ pub fn runs() -> Vec<Run> {
     ]
 }
 
+/// What of `runs` a filter means, and what of their tests: `oom::` of all, or a test as it is printed, with
+/// its run: `systemd/runc/1.6.20/podhook/oom::`.
+pub fn choose(runs: Vec<Run>, filter: &str) -> (Vec<Run>, String) {
+    let of_run = |run: &Run| {
+        filter
+            .strip_prefix(run.name)?
+            .strip_prefix('/')
+            .map(str::to_owned)
+    };
+    match runs.iter().find_map(of_run) {
+        Some(rest) => {
+            let chosen = runs.into_iter().filter(|run| of_run(run).is_some());
+            (chosen.collect(), rest)
+        }
+        None => (runs, filter.to_owned()),
+    }
+}
+
 /// The shell script that the machine starts.
 pub fn program(runs: &[Run], programs: &Programs, filter: Option<&str>) -> Result<String, Error> {
     let repository = repository();
