@@ -10,6 +10,7 @@ pub mod command;
 pub mod containerd;
 pub mod cri;
 pub mod ctr;
+pub mod driver;
 pub mod events;
 pub mod generation;
 pub mod image;

@@ -7,8 +7,6 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use podhook_integration::containerd::remains;
-
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A command line.
@@ -80,11 +78,10 @@ pub fn stubborn() -> Command {
     server(&["TERM"], &[])
 }
 
-/// The command lines of the processes in a container's cgroup, of ctr's as of CRI's.
+/// The command lines of the processes in a container's cgroups, of ctr's as of CRI's.
 pub fn processes(node: &Node, id: &str) -> Vec<String> {
-    let name = format!("{}/{id}", node.containerd().id());
-    let hierarchies = remains::cgroups(&name);
-    let mut pids: Vec<_> = hierarchies
+    let cgroups = node.containerd().cgroups(id);
+    let mut pids: Vec<_> = cgroups
         .iter()
         .filter_map(|cgroup| fs::read_to_string(cgroup.join("cgroup.procs")).ok())
         .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
