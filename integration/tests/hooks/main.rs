@@ -2,7 +2,14 @@
 //! `podhook`.
 
 mod accounting;
+mod http;
+mod http_memory;
+mod http_reach;
+mod http_servers;
 mod kill;
+mod network;
+mod pains;
+mod pains_stop;
 mod post_start;
 mod post_start_failure;
 mod process;
@@ -15,6 +22,7 @@ mod sources;
 mod stop;
 mod tree;
 mod tutorial;
+mod web;
 
 use std::process::ExitCode;
 
@@ -33,6 +41,12 @@ fn main() -> ExitCode {
         kill::tests(),
         post_start::tests(),
         post_start_failure::tests(),
+        http::tests(),
+        http_memory::tests(),
+        http_servers::tests(),
+        http_reach::tests(),
+        pains::tests(),
+        pains_stop::tests(),
         tree::tests(),
         process::tests(),
         accounting::tests(),
