@@ -51,7 +51,7 @@ fn two_hundred_containers_with_hooks_of_all_kinds_at_once(node: &Node) -> Outcom
     let trace = Trace::new(node)?;
     let start = Gate::close(&trace, START)?;
     let end = Gate::close(&trace, END)?;
-    let pods = in_parallel(4, &vec![(); PODS + 1], |n, ()| {
+    let pods = in_parallel(4, &[(); PODS + 1], |n, ()| {
         node.pod(&format!("crowd{n}")).run()
     })?;
     let (nginx, pods) = pods.split_last().ok_or("no pods")?;

@@ -2,6 +2,7 @@
 //! `podhook`.
 
 mod accounting;
+mod conformance;
 mod http;
 mod http_memory;
 mod http_reach;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         http_memory::tests(),
         http_servers::tests(),
         http_reach::tests(),
+        conformance::tests(),
         pains::tests(),
         pains_stop::tests(),
         tree::tests(),
