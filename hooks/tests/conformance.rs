@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use podhook_hooks::lifecycle::{Lifecycle, Ports};
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -178,6 +180,19 @@ fn what_users_have_asked_for_has_a_test_that_is_run() {
             assert!(page.contains(&name), "{name} is on no row");
         }
     }
+}
+
+#[test]
+fn the_pages_example_is_a_lifecycle() {
+    let text = read("docs/kubernetes.md");
+    let annotation = text
+        .split("lifecycle.podhook.dev/nginx: |\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\nspec:").next());
+    let ports = [("http".to_owned(), 80)];
+    let lifecycle = Lifecycle::from_json(annotation.unwrap_or_default(), &Ports::Listed(&ports));
+    let lifecycle = lifecycle.expect("a lifecycle");
+    assert!(lifecycle.post_start.is_some() && lifecycle.pre_stop.is_some());
 }
 
 #[test]

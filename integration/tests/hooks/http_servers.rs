@@ -181,13 +181,10 @@ fn a_silent_server_is_given_up_before_the_end_of_the_grace_period(node: &Node) -
     assert_eq!(container.status()?.exit_code, 7);
     assert_eq!(trace.marks(), ["ready", "got-TERM"]);
     let hook = watch.latest().hooks.into_iter().next().unwrap_or_default();
-    assert_eq!(
-        (hook.result.as_deref(), hook.message.as_deref()),
-        (
-            Some("TimedOut"),
-            Some("timed out after 4s (the grace period)")
-        )
-    );
+    assert_eq!(hook.result.as_deref(), Some("TimedOut"));
+    let message = hook.message.unwrap_or_default();
+    let said = message.starts_with("timed out after 4s (") && message.contains("grace period");
+    assert!(said, "{message}");
     closed.recv_timeout(SOON)?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use podhook_integration::cri::{self, v1};
 use podhook_integration::node::{Pod, PodContainer};
-use podhook_integration::suite::{Test, own_containerd};
+use podhook_integration::suite::{Test, each_once, own_containerd};
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
@@ -33,7 +33,7 @@ pub fn tests() -> Vec<Test> {
         a_post_start_is_not_lost_when_containerd_restarts,
         a_pre_stop_runs_once_though_containerd_restarts,
     ]);
-    [shared, own].concat()
+    each_once([shared, own].concat())
 }
 
 /// A container of the pod, once it has left the mark `ready`.
