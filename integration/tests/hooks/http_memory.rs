@@ -8,9 +8,10 @@ use podhook_integration::containerd::remains;
 use podhook_integration::node::Pod;
 use podhook_integration::suite::{Test, each_once};
 use podhook_integration::{Node, Outcome, tests};
+use serde_json::Value;
 
 use crate::script::Error;
-use crate::web::{PORT, TLS, Web, asked, get, get_tls};
+use crate::web::{PORT, TLS, Web, asked, get, get_tls, told};
 
 pub fn tests() -> Vec<Test> {
     each_once(tests![http_memory: https_hooks_leave_an_idle_shim_as_small_as_it_was])
@@ -53,20 +54,22 @@ const KIB: u64 = 64;
 fn https_hooks_leave_an_idle_shim_as_small_as_it_was(node: &Node) -> Outcome {
     let pod = node.pod("memory").run()?;
     let _web = Web::start(node, &pod)?;
-    let url = "/echo";
+    let hook = |hook: Value| -> Outcome {
+        let run = asked(&pod, &hook)?;
+        assert_eq!(told(&run), ("Succeeded", Some(200), ""));
+        Ok(())
+    };
+    let http = || hook(get("/echo", PORT));
+    let https = |n: usize| hook(get_tls("/echo", TLS[n % TLS.len()].port));
     // The first hook makes the shim touch what it keeps touched.
     let alone = private_dirty(node, &pod)?;
-    asked(&pod, &get(url, PORT))?;
+    http()?;
     let first = private_dirty(node, &pod)?;
-    asked(&pod, &get_tls(url, TLS[0].port))?;
+    https(0)?;
     let begin = private_dirty(node, &pod)?;
-    for _ in 0..HOOKS {
-        asked(&pod, &get(url, PORT))?;
-    }
+    (0..HOOKS).try_for_each(|_| http())?;
     let plain = private_dirty(node, &pod)?;
-    for n in 0..HOOKS {
-        asked(&pod, &get_tls(url, TLS[n % TLS.len()].port))?;
-    }
+    (0..HOOKS).try_for_each(https)?;
     let tls = private_dirty(node, &pod)?;
     let report = format!(
         "private dirty memory in KiB: {alone} without hooks, {first} after one of HTTP, {begin} after one of \

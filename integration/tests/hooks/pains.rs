@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::network::{Network, response};
 use crate::recorded::Recorded;
-use crate::script::{anywhere, exec, held, polite, processes, with, words};
+use crate::script::{anywhere, exec, held, own_sleep, polite, processes, with, words};
 use crate::web::get;
 
 pub fn tests() -> Vec<Test> {
@@ -152,18 +152,17 @@ fn a_hook_has_a_timeout(node: &Node) -> Outcome {
 fn a_hung_post_start_does_not_block_deletion(node: &Node) -> Outcome {
     let namespace = format!("hung-{}-{}", node.shim(), node.containerd().version());
     let namespace = namespace.replace('.', "-");
-    let seconds = format!("6{}{}", std::process::id(), namespace.len());
+    let hook = own_sleep();
     let manifest = format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: hung, namespace: {namespace}}}, spec: {{\
          runtimeClassName: {}, containers: [{{name: main, image: busybox, command: [sleep, '600'], \
-         lifecycle: {{postStart: {{exec: {{command: [sleep, '{seconds}']}}}}}}}}]}}}}",
+         lifecycle: {{postStart: {{exec: {{command: ['sh', '-c', 'exec {hook}']}}}}}}}}]}}}}",
         node.shim()
     );
     node.containerd().import("k8s.io", Image::Busybox)?;
     let podhook = Podhook::new(node.containerd());
     podhook.run_with_input(&["apply", "--wait=false", "-f", "-"], &manifest)?;
     let get = ["-n", &namespace, "get", "pod", "hung", "-o", "json"];
-    let hook = format!("sleep {seconds}");
     wait::until_true("the hook to run", SOON, || anywhere(&hook) == 1)?;
     assert!(podhook.run(&get)?.contains("hung"));
     let begun = Instant::now();

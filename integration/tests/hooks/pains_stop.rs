@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::recorded::Recorded;
 use crate::script::{
-    Command, Error, exec, held, marks, polite, processes, server, stubborn, words,
+    Command, Error, anywhere, exec, held, marks, own_sleep, polite, processes, server, stubborn,
+    words,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -108,7 +109,8 @@ fn a_force_deletion_does_not_wait_for_the_hook(node: &Node) -> Outcome {
 fn a_grace_period_of_one_second_cuts_the_hook(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
     let pod = node.pod("second").run()?;
-    let hook = exec(&format!("{}; exec sleep 5021", mark("hook")));
+    let sleep = own_sleep();
+    let hook = exec(&format!("{}; exec {sleep}", mark("hook")));
     let container = start(&pod, &trace, &json!({"preStop": hook}), &polite())?;
     let watch = container.watch_record();
     let begun = Instant::now();
@@ -129,7 +131,7 @@ fn a_grace_period_of_one_second_cuts_the_hook(node: &Node) -> Outcome {
         ),
         (Some("Aborted"), Some("aborted by SIGKILL"))
     );
-    assert_eq!(crate::script::anywhere("sleep 5021"), 0);
+    wait::until_true("the end of the hook", SOON, || anywhere(&sleep) == 0)?;
     Ok(())
 }
 
