@@ -4,6 +4,7 @@ use podhook_integration::trace::{Trace, mark};
 use podhook_integration::{Node, Outcome, wait};
 use serde_json::{Value, json};
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -94,6 +95,13 @@ pub fn processes(node: &Node, id: &str) -> Vec<String> {
         Some(text.trim_end().to_owned()).filter(|text| !text.is_empty())
     };
     pids.iter().filter_map(line).collect()
+}
+
+/// The command line of a long sleep that no other test has, nor another run of this one.
+pub fn own_sleep() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(10);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("sleep 1{}{count:02}", std::process::id())
 }
 
 /// Every process of the node with exactly this command line.
