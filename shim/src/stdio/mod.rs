@@ -2,6 +2,7 @@
 //! towards containerd.
 
 mod console;
+mod fifo;
 mod file;
 mod logger;
 mod merge;
@@ -55,7 +56,7 @@ pub struct Owner<'a> {
 #[derive(Default)]
 pub struct ProcessIo {
     tasks: IoTasks,
-    /// The copies that `tasks` does not know.
+    /// The copies of its output; `tasks` has that of its input.
     copies: tokio::sync::Mutex<JoinSet<()>>,
     pty: Option<Pty>,
     logger: Option<Logger>,
@@ -265,12 +266,9 @@ impl ProcessIo {
             Target::Fifo(path) if file::is_file(Path::new(path)) => {
                 file::append(copies, from, Path::new(path))
             }
-            Target::Fifo(path) => self.tasks.copy_to_fifo(from, path).map_err(shim_error),
+            Target::Fifo(path) => fifo::copy(copies, from, Path::new(path)),
             // To open it as a file would wait for its reader.
-            Target::File(path) if file::is_fifo(path) => {
-                let path = path.display().to_string();
-                self.tasks.copy_to_fifo(from, &path).map_err(shim_error)
-            }
+            Target::File(path) if file::is_fifo(path) => fifo::copy(copies, from, path),
             Target::File(path) => file::append(copies, from, path),
             Target::Binary { .. } => Err(Error::InvalidArgument(
                 "a logging binary takes stdout and stderr".to_owned(),
