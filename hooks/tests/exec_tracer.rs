@@ -222,10 +222,8 @@ fn holds(process: &Path, secret: &[u8]) -> Option<(bool, usize)> {
         let mut bytes = vec![0; (u64::from_str_radix(end, 16).ok()? - start) as usize];
         size += bytes.len();
         // What is not there (a guard page) is no secret.
-        if memory.read_exact_at(&mut bytes, start).is_ok() {
-            if contains(&bytes, secret) {
-                return Some((true, size));
-            }
+        if memory.read_exact_at(&mut bytes, start).is_ok() && contains(&bytes, secret) {
+            return Some((true, size));
         }
     }
     Some((false, size))
