@@ -5,10 +5,13 @@ mod bundle;
 mod client;
 mod daemon;
 mod stage;
+mod start;
 
+mod bootstrap;
 mod criu;
 mod ending;
 mod events;
+mod logging;
 mod options;
 mod signals;
 mod states;
@@ -80,9 +83,11 @@ fn main() -> ExitCode {
         eprintln!("checkpoint and restore are not tested: {why}");
     }
     let tests = [
+        bootstrap::tests(),
         criu::tests(),
         ending::tests(),
         events::tests(),
+        logging::tests(),
         options::tests(),
         signals::tests(),
         states::tests(),
