@@ -141,6 +141,7 @@ calls! {
     "RemoveContainer" remove_container RemoveContainerRequest RemoveContainerResponse;
     "ContainerStatus" container_status ContainerStatusRequest ContainerStatusResponse;
     "ListContainers" list_containers ListContainersRequest ListContainersResponse;
+    "Exec" exec ExecRequest ExecResponse;
     "ExecSync" exec_sync ExecSyncRequest ExecSyncResponse;
     "ContainerStats" container_stats ContainerStatsRequest ContainerStatsResponse;
     "UpdateContainerResources" update_container_resources UpdateContainerResourcesRequest UpdateContainerResourcesResponse;

@@ -5,10 +5,12 @@
 //! and with every shim it is meant for. A test of something containerd-shim-runc-v2 does too runs on
 //! that shim as well: a test that the original fails is wrong.
 
+pub mod attached;
 pub mod command;
 pub mod containerd;
 pub mod cri;
 pub mod ctr;
+pub mod driver;
 pub mod events;
 pub mod generation;
 pub mod image;
@@ -17,6 +19,7 @@ pub mod podhook;
 pub mod record;
 pub mod shim;
 pub mod suite;
+pub mod tasks;
 pub mod trace;
 pub mod wait;
 

@@ -70,12 +70,7 @@ pub async fn of_container<F: Future>(id: String, work: F) -> F::Output {
 
 /// Logs to the fifo at `path` from now on, and a panic too before the process ends.
 pub fn init(path: &Path, namespace: &str, id: &str, debug: bool) -> io::Result<()> {
-    // For reading too: the open must not wait for containerd, nor fail while it restarts.
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
+    let file = open(path)?;
     let logger = LOGGER.get_or_init(|| FifoLogger {
         file,
         id: id.to_owned(),
@@ -90,6 +85,15 @@ pub fn init(path: &Path, namespace: &str, id: &str, debug: bool) -> io::Result<(
     }
     std::panic::set_hook(Box::new(|panic| log::error!("shim panicked: {panic}")));
     Ok(())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // For reading too: the open must not wait for containerd, nor fail while it restarts.
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
 }
 
 impl Log for FifoLogger {
@@ -219,5 +223,49 @@ mod tests {
         assert!(inside.contains(labelled), "{inside}");
         drop(labels);
         assert!(line(Some("labelled-1")).contains(" id=labelled-1 namespace=k8s.io"));
+    }
+
+    /// A process of its own, because the logger and the panic hook are the process's.
+    #[test]
+    fn a_panic_is_logged_before_the_process_ends() {
+        const LOG: &str = "PODHOOK_TEST_PANIC_LOG";
+        if let Some(path) = std::env::var_os(LOG) {
+            init(Path::new(&path), "default", "c1", false).unwrap();
+            panic!("something\nimpossible");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "").unwrap();
+        let name = "log::tests::a_panic_is_logged_before_the_process_ends";
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(LOG, &path)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(!status.success());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("level=error msg=\"shim panicked: "), "{text}");
+        assert!(text.contains("something\\nimpossible\" id=c1"), "{text}");
+    }
+
+    #[test]
+    fn a_full_fifo_blocks_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let logger = FifoLogger {
+            file: open(&path).unwrap(),
+            id: "c1".into(),
+            namespace: "default".into(),
+        };
+        for _ in 0..2000 {
+            let record = Record::builder()
+                .args(format_args!("a line that nobody reads"))
+                .level(Level::Warn)
+                .build();
+            logger.log(&record);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::stands_in;
+use crate::driver;
 use crate::generation::Generation;
 use crate::shim::{self, ShimKind};
 
@@ -93,6 +94,7 @@ fn runtimes(generation: Generation, shim: ShimKind, dir: &Path) -> String {
             "[plugins.\"{plugin}\".containerd.runtimes.{kind}]\nruntime_type = \"{runtime_type}\"\n{path}\
              pod_annotations = {ANNOTATIONS}\ncontainer_annotations = {ANNOTATIONS}\n"
         );
+        text += &driver::options(plugin, kind);
     }
     if podhook.is_some() {
         // containerd 1.6 passes on nothing but ConfigPath; later ones the whole section.

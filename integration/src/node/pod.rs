@@ -2,6 +2,7 @@
 
 use super::{Node, PodContainerBuilder};
 use crate::cri::{Cri, v1};
+use crate::driver;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -38,7 +39,7 @@ impl<'a> PodBuilder<'a> {
         };
         let linux = v1::LinuxPodSandboxConfig {
             security_context: Some(security),
-            cgroup_parent: format!("/{}", node.containerd().id()),
+            cgroup_parent: driver::pod_parent(node.containerd().id()),
             ..Default::default()
         };
         let config = v1::PodSandboxConfig {

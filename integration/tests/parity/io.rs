@@ -2,12 +2,12 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-use std::time::Duration;
 
 use podhook_integration::suite::Test;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, command, tests};
+use podhook_integration::{Node, Outcome, tests};
+
+use crate::terminal::on_terminal;
 
 pub fn tests() -> Vec<Test> {
     tests![io:
@@ -99,25 +99,6 @@ fn a_log_program_gets_both_streams(node: &Node) -> Outcome {
     Ok(())
 }
 
-/// Runs ctr on a terminal: it refuses `--tty` without one.
-fn on_terminal(ctr: &Command) -> Result<command::Output, command::Error> {
-    let quote =
-        |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"));
-    let line: Vec<_> = std::iter::once(ctr.get_program())
-        .chain(ctr.get_args())
-        .map(quote)
-        .collect();
-    let mut script = Command::new("script");
-    script.args([
-        "--quiet",
-        "--return",
-        "--command",
-        &line.join(" "),
-        "/dev/null",
-    ]);
-    command::run(&mut script, None, Duration::from_secs(30))
-}
-
 /// Prints the terminal, whether all three streams are one, and its size.
 const TERMINAL: [&str; 3] = [
     "sh",
@@ -130,7 +111,7 @@ fn a_terminal_is_a_terminal(node: &Node) -> Outcome {
         .container("tty")
         .flag(["--tty"])
         .run_rm_command(&TERMINAL)?;
-    let output = on_terminal(&run)?;
+    let output = on_terminal(&run, None)?;
     assert_eq!(output.status, 6, "{output:?}");
     assert!(output.stdout.contains("/dev/pts/0"), "{output:?}");
     Ok(())
@@ -141,7 +122,7 @@ fn an_exec_gets_a_terminal_of_its_own(node: &Node) -> Outcome {
     let mut exec = node.ctr().command();
     exec.args(["task", "exec", "--tty", "--exec-id", "tty", container.id()])
         .args(TERMINAL);
-    let output = on_terminal(&exec)?;
+    let output = on_terminal(&exec, None)?;
     assert_eq!(output.status, 6, "{output:?}");
     assert!(output.stdout.contains("/dev/pts/"), "{output:?}");
     Ok(())

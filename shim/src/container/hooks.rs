@@ -33,7 +33,7 @@ impl Container {
             let _ = aborted.await;
         };
         match &hook.handler {
-            Handler::Exec { command } => match &self.target {
+            Handler::Exec { command } => match self.target() {
                 Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
                     let sink = self.init.io().and_then(|io| io.hook_sink());

@@ -8,6 +8,7 @@ use std::{
 use containerd_shim_protos::events::task::TaskStart;
 use podhook_hooks::{
     config::Config,
+    counters::How,
     exec::spec::Spec,
     handler::{HookResult, Outcome, net::Statuses},
     lifecycle::{Hook, Lifecycle, Pod, attempt},
@@ -56,6 +57,8 @@ pub(super) struct Driver {
     failed: Option<Cause>,
     post_start: Option<HookResult>,
     hook_done: Arc<Notify>,
+    /// The sequence has sent SIGKILL.
+    own_kill: bool,
     phase: watch::Sender<Phase>,
     timer: Option<AbortHandle>,
 }
@@ -109,6 +112,7 @@ impl Driver {
             failed: None,
             post_start: None,
             hook_done: Arc::default(),
+            own_kill: false,
             phase: watch::Sender::new(Phase::Created),
             timer: None,
         }
@@ -166,7 +170,10 @@ impl Container {
                 Action::SkipHook(kind, skip) => self.skip_hook(driver, kind, skip),
                 Action::Deliver(signal) => deliver = Some(signal),
                 Action::Signal(signal) => self.signal_init(signal),
-                Action::Kill => self.kill_init(),
+                Action::Kill => {
+                    driver.own_kill = true;
+                    self.kill_init();
+                }
                 Action::ReplyStarted => self.reply_started(driver),
                 Action::ReplyFailed(cause) => driver.failed = Some(cause),
             }
@@ -293,6 +300,12 @@ impl Container {
                 }
                 driver.records.hook_finished(kind, &result, cause.zip(why))
             };
+            if let Some(hook) = driver.hook(kind) {
+                let (handler, verdict) = (hook.handler.kind(), outcome.result.as_str());
+                self.counters
+                    .lock()
+                    .hook_ended(kind, handler, verdict, &result);
+            }
             log::info!(
                 id = self.id.as_str(), hook = kind.to_string().as_str(), result = outcome.result.as_str(),
                 message = outcome.message.as_deref().unwrap_or_default();
@@ -320,6 +333,7 @@ impl Container {
         log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{why}");
         if let Some(handler) = driver.hook(kind).map(|hook| hook.handler.clone()) {
             driver.records.hook_skipped(kind, &handler, why);
+            self.counters.lock().hook_skipped(kind, handler.kind());
         }
     }
 
@@ -347,6 +361,10 @@ impl Container {
     pub(super) fn record_exit(&self, exit: ExitInfo) {
         let mut driver = self.driver();
         driver.records.exited(exit);
+        if driver.lifecycle.is_some() {
+            let how = How::of(driver.sequence.termination(), driver.own_kill);
+            self.counters.terminated(how);
+        }
         self.update_record(&mut driver);
     }
 

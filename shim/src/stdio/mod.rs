@@ -11,6 +11,7 @@ use std::{
     fs::File,
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -18,7 +19,7 @@ pub use containerd_shim::io::Stdio;
 use containerd_shim::io::{IoTasks, Pty};
 use nix::unistd::{Gid, Uid, fchown};
 use podhook_hooks::handler::{LineQueue, Sink, line_queue};
-use tokio::{io::AsyncRead, net::unix::pipe};
+use tokio::{io::AsyncRead, net::unix::pipe, task::JoinSet};
 
 pub use console::ConsoleSocket;
 use logger::Logger;
@@ -54,6 +55,8 @@ pub struct Owner<'a> {
 #[derive(Default)]
 pub struct ProcessIo {
     tasks: IoTasks,
+    /// The copies that `tasks` does not know.
+    copies: tokio::sync::Mutex<JoinSet<()>>,
     pty: Option<Pty>,
     logger: Option<Logger>,
     /// Where hooks print, until no hook can any more.
@@ -115,8 +118,8 @@ impl Ends {
                 byte_required,
             } => {
                 if self.hooks {
-                    self.stdout = between(self.stdout, &mut queues.stdout)?;
-                    self.stderr = between(self.stderr, &mut queues.stderr)?;
+                    self.stdout = between(io.copies.get_mut(), self.stdout, &mut queues.stdout)?;
+                    self.stderr = between(io.copies.get_mut(), self.stderr, &mut queues.stderr)?;
                 }
                 let logger =
                     Logger::start(&path, &args, owner, self.stdout, self.stderr, byte_required)
@@ -177,11 +180,15 @@ impl Queue {
 }
 
 /// A pipe for a logging binary, which else reads the process's own.
-fn between(from: Option<PipeReader>, queue: &mut Queue) -> Result<Option<PipeReader>> {
+fn between(
+    copies: &mut JoinSet<()>,
+    from: Option<PipeReader>,
+    queue: &mut Queue,
+) -> Result<Option<PipeReader>> {
     let Some(from) = from else { return Ok(None) };
     let (reader, writer) = io::pipe().map_err(Error::sys("make a pipe"))?;
     let sender = pipe::Sender::from_owned_fd(writer.into()).map_err(Error::sys("watch a pipe"))?;
-    file::copy_to_pipe(queue.merged(receiver(from)?, false), sender);
+    file::copy_to_pipe(copies, queue.merged(receiver(from)?, false), sender);
     Ok(Some(reader))
 }
 
@@ -217,10 +224,11 @@ impl ProcessIo {
                 let pty = Pty::new(master).map_err(shim_error)?;
                 let sender = pipe::Sender::from_owned_fd(writer.into())
                     .map_err(Error::sys("watch a pipe"))?;
+                let copies = io.copies.get_mut();
                 if hooks {
-                    file::copy_to_pipe(queue.merged(pty.clone(), true), sender);
+                    file::copy_to_pipe(copies, queue.merged(pty.clone(), true), sender);
                 } else {
-                    file::copy_to_pipe(pty.clone(), sender);
+                    file::copy_to_pipe(copies, pty.clone(), sender);
                 }
                 io.pty = Some(pty);
             }
@@ -247,13 +255,23 @@ impl ProcessIo {
     where
         R: AsyncRead + Send + Unpin + 'static,
     {
+        let copies = self.copies.get_mut();
         match to {
             Target::None => {
-                file::discard(from);
+                file::discard(copies, from);
                 Ok(())
             }
+            // A path alone may name a file too.
+            Target::Fifo(path) if file::is_file(Path::new(path)) => {
+                file::append(copies, from, Path::new(path))
+            }
             Target::Fifo(path) => self.tasks.copy_to_fifo(from, path).map_err(shim_error),
-            Target::File(path) => file::append(from, path),
+            // To open it as a file would wait for its reader.
+            Target::File(path) if file::is_fifo(path) => {
+                let path = path.display().to_string();
+                self.tasks.copy_to_fifo(from, &path).map_err(shim_error)
+            }
+            Target::File(path) => file::append(copies, from, path),
             Target::Binary { .. } => Err(Error::InvalidArgument(
                 "a logging binary takes stdout and stderr".to_owned(),
             )),
@@ -295,6 +313,9 @@ impl ProcessIo {
     pub async fn shutdown(&self) {
         self.end_hook_output();
         self.tasks.shutdown().await;
+        let mut copies = self.copies.lock().await;
+        while copies.join_next().await.is_some() {}
+        drop(copies);
         if let Some(logger) = &self.logger {
             logger.stop().await;
         }
@@ -304,6 +325,7 @@ impl ProcessIo {
     pub async fn abort(&self) {
         self.end_hook_output();
         self.tasks.abort().await;
+        self.copies.lock().await.shutdown().await;
         if let Some(logger) = &self.logger {
             logger.stop().await;
         }
