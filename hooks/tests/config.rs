@@ -15,8 +15,10 @@ fn parse(text: &str) -> Result<Config, String> {
 
 #[test]
 fn an_empty_file_is_the_default() {
-    let mut default = Config::default();
-    default.path = "config.toml".to_owned();
+    let mut default = Config {
+        path: "config.toml".to_owned(),
+        ..Config::default()
+    };
     default.policy.source = "config.toml".to_owned();
     assert_eq!(parse(""), Ok(default));
     assert_eq!(
