@@ -264,7 +264,7 @@ mod tests {
         counters.hook_skipped(HookKind::PreStop, "exec");
         counters.terminated(How::Signalled);
         counters.execs_native = 3;
-        counters.exec_by_runtime(Fallback::Terminal);
+        counters.exec_by_runtime(Fallback::Configured);
         let json = serde_json::json!({"id": "c1", "namespace": "moby", "phase": "PreStop",
             "pod": {"namespace": "s\"h\\op\n", "name": "web", "container": "nginx"},
             "hooks": [{"hook": "preStop", "handler": "exec", "startedAt": "2026-11-23T20:01:00.5Z"}]});
@@ -301,7 +301,7 @@ mod tests {
             r#"podhook_terminations_total{end="GraceKilled"} 0"#,
             r#"podhook_terminations_total{end="Signalled"} 1"#,
             r#"podhook_execs_total{path="native",reason=""} 3"#,
-            r#"podhook_execs_total{path="runtime",reason="terminal"} 1"#,
+            r#"podhook_execs_total{path="runtime",reason="configured"} 1"#,
             "podhook_exec_failures_total 0",
             r#"podhook_containers{phase="PreStop"} 1"#,
             r#"podhook_hook_start_time_seconds{namespace="s\"h\\op\n",pod="web",container="nginx",hook="preStop",handler="exec"} 1795464060.5"#,

@@ -18,8 +18,6 @@ const BOUNDS: [u64; 11] = [
 pub enum Fallback {
     /// The engine cannot do what the container or the exec needs.
     Unsupported,
-    /// The exec has a terminal.
-    Terminal,
     /// The node's configuration says `exec = "runtime"`.
     Configured,
 }
@@ -29,7 +27,6 @@ impl Fallback {
     pub fn of(reason: &str) -> Self {
         match reason {
             _ if reason.starts_with("exec = ") => Self::Configured,
-            _ if reason.ends_with("terminal") => Self::Terminal,
             _ => Self::Unsupported,
         }
     }
@@ -37,7 +34,6 @@ impl Fallback {
     fn name(self) -> &'static str {
         match self {
             Self::Unsupported => "unsupported",
-            Self::Terminal => "terminal",
             Self::Configured => "configured",
         }
     }
@@ -270,11 +266,11 @@ mod tests {
         let (mut one, mut two, mut all) = <(Counters, Counters, Counters)>::default();
         for counters in [&mut one, &mut all] {
             counters.execs_native += 2;
-            counters.exec_by_runtime(Fallback::Terminal);
+            counters.exec_by_runtime(Fallback::Unsupported);
             counters.hook_ended(HookKind::PreStop, "exec", "Failed", &run(7));
         }
         for counters in [&mut two, &mut all] {
-            counters.exec_by_runtime(Fallback::Terminal);
+            counters.exec_by_runtime(Fallback::Unsupported);
             counters.execs_failed += 1;
             counters.hook_ended(HookKind::PreStop, "exec", "Succeeded", &run(9));
             counters.hook_skipped(HookKind::PostStart, "sleep");
@@ -289,8 +285,6 @@ mod tests {
     fn every_reason_of_the_shim_has_its_label() {
         for (reason, label) in [
             ("exec = \"runtime\"", "configured"),
-            ("terminal", "terminal"),
-            ("not supported by the exec engine: terminal", "terminal"),
             (
                 "not supported by the exec engine: seccomp notify",
                 "unsupported",
