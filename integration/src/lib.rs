@@ -19,7 +19,7 @@ pub mod podhook;
 pub mod record;
 pub mod shim;
 pub mod suite;
-pub mod tasks;
+pub mod execs;
 pub mod trace;
 pub mod wait;
 
