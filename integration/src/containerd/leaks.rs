@@ -39,7 +39,7 @@ impl Containerd {
             let (namespace, id) = key;
             let bundle = self.bundle(namespace, id);
             left.extend(
-                remains::mounts(&bundle)
+                self.mounts_below(&bundle)
                     .iter()
                     .map(|mount| format!("mount {}", mount.display())),
             );
@@ -83,7 +83,7 @@ impl Containerd {
             .collect();
         let state = self.dir.join("state");
         left.extend(
-            remains::mounts(&state)
+            self.mounts_below(&state)
                 .iter()
                 .map(|mount| format!("mount {}", mount.display())),
         );

@@ -3,8 +3,17 @@
 
 mod cri;
 mod ctr;
+mod docker_calls;
 mod exec;
 mod io;
+mod nerdctl;
+mod pod_end;
+mod pod_exec;
+mod pod_log;
+mod pod_namespaces;
+mod pod_resources;
+mod pod_security;
+mod pod_start;
 mod restart;
 
 use std::process::ExitCode;
@@ -16,6 +25,15 @@ fn main() -> ExitCode {
             exec::tests(),
             io::tests(),
             cri::tests(),
+            pod_start::tests(),
+            pod_end::tests(),
+            pod_exec::tests(),
+            pod_log::tests(),
+            pod_resources::tests(),
+            pod_security::tests(),
+            pod_namespaces::tests(),
+            nerdctl::tests(),
+            docker_calls::tests(),
             restart::tests(),
         ]
         .concat(),
