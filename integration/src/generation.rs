@@ -179,6 +179,14 @@ pub fn cache() -> PathBuf {
     env::var_os("PODHOOK_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
 }
 
+/// `dockerd` and `docker`, the same for every generation.
+///
+/// # Errors
+/// When they are not there: says what to run.
+pub fn docker(name: &str) -> Result<PathBuf, Error> {
+    Generation::V2.present(cache().join("containerd/forky/docker").join(name))
+}
+
 /// The root of the repository.
 #[must_use]
 pub fn repository() -> PathBuf {

@@ -76,6 +76,7 @@ impl Containerd {
     /// # Errors
     /// [`Error::Leak`] when something is left.
     pub fn close(&self) -> Result<(), Error> {
+        self.stop_docker();
         self.expect_gone(&self.known_containers())?;
         let mut left: Vec<_> = remains::shims(&self.address())
             .iter()

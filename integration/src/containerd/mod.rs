@@ -1,6 +1,7 @@
 //! A private containerd: own root, state, socket, network and shims' PATH, gone when dropped.
 
 mod config;
+mod docker;
 mod error;
 mod leaks;
 mod network;
@@ -8,6 +9,7 @@ mod process;
 pub mod remains;
 mod scrub;
 
+pub use docker::Docker;
 pub use error::Error;
 
 use std::collections::HashSet;
@@ -43,6 +45,7 @@ pub struct Containerd {
     events: Events,
     imported: Mutex<HashSet<(String, Image)>>,
     cri: OnceLock<Cri>,
+    docker: Mutex<Option<Docker>>,
 }
 
 impl Containerd {
@@ -83,6 +86,7 @@ impl Containerd {
             events: Events::default(),
             imported: Mutex::default(),
             cri: OnceLock::new(),
+            docker: Mutex::default(),
         };
         network::create(&this.dir)?;
         this.link_programs()?;
@@ -226,6 +230,7 @@ impl Containerd {
 impl Containerd {
     /// Ends it with everything it runs and removes every trace, now. Dropping does the same.
     pub fn destroy(&self) {
+        self.stop_docker();
         let known = self.known_containers();
         let _ = self.end(Signal::SIGKILL);
         scrub::remove(&self.dir, &known);

@@ -36,13 +36,7 @@ impl Containerd {
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             .env_clear()
-            .env(
-                "PATH",
-                format!(
-                    "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    self.dir.join("bin").display()
-                ),
-            )
+            .env("PATH", self.path())
             .current_dir(&self.dir)
             // Not in the terminal's group: an interrupt would end it under the feet of the clean-up.
             .process_group(0)
@@ -84,8 +78,16 @@ impl Containerd {
         self.cri.get().map_or(Ok(()), |cri| self.wait_ready(cri))
     }
 
+    /// The PATH of its daemons and shims.
+    pub(super) fn path(&self) -> String {
+        format!(
+            "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            self.dir.join("bin").display()
+        )
+    }
+
     /// The command that runs `program` in the instance's mount namespace.
-    fn command(&self, program: &Path) -> Command {
+    pub(super) fn command(&self, program: &Path) -> Command {
         if self.place.runtime != OciRuntime::Crun {
             return Command::new(program);
         }

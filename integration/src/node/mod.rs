@@ -1,6 +1,7 @@
 //! The node a test runs on: one containerd, one shim, and what the test made there.
 
 mod container;
+mod docker;
 mod pod;
 mod pod_container;
 
@@ -19,6 +20,7 @@ use crate::shim::{ShimKind, podhook_shim};
 use crate::tasks::{self, Tasks};
 
 pub use container::{Container, ContainerBuilder, Starting};
+pub use docker::DockerContainer;
 pub use pod::{Pod, PodBuilder};
 pub use pod_container::{PodContainer, PodContainerBuilder};
 

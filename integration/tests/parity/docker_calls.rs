@@ -183,10 +183,8 @@ fn input_that_is_closed_ends(node: &Node) -> Outcome {
 }
 
 fn resize_of_a_terminal_is_seen(node: &Node) -> Outcome {
-    let container =
-        node.container("size")
-            .flag(["--tty"])
-            .create(&["sh", "-c", "read _; stty size"])?;
+    // With a flag of its own before them ctr of 1.6 takes `sh -c` for flags too.
+    let container = node.container("size").flag(["--tty"]).create(&["sh"])?;
     let tasks = node.tasks()?;
     let (stdin, stdout) = (
         fifo(node, &format!("{}.in", container.id()))?,
@@ -202,7 +200,7 @@ fn resize_of_a_terminal_is_seen(node: &Node) -> Outcome {
     tasks.create(container.id(), &stdio)?;
     tasks.start(container.id(), "")?;
     tasks.resize(container.id(), "", 99, 44)?;
-    std::fs::write(&stdin, b"\n")?;
+    std::fs::write(&stdin, b"stty size; exit\n")?;
     assert_eq!(tasks.wait(container.id(), "")?, 0);
     tasks.delete(container.id(), "")?;
     let output = reader.join().map_err(|_| "the reader panicked")??;

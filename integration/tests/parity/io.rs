@@ -2,12 +2,12 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-use std::time::Duration;
 
 use podhook_integration::suite::Test;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, command, tests};
+use podhook_integration::{Node, Outcome, tests};
+
+use crate::terminal::on_terminal;
 
 pub fn tests() -> Vec<Test> {
     tests![io:
@@ -97,25 +97,6 @@ fn a_log_program_gets_both_streams(node: &Node) -> Outcome {
         text().contains("to stdout\n") && text().contains("to stderr\n")
     })?;
     Ok(())
-}
-
-/// Runs ctr on a terminal: it refuses `--tty` without one.
-fn on_terminal(ctr: &Command) -> Result<command::Output, command::Error> {
-    let quote =
-        |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"));
-    let line: Vec<_> = std::iter::once(ctr.get_program())
-        .chain(ctr.get_args())
-        .map(quote)
-        .collect();
-    let mut script = Command::new("script");
-    script.args([
-        "--quiet",
-        "--return",
-        "--command",
-        &line.join(" "),
-        "/dev/null",
-    ]);
-    command::run(&mut script, None, Duration::from_secs(30))
 }
 
 /// Prints the terminal, whether all three streams are one, and its size.

@@ -3,6 +3,7 @@
 
 mod cri;
 mod ctr;
+mod docker;
 mod docker_calls;
 mod exec;
 mod io;
@@ -15,6 +16,7 @@ mod pod_resources;
 mod pod_security;
 mod pod_start;
 mod restart;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
             pod_namespaces::tests(),
             nerdctl::tests(),
             docker_calls::tests(),
+            docker::tests(),
             restart::tests(),
         ]
         .concat(),

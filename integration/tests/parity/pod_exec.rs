@@ -285,8 +285,7 @@ fn input_given_once_ends_with_the_client(node: &Node) -> Outcome {
 
 fn a_forwarded_port_reaches_the_pods_listener(node: &Node) -> Outcome {
     let pod = node.pod("forward").run()?;
-    let script =
-        "while :; do echo listening; echo hello from the pod | nc -l -p 8080; done";
+    let script = "while :; do echo listening; echo hello from the pod | nc -l -p 8080; done";
     let container = pod
         .container("main")
         .command(&["sh", "-c", script])

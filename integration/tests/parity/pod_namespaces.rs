@@ -122,7 +122,8 @@ fn what_a_container_leaves_among_the_nodes_processes_ends_with_it(node: &Node) -
             .is_ok_and(|line| line.starts_with("sleep"))
     };
     assert!(alive());
-    container.attach(false)?.write(b"\n")?;
+    let mut client = container.attach(false)?;
+    client.write(b"\n")?;
     container.wait_exit(SOON)?;
     wait::until_true("the child to end", SOON, || !alive())?;
     Ok(())
