@@ -1,6 +1,7 @@
 //! What a container without a lifecycle does is the same under containerd-shim-runc-v2 and podhook:
 //! these tests pass with both.
 
+mod client;
 mod cri;
 mod ctr;
 mod docker;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             ctr::tests(),
             exec::tests(),
             io::tests(),
+            client::tests(),
             cri::tests(),
             pod_start::tests(),
             pod_end::tests(),
