@@ -145,6 +145,13 @@ calls! {
     "ExecSync" exec_sync ExecSyncRequest ExecSyncResponse;
     "ContainerStats" container_stats ContainerStatsRequest ContainerStatsResponse;
     "UpdateContainerResources" update_container_resources UpdateContainerResourcesRequest UpdateContainerResourcesResponse;
+    "ReopenContainerLog" reopen_container_log ReopenContainerLogRequest ReopenContainerLogResponse;
+    "ListContainerStats" list_container_stats ListContainerStatsRequest ListContainerStatsResponse;
+    "PodSandboxStats" pod_sandbox_stats PodSandboxStatsRequest PodSandboxStatsResponse;
+    "ListPodSandboxStats" list_pod_sandbox_stats ListPodSandboxStatsRequest ListPodSandboxStatsResponse;
+    "ListPodSandbox" list_pod_sandbox ListPodSandboxRequest ListPodSandboxResponse;
+    "Attach" attach AttachRequest AttachResponse;
+    "PortForward" port_forward PortForwardRequest PortForwardResponse;
     "Status" status StatusRequest StatusResponse;
 }
 

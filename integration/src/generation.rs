@@ -52,12 +52,29 @@ impl Generation {
         }
     }
 
+    /// The OCI runtime of the same Debian.
+    ///
+    /// # Errors
+    /// When it is not installed: says what to run.
+    pub fn oci_runtime(self, runtime: OciRuntime) -> Result<PathBuf, Error> {
+        let path = match (self, runtime) {
+            (Self::V1_6, OciRuntime::Runc) => PathBuf::from("/usr/sbin/runc"),
+            (Self::V1_6, OciRuntime::Crun) => PathBuf::from("/usr/bin/crun"),
+            (Self::V1_7, _) => cache().join("containerd/trixie/oci").join(runtime.name()),
+            (Self::V2, _) => cache().join("containerd/forky/oci").join(runtime.name()),
+        };
+        self.present(path)
+    }
+
     /// One of its programs.
     ///
     /// # Errors
     /// When it is not installed: says what to run.
     pub fn program(self, name: &str) -> Result<PathBuf, Error> {
-        let path = self.bin().join(name);
+        self.present(self.bin().join(name))
+    }
+
+    fn present(self, path: PathBuf) -> Result<PathBuf, Error> {
         if path.exists() {
             return Ok(path);
         }
@@ -74,22 +91,15 @@ impl Generation {
     /// # Errors
     /// When it is not installed or does not say.
     pub fn version(self) -> Result<String, Error> {
-        let path = self.program("containerd")?;
-        let failed = |reason| Error::Version {
-            path: path.clone(),
-            reason,
-        };
-        let text = command::stdout_of(&path.to_string_lossy(), &["--version"])
-            .map_err(|e| failed(e.to_string()))?;
-        let word = text
-            .split_whitespace()
-            .nth(2)
-            .ok_or_else(|| failed(format!("it printed {text:?}")))?;
-        let word = word.trim_start_matches('v');
-        let end = word
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(word.len());
-        Ok(word[..end].to_owned())
+        version_of(self.program("containerd")?)
+    }
+
+    /// The version of its OCI runtime, as `1.1.5`.
+    ///
+    /// # Errors
+    /// When it is not installed or does not say.
+    pub fn oci_version(self, runtime: OciRuntime) -> Result<String, Error> {
+        version_of(self.oci_runtime(runtime)?)
     }
 
     /// The generation a matrix entry names: `1.6`, `1.7`, `2`, or any longer version of one.
@@ -101,6 +111,55 @@ impl Generation {
             ["2", ..] => Some(Self::V2),
             _ => None,
         }
+    }
+}
+
+/// The third word of what a program says of itself: `runc version 1.1.5+ds1`, `containerd REPOSITORY v2.1.9 REVISION`.
+fn version_of(path: PathBuf) -> Result<String, Error> {
+    let failed = |reason| Error::Version {
+        path: path.clone(),
+        reason,
+    };
+    let text = command::stdout_of(&path.to_string_lossy(), &["--version"])
+        .map_err(|e| failed(e.to_string()))?;
+    let word = text
+        .split_whitespace()
+        .nth(2)
+        .ok_or_else(|| failed(format!("it printed {text:?}")))?;
+    let word = word.trim_start_matches('v');
+    let end = word
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(word.len());
+    Ok(word[..end].to_owned())
+}
+
+/// What a shim calls to create and start containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OciRuntime {
+    /// runc.
+    Runc,
+    /// crun. It refuses cgroup v1 beside v2, so its containerd lives in a mount namespace of its own where v2 is
+    /// not mounted.
+    Crun,
+}
+
+impl OciRuntime {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Runc, Self::Crun];
+
+    /// The program's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|runtime| runtime.name() == name)
     }
 }
 
@@ -118,6 +177,14 @@ impl fmt::Display for Generation {
 #[must_use]
 pub fn cache() -> PathBuf {
     env::var_os("PODHOOK_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
+}
+
+/// `dockerd` and `docker`, the same for every generation.
+///
+/// # Errors
+/// When they are not there: says what to run.
+pub fn docker(name: &str) -> Result<PathBuf, Error> {
+    Generation::V2.present(cache().join("containerd/forky/docker").join(name))
 }
 
 /// The root of the repository.

@@ -12,21 +12,26 @@ pub mod cri;
 pub mod ctr;
 pub mod driver;
 pub mod events;
+pub mod execs;
 pub mod generation;
 pub mod image;
 pub mod node;
+pub mod place;
 pub mod podhook;
 pub mod record;
+pub mod results;
 pub mod shim;
+pub mod stream;
 pub mod suite;
-pub mod execs;
+pub mod tasks;
 pub mod trace;
 pub mod wait;
 
 pub use containerd::Containerd;
-pub use generation::Generation;
+pub use generation::{Generation, OciRuntime};
 pub use image::Image;
 pub use node::Node;
+pub use place::Place;
 pub use shim::ShimKind;
 
 /// What a test returns: any error fails it with its message.

@@ -1,7 +1,7 @@
-//! Runs behaviour tests over containerd generations and shims, as `1.6.20/podhook/ctr::run_rm_gives_the_exit_status`.
+//! Runs behaviour tests over containerd generations, shims and OCI runtimes, as
+//! `1.6.20/podhook/ctr::run_rm_gives_the_exit_status`.
 //!
-//! `PODHOOK_MATRIX` says on what, as `1.6/runc 1.7/podhook 2/podhook-v1`; the default is the
-//! original shim on 1.6 as the yardstick, and both podhook configurations on 1.6 and 2.
+//! `PODHOOK_MATRIX` says on what, as `1.6/runc 1.7/podhook 2/podhook-v1+crun`, or `all`.
 //! The other arguments are libtest's: a filter, `--list`, `--test-threads`, `--skip`, `--exact`.
 
 use std::cell::RefCell;
@@ -14,11 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::Outcome;
-use crate::containerd::{Containerd, Error, stands_in};
-use crate::generation::Generation;
+use crate::containerd::{Containerd, Error};
+use crate::generation::{Generation, OciRuntime};
 use crate::node::Node;
-use crate::shim::ShimKind;
+use crate::place::Place;
+use crate::results::{Outcomes, Results};
 
+/// The original shim as the yardstick, and each configuration of podhook.
 const DEFAULT_MATRIX: &str = "1.6/runc 1.6/podhook 1.6/podhook-v1 2/podhook 2/podhook-v1";
 
 /// Tests that mostly wait; more than the cores of a small machine.
@@ -38,6 +40,8 @@ pub struct Test {
     /// It takes long and runs on every generation and with every configuration of podhook, but not
     /// on every combination of the two.
     pub each_once: bool,
+    /// Why it cannot run at a place, if so.
+    pub unless: fn(Place) -> Option<&'static str>,
 }
 
 /// Tests for every shim on a shared containerd: `tests![ctr: first, second]`.
@@ -50,6 +54,7 @@ macro_rules! tests {
             own_containerd: false,
             podhook_only: false,
             each_once: false,
+            unless: |_| None,
         }),*]
     };
 }
@@ -91,8 +96,17 @@ pub fn each_once(tests: Vec<Test>) -> Vec<Test> {
         .collect()
 }
 
-/// A generation with a shim.
-type Target = (Generation, ShimKind);
+/// The same tests, but not where `reason` gives one: there they are listed as ignored, with the reason.
+#[must_use]
+pub fn unless(tests: Vec<Test>, reason: fn(Place) -> Option<&'static str>) -> Vec<Test> {
+    tests
+        .into_iter()
+        .map(|test| Test {
+            unless: reason,
+            ..test
+        })
+        .collect()
+}
 
 /// The body of a suite's `main`: runs `tests` on the matrix and checks that nothing is left behind.
 #[must_use]
@@ -106,61 +120,81 @@ pub fn run_with_threads(tests: Vec<Test>, threads: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(threads);
     let text = env::var("PODHOOK_MATRIX").unwrap_or_else(|_| DEFAULT_MATRIX.to_owned());
-    let targets = match parse_matrix(&text) {
-        Ok(targets) => targets,
+    let places = match parse_matrix(&text) {
+        Ok(places) => places,
         Err(word) => {
             return refuse(&format!(
-                "PODHOOK_MATRIX: {word:?}: want GENERATION/SHIM as 1.6/runc, 1.7/podhook, 2/podhook-v1"
+                "PODHOOK_MATRIX: {word:?}: want GENERATION/SHIM[+crun] as 1.6/runc, 1.7/podhook, 2/podhook-v1+crun, or all"
             ));
         }
     };
     let mut versions = HashMap::new();
-    for (generation, _) in &targets {
-        match generation.version() {
-            Ok(version) => versions.insert(*generation, version),
-            Err(error) => return refuse(&error.to_string()),
+    for place in &places {
+        match check(*place) {
+            Ok(version) => versions.insert(place.generation, version),
+            Err(message) => return refuse(&message),
         };
     }
-    if let Some(error) = targets.iter().find_map(|(_, shim)| shim.runtime().err()) {
-        return refuse(&error.to_string());
-    }
     let shared = Arc::new(Shared::default());
+    let outcomes = Arc::new(Outcomes::default());
     let mut trials = Vec::new();
-    let chosen = each_generation_once(&targets);
-    for (generation, shim) in targets {
-        let once = chosen.contains(&(generation, shim));
+    let chosen = each_generation_once(&places);
+    for place in places {
+        let once = chosen.contains(&place);
         for test in tests.iter().filter(|test| {
-            let wanted = once || !test.each_once || !shim.is_podhook();
-            wanted && (shim.is_podhook() || !test.podhook_only)
+            let wanted = once || !test.each_once || !place.shim.is_podhook();
+            wanted && (place.shim.is_podhook() || !test.podhook_only)
         }) {
-            let (test, shared) = (*test, Arc::clone(&shared));
-            let name = format!("{}/{shim}/{}", versions[&generation], test.name);
-            trials.push(Trial::test(name, move || {
-                one(test, (generation, shim), &shared)
-            }));
+            let (test, shared, outcomes) = (*test, Arc::clone(&shared), Arc::clone(&outcomes));
+            let version = &versions[&place.generation];
+            let name = format!("{version}/{}/{}", place.programs(), test.name);
+            if let Some(reason) = (test.unless)(place) {
+                outcomes.skipped(place, test.name, reason);
+                let trial = Trial::test(name, move || one(test, place, &shared));
+                trials.push(trial.with_kind(reason).with_ignored_flag(true));
+            } else {
+                trials.push(Trial::test(name, move || {
+                    let outcome = one(test, place, &shared);
+                    outcomes.done(place, test.name, &outcome);
+                    outcome
+                }));
+            }
         }
     }
     keep_panics();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let clean = shared.close();
-    if conclusion.has_failed() || !clean {
+    let written = Results::wanted(&arguments).map_or(Ok(()), |results| results.write(&outcomes));
+    if let Err(error) = &written {
+        eprintln!("{error}");
+    }
+    if conclusion.has_failed() || !clean || written.is_err() {
         ExitCode::from(101)
     } else {
         ExitCode::SUCCESS
     }
 }
 
+/// Whether everything a place is made of is there; gives containerd's version.
+fn check(place: Place) -> Result<String, String> {
+    let version = place.generation.version();
+    let runtime = place.generation.oci_version(place.runtime);
+    place.shim.runtime().map_err(|error| error.to_string())?;
+    runtime.map_err(|error| error.to_string())?;
+    version.map_err(|error| error.to_string())
+}
+
 /// One configuration of podhook for every generation, another for the next.
-fn each_generation_once(targets: &[Target]) -> Vec<Target> {
-    let mut generations: Vec<_> = targets.iter().map(|(generation, _)| *generation).collect();
+fn each_generation_once(places: &[Place]) -> Vec<Place> {
+    let mut generations: Vec<_> = places.iter().map(|place| place.generation).collect();
     generations.sort();
     generations.dedup();
     let choose = |(n, generation): (usize, Generation)| {
-        let shims: Vec<_> = targets
+        let of: Vec<_> = places
             .iter()
-            .filter(|(of, shim)| *of == generation && shim.is_podhook())
+            .filter(|place| place.generation == generation && place.shim.is_podhook())
             .collect();
-        Some(**shims.get(n % shims.len().max(1))?)
+        Some(**of.get(n % of.len().max(1))?)
     };
     generations
         .into_iter()
@@ -174,16 +208,13 @@ fn refuse(message: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn parse_matrix(text: &str) -> Result<Vec<Target>, &str> {
+fn parse_matrix(text: &str) -> Result<Vec<Place>, &str> {
+    if text.trim() == "all" {
+        return Ok(Place::all());
+    }
     text.split([' ', ','])
         .filter(|word| !word.is_empty())
-        .map(|word| {
-            let (generation, shim) = word.split_once('/').ok_or(word)?;
-            Ok((
-                Generation::named(generation).ok_or(word)?,
-                ShimKind::named(shim).ok_or(word)?,
-            ))
-        })
+        .map(|word| Place::named(word).ok_or(word))
         .collect()
 }
 
@@ -207,14 +238,14 @@ fn keep_panics() {
     }));
 }
 
-fn one(test: Test, (generation, shim): Target, shared: &Shared) -> Result<(), Failed> {
+fn one(test: Test, place: Place, shared: &Shared) -> Result<(), Failed> {
     let containerd = if test.own_containerd {
-        Containerd::start(generation, shim).map(Arc::new)
+        Containerd::start_at(place).map(Arc::new)
     } else {
-        shared.get(generation, shim)
+        shared.get(place)
     };
     let containerd = containerd.map_err(|error| error.to_string())?;
-    let node = Node::new(Arc::clone(&containerd), shim);
+    let node = Node::new(Arc::clone(&containerd), place.shim);
     PANIC.set(Some(String::new()));
     let result = panic::catch_unwind(AssertUnwindSafe(|| (test.run)(&node)));
     let panicked = PANIC.take().unwrap_or_default();
@@ -231,21 +262,24 @@ fn one(test: Test, (generation, shim): Target, shared: &Shared) -> Result<(), Fa
     outcome.map_err(|message| format!("{message}\n{}", node.log()).into())
 }
 
+/// The generation, the OCI runtime, and whether podhook stands in for the original.
+type Key = (Generation, OciRuntime, bool);
+
 /// The containerds that tests share, one per generation and set of programs, started at the first use.
 #[derive(Default)]
 struct Shared {
-    running: Mutex<HashMap<(Generation, bool), Arc<Containerd>>>,
+    running: Mutex<HashMap<Key, Arc<Containerd>>>,
 }
 
 impl Shared {
-    fn get(&self, generation: Generation, shim: ShimKind) -> Result<Arc<Containerd>, Error> {
-        let key = (generation, stands_in(generation, shim));
+    fn get(&self, place: Place) -> Result<Arc<Containerd>, Error> {
+        let key = (place.generation, place.runtime, place.stands_in());
         // Held while containerd starts: the others wait for it instead of starting a second.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(containerd) = running.get(&key) {
             return Ok(Arc::clone(containerd));
         }
-        let containerd = Arc::new(Containerd::start(generation, shim)?);
+        let containerd = Arc::new(Containerd::start_at(place)?);
         running.insert(key, Arc::clone(&containerd));
         Ok(containerd)
     }
@@ -254,9 +288,9 @@ impl Shared {
     fn close(&self) -> bool {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut clean = true;
-        for ((generation, _), containerd) in running.drain() {
+        for (_, containerd) in running.drain() {
             if let Err(error) = containerd.close() {
-                eprintln!("containerd {generation}: {error}");
+                eprintln!("containerd of {}: {error}", containerd.place());
                 clean = false;
             }
         }
@@ -268,28 +302,25 @@ impl Shared {
 mod tests {
     use super::*;
 
+    fn places(words: &str) -> Vec<Place> {
+        parse_matrix(words).expect("a matrix")
+    }
+
     #[test]
     fn the_default_matrix_is_understood() {
-        let targets = parse_matrix(DEFAULT_MATRIX).expect("a matrix");
-        assert_eq!(targets.len(), 5);
-        assert_eq!(targets[0], (Generation::V1_6, ShimKind::Runc));
+        let default = places(DEFAULT_MATRIX);
+        assert_eq!(default[0].to_string(), "1.6/runc");
+        assert_eq!(places("all").len(), 18);
     }
 
     #[test]
     fn what_takes_long_meets_every_generation_and_every_configuration() {
-        let targets = parse_matrix(DEFAULT_MATRIX).expect("a matrix");
-        assert_eq!(
-            each_generation_once(&targets),
-            [
-                (Generation::V1_6, ShimKind::Podhook),
-                (Generation::V2, ShimKind::PodhookV1)
-            ]
-        );
-        let targets = parse_matrix("2/podhook 1.7/runc").expect("a matrix");
-        assert_eq!(
-            each_generation_once(&targets),
-            [(Generation::V2, ShimKind::Podhook)]
-        );
+        let chosen = each_generation_once(&places(
+            "1.6/runc 1.6/podhook 1.6/podhook-v1 2/podhook 2/podhook-v1",
+        ));
+        assert_eq!(chosen, places("1.6/podhook 2/podhook-v1"));
+        let chosen = each_generation_once(&places("2/podhook 1.7/runc"));
+        assert_eq!(chosen, places("2/podhook"));
     }
 
     #[test]

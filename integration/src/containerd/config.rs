@@ -2,18 +2,19 @@
 
 use std::path::Path;
 
-use super::stands_in;
 use crate::driver;
 use crate::generation::Generation;
+use crate::place::Place;
 use crate::shim::{self, ShimKind};
 
 /// The pod and container annotations that reach the OCI spec. containerd matches with path.Match,
 /// where `*` stops at a slash: one pattern per prefix.
 const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.kubernetes.*"]"#;
 
-/// The file for `generation` with everything below `dir`; `podhook` is a handler when its shim is built.
-pub(super) fn render(generation: Generation, shim: ShimKind, dir: &Path) -> String {
-    let runtimes = runtimes(generation, shim, dir);
+/// The file for the generation with everything below `dir`; `podhook` is a handler when its shim is built.
+pub(super) fn render(place: Place, dir: &Path) -> String {
+    let generation = place.generation;
+    let runtimes = runtimes(place, dir);
     let dir = dir.display();
     let head = format!(
         r#"root = "{dir}/root"
@@ -65,7 +66,8 @@ bin_dir = "/usr/lib/cni"
 /// `DIR/podhook.toml`. The test writes that.
 pub(crate) const CONFIGURED: &str = "podhook-configured";
 
-fn runtimes(generation: Generation, shim: ShimKind, dir: &Path) -> String {
+fn runtimes(place: Place, dir: &Path) -> String {
+    let generation = place.generation;
     let plugin = if generation == Generation::V2 {
         "io.containerd.cri.v1.runtime"
     } else {
@@ -79,7 +81,7 @@ fn runtimes(generation: Generation, shim: ShimKind, dir: &Path) -> String {
             // CRI of 1.6 and 1.7.0 reads runtime_path and does nothing with it (containerd#8207): where
             // podhook does not stand in for the original, the path goes into runtime_type.
             (ShimKind::Podhook, Some(path))
-                if generation == Generation::V1_6 && !stands_in(generation, shim) =>
+                if generation == Generation::V1_6 && !place.stands_in() =>
             {
                 (path.to_str().unwrap_or_default(), None)
             }

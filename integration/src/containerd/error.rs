@@ -42,6 +42,12 @@ pub enum Error {
         /// The last lines of containerd's log.
         log: String,
     },
+    /// dockerd did not stay; with its log.
+    #[error("dockerd has ended\n{log}")]
+    DockerEnded {
+        /// Its log.
+        log: String,
+    },
     /// A file or process of the instance failed.
     #[error("{operation} {}: {source}", path.display())]
     Io {

@@ -49,7 +49,7 @@ impl Containerd {
             let (namespace, id) = key;
             let bundle = self.bundle(namespace, id);
             left.extend(
-                remains::mounts(&bundle)
+                self.mounts_below(&bundle)
                     .iter()
                     .map(|mount| format!("mount {}", mount.display())),
             );
@@ -82,6 +82,7 @@ impl Containerd {
     /// # Errors
     /// [`Error::Leak`] when something is left.
     pub fn close(&self) -> Result<(), Error> {
+        self.stop_docker();
         self.expect_gone(&self.known_containers())?;
         let mut left: Vec<_> = remains::shims(&self.address())
             .iter()
@@ -89,7 +90,7 @@ impl Containerd {
             .collect();
         let state = self.dir.join("state");
         left.extend(
-            remains::mounts(&state)
+            self.mounts_below(&state)
                 .iter()
                 .map(|mount| format!("mount {}", mount.display())),
         );

@@ -1,6 +1,7 @@
 //! A private containerd: own root, state, socket, network and shims' PATH, gone when dropped.
 
 mod config;
+mod docker;
 mod error;
 mod leaks;
 mod network;
@@ -9,6 +10,7 @@ pub mod remains;
 pub mod scrub;
 
 pub(crate) use config::CONFIGURED;
+pub use docker::Docker;
 pub use error::Error;
 
 use std::collections::HashSet;
@@ -24,71 +26,86 @@ use nix::unistd::Uid;
 
 use crate::cri::Cri;
 use crate::ctr::Ctr;
-use crate::driver;
 use crate::events::Events;
-use crate::generation::Generation;
+use crate::generation::{Generation, OciRuntime};
 use crate::image::Image;
+use crate::place::Place;
 use crate::shim::{self, ShimKind};
 use error::io_error;
-
-/// Whether podhook takes the name of containerd-shim-runc-v2, see [`Containerd::start`].
-pub(crate) fn stands_in(generation: Generation, shim: ShimKind) -> bool {
-    // ctr gives options to this runtime only.
-    let by_name = generation == Generation::V1_6 || driver::has_options();
-    by_name && shim == ShimKind::Podhook
-}
 
 /// A running private containerd.
 #[derive(Debug)]
 pub struct Containerd {
-    generation: Generation,
+    place: Place,
     version: String,
     dir: PathBuf,
     _lock: File,
+    /// Its mount namespace, where it has one of its own; the processes it is started with again join it.
+    mounts: OnceLock<File>,
     process: Mutex<Option<Child>>,
     events: Events,
     imported: Mutex<HashSet<(String, Image)>>,
     cri: OnceLock<Cri>,
+    docker: Mutex<Option<Docker>>,
 }
 
 impl Containerd {
     /// Starts one with the handlers of every [`crate::ShimKind`] (podhook's only if its shim is built),
-    /// for tests of `shim`.
+    /// for tests of `shim` with the system's runc of that generation.
+    ///
+    /// # Errors
+    /// As [`Self::start_at`].
+    pub fn start(generation: Generation, shim: ShimKind) -> Result<Self, Error> {
+        Self::start_at(Place {
+            generation,
+            shim,
+            runtime: OciRuntime::Runc,
+        })
+    }
+
+    /// The same with the OCI runtime too: the shims find it as `runc` in their PATH.
     ///
     /// containerd 1.6 reads `runtime_path` and makes no use of it: there podhook stands in for
     /// containerd-shim-runc-v2 in PATH where it is tested as the shim of `io.containerd.runc.v2`.
     ///
     /// # Errors
     /// When the machine lacks something (the message says what to run) or containerd does not come up.
-    pub fn start(generation: Generation, shim: ShimKind) -> Result<Self, Error> {
+    pub fn start_at(place: Place) -> Result<Self, Error> {
         static STALE: Once = Once::new();
         check_machine()?;
         STALE.call_once(scrub::stale);
-        let version = generation.version()?;
+        let version = place.generation.version()?;
         let (dir, lock) =
             scrub::new_folder().map_err(io_error("make a folder in", &std::env::temp_dir()))?;
         let this = Self {
-            generation,
+            place,
             version,
             dir,
             _lock: lock,
+            mounts: OnceLock::new(),
             process: Mutex::default(),
             events: Events::default(),
             imported: Mutex::default(),
             cri: OnceLock::new(),
+            docker: Mutex::default(),
         };
         network::create(&this.dir)?;
-        this.link_programs(stands_in(generation, shim))?;
+        this.link_programs()?;
         let config = this.dir.join("config.toml");
-        fs::write(&config, config::render(generation, shim, &this.dir))
-            .map_err(io_error("write", &config))?;
+        fs::write(&config, config::render(place, &this.dir)).map_err(io_error("write", &config))?;
         this.up()?;
         this.import("k8s.io", Image::Pause)?;
         Ok(this)
     }
 
     /// The folder of PATH in which containerd looks for shims first.
-    fn link_programs(&self, stands_in: bool) -> Result<(), Error> {
+    fn link_programs(&self) -> Result<(), Error> {
+        let Place {
+            generation,
+            runtime,
+            ..
+        } = self.place;
+        let stands_in = self.place.stands_in();
         let bin = self.dir.join("bin");
         let link = |target: &Path, name: &str| {
             let path = bin.join(name);
@@ -96,7 +113,7 @@ impl Containerd {
         };
         let original = "containerd-shim-runc-v2";
         if !stands_in {
-            link(&self.generation.program(original)?, original)?;
+            link(&generation.program(original)?, original)?;
         }
         if let Ok(podhook) = shim::podhook_shim() {
             if stands_in {
@@ -104,13 +121,19 @@ impl Containerd {
             }
             link(&podhook, "containerd-shim-podhook-v1")?;
         }
-        Ok(())
+        link(&generation.oci_runtime(runtime)?, "runc")
     }
 
     /// The generation it is of.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        self.generation
+        self.place.generation
+    }
+
+    /// The generation, shim and OCI runtime it was started for.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Its version, as `1.6.20`.
@@ -177,7 +200,7 @@ impl Containerd {
     #[must_use]
     pub fn ctr_in(&self, namespace: &str) -> Ctr {
         Ctr::new(
-            self.generation.bin().join("ctr"),
+            self.place.generation.bin().join("ctr"),
             &self.address(),
             namespace,
             self.dir.join("fifo"),
@@ -208,6 +231,7 @@ impl Containerd {
 impl Containerd {
     /// Ends it with everything it runs and removes every trace, now. Dropping does the same.
     pub fn destroy(&self) {
+        self.stop_docker();
         let known = self.known_containers();
         let _ = self.end(Signal::SIGKILL);
         scrub::remove(&self.dir, &known);

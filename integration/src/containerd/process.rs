@@ -1,17 +1,20 @@
 //! The process of a containerd: up, down, killed, up again.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::error::io_error;
-use super::{Containerd, Error, lock};
+use super::{Containerd, Error, lock, remains};
 use crate::cri::{self, Cri};
+use crate::generation::OciRuntime;
 use crate::wait::{self, SOON, TimedOut};
 
 impl Containerd {
@@ -27,18 +30,13 @@ impl Containerd {
             .open(&log)
             .map_err(io_error("open", &log))?;
         let err = out.try_clone().map_err(io_error("open", &log))?;
-        let program = self.generation.program("containerd")?;
-        let child = Command::new(&program)
+        let program = self.place.generation.program("containerd")?;
+        let child = self
+            .command(&program)
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             .env_clear()
-            .env(
-                "PATH",
-                format!(
-                    "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    self.dir.join("bin").display()
-                ),
-            )
+            .env("PATH", self.path())
             .current_dir(&self.dir)
             // Not in the terminal's group: an interrupt would end it under the feet of the clean-up.
             .process_group(0)
@@ -49,12 +47,17 @@ impl Containerd {
             .map_err(io_error("start", &program))?;
         let pid = self.dir.join("pid");
         fs::write(&pid, child.id().to_string()).map_err(io_error("write", &pid))?;
+        let namespace = PathBuf::from(format!("/proc/{}/ns/mnt", child.id()));
         *lock(&self.process) = Some(child);
         // As early as can be: the shims send again what happened meanwhile.
         wait::until_true("containerd to listen", Duration::from_secs(30), || {
             UnixStream::connect(self.address()).is_ok()
         })
         .map_err(|what| self.too_slow(what))?;
+        if self.place.runtime == OciRuntime::Crun && self.mounts.get().is_none() {
+            let file = File::open(&namespace).map_err(io_error("open", &namespace))?;
+            let _ = self.mounts.set(file);
+        }
         let ctr = self.ctr_in(self.id());
         self.events
             .subscribe(ctr.command())
@@ -73,6 +76,49 @@ impl Containerd {
         })
         .map_err(|what| self.too_slow(what))?;
         self.cri.get().map_or(Ok(()), |cri| self.wait_ready(cri))
+    }
+
+    /// The PATH of its daemons and shims.
+    pub(super) fn path(&self) -> String {
+        format!(
+            "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            self.dir.join("bin").display()
+        )
+    }
+
+    /// The command that runs `program` in the instance's mount namespace.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        if self.place.runtime != OciRuntime::Crun {
+            return Command::new(program);
+        }
+        if let Some(mounts) = self.mounts.get() {
+            let mut command = Command::new("/usr/bin/nsenter");
+            let file = format!("/proc/{}/fd/{}", std::process::id(), mounts.as_raw_fd());
+            command.arg(format!("--mount={file}")).arg(program);
+            return command;
+        }
+        // Without v2 beside it, cgroup v1 is what crun calls legacy, and accepts.
+        let script = "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec \"$@\"";
+        let mut command = Command::new("/usr/bin/unshare");
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "/bin/sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        command.arg(program);
+        command
+    }
+
+    /// The mounts at or below `dir`, as its containerd sees them.
+    pub(super) fn mounts_below(&self, dir: &Path) -> Vec<PathBuf> {
+        let Some(child) = lock(&self.process).as_ref().map(Child::id) else {
+            return remains::mounts(dir);
+        };
+        remains::mounts_seen_by(child, dir)
     }
 
     /// Its CRI services, connected at the first use.

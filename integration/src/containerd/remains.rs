@@ -73,7 +73,13 @@ fn processes() -> Vec<(i32, Vec<String>)> {
 /// The mounts at or below `dir`, innermost first.
 #[must_use]
 pub fn mounts(dir: &Path) -> Vec<PathBuf> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts_seen_by(std::process::id(), dir)
+}
+
+/// The mounts at or below `dir` in the mount namespace of a process, innermost first.
+#[must_use]
+pub fn mounts_seen_by(pid: u32, dir: &Path) -> Vec<PathBuf> {
+    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
     let points = table
         .lines()
         .filter_map(|line| line.split(' ').nth(4))

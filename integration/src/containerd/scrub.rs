@@ -59,11 +59,13 @@ pub fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
     let address = dir.join("containerd.sock");
     let mut containers = known.clone();
     containers.extend(bundles(dir));
-    if let Some(pid) = fs::read_to_string(dir.join("pid"))
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-    {
-        kill_containerd(pid, dir);
+    for file in ["docker/pid", "pid"] {
+        if let Some(pid) = fs::read_to_string(dir.join(file))
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+        {
+            kill_daemon(pid, dir);
+        }
     }
     remains::kill_shims(&address);
     let instance = dir.file_name().unwrap_or_default().to_string_lossy();
@@ -113,10 +115,10 @@ fn bundles(dir: &Path) -> BTreeSet<remains::Key> {
     found
 }
 
-/// Ends the containerd of a killed run, if the process is still that one.
-fn kill_containerd(pid: i32, dir: &Path) {
+/// Ends the containerd or dockerd of a killed run, if the process is still that one.
+fn kill_daemon(pid: i32, dir: &Path) {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    if String::from_utf8_lossy(&line).contains(&*dir.join("config.toml").to_string_lossy()) {
+    if String::from_utf8_lossy(&line).contains(&format!("{}/", dir.display())) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         for _ in 0..100 {
             if !Path::new(&format!("/proc/{pid}/cwd")).exists() {

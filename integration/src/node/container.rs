@@ -148,6 +148,29 @@ impl<'a> ContainerBuilder<'a> {
         Ok((container, output))
     }
 
+    /// `ctr container create`: no task yet.
+    ///
+    /// # Errors
+    /// What ctr says.
+    pub fn create(self, args: &[&str]) -> Result<Container<'a>, Error> {
+        let container = Container {
+            node: self.node,
+            id: self.id.clone(),
+        };
+        let ctr = self.node.ctr();
+        self.node.containerd().import(ctr.namespace(), self.image)?;
+        self.node.remember(ctr.namespace(), &self.id);
+        let mut words = vec!["container".to_owned(), "create".to_owned()];
+        words.extend(["--runtime".to_owned(), self.node.shim().runtime()?]);
+        words.extend(self.flags);
+        // This command of ctr looks for flags among the container's arguments too.
+        words.push("--".to_owned());
+        words.extend([self.image.reference().to_owned(), self.id]);
+        words.extend(args.iter().map(|word| (*word).to_owned()));
+        run(&ctr, &words)?.success()?;
+        Ok(container)
+    }
+
     /// `ctr run -d` in a thread of its own, for what can be seen while it starts.
     ///
     /// # Errors

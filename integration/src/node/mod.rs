@@ -1,6 +1,7 @@
 //! The node a test runs on: one containerd, one shim, and what the test made there.
 
 mod container;
+mod docker;
 mod pod;
 mod pod_container;
 
@@ -15,9 +16,12 @@ use crate::containerd::remains::{self, Key};
 use crate::containerd::{Containerd, Error};
 use crate::ctr::Ctr;
 use crate::events::Events;
+use crate::place::Place;
 use crate::shim::{ShimKind, podhook_shim};
+use crate::tasks::{self, Tasks};
 
 pub use container::{Container, ContainerBuilder, Starting};
+pub use docker::DockerContainer;
 pub use pod::{Pod, PodBuilder};
 pub use pod_container::{PodContainer, PodContainerBuilder};
 
@@ -51,10 +55,27 @@ impl Node {
         self.shim
     }
 
+    /// The generation, the shim and the OCI runtime.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            shim: self.shim,
+            ..self.containerd.place()
+        }
+    }
+
     /// ctr in the instance's own namespace, where [`Self::container`]s live.
     #[must_use]
     pub fn ctr(&self) -> Ctr {
         self.containerd.ctr()
+    }
+
+    /// The task API in the same namespace.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub fn tasks(&self) -> Result<Tasks, tasks::Error> {
+        Tasks::connect(&self.containerd.address(), self.ctr().namespace())
     }
 
     /// containerd's events.

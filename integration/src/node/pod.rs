@@ -3,6 +3,7 @@
 use super::{Node, PodContainerBuilder};
 use crate::cri::{Cri, v1};
 use crate::driver;
+use crate::stream::Stream;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -97,6 +98,16 @@ impl<'a> PodBuilder<'a> {
         self
     }
 
+    /// One process namespace for all containers, as with `shareProcessNamespace`; they ask for it themselves too.
+    #[must_use]
+    pub fn shared_pid(self) -> Self {
+        self.config(|config| {
+            let linux = config.linux.get_or_insert_default();
+            let security = linux.security_context.get_or_insert_default();
+            security.namespace_options.get_or_insert_default().pid = v1::NamespaceMode::Pod.into();
+        })
+    }
+
     /// Runs the sandbox.
     ///
     /// # Errors
@@ -154,6 +165,51 @@ impl Pod<'_> {
         } else {
             Ok(ip)
         }
+    }
+
+    /// CRI `PortForward` of one port.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn port_forward(&self, port: i32) -> Result<Stream, Error> {
+        let answer = self.cri.port_forward(v1::PortForwardRequest {
+            pod_sandbox_id: self.id.clone(),
+            port: vec![port],
+        })?;
+        Ok(Stream::connect(&answer.url)?)
+    }
+
+    /// The node's process id of the sandbox's own process.
+    ///
+    /// # Errors
+    /// When it has no task.
+    pub fn pid(&self) -> Result<i32, Error> {
+        let mut tasks = self.node.containerd().ctr_in("k8s.io").tasks()?;
+        Ok(tasks.remove(&self.id).ok_or("no task")?.pid)
+    }
+
+    /// Its state, as `SANDBOX_READY`.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn state(&self) -> Result<&'static str, Error> {
+        let request = v1::PodSandboxStatusRequest {
+            pod_sandbox_id: self.id.clone(),
+            verbose: false,
+        };
+        let answer = self.cri.pod_sandbox_status(request)?;
+        Ok(answer.status.unwrap_or_default().state().as_str_name())
+    }
+
+    /// Removes the sandbox with its containers, running or not.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn remove_by_force(&self) -> Result<(), Error> {
+        self.cri.remove_pod_sandbox(v1::RemovePodSandboxRequest {
+            pod_sandbox_id: self.id.clone(),
+        })?;
+        Ok(())
     }
 
     /// Stops the sandbox and everything in it, as `StopPodSandbox` does.

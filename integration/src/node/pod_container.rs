@@ -10,6 +10,7 @@ use crate::attached::Attached;
 use crate::cri::{self, v1};
 use crate::image::Image;
 use crate::record::{self, Record, Watch};
+use crate::stream::Stream;
 use crate::wait::{self, SOON};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -97,6 +98,22 @@ impl<'a> PodContainerBuilder<'a> {
             ..Default::default()
         });
         self
+    }
+
+    /// Other namespaces than its own for processes and the pod's for everything else.
+    #[must_use]
+    pub fn namespaces(self, change: impl FnOnce(&mut v1::NamespaceOption)) -> Self {
+        self.config(|config| {
+            let linux = config.linux.get_or_insert_default();
+            let security = linux.security_context.get_or_insert_default();
+            change(security.namespace_options.get_or_insert_default());
+        })
+    }
+
+    /// The process namespace of the pod.
+    #[must_use]
+    pub fn shared_pid(self) -> Self {
+        self.namespaces(|options| options.pid = v1::NamespaceMode::Pod.into())
     }
 
     /// Anything else of the CRI configuration.
@@ -248,6 +265,72 @@ impl PodContainer<'_> {
     #[must_use]
     pub fn events(&self) -> Vec<String> {
         self.pod.node.events().topics(&self.id)
+    }
+
+    /// CRI `Exec` with both outputs, or with a terminal; and standard input.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn exec_stream(&self, command: &[&str], tty: bool) -> Result<Stream, Error> {
+        let answer = self.pod.cri.exec(v1::ExecRequest {
+            container_id: self.id.clone(),
+            cmd: command.iter().map(|word| (*word).to_owned()).collect(),
+            tty,
+            stdin: true,
+            stdout: true,
+            stderr: !tty,
+        })?;
+        Ok(Stream::connect(&answer.url)?)
+    }
+
+    /// CRI `Attach` with all streams of the container; `tty` as it was created.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn attach(&self, tty: bool) -> Result<Stream, Error> {
+        let answer = self.pod.cri.attach(v1::AttachRequest {
+            container_id: self.id.clone(),
+            stdin: true,
+            tty,
+            stdout: true,
+            stderr: !tty,
+        })?;
+        Ok(Stream::connect(&answer.url)?)
+    }
+
+    /// CRI `ReopenContainerLog`, after the file was moved away.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn reopen_log(&self) -> Result<(), cri::Error> {
+        let request = v1::ReopenContainerLogRequest {
+            container_id: self.id.clone(),
+        };
+        self.pod.cri.reopen_container_log(request)?;
+        Ok(())
+    }
+
+    /// CRI `UpdateContainerResources`.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn update(&self, linux: v1::LinuxContainerResources) -> Result<(), cri::Error> {
+        let request = v1::UpdateContainerResourcesRequest {
+            container_id: self.id.clone(),
+            linux: Some(linux),
+            ..Default::default()
+        };
+        self.pod.cri.update_container_resources(request)?;
+        Ok(())
+    }
+
+    /// The node's process id of its first process.
+    ///
+    /// # Errors
+    /// When it has no task.
+    pub fn pid(&self) -> Result<i32, Error> {
+        let mut tasks = self.pod.node.containerd().ctr_in("k8s.io").tasks()?;
+        Ok(tasks.remove(&self.id).ok_or("no task")?.pid)
     }
 
     /// CRI `ExecSync` with a limit in seconds, 0 for none.

@@ -124,7 +124,10 @@ fn a_missing_program_is_a_start_error(node: &Node) -> Outcome {
         .create()?;
     let error = container.start().err().ok_or("it started")?;
     assert!(
-        error.message().contains("no such file or directory"),
+        error
+            .message()
+            .to_lowercase()
+            .contains("no such file or directory"),
         "{error}"
     );
     let status = container.status()?;

@@ -79,7 +79,7 @@ fn a_missing_program_fails_the_exec_only(node: &Node) -> Outcome {
     let output = container.exec(&["no-such-program"])?;
     assert_ne!(output.status, 0);
     assert!(
-        output.stderr.contains("executable file not found in $PATH"),
+        output.stderr.contains("executable file") && output.stderr.contains("not found in $PATH"),
         "{}",
         output.stderr
     );

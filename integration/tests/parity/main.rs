@@ -1,12 +1,23 @@
 //! What a container without a lifecycle does is the same under containerd-shim-runc-v2 and podhook:
 //! these tests pass with both.
 
+mod client;
 mod crash;
 mod cri;
 mod ctr;
+mod docker;
+mod docker_calls;
 mod endurance;
 mod exec;
 mod io;
+mod nerdctl;
+mod pod_end;
+mod pod_exec;
+mod pod_log;
+mod pod_namespaces;
+mod pod_resources;
+mod pod_security;
+mod pod_start;
 mod restart;
 mod terminal;
 
@@ -21,7 +32,18 @@ fn main() -> ExitCode {
             io::tests(),
             terminal::tests(),
             crash::tests(),
+            client::tests(),
             cri::tests(),
+            pod_start::tests(),
+            pod_end::tests(),
+            pod_exec::tests(),
+            pod_log::tests(),
+            pod_resources::tests(),
+            pod_security::tests(),
+            pod_namespaces::tests(),
+            nerdctl::tests(),
+            docker_calls::tests(),
+            docker::tests(),
             restart::tests(),
         ]
         .concat(),
