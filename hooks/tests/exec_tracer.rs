@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -197,6 +198,101 @@ async fn nor_in_a_user_namespace() {
         .start();
     let seen = catch(&container, &slow(&container)).await;
     assert_nothing_of_the_host(&seen);
+}
+
+/// Something that only this process's memory holds.
+fn secret() -> Vec<u8> {
+    format!(
+        "{:?}-secret-of-the-host-{}",
+        Instant::now(),
+        std::process::id()
+    )
+    .into_bytes()
+}
+
+/// Whether the writable memory of `process`, a directory of a procfs, holds `secret`, and how much of it there
+/// is; `None` where it cannot be read any more.
+fn holds(process: &Path, secret: &[u8]) -> Option<(bool, usize)> {
+    let maps = fs::read_to_string(process.join("maps")).ok()?;
+    let memory = fs::File::open(process.join("mem")).ok()?;
+    let mut size = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let start = u64::from_str_radix(start, 16).ok()?;
+        let mut bytes = vec![0; (u64::from_str_radix(end, 16).ok()? - start) as usize];
+        size += bytes.len();
+        // What is not there (a guard page) is no secret.
+        if memory.read_exact_at(&mut bytes, start).is_ok() && contains(&bytes, secret) {
+            return Some((true, size));
+        }
+    }
+    Some((false, size))
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == text[0]) {
+        if rest[at..].starts_with(text) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+/// Reads the memory of joining processes; how often, and whether `secret` was in it.
+async fn read_memory(container: &TestContainer, secret: Vec<u8>) -> (usize, usize) {
+    let proc = PathBuf::from(format!("/proc/{}/root/proc", container.pid));
+    let own = fs::canonicalize("/proc/self/exe").unwrap();
+    let state = Arc::new((
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicBool::new(false),
+    ));
+    let shared = state.clone();
+    let watcher = std::thread::spawn(move || {
+        while !shared.2.load(Ordering::Relaxed) {
+            let pids = fs::read_dir(&proc).unwrap().flatten();
+            let newest = pids
+                .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+                .max()
+                .unwrap();
+            let process = proc.join(newest.to_string());
+            let joining = || fs::read_link(process.join("exe")).is_ok_and(|exe| exe == own);
+            if joining()
+                && let Some((found, size)) = holds(&process, &secret)
+                && size > 0
+                && (found || joining())
+            {
+                shared.0.fetch_add(1, Ordering::Relaxed);
+                shared.1.fetch_add(usize::from(found), Ordering::Relaxed);
+            }
+        }
+    });
+    let process = slow(container);
+    let start = Instant::now();
+    while state.0.load(Ordering::Relaxed) < 10 && start.elapsed() < Duration::from_secs(60) {
+        let ran = container.engine_exec_with(&process, &["true"]).await;
+        ran.unwrap().ok();
+    }
+    state.2.store(true, Ordering::Relaxed);
+    watcher.join().unwrap();
+    (
+        state.0.load(Ordering::Relaxed),
+        state.1.load(Ordering::Relaxed),
+    )
+}
+
+#[tokio::test]
+async fn a_joining_process_has_nothing_of_the_shims_memory() {
+    let container = Config::default().start();
+    let secret = secret();
+    let itself = holds(Path::new("/proc/self"), &secret).unwrap();
+    assert!(itself.0, "the secret is in the memory of this process");
+    let (times, found) = read_memory(&container, secret.clone()).await;
+    assert!(times > 0, "never caught one");
+    assert_eq!(found, 0, "of {times}");
+    drop(secret);
 }
 
 /// Forks a process that traces `pid` and never looks at it again. Until the returned pid is killed.

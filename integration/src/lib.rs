@@ -10,6 +10,7 @@ pub mod command;
 pub mod containerd;
 pub mod cri;
 pub mod ctr;
+pub mod driver;
 pub mod events;
 pub mod generation;
 pub mod image;
@@ -18,7 +19,7 @@ pub mod podhook;
 pub mod record;
 pub mod shim;
 pub mod suite;
-pub mod tasks;
+pub mod execs;
 pub mod trace;
 pub mod wait;
 

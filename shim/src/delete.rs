@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     mount,
     options::Options,
-    runtime,
+    runtime, socket,
     timestamp::timestamp,
 };
 
@@ -45,6 +45,11 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     }
     leftover.remove();
     if let Err(e) = mount::unmount_all(&bundle.join("rootfs")) {
+        warn(&e);
+    }
+    if let Ok(address) = fs::read_to_string(bundle.join("address"))
+        && let Err(e) = socket::remove_stale(address.trim())
+    {
         warn(&e);
     }
     let response = DeleteResponse {

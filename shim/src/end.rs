@@ -13,6 +13,8 @@ use crate::{
 /// How long a shim without containers waits for a client. containerd connects at once after `start`;
 /// one that died in between finds its bundle when it is back, and cleans up with `delete`.
 const DESERTED: Duration = Duration::from_secs(60);
+/// `podhook metrics` connects for a moment; containerd stays.
+const GLANCE: Duration = Duration::from_secs(5);
 /// How often a shim that is to end looks whether it can.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -42,11 +44,18 @@ async fn deserted(shim: &Arc<Shim>, clients: &Clients) {
     loop {
         clients.none().await;
         if shim.is_empty() {
-            if tokio::time::timeout(DESERTED, clients.some())
+            let deadline = tokio::time::Instant::now() + DESERTED;
+            while tokio::time::timeout_at(deadline, clients.some())
                 .await
-                .is_err()
-                && shim.is_empty()
+                .is_ok()
             {
+                // A look at the counters is nobody who wants the shim.
+                let glance = tokio::time::timeout(GLANCE, clients.none()).await;
+                if glance.is_err() || !shim.is_empty() {
+                    break;
+                }
+            }
+            if clients.count() == 0 && shim.is_empty() {
                 return;
             }
             continue;

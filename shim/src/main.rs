@@ -7,6 +7,7 @@ mod cgroup;
 mod cgroup_place;
 mod clients;
 mod container;
+mod counters;
 mod delete;
 mod end;
 mod error;

@@ -88,6 +88,7 @@ async fn run(
     drop(cleanup);
     // The reply to Shutdown is on its way; events go before the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), server.shutdown()).await;
+    shim.counters.hand_over().await;
     publisher.flush(FLUSH_LIMIT).await;
     Ok(())
 }

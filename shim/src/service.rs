@@ -23,6 +23,7 @@ use containerd_shim_protos::{
 
 use crate::{
     container::Container,
+    counters,
     error::{Error, Result},
     shim::Shim,
     timestamp::timestamp,
@@ -38,6 +39,7 @@ pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
                 .into_values()
                 .map(move |service| (name.to_owned(), service))
         })
+        .chain([counters::service(&shim.counters)])
         .collect()
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{
     container::Container,
+    counters::Counting,
     error::{Error, Result},
     events::Publisher,
     reaper::Reaper,
@@ -23,6 +24,8 @@ pub struct Shim {
     pub publisher: Publisher,
     /// Who reaps.
     pub reaper: Arc<Reaper>,
+    /// What is counted.
+    pub counters: Arc<Counting>,
     containers: Mutex<HashMap<String, Slot>>,
     exit: Notify,
     create_failed: Notify,
@@ -40,6 +43,7 @@ impl Shim {
             namespace,
             publisher,
             reaper,
+            counters: Counting::new(),
             containers: Mutex::default(),
             exit: Notify::new(),
             create_failed: Notify::new(),

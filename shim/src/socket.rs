@@ -3,9 +3,9 @@
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::{
-        fs::DirBuilderExt,
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::DirBuilderExt, net::UnixListener},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -13,7 +13,13 @@ use std::{
 
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
 use futures::stream;
-use nix::sys::stat::{Mode, umask};
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{self, AddressFamily, SockFlag, SockType, UnixAddr},
+        stat::{Mode, umask},
+    },
+};
 
 use crate::{
     clients::Clients,
@@ -46,7 +52,7 @@ pub fn bind(address: &str) -> Result<Bound> {
     match bind_private(path) {
         Ok(listener) => Ok(Bound::New(listener)),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).is_ok() {
+            if try_connect(path).is_ok() {
                 return Ok(Bound::Shared);
             }
             // Left behind by a shim that was killed.
@@ -72,6 +78,29 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Connects, and never waits: a shim that hangs has a full queue.
+fn try_connect(path: &Path) -> nix::Result<()> {
+    let socket = socket::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    match socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::EAGAIN) => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes the socket at `address` if nobody listens there: that of a shim that was killed.
+pub fn remove_stale(address: &str) -> Result<()> {
+    let path = path(address);
+    match try_connect(path) {
+        Err(Errno::ECONNREFUSED) => remove(path),
         _ => Ok(()),
     }
 }
@@ -120,4 +149,37 @@ fn is_same_user(stream: &tokio::net::UnixStream) -> bool {
     stream
         .peer_cred()
         .is_ok_and(|peer| (peer.uid(), peer.gid()) == own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_that_nobody_listens_at_is_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = format!("unix://{}", path.display());
+        let Bound::New(listener) = bind(&address).unwrap() else {
+            panic!("nobody else listens");
+        };
+        remove_stale(&address).unwrap();
+        assert!(matches!(bind(&address).unwrap(), Bound::Shared));
+        drop(listener);
+        assert!(path.exists());
+        remove_stale(&address).unwrap();
+        assert!(!path.exists());
+        remove_stale(&address).unwrap();
+    }
+
+    #[test]
+    fn a_shim_that_does_not_answer_is_still_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let _listener = UnixListener::bind(&path).unwrap();
+        // Its queue of connections gets full, and connecting would wait.
+        for _ in 0..5000 {
+            assert_eq!(try_connect(&path), Ok(()));
+        }
+    }
 }

@@ -80,7 +80,8 @@ mod tests {
     fn a_profile_of_allowed_calls_lets_fork() {
         let clone = r#"{"names": ["clone"], "action": "SCMP_ACT_ALLOW",
             "args": [{"index": 0, "value": 2114060288, "op": "SCMP_CMP_MASKED_EQ"}]}"#;
-        let others = r#"{"names": ["close", "exit_group", "setsid", "ioctl", "rt_sigprocmask", "chdir"],
+        let others = r#"{"names": ["close", "exit_group", "setsid", "ioctl", "rt_sigprocmask", "chdir", "munmap",
+            "madvise"],
             "action": "SCMP_ACT_ALLOW"}"#;
         let both = format!("{clone}, {others}");
         assert!(lets_fork("SCMP_ACT_ERRNO", &both));
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_profile_that_forbids_one_call_does_not() {
-        for name in ["clone", "close", "exit_group", "setsid", "chdir"] {
+        for name in ["clone", "close", "exit_group", "setsid", "munmap"] {
             let rule = format!(r#"{{"names": ["{name}"], "action": "SCMP_ACT_ERRNO"}}"#);
             assert!(!lets_fork("SCMP_ACT_ALLOW", &rule), "{name}");
         }

@@ -8,53 +8,63 @@
 use std::ffi::CStr;
 
 use super::intermediate::{REPORT, at, fail};
-use super::plan::Plan;
-use super::process::Lookup;
+use super::last::{Last, Lookup};
 use super::report::{Failure, Step};
 use super::{restrict, sys};
 
 /// Becomes the command, or reports why not.
-pub(super) fn run(plan: &mut Plan<'_>) -> ! {
-    match enter(plan).and_then(|()| execute(plan)) {
+///
+/// # Safety
+/// `last` is valid, and nothing else uses it or the plan any more.
+pub(super) unsafe fn run(last: *mut Last) -> ! {
+    // SAFETY: by contract; what is `late` has the plan for itself, and lets it go before `last` is used.
+    let result = unsafe { become_late(last).and_then(|()| become_command(&*last)) };
+    match result {
         Ok(()) => sys::exit(255),
         Err(failure) => fail(REPORT, failure),
     }
 }
 
-/// What each process must do for itself.
-fn enter(plan: &mut Plan<'_>) -> Result<(), Failure> {
+/// What each process must do for itself, and what is left of the restrictions.
+///
+/// # Safety
+/// As of `run`.
+unsafe fn become_late(last: *mut Last) -> Result<(), Failure> {
+    // SAFETY: by contract.
+    let (terminal, late) = unsafe { ((*last).terminal, (*last).late) };
     at(Step::Session, sys::setsid())?;
-    if plan.terminal.is_some() {
+    if terminal {
         at(Step::ControllingTerminal, sys::take_terminal(0))?;
     }
-    if plan.late {
-        restrict::all(plan)?;
-    }
-    // Last: from here on a signal of the container ends it.
-    at(Step::Signals, sys::set_signal_mask(0))?;
-    match (&plan.cwd, plan.cwd_errno) {
-        (None, _) | (_, 0) => Ok(()),
-        (Some(path), before) => match (sys::chdir(path), before) {
-            (Err(_), libc::ENOENT) => at(Step::Chdir, Err(libc::ENOENT)),
-            (result, _) => at(Step::Chdir, result),
-        },
+    match late {
+        // SAFETY: by contract.
+        Some(mut plan) => restrict::all(unsafe { plan.as_mut() }),
+        None => Ok(()),
     }
 }
 
-fn execute(plan: &Plan<'_>) -> Result<(), Failure> {
+fn become_command(last: &Last) -> Result<(), Failure> {
+    // From here on a signal of the container ends it.
+    at(Step::Signals, sys::set_signal_mask(0))?;
+    if let (Some(path), before @ 1..) = (last.cwd, last.cwd_errno) {
+        match (sys::chdir(path), before) {
+            (Err(_), libc::ENOENT) => at(Step::Chdir, Err(libc::ENOENT))?,
+            (result, _) => at(Step::Chdir, result)?,
+        }
+    }
     // A directory outside the container's root shows as "(unreachable)…" (CVE-2024-21626).
     match sys::getcwd_first() {
         Ok(b'/') | Err(libc::ERANGE | libc::ENAMETOOLONG) => {}
         Ok(_) => return at(Step::WorkingDirectory, Err(libc::ENOENT)),
         Err(errno) => return at(Step::WorkingDirectory, Err(errno)),
     }
-    let path = find(&plan.lookup)?;
+    let path = find(&last.lookup)?;
     // Last, so that the profile need not allow what was done before.
-    if plan.no_new_privileges {
-        restrict::seccomp(plan)?;
+    if let Some((flags, program)) = last.seccomp {
+        at(Step::Seccomp, sys::seccomp(flags, program))?;
     }
-    // SAFETY: the plan's arrays end in null and their strings in NUL.
-    let errno = unsafe { sys::execve(path, plan.argv.as_ptr(), plan.envp.as_ptr()) };
+    // SAFETY: the arrays end in null and their strings in NUL.
+    let errno = unsafe { sys::execve(path, last.argv.as_ptr(), last.envp.as_ptr()) };
     at(Step::Exec, Err(errno))
 }
 
@@ -66,7 +76,7 @@ fn find(lookup: &Lookup) -> Result<&CStr, Failure> {
             Ok(path)
         }
         Lookup::Search(places) => {
-            for (path, absolute) in places {
+            for &(path, absolute) in *places {
                 if executable(path).is_ok() {
                     return match absolute {
                         true => Ok(path),

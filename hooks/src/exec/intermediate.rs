@@ -7,9 +7,12 @@
 //! is written to the report pipe, then the process exits.
 
 use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
 use std::sync::atomic::AtomicI32;
 
-use super::plan::{Plan, Stack};
+use super::last::Last;
+use super::mappings::Foreign;
+use super::plan::Plan;
 use super::report::{Failure, Step};
 use super::{child, labels, restrict, sys, terminal};
 
@@ -30,44 +33,72 @@ pub(super) struct Shared {
     pub pid: AtomicI32,
 }
 
+/// What the first child starts with.
+pub(super) struct Start<'a> {
+    pub plan: *mut Plan<'a>,
+    pub report: c_int,
+    pub shared: *const Shared,
+    pub foreign: Foreign,
+}
+
 /// Runs the first child to its end.
 ///
 /// # Safety
-/// Only in a new process with its own copy of the memory; `shared` is the page shared with the caller.
-/// Never unwinds: `extern "C"` turns a panic, should there be one, into an abort.
-pub(super) unsafe extern "C" fn run(
-    plan: *mut Plan<'_>,
-    report: c_int,
-    shared: *const Shared,
-) -> ! {
-    {
-        // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
-        let (plan, shared) = unsafe { (&mut *plan, &*shared) };
-        if let Err(failure) = join(plan).and_then(|stdio| arrange_files(stdio, report)) {
-            fail(report, failure);
+/// `start` points to a [`Start`]. Only in a new process with its own copy of the memory, on the first of the
+/// plan's stacks; `shared` is the page shared with the caller. Never unwinds: `extern "C"` turns a panic,
+/// should there be one, into an abort.
+pub(super) unsafe extern "C" fn run(start: *mut c_void) -> ! {
+    // SAFETY: by contract.
+    let Start {
+        plan,
+        report,
+        shared,
+        foreign,
+    } = unsafe { start.cast::<Start<'static>>().read() };
+    // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
+    let (late, mut last, end) = unsafe { become_inside(&mut *plan, report) };
+    let prepared = match late {
+        true => {
+            // SAFETY: as above.
+            unsafe { last.as_mut() }.late = NonNull::new(plan);
+            Ok(())
         }
-        if !plan.late
-            && let Err(failure) = restrict::all(plan)
-        {
-            fail(REPORT, failure);
-        }
-        // SAFETY: the plan outlives this process's use of it, which ends here.
-        if let Err(failure) = unsafe { make_child(plan, shared) } {
-            fail(REPORT, failure);
-        }
+        // SAFETY: this process has its memory for itself, its stack and all that is used from here on are in
+        // the arena, and system calls need no variable of the thread.
+        false => at(Step::Memory, unsafe { foreign.unmap() }),
+    };
+    // SAFETY: this process uses `last` no more, and the child's stack is used by nothing else.
+    let made = prepared.and_then(|()| unsafe { make_child(last, end, shared) });
+    if let Err(failure) = made {
+        fail(REPORT, failure);
     }
     // The caller waits for the end of this pipe, and dying takes longer than all the rest.
     sys::close(REPORT);
     sys::exit(0)
 }
 
+/// All that needs the plan: whether it is needed later, too, what the final child reads, and the end of its
+/// stack.
+fn become_inside(plan: &mut Plan<'_>, report: c_int) -> (bool, NonNull<Last>, usize) {
+    if let Err(failure) = join(plan).and_then(|stdio| arrange_files(stdio, report)) {
+        fail(report, failure);
+    }
+    if !plan.late
+        && let Err(failure) = restrict::all(plan)
+    {
+        fail(REPORT, failure);
+    }
+    let [_, end] = plan.prepared.stacks;
+    (plan.late, plan.prepared.last, end)
+}
+
 /// The final child's first function.
 ///
 /// # Safety
-/// `plan` points to a [`Plan`] that nothing else uses any more.
-unsafe extern "C" fn enter(plan: *mut c_void) -> ! {
+/// `last` points to a [`Last`] that nothing else uses any more.
+unsafe extern "C" fn enter(last: *mut c_void) -> ! {
     // SAFETY: by contract.
-    child::run(unsafe { &mut *plan.cast::<Plan<'_>>() })
+    unsafe { child::run(last.cast::<Last>()) }
 }
 
 /// Writes the failure and ends the process.
@@ -158,20 +189,18 @@ fn arrange_files(stdio: [c_int; 3], report: c_int) -> Result<(), Failure> {
 /// Makes the final child: a second process, since a pid namespace takes in only children.
 ///
 /// # Safety
-/// The caller does not use the plan after this, and keeps it until the child executes or exits.
-unsafe fn make_child(plan: &mut Plan<'_>, shared: &Shared) -> Result<(), Failure> {
-    let end = (plan.stack.as_mut_ptr() as usize).wrapping_add(size_of::<Stack>());
-    let plan: *mut Plan<'_> = plan;
-    // SAFETY: the plan's stack is used by nothing else; this process makes no failing call after.
-    let made = unsafe {
-        sys::clone_sharing(
-            CLONE_FLAGS,
-            end,
-            shared.pid.as_ptr(),
-            enter,
-            plan.cast::<c_void>(),
-        )
-    };
+/// `shared` is mapped. The caller does not use `last` after this, nor anything else the stack that ends at
+/// `end`.
+unsafe fn make_child(
+    last: NonNull<Last>,
+    end: usize,
+    shared: *const Shared,
+) -> Result<(), Failure> {
+    // SAFETY: by contract.
+    let pid = unsafe { (*shared).pid.as_ptr() };
+    let last = last.as_ptr().cast::<c_void>();
+    // SAFETY: by contract.
+    let made = unsafe { sys::clone_sharing(CLONE_FLAGS, end, pid, enter, last) };
     at(Step::ForkInside, made).map(drop)
 }
 

@@ -21,11 +21,10 @@ pub(super) struct Context {
 
 impl Context {
     pub fn new(plan: &Plan<'_>, container: &Container) -> Self {
-        let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
         Self {
             id: container.id.clone(),
-            command: plan.argv.first().map(text).unwrap_or_default(),
-            cwd: plan.cwd.as_deref().map(text).unwrap_or_default(),
+            command: plan.command.clone(),
+            cwd: plan.cwd.clone(),
             cgroups: container
                 .cgroups
                 .hierarchies

@@ -5,6 +5,7 @@
 //! restrictions and limits; the final child, the one that the container sees, becomes the command. The
 //! caller owns `wait` through [`Children`].
 
+mod arena;
 mod bpf;
 mod capabilities;
 mod cgroup;
@@ -17,8 +18,10 @@ mod home;
 mod inherited;
 mod intermediate;
 mod labels;
+mod last;
 mod launch;
 mod leaf;
+mod mappings;
 mod message;
 mod namespaces;
 mod plan;

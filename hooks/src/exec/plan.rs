@@ -2,8 +2,7 @@
 //!
 //! Between clone and execve the two children (`intermediate`, `child`) only read what is here.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_ulong};
-use std::mem::MaybeUninit;
+use std::ffi::{c_int, c_ulong};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,12 +10,13 @@ use std::sync::Arc;
 
 use super::capabilities::Sets;
 use super::container::{Container, above};
-use super::process::{self, Lookup, Process, c_string};
+use super::last::{Last, Parts, Prepared};
+use super::process::{self, Process, c_string};
 use super::rlimit::{self, Limits};
 use super::seccomp::Filter;
 use super::terminal::Terminal;
 use super::tree::Tree;
-use super::{Error, cgroup, home, schedule, spec};
+use super::{Error, cgroup, schedule, spec};
 
 /// The three files of a new process.
 #[derive(Debug)]
@@ -28,13 +28,6 @@ pub struct Stdio {
     /// Becomes descriptor 2.
     pub stderr: OwnedFd,
 }
-
-/// Several times what the final child needs, without optimisation too.
-const STACK: usize = 64 * 1024;
-
-/// A stack grows down from its end; the kernel's ABI wants that aligned.
-#[repr(C, align(16))]
-pub(super) struct Stack([u8; STACK]);
 
 /// One hierarchy to join by writing.
 pub(super) struct Join {
@@ -68,9 +61,6 @@ pub(super) struct Plan<'a> {
     pub io_priority: Option<c_int>,
     pub personality: Option<c_ulong>,
     pub seccomp: Option<Arc<Filter>>,
-    pub cwd: Option<CString>,
-    /// Why the first child could not enter `cwd`; 0 where it could.
-    pub cwd_errno: c_int,
     /// The final child takes on user and restrictions itself: what is asked for does not survive a fork,
     /// or forbids it.
     pub late: bool,
@@ -78,14 +68,11 @@ pub(super) struct Plan<'a> {
     pub gid: u32,
     pub groups: Vec<u32>,
     pub capabilities: Sets,
-    pub lookup: Lookup,
-    pub argv: Strings,
-    pub envp: Strings,
-    /// Which of `envp` is HOME and still to be found; and where its text goes.
-    pub home: Option<usize>,
-    pub home_text: Box<[u8; home::CAPACITY]>,
-    /// The final child's stack; only what is used of it costs memory.
-    pub stack: Box<MaybeUninit<Stack>>,
+    /// Where to and what as, for messages.
+    pub command: String,
+    pub cwd: String,
+    /// What the final child reads.
+    pub prepared: Prepared,
     pub tree: Option<Tree>,
     /// Keeps the descriptors above open.
     _files: Vec<OwnedFd>,
@@ -148,7 +135,6 @@ impl<'a> Plan<'a> {
             }
         };
         let seccomp = container.seccomp()?;
-        let lookup = process::lookup(command, &envp)?;
         let scheduler = spec.scheduler.as_ref().or(own.scheduler.as_ref());
         let io_priority = spec.io_priority.as_ref().or(own.io_priority.as_ref());
         let capabilities = spec.capabilities.as_ref().or(own.capabilities.as_ref());
@@ -161,6 +147,19 @@ impl<'a> Plan<'a> {
         let late = scheduler.is_some()
             || processes.is_some()
             || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
+        let cwd = match spec.cwd.as_str() {
+            "" => None,
+            cwd => Some(c_string("cwd", cwd)?),
+        };
+        let prepared = Prepared::new(&Parts {
+            terminal: terminal.is_some(),
+            cwd: cwd.as_deref(),
+            seccomp: seccomp.as_deref().filter(|_| spec.no_new_privileges),
+            lookup: &process::lookup(command, &envp)?,
+            argv: &argv,
+            envp: &envp,
+            home,
+        })?;
         let mut plan = Self {
             container,
             stdio,
@@ -184,22 +183,14 @@ impl<'a> Plan<'a> {
                 .map(personality)
                 .transpose()?,
             seccomp,
-            cwd: match spec.cwd.as_str() {
-                "" => None,
-                cwd => Some(c_string("cwd", cwd)?),
-            },
-            cwd_errno: 0,
             late,
             uid: spec.user.uid,
             gid: spec.user.gid,
             groups,
             capabilities: Sets::new(capabilities, container.last_capability),
-            lookup,
-            argv: Strings::new(argv),
-            envp: Strings::new(envp),
-            home,
-            home_text: Box::new([0; home::CAPACITY]),
-            stack: Box::new_uninit(),
+            command: command.clone(),
+            cwd: spec.cwd.clone(),
+            prepared,
             tree: None,
             _files: Vec::new(),
         };
@@ -211,6 +202,12 @@ impl<'a> Plan<'a> {
         plan.place(&mut files, moved.as_deref())?;
         plan._files = files.0;
         Ok(plan)
+    }
+
+    /// What the final child reads.
+    pub fn last(&mut self) -> &mut Last {
+        // SAFETY: in the arena, which lives as long as `self`; nothing else has a reference to it.
+        unsafe { self.prepared.last.as_mut() }
     }
 
     /// Opens the cgroups the process goes to: the container's in every hierarchy, with the tree's leaf in
@@ -313,37 +310,5 @@ impl Kept {
                 source,
             })?;
         self.keep(file.into())
-    }
-}
-
-/// Strings and the array of pointers to them that ends in null, as execve(2) takes them.
-pub(super) struct Strings {
-    pointers: Vec<*const c_char>,
-    strings: Vec<CString>,
-}
-
-impl Strings {
-    fn new(strings: Vec<CString>) -> Self {
-        let pointers = strings
-            .iter()
-            .map(|string| string.as_ptr())
-            .chain([std::ptr::null()])
-            .collect();
-        Self { pointers, strings }
-    }
-
-    pub fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr()
-    }
-
-    pub fn first(&self) -> Option<&CStr> {
-        self.strings.first().map(CString::as_c_str)
-    }
-
-    /// Puts another string in the place of one. The caller sees to it that it lives as long.
-    pub fn set(&mut self, index: usize, string: *const c_char) {
-        if let Some(place) = self.pointers.get_mut(index) {
-            *place = string;
-        }
     }
 }

@@ -37,6 +37,7 @@ pub enum Step {
     SetGid,
     SetUid,
     Capabilities,
+    Memory,
     ForkInside,
     Session,
     ControllingTerminal,
@@ -86,6 +87,7 @@ impl Step {
             Step::SetGid => "unable to set gid",
             Step::SetUid => "unable to set uid",
             Step::Capabilities => "unable to apply caps",
+            Step::Memory => "unmapping the shim's memory",
             Step::WorkingDirectory => "getting the working directory",
             Step::NotFound | Step::Relative | Step::Stat | Step::Exec => "exec",
         }

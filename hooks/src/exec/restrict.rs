@@ -79,9 +79,11 @@ fn become_user(plan: &mut Plan<'_>) -> Result<(), Failure> {
     // As root first: a directory the user cannot enter by itself. What is not entered here the final
     // child tries as the user: a directory on a file system where root is nobody. So it does with one that
     // is not there, which /proc/self is for a process outside the container's pid namespace.
-    if let Some(path) = &plan.cwd {
+    if let Some(path) = plan.last().cwd {
         match sys::chdir(path) {
-            Err(errno @ (libc::EACCES | libc::EPERM | libc::ENOENT)) => plan.cwd_errno = errno,
+            Err(errno @ (libc::EACCES | libc::EPERM | libc::ENOENT)) => {
+                plan.last().cwd_errno = errno;
+            }
             other => at(Step::Chdir, other)?,
         }
     }
@@ -89,9 +91,13 @@ fn become_user(plan: &mut Plan<'_>) -> Result<(), Failure> {
     let keep = sys::prctl(libc::PR_SET_KEEPCAPS, 1, 0);
     at(Step::KeepCapabilities, keep)?;
     chown_stdio(plan.uid)?;
-    if let Some(index) = plan.home {
-        home::write(plan.uid, &mut plan.home_text);
-        plan.envp.set(index, plan.home_text.as_ptr().cast());
+    let uid = plan.uid;
+    let last = plan.last();
+    if let Some(index) = last.home {
+        home::write(uid, &mut last.home_text);
+        if let Some(place) = last.envp.get_mut(index) {
+            *place = last.home_text.as_ptr().cast();
+        }
     }
     if !plan.container.setgroups_denied {
         at(Step::SetGroups, sys::setgroups(&plan.groups))?;
@@ -155,7 +161,7 @@ fn chown_stdio(uid: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn seccomp(plan: &Plan<'_>) -> Result<(), Failure> {
+fn seccomp(plan: &Plan<'_>) -> Result<(), Failure> {
     match &plan.seccomp {
         Some(filter) => at(Step::Seccomp, sys::seccomp(filter.flags, &filter.program)),
         None => Ok(()),

@@ -22,13 +22,15 @@ const LONG_PROFILE: usize = 32;
 pub(super) struct Filter {
     pub flags: libc::c_ulong,
     pub program: Vec<libc::sock_filter>,
-    /// It lets the first child pass that makes the final one, and that on its way to execve.
+    /// It lets the first child go on to make the final one, and that on its way to execve.
     pub lets_fork: bool,
 }
 
 impl Filter {
     fn new(flags: libc::c_ulong, program: Vec<libc::sock_filter>) -> Self {
-        let calls: [(_, &[u64]); 7] = [
+        let calls: [(_, &[u64]); 9] = [
+            (libc::SYS_madvise, &[]),
+            (libc::SYS_munmap, &[]),
             (libc::SYS_clone, &[intermediate::CLONE_FLAGS as u64]),
             (libc::SYS_close, &[intermediate::REPORT as u64]),
             (libc::SYS_exit_group, &[]),

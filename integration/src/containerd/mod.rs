@@ -8,6 +8,7 @@ mod process;
 pub mod remains;
 pub mod scrub;
 
+pub(crate) use config::CONFIGURED;
 pub use error::Error;
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use nix::unistd::Uid;
 
 use crate::cri::Cri;
 use crate::ctr::Ctr;
+use crate::driver;
 use crate::events::Events;
 use crate::generation::Generation;
 use crate::image::Image;
@@ -31,7 +33,9 @@ use error::io_error;
 
 /// Whether podhook takes the name of containerd-shim-runc-v2, see [`Containerd::start`].
 pub(crate) fn stands_in(generation: Generation, shim: ShimKind) -> bool {
-    generation == Generation::V1_6 && shim == ShimKind::Podhook
+    // ctr gives options to this runtime only.
+    let by_name = generation == Generation::V1_6 || driver::has_options();
+    by_name && shim == ShimKind::Podhook
 }
 
 /// A running private containerd.

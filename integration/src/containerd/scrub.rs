@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{network, remains};
+use crate::driver;
 
 const PREFIX: &str = "phit-";
 
@@ -65,14 +66,17 @@ pub fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
         kill_containerd(pid, dir);
     }
     remains::kill_shims(&address);
+    let instance = dir.file_name().unwrap_or_default().to_string_lossy();
     for key in &containers {
-        remains::remove_cgroups(&format!("{}/{}", key.0, key.1));
+        for name in driver::cgroup_names(&instance, key) {
+            remains::remove_cgroups(&name);
+        }
         let _ = fs::remove_dir_all(remains::runc_state(key));
         let _ = fs::remove_file(remains::socket(&address, key));
     }
-    if let Some(name) = dir.file_name().map(|name| name.to_string_lossy()) {
-        remains::remove_cgroups(&name);
-        let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(&*name));
+    if !instance.is_empty() {
+        remains::remove_cgroups(&instance);
+        let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(&*instance));
     }
     remains::unmount_below(dir);
     if let Ok(bridge) = fs::read_to_string(dir.join("bridge")) {

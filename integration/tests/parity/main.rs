@@ -1,6 +1,7 @@
 //! What a container without a lifecycle does is the same under containerd-shim-runc-v2 and podhook:
 //! these tests pass with both.
 
+mod crash;
 mod cri;
 mod ctr;
 mod endurance;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
             endurance::tests(),
             io::tests(),
             terminal::tests(),
+            crash::tests(),
             cri::tests(),
             restart::tests(),
         ]

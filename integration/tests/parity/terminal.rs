@@ -4,11 +4,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use podhook_integration::node::{Container, Pod, PodContainer};
-use podhook_integration::suite::Test;
+use podhook_integration::suite::{Test, podhook_only};
+use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, command, tests};
 
 pub fn tests() -> Vec<Test> {
-    tests![terminal:
+    let podhook = podhook_only(tests![terminal: the_engine_makes_it_without_the_runtime]);
+    let all = tests![terminal:
         exec_on_a_terminal_has_it_on_all_streams,
         what_is_typed_is_read,
         a_terminal_belongs_to_the_commands_user,
@@ -19,7 +21,8 @@ pub fn tests() -> Vec<Test> {
         cri_exec_passes_four_megabytes_of_terminal_output,
         cri_exec_interrupts_by_a_key,
         cri_exec_sees_the_end_of_input,
-    ]
+    ];
+    [all, podhook].concat()
 }
 
 /// Runs ctr on a terminal, since it refuses `--tty` without one, with what is typed there.
@@ -182,5 +185,19 @@ fn cri_exec_sees_the_end_of_input(node: &Node) -> Outcome {
     exec.write("one\ntwo\n\x04")?;
     exec.wait_output("2\r\n")?;
     assert_eq!(exec.wait_exit()?, 5);
+    Ok(())
+}
+
+fn the_engine_makes_it_without_the_runtime(node: &Node) -> Outcome {
+    let container = node.container("native-tty").start(&["sleep", "600"])?;
+    let output = on_terminal(&exec(node, &container, &["tty"]), None)?;
+    assert_eq!(output.status, 0, "{output:?}");
+    let line = wait::until("the shim's line in the log", SOON, || {
+        let log = node.containerd().log();
+        let mut lines = log.lines();
+        let line = lines.find(|line| line.contains(container.id()) && line.contains("engine="));
+        line.map(str::to_owned)
+    })?;
+    assert!(line.contains("native"), "{line}");
     Ok(())
 }

@@ -40,7 +40,7 @@ fn a_process_that_ends_at_once_has_started_first(stage: &Stage) -> Outcome {
     client.run(stage, "c0")?;
     for n in 1..=10 {
         let id = format!("c{n}");
-        stage.shim_of(&id, &group(&id))?;
+        stage.join(&client, &id, &group(&id))?;
         let pid = client.run(stage, &id)?;
         assert_eq!(client.wait(&id, "")?.exit_status, 0);
         client.delete(&id, "")?;

@@ -5,13 +5,18 @@ mod bundle;
 mod client;
 mod daemon;
 mod stage;
+mod start;
 
+mod bootstrap;
 mod criu;
 mod ending;
 mod events;
+mod logging;
+mod options;
 mod signals;
 mod states;
 mod stdio;
+mod together;
 mod verbs;
 
 use std::cell::RefCell;
@@ -78,12 +83,16 @@ fn main() -> ExitCode {
         eprintln!("checkpoint and restore are not tested: {why}");
     }
     let tests = [
+        bootstrap::tests(),
         criu::tests(),
         ending::tests(),
         events::tests(),
+        logging::tests(),
+        options::tests(),
         signals::tests(),
         states::tests(),
         stdio::tests(),
+        together::tests(),
         verbs::tests(),
     ];
     let all = tests.into_iter().flatten().map(|test| (test, true));

@@ -2,22 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use containerd_shim_protos::bootstrap_api::BootstrapResult;
+use containerd_shim_protos::protobuf::MessageFull;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::{Message, MessageFull};
 use podhook_integration::containerd::{remains, scrub};
 use podhook_integration::shim::podhook_shim;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Outcome};
 
 use crate::bundle::{self, Spec};
-use crate::client::Client;
 use crate::daemon::Daemon;
 
 /// Any error of a test.
@@ -175,99 +172,6 @@ impl Stage {
         log.text.clone()
     }
 
-    /// The shim's command in a bundle, with what containerd passes, before the verb.
-    pub fn command(&self, id: &str) -> Result<Command, Failure> {
-        let mut command = Command::new(self.kind.program()?);
-        command
-            .args(["-namespace", self.namespace(), "-address"])
-            .arg(self.address())
-            .args(["-publish-binary", "/bin/false", "-id", id])
-            .env("TTRPC_ADDRESS", self.daemon().path())
-            .env("GRPC_ADDRESS", self.address())
-            .env("MAX_SHIM_VERSION", "2")
-            .env("PATH", self.path())
-            .current_dir(self.bundle(id));
-        Ok(command)
-    }
-
-    /// With CRIU and the test's own programs first.
-    fn path(&self) -> String {
-        let criu = podhook_integration::generation::cache().join("criu");
-        format!(
-            "{}:{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            self.dir.display(),
-            criu.display()
-        )
-    }
-
-    /// `start` in a bundle, whatever comes of it.
-    pub fn try_start(&self, id: &str, input: &[u8]) -> Result<Output, Failure> {
-        let mut command = self.command(id)?;
-        command.args(["-debug", "start"]);
-        output(&mut command, input)
-    }
-
-    /// `start` with options, and a connection to the address it prints.
-    pub fn start(&self, id: &str, options: Option<&Any>) -> Result<Client, Failure> {
-        let input = options
-            .map(Message::write_to_bytes)
-            .transpose()?
-            .unwrap_or_default();
-        let output = self.try_start(id, &input)?;
-        self.connect(&output)
-    }
-
-    /// A connection to the address in the answer of `start`.
-    pub fn connect(&self, output: &Output) -> Result<Client, Failure> {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            return Err(format!("start: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
-        }
-        let (version, address) = if let Ok(reply) = serde_json::from_str::<serde_json::Value>(&text)
-        {
-            (
-                reply["version"].as_i64().unwrap_or(2),
-                reply["address"].as_str().unwrap_or_default().to_owned(),
-            )
-        } else if let Ok(reply) = BootstrapResult::parse_from_bytes(&output.stdout) {
-            (i64::from(reply.version), reply.address)
-        } else {
-            (2, text.trim().to_owned())
-        };
-        Client::connect(&address, version)
-    }
-
-    /// A new bundle, and its shim.
-    pub fn shim(&self, id: &str, args: &[&str]) -> Result<Client, Failure> {
-        self.shim_of(id, &self.spec(id, args))
-    }
-
-    /// The same with a specification.
-    pub fn shim_of(&self, id: &str, spec: &Spec) -> Result<Client, Failure> {
-        self.make_bundle(id, spec)?;
-        self.start(id, None)
-    }
-
-    /// `delete` by the shim under test.
-    pub fn delete_verb(&self, id: &str) -> Result<Output, Failure> {
-        self.delete_verb_of(self.kind, id)
-    }
-
-    /// `delete` by another shim.
-    pub fn delete_verb_of(&self, kind: Kind, id: &str) -> Result<Output, Failure> {
-        let mut command = Command::new(kind.program()?);
-        command
-            .args(["-namespace", self.namespace(), "-address"])
-            .arg(self.address())
-            .args(["-publish-binary", "/bin/false", "-id", id, "-bundle"])
-            .arg(self.bundle(id))
-            .arg("delete")
-            .env("TTRPC_ADDRESS", self.daemon().path())
-            .env("PATH", self.path())
-            .current_dir(self.bundle(id));
-        output(&mut command, b"")
-    }
-
     /// The pid of the shim that was started for `id`.
     pub fn shim_pid(&self, id: &str) -> Option<i32> {
         let shims = remains::shims(&self.address());
@@ -354,18 +258,4 @@ impl Drop for Stage {
             .clone();
         scrub::remove(&self.dir, &ids);
     }
-}
-
-/// Runs a command to its end with something on its stdin.
-pub fn output(command: &mut Command, input: &[u8]) -> Result<Output, Failure> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read its input is no error.
-        let _ = stdin.write_all(input);
-    }
-    Ok(child.wait_with_output()?)
 }

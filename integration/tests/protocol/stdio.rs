@@ -1,13 +1,13 @@
-//! Stdio: fifos whose other end comes and goes, files, logging programs, owners.
+//! Stdio over fifos whose other end comes and goes; terminals; owners.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use containerd_shim_protos::api::Empty;
-use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
+use containerd_shim_protos::api::{
+    CreateTaskRequest, CreateTaskResponse, Empty, ExecProcessRequest,
+};
 use containerd_shim_protos::shim::oci::Options;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -26,31 +26,24 @@ pub fn tests() -> Vec<Test> {
         close_io_ends_the_input,
         close_io_before_the_writer_is_gone_loses_nothing,
         a_missing_fifo_fails_create_and_leaves_nothing,
-        a_plain_path_to_a_file_is_appended_to,
-        a_file_that_is_a_fifo_does_not_hang_create,
-        both_outputs_may_go_to_one_file,
-        the_last_output_is_in_the_file_when_delete_returns,
-        a_logging_program_knows_its_container,
-        a_logging_program_that_never_ends_is_killed,
         the_pipes_belong_to_the_owner_in_the_options,
         an_exec_that_leaves_a_child_with_its_output_is_deleted_in_time,
     ];
     all.extend(podhook_only(tests![stdio:
-        a_logging_program_of_version_2_must_say_that_it_is_ready,
-        an_unknown_scheme_is_refused_by_name,
         the_last_output_of_a_terminal_is_not_lost,
+        execs_leave_no_descriptors,
     ]));
     all
 }
 
-fn fifo(stage: &Stage, name: &str) -> Result<String, Failure> {
+pub fn fifo(stage: &Stage, name: &str) -> Result<String, Failure> {
     let path = stage.dir().join(name);
     mkfifo(&path, Mode::S_IRWXU)?;
     Ok(path.display().to_string())
 }
 
 /// containerd's end of an output.
-fn reader(path: &str) -> Result<File, Failure> {
+pub fn reader(path: &str) -> Result<File, Failure> {
     Ok(File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -58,13 +51,13 @@ fn reader(path: &str) -> Result<File, Failure> {
 }
 
 /// Everything that is there now.
-fn read(file: &mut File) -> String {
+pub fn read(file: &mut File) -> String {
     let mut bytes = Vec::new();
     let _ = file.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn wait_text(file: &mut File, text: &str) -> Outcome {
+pub fn wait_text(file: &mut File, text: &str) -> Outcome {
     let mut all = String::new();
     Ok(wait::until_true(
         &format!("{text:?} on the fifo"),
@@ -76,13 +69,13 @@ fn wait_text(file: &mut File, text: &str) -> Outcome {
     )?)
 }
 
-struct Stdio<'a> {
-    stdin: &'a str,
-    stdout: &'a str,
-    stderr: &'a str,
+pub struct Stdio<'a> {
+    pub stdin: &'a str,
+    pub stdout: &'a str,
+    pub stderr: &'a str,
 }
 
-fn request(stage: &Stage, id: &str, stdio: &Stdio<'_>) -> CreateTaskRequest {
+pub fn request(stage: &Stage, id: &str, stdio: &Stdio<'_>) -> CreateTaskRequest {
     CreateTaskRequest {
         stdin: stdio.stdin.into(),
         stdout: stdio.stdout.into(),
@@ -97,7 +90,7 @@ fn request(stage: &Stage, id: &str, stdio: &Stdio<'_>) -> CreateTaskRequest {
     }
 }
 
-fn run(stage: &Stage, client: &Client, id: &str, stdio: &Stdio<'_>) -> Outcome {
+pub fn run(stage: &Stage, client: &Client, id: &str, stdio: &Stdio<'_>) -> Outcome {
     let _: CreateTaskResponse = client.call("Create", &request(stage, id, stdio))?;
     client.start(id, "")?;
     Ok(())
@@ -162,7 +155,7 @@ fn a_reader_that_stops_holds_up_nobody_else(stage: &Stage) -> Outcome {
         },
     )?;
     std::thread::sleep(Duration::from_millis(300));
-    stage.shim_of("c1", &group("c1", &["sleep", "600"]))?;
+    stage.join(&client, "c1", &group("c1", &["sleep", "600"]))?;
     client.run(stage, "c1")?;
     client.exec("c1", "e", &["true"])?;
     client.start("c1", "e")?;
@@ -266,211 +259,7 @@ fn a_missing_fifo_fails_create_and_leaves_nothing(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-fn a_plain_path_to_a_file_is_appended_to(stage: &Stage) -> Outcome {
-    let log = stage.dir().join("plain.log");
-    fs::write(&log, "before\n")?;
-    let client = stage.shim("c1", &["echo", "after"])?;
-    run(
-        stage,
-        &client,
-        "c1",
-        &Stdio {
-            stdin: "",
-            stdout: &log.display().to_string(),
-            stderr: "",
-        },
-    )?;
-    client.wait("c1", "")?;
-    client.end("c1")?;
-    assert_eq!(fs::read_to_string(log)?, "before\nafter\n");
-    Ok(())
-}
-
-fn a_file_that_is_a_fifo_does_not_hang_create(stage: &Stage) -> Outcome {
-    let out = fifo(stage, "out")?;
-    if stage.kind != Kind::Podhook {
-        // The original opens it as a file first, and hangs without a reader.
-        return Ok(());
-    }
-    let client = stage.shim("c1", &["echo", "through a fifo"])?;
-    run(
-        stage,
-        &client,
-        "c1",
-        &Stdio {
-            stdin: "",
-            stdout: &format!("file://{out}"),
-            stderr: "",
-        },
-    )?;
-    wait_text(&mut reader(&out)?, "through a fifo\n")?;
-    client.wait("c1", "")?;
-    Ok(client.end("c1")?)
-}
-
-fn both_outputs_may_go_to_one_file(stage: &Stage) -> Outcome {
-    let log = stage.dir().join("deep/er/both.log");
-    let uri = format!("file://{}", log.display());
-    let client = stage.shim("c1", &["sh", "-c", "echo out; echo err >&2"])?;
-    run(
-        stage,
-        &client,
-        "c1",
-        &Stdio {
-            stdin: "",
-            stdout: &uri,
-            stderr: &uri,
-        },
-    )?;
-    client.wait("c1", "")?;
-    client.end("c1")?;
-    let text = fs::read_to_string(log)?;
-    assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
-    Ok(())
-}
-
-fn the_last_output_is_in_the_file_when_delete_returns(stage: &Stage) -> Outcome {
-    let log = stage.dir().join("much.log");
-    let uri = format!("file://{}", log.display());
-    let client = stage.shim("c1", &["head", "-c", "4000000", "/dev/zero"])?;
-    run(
-        stage,
-        &client,
-        "c1",
-        &Stdio {
-            stdin: "",
-            stdout: &uri,
-            stderr: &uri,
-        },
-    )?;
-    client.wait("c1", "")?;
-    client.delete("c1", "")?;
-    assert_eq!(fs::metadata(log)?.len(), 4_000_000);
-    client.shutdown("c1");
-    Ok(())
-}
-
 /// A logging program, and the file it writes to.
-fn logger(stage: &Stage, script: &str) -> Result<(String, PathBuf), Failure> {
-    let (program, log) = (stage.dir().join("logger"), stage.dir().join("logger.log"));
-    fs::write(
-        &program,
-        format!("#!/bin/sh\nlog={}\n{script}\n", log.display()),
-    )?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    Ok((program.display().to_string(), log))
-}
-
-fn log_contains(log: &Path, text: &str) -> Outcome {
-    Ok(wait::until_true(
-        &format!("{text:?} in the log"),
-        SOON,
-        || fs::read_to_string(log).is_ok_and(|log| log.contains(text)),
-    )?)
-}
-
-fn a_logging_program_knows_its_container(stage: &Stage) -> Outcome {
-    let script = "echo \"$CONTAINER_NAMESPACE/$CONTAINER_ID $*\" >> $log\nexec 5>&-\ncat <&3 >> $log & cat <&4 >> $log\nwait";
-    let (program, log) = logger(stage, script)?;
-    let client = stage.shim("c1", &["sh", "-c", "echo to stdout; echo to stderr >&2"])?;
-    let uri = format!("binary://{program}?tag=a%20b");
-    run(
-        stage,
-        &client,
-        "c1",
-        &Stdio {
-            stdin: "",
-            stdout: &uri,
-            stderr: &uri,
-        },
-    )?;
-    client.wait("c1", "")?;
-    log_contains(&log, &format!("{}/c1 tag a b\n", stage.namespace()))?;
-    log_contains(&log, "to stdout\n")?;
-    log_contains(&log, "to stderr\n")?;
-    Ok(client.end("c1")?)
-}
-
-fn a_logging_program_that_never_ends_is_killed(stage: &Stage) -> Outcome {
-    let script = "trap 'echo got TERM >> $log' TERM\necho pid $$ >> $log\nexec 5>&-\nwhile :; do sleep 0.1; done";
-    let (program, log) = logger(stage, script)?;
-    let client = stage.shim("c1", &["true"])?;
-    let uri = format!("binary://{program}");
-    run(
-        stage,
-        &client,
-        "c1",
-        &Stdio {
-            stdin: "",
-            stdout: &uri,
-            stderr: &uri,
-        },
-    )?;
-    client.wait("c1", "")?;
-    client.delete("c1", "")?;
-    log_contains(&log, "got TERM\n")?;
-    let text = fs::read_to_string(&log)?;
-    let pid = text
-        .lines()
-        .find_map(|line| line.strip_prefix("pid "))
-        .ok_or("no pid")?;
-    wait::until_true("the program to be killed", SOON, || {
-        fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
-    })?;
-    client.shutdown("c1");
-    Ok(())
-}
-
-fn a_logging_program_of_version_2_must_say_that_it_is_ready(stage: &Stage) -> Outcome {
-    let create =
-        |id: &str,
-         script: &str|
-         -> Result<(Client, Result<CreateTaskResponse, crate::client::Refused>), Failure> {
-            let (program, _) = logger(stage, script)?;
-            let uri = format!("binary-v2://{program}");
-            let client = stage.shim(id, &["true"])?;
-            let answer = client.call(
-                "Create",
-                &request(
-                    stage,
-                    id,
-                    &Stdio {
-                        stdin: "",
-                        stdout: &uri,
-                        stderr: &uri,
-                    },
-                ),
-            );
-            Ok((client, answer))
-        };
-    // One that crashes closes the pipe, too.
-    let (client, crashed) = create("c1", "exit 1")?;
-    let error = crashed.err().ok_or("it was created")?;
-    assert!(error.message.contains("did not get ready"), "{error}");
-    assert_eq!(stage.left_of("c1"), [""; 0]);
-    client.shutdown("c1");
-    let (client, ready) = create("c2", "echo >&5; exec 5>&-; exec cat <&3 > /dev/null")?;
-    ready?;
-    client.start("c2", "")?;
-    client.wait("c2", "")?;
-    Ok(client.end("c2")?)
-}
-
-fn an_unknown_scheme_is_refused_by_name(stage: &Stage) -> Outcome {
-    let client = stage.shim("c1", &["true"])?;
-    let stdio = Stdio {
-        stdin: "",
-        stdout: "http://somewhere",
-        stderr: "",
-    };
-    let answer = client.call::<CreateTaskResponse>("Create", &request(stage, "c1", &stdio));
-    let error = answer.err().ok_or("it was created")?;
-    assert!(error.message.contains("\"http\""), "{error}");
-    assert_eq!(stage.left_of("c1"), [""; 0]);
-    client.shutdown("c1");
-    Ok(())
-}
-
 fn the_pipes_belong_to_the_owner_in_the_options(stage: &Stage) -> Outcome {
     let out = fifo(stage, "out")?;
     let mut output = reader(&out)?;
@@ -515,7 +304,7 @@ fn an_exec_that_leaves_a_child_with_its_output_is_deleted_in_time(stage: &Stage)
     let mut output = reader(&out)?;
     let client = stage.shim("c1", &["sleep", "600"])?;
     client.run(stage, "c1")?;
-    let exec = containerd_shim_protos::api::ExecProcessRequest {
+    let exec = ExecProcessRequest {
         stdout: out.clone(),
         stderr: out.clone(),
         ..exec_request("c1", "e", &["sh", "-c", "echo said; sleep 604 &"])
@@ -556,4 +345,36 @@ fn the_last_output_of_a_terminal_is_not_lost(stage: &Stage) -> Outcome {
     );
     client.shutdown("c1");
     Ok(())
+}
+
+fn execs_leave_no_descriptors(stage: &Stage) -> Outcome {
+    let (stdin, out) = (fifo(stage, "in")?, fifo(stage, "out")?);
+    let mut output = reader(&out)?;
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    let shim = stage.shim_pid("c1").ok_or("no shim")?;
+    let descriptors = || fs::read_dir(format!("/proc/{shim}/fd")).map_or(0, Iterator::count);
+    let mut exec = |id: &str| -> Outcome {
+        let request = ExecProcessRequest {
+            stdin: stdin.clone(),
+            stdout: out.clone(),
+            stderr: out.clone(),
+            ..exec_request("c1", id, &["sh", "-c", "echo said"])
+        };
+        let _: Empty = client.call("Exec", &request)?;
+        client.start("c1", id)?;
+        client.wait("c1", id)?;
+        client.delete("c1", id)?;
+        read(&mut output);
+        Ok(())
+    };
+    exec("first")?;
+    let before = descriptors();
+    for n in 0..100 {
+        exec(&format!("e{n}"))?;
+    }
+    wait::until_true("the descriptors to be closed", SOON, || {
+        descriptors() <= before
+    })?;
+    Ok(client.end("c1")?)
 }

@@ -24,6 +24,8 @@ pub(super) struct Birth<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) reaper: &'a Arc<Reaper>,
     pub(super) checkpoint: Option<&'a Checkpoint>,
+    /// Hooks print to the container's own output.
+    pub(super) hook_output: bool,
 }
 
 impl Birth<'_> {
@@ -41,12 +43,14 @@ impl Birth<'_> {
             self.call(Some(console.path()), runtime::Stdio::null()?)
                 .await?;
             self.or_delete(async {
-                ProcessIo::terminal(console.receive().await?, stdio, owner).await
+                let master = console.receive().await?;
+                ProcessIo::terminal_with_hooks(master, stdio, owner, self.hook_output).await
             })
             .await?
         } else {
             let (child, ends) = stdio::pipes(stdio, self.options)?;
             // Connected first: a fifo that is missing must not leave a container behind.
+            let ends = ends.shared_with_hooks(self.hook_output);
             let io = ends.connect(stdio, owner).await?;
             if let Err(e) = self.call(None, child).await {
                 io.abort().await;

@@ -14,7 +14,7 @@ use containerd_shim_protos::{
 use podhook_hooks::{
     config::Config,
     exec::{self as engine, Exit, spec::Spec},
-    lifecycle::{Lifecycle, is_sandbox},
+    lifecycle::{Lifecycle, Output, is_sandbox},
     sequence::Settings,
 };
 use tokio::sync::oneshot;
@@ -39,6 +39,9 @@ impl Container {
         let bundle = PathBuf::from(&request.bundle);
         let options = Options::decode(request.options.as_ref())?;
         let config = options.load_config()?;
+        if let Some(level) = config.log_level {
+            log::set_max_level(level);
+        }
         let options = options.with_defaults(&config);
         let bundle::Config {
             spec,
@@ -69,7 +72,8 @@ impl Container {
             &bundle,
             Arc::clone(&shim.reaper),
         );
-        let checkpoint = Checkpoint::new(&request);
+        let hook_output = prints_to_container(lifecycle.as_ref(), &config);
+        let checkpoint = Checkpoint::new(&request, hook_output);
         let exit = match &checkpoint {
             // Start restores it.
             Some(_) => None,
@@ -82,6 +86,7 @@ impl Container {
                     runtime: &runtime,
                     reaper: &shim.reaper,
                     checkpoint: None,
+                    hook_output,
                 };
                 match creation.make(&init).await {
                     Ok(exit) => Some(exit),
@@ -94,7 +99,14 @@ impl Container {
         };
         let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config);
         let container = Arc::new(Self {
-            driver: Mutex::new(Driver::new(settings, lifecycle, &spec, &request.id, shim)),
+            driver: Mutex::new(Driver::new(
+                settings,
+                lifecycle,
+                &spec,
+                &request.id,
+                shim,
+                &config,
+            )),
             id: request.id,
             namespace: shim.namespace.clone(),
             checkpoint,
@@ -106,6 +118,7 @@ impl Container {
             runtime,
             publisher: shim.publisher.clone(),
             reaper: Arc::clone(&shim.reaper),
+            counters: Arc::clone(&shim.counters),
             init,
             execs: Mutex::default(),
             state: Mutex::new(State::default()),
@@ -152,8 +165,17 @@ fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {
     if is_sandbox(&spec.annotations) {
         return Ok(None);
     }
-    Lifecycle::from_annotations(&spec.annotations, config.lifecycle.as_ref())
+    let default = config.lifecycle_for(&spec.annotations);
+    Lifecycle::within(&config.policy, &spec.annotations, default)
         .map_err(|e| Error::InvalidArgument(e.to_string()))
+}
+
+/// `output: container`, of the lifecycle or else of the node.
+fn prints_to_container(lifecycle: Option<&Lifecycle>, config: &Config) -> bool {
+    lifecycle.is_some_and(|lifecycle| {
+        let hooks = lifecycle.post_start.is_some() || lifecycle.pre_stop.is_some();
+        hooks && lifecycle.output.unwrap_or(config.output) == Output::Container
+    })
 }
 
 /// The pid that the runtime wrote.

@@ -142,6 +142,7 @@ impl Container {
         let exit = match started {
             Ok(exit) => exit,
             Err(e) => {
+                self.counters.lock().execs_failed += 1;
                 // Who waits already is told; there is no event for what never ran.
                 exec.process.set_exit(ExitInfo {
                     status: 255,
@@ -184,10 +185,15 @@ impl Container {
             Err(reason) => Err(reason.clone()),
         };
         let (exit, engine) = match by_engine {
-            Ok(exit) => (exit, "native"),
+            Ok(exit) => {
+                self.counters.lock().execs_native += 1;
+                (exit, "native")
+            }
             Err(reason) => {
                 log::debug!(id = self.id.as_str(); "exec by the OCI runtime: {reason}");
-                (self.run_by_runtime(exec, spec).await?, "runtime")
+                let exit = self.run_by_runtime(exec, spec).await?;
+                self.counters.exec_by_runtime(&reason);
+                (exit, "runtime")
             }
         };
         log::debug!(

@@ -13,6 +13,7 @@ mod pause;
 mod record;
 mod report;
 mod restore;
+mod runtime_exec;
 mod start;
 
 use std::{
@@ -23,10 +24,11 @@ use std::{
 
 use containerd_shim_protos::{api::Status, protobuf::well_known_types::any::Any};
 use podhook_hooks::{config::ExecEngine, exec as engine};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     cgroup::{self, Cgroup},
+    counters::Counting,
     error::{Error, Result},
     events::Publisher,
     options::Options,
@@ -50,6 +52,7 @@ pub struct Container {
     runtime: Runtime,
     publisher: Publisher,
     reaper: Arc<Reaper>,
+    counters: Arc<Counting>,
     init: Process,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
     state: Mutex<State>,
@@ -86,8 +89,8 @@ struct State {
     freezer: Freezer,
     /// Init has ended: no new execs.
     init_gone: bool,
-    /// Asks the OOM watcher for a last look.
-    last_oom_look: Option<oneshot::Sender<oneshot::Sender<()>>>,
+    /// Asks the OOM watcher to look now, whether it has not reported a kill yet.
+    oom_looks: Option<mpsc::UnboundedSender<oneshot::Sender<bool>>>,
     deleted: bool,
 }
 

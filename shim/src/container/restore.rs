@@ -13,15 +13,18 @@ pub(super) struct Checkpoint {
     pub(super) image: PathBuf,
     /// The images that these build on.
     pub(super) parent: Option<PathBuf>,
+    /// Hooks print to the container's own output.
+    hook_output: bool,
 }
 
 impl Checkpoint {
     /// What the request names, if anything.
-    pub(super) fn new(request: &CreateTaskRequest) -> Option<Self> {
+    pub(super) fn new(request: &CreateTaskRequest, hook_output: bool) -> Option<Self> {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         Some(Self {
             image: path(&request.checkpoint)?,
             parent: path(&request.parent_checkpoint),
+            hook_output,
         })
     }
 }
@@ -38,6 +41,7 @@ impl Container {
             runtime: &self.runtime,
             reaper: &self.reaper,
             checkpoint: Some(checkpoint),
+            hook_output: checkpoint.hook_output,
         };
         let exit = birth.make(&self.init).await?;
         self.adopt(&config.spec, exit);
