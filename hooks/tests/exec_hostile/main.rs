@@ -2,6 +2,7 @@
 //!
 //! docs/security.md has the list. A test shows that the attack got as far as it could, and no further.
 
+mod documented;
 mod files;
 mod joining;
 mod procfs;

@@ -84,11 +84,13 @@ fn shim_of(container: &Container) -> Result<u32, Error> {
 /// Cgroups below those of the container, and its processes.
 fn in_cgroups(container: &Container) -> Result<(usize, usize), Error> {
     let pid = container.task()?.ok_or("no task")?.pid;
-    let path = fs::read_to_string(format!("/proc/{pid}/cgroup"))?
-        .lines()
-        .find_map(|line| Some(line.split_once(":pids:")?.1.to_owned()))
-        .ok_or("no pids cgroup")?;
-    let dir = format!("/sys/fs/cgroup/pids{path}");
+    let all = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let of = |mark: &str| all.lines().find_map(|line| Some(line.split_once(mark)?.1));
+    let dir = match (of(":pids:"), of("0::")) {
+        (Some(v1), _) => format!("/sys/fs/cgroup/pids{v1}"),
+        (None, Some(v2)) => format!("/sys/fs/cgroup{v2}"),
+        (None, None) => return Err("no cgroup".into()),
+    };
     let below = fs::read_dir(&dir)?
         .flatten()
         .filter(|entry| entry.path().is_dir());
