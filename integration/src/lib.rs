@@ -8,6 +8,7 @@
 pub mod command;
 pub mod containerd;
 pub mod cri;
+pub mod criu;
 pub mod ctr;
 pub mod events;
 pub mod generation;

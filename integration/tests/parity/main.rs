@@ -1,6 +1,7 @@
 //! What a container without a lifecycle does is the same under containerd-shim-runc-v2 and podhook:
 //! these tests pass with both.
 
+mod checkpoint;
 mod crash;
 mod cri;
 mod ctr;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
             ctr::tests(),
             exec::tests(),
             io::tests(),
+            checkpoint::tests(),
             crash::tests(),
             cri::tests(),
             restart::tests(),
