@@ -9,6 +9,7 @@ pub mod attached;
 pub mod command;
 pub mod containerd;
 pub mod cri;
+pub mod criu;
 pub mod ctr;
 pub mod driver;
 pub mod events;

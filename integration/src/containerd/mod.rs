@@ -25,6 +25,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 
 use crate::cri::Cri;
+use crate::criu;
 use crate::ctr::Ctr;
 use crate::events::Events;
 use crate::generation::{Generation, OciRuntime};
@@ -114,6 +115,9 @@ impl Containerd {
         let original = "containerd-shim-runc-v2";
         if !stands_in {
             link(&generation.program(original)?, original)?;
+        }
+        if criu::program().exists() {
+            link(&criu::program(), "criu")?;
         }
         if let Ok(podhook) = shim::podhook_shim() {
             if stands_in {

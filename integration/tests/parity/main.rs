@@ -2,6 +2,7 @@
 //! these tests pass with both.
 
 mod client;
+mod checkpoint;
 mod crash;
 mod cri;
 mod ctr;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             endurance::tests(),
             io::tests(),
             terminal::tests(),
+            checkpoint::tests(),
             crash::tests(),
             client::tests(),
             cri::tests(),

@@ -21,7 +21,7 @@ mod verbs;
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(4);
     podhook_integration::containerd::scrub::stale();
     panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
-    let criu = criu_works();
+    let criu = podhook_integration::criu::works();
     if let Err(why) = &criu {
         eprintln!("checkpoint and restore are not tested: {why}");
     }
@@ -108,23 +108,6 @@ fn main() -> ExitCode {
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Whether CRIU is there and runs on this kernel; if not, why.
-fn criu_works() -> Result<(), String> {
-    let program = podhook_integration::generation::cache().join("criu/criu");
-    if !program.exists() {
-        return Err(format!("no {}: run `integration/criu`", program.display()));
-    }
-    let checked = Command::new(&program).arg("check").output();
-    let checked = checked.map_err(|e| format!("{}: {e}", program.display()))?;
-    if checked.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "criu check: {}",
-        String::from_utf8_lossy(&checked.stderr)
-    ))
 }
 
 thread_local! {

@@ -40,6 +40,13 @@ impl Container {
             Freezer::Thawed
         };
         paused?;
+        if self.lock().init_gone {
+            // It ended meanwhile, and who handled that found it not paused yet.
+            self.thaw().await;
+            return Err(Error::Unknown(
+                "cannot pause a stopped container".to_owned(),
+            ));
+        }
         self.publisher.publish(TaskPaused {
             container_id: self.id.clone(),
             ..Default::default()
