@@ -325,14 +325,6 @@ pub(super) fn fstat(fd: c_int) -> Result<libc::stat> {
     Ok(stat)
 }
 
-/// The magic number of the file system that a file is on.
-pub(super) fn file_system(fd: c_int) -> Result<i64> {
-    // SAFETY: `statfs` is plain data, all zeroes is a valid value.
-    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
-    call!(libc::SYS_fstatfs, c_long::from(fd), &raw mut stat)?;
-    Ok(stat.f_type)
-}
-
 /// stat(2), with the call that Go makes for it: a seccomp profile made for runc allows it.
 pub(super) fn stat(path: &std::ffi::CStr) -> Result<libc::stat> {
     // SAFETY: `stat` is plain data, all zeroes is a valid value.
