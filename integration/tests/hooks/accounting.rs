@@ -22,7 +22,13 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Works for some tenths of a second, half of it in a child of its own session.
-const BUSY: &str = "work='i=0; while [ $i -lt 250000 ]; do i=$((i+1)); done'; setsid sh -c \"$work\"; eval \"$work\"";
+fn busy() -> Value {
+    let turns = 250_000 / wait::scaled(Duration::from_secs(1)).as_secs();
+    let work = format!("i=0; while [ $i -lt {turns} ]; do i=$((i+1)); done");
+    exec(&format!(
+        "work='{work}'; setsid sh -c \"$work\"; eval \"$work\""
+    ))
+}
 
 /// The microseconds of CPU time a hook has used.
 fn cpu(record: &Record) -> Result<i64, Error> {
@@ -43,7 +49,7 @@ fn metric(node: &Node, container: &Container<'_>, names: &[&str]) -> Result<u64,
 }
 
 fn a_hooks_cpu_time_is_in_the_tasks_metrics(node: &Node) -> Outcome {
-    let lifecycle = json!({"postStart": exec(BUSY)}).to_string();
+    let lifecycle = json!({"postStart": busy()}).to_string();
     let container = node
         .container("busy")
         .lifecycle(&lifecycle)
@@ -67,7 +73,7 @@ fn a_hooks_cpu_time_is_in_the_tasks_metrics(node: &Node) -> Outcome {
 fn a_hooks_cpu_time_is_in_cris_statistics(node: &Node) -> Outcome {
     let pod = node
         .pod("busy")
-        .lifecycle("main", &json!({"postStart": exec(BUSY)}).to_string())
+        .lifecycle("main", &json!({"postStart": busy()}).to_string())
         .run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
     let hook = u64::try_from(cpu(&container.recorded()?)?)?;
