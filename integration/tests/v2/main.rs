@@ -79,22 +79,22 @@ fn main() -> ExitCode {
     }
     let hooks = [
         tutorial::tests(),
+        crash::tests(),
+        delegated::tests(),
+        leaf::tests(),
+        statistics::tests(),
         accounting::tests(),
         tree::tests(),
         kill::tests(),
         process::tests(),
-        delegated::tests(),
-        crash::tests(),
-        leaf::tests(),
-        statistics::tests(),
     ];
     let parity = [
-        cri::tests(),
-        ctr::tests(),
-        exec::tests(),
         freezer::tests(),
         oom::tests(),
         update::tests(),
+        cri::tests(),
+        ctr::tests(),
+        exec::tests(),
     ];
     let mut tests = podhook_only(hooks.concat());
     tests.extend(parity.concat());

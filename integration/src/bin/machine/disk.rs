@@ -1,9 +1,10 @@
 //! The machine's second disk: what it runs, at the places of this machine's repository.
 
+use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 
 use podhook_integration::Image;
 use podhook_integration::command;
@@ -14,6 +15,9 @@ use crate::Error;
 use crate::plan::Run;
 use crate::programs::Programs;
 
+/// Of the folders in the folder for temporary files; the run's pid follows.
+const PREFIX: &str = "podhook-v2-";
+
 /// The disk's file, in a folder that goes when this is dropped.
 pub struct Disk {
     folder: tempfile::TempDir,
@@ -22,7 +26,9 @@ pub struct Disk {
 impl Disk {
     /// A disk with `program` and everything it calls.
     pub fn new(program: &str, runs: &[Run], programs: &Programs) -> Result<Self, Error> {
-        let folder = tempfile::Builder::new().prefix("podhook-v2-").tempdir()?;
+        remove_stale();
+        let prefix = format!("{PREFIX}{}-", process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let root = folder.path().join("disk");
         let tree = root.join("tree");
         let tests = programs.tests.iter();
@@ -75,6 +81,23 @@ impl Disk {
     /// The kernel, or another file that `integration/vm/build` made.
     pub fn of_machine(name: &str) -> PathBuf {
         cache().join("vm").join(name)
+    }
+}
+
+/// Removes the folders of runs that were killed.
+fn remove_stale() {
+    for entry in fs::read_dir(env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -107,7 +107,9 @@ pub fn program(runs: &[Run], programs: &Programs, filter: Option<&str>) -> Resul
     for run in runs {
         let path = programs.tests.get(run.program);
         let path = path.ok_or_else(|| format!("cargo built no {}", run.program))?;
-        let arguments = filter.unwrap_or(run.arguments);
+        let arguments = filter
+            .filter(|filter| !filter.is_empty())
+            .unwrap_or(run.arguments);
         let configuration = run.configuration.unwrap_or_default();
         script += &format!(
             "echo '#begin {name}'\nprintf '%s' '{configuration}' > /etc/podhook/config.toml\n\
@@ -119,4 +121,21 @@ pub fn program(runs: &[Run], programs: &Programs, filter: Option<&str>) -> Resul
     }
     script += "echo '#over'\n";
     Ok(script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{choose, runs};
+
+    #[test]
+    fn a_tests_printed_name_is_a_filter() {
+        let (chosen, filter) = choose(runs(), "cgroupfs/crun/1.6.20/podhook/oom::");
+        assert_eq!(
+            chosen.iter().map(|run| run.name).collect::<Vec<_>>(),
+            ["cgroupfs/crun"]
+        );
+        assert_eq!(filter, "1.6.20/podhook/oom::");
+        let (chosen, filter) = choose(runs(), "oom::");
+        assert_eq!((chosen.len(), filter.as_str()), (runs().len(), "oom::"));
+    }
 }

@@ -67,6 +67,7 @@ impl Report {
         let words: Vec<_> = word.split(' ').collect();
         match words[..] {
             ["begin", name] if self.ahead.first() == Some(&name) => {
+                self.never_ended();
                 self.current = Some(Current {
                     name: self.ahead.remove(0),
                     tests: 0,
@@ -81,6 +82,15 @@ impl Report {
             ["end", name, status] => self.end(name, status),
             ["over"] => self.over = true,
             _ => self.broken.push(format!("the machine said #{word}")),
+        }
+    }
+
+    /// A run under way that will not say how it ended.
+    fn never_ended(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.broken.push(format!("{}: never ended", current.name));
+            self.texts
+                .push(format!("---- {} ----\n{}", current.name, current.text));
         }
     }
 
@@ -120,11 +130,7 @@ impl Report {
 
     /// Prints what failed and the closing line; true when all is well.
     pub fn close(mut self, console: &str) -> bool {
-        if let Some(current) = self.current.take() {
-            self.broken.push(format!("{}: never ended", current.name));
-            self.texts
-                .push(format!("---- {} ----\n{}", current.name, current.text));
-        }
+        self.never_ended();
         if !self.over {
             let lines: Vec<_> = console.lines().collect();
             let end = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
@@ -161,4 +167,58 @@ fn test(line: &str) -> Option<(&str, &str)> {
     let result = result.split_whitespace().next()?;
     let known = ["ok", "FAILED", "ignored"].contains(&result.trim_end_matches(','));
     known.then(|| (name.trim_end(), result.trim_end_matches(',')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Report;
+    use crate::plan;
+
+    /// What the machine says when all runs pass but for `changes`.
+    fn said(changes: &[(&str, &str)], last: &str) -> bool {
+        let runs = plan::runs();
+        let mut report = Report::new(&runs, false);
+        for run in &runs {
+            let name = run.name;
+            let text = format!("#begin {name}\nrunning 1 test\ntest one ... ok\n#end {name} 0\n");
+            let text = changes
+                .iter()
+                .fold(text, |text, (from, to)| text.replace(from, to));
+            text.lines().for_each(|line| report.line(line));
+        }
+        report.line(last);
+        report.close("the console")
+    }
+
+    #[test]
+    fn a_machine_that_says_it_is_over_after_all_runs_has_passed() {
+        assert!(said(&[], "#over"));
+    }
+
+    #[test]
+    fn a_machine_that_panics_has_failed() {
+        assert!(!said(&[], ""));
+    }
+
+    #[test]
+    fn a_failed_test_an_exit_status_and_a_run_without_a_test_are_failures() {
+        for change in [
+            ("one ... ok", "one ... FAILED"),
+            ("#end shim 0", "#end shim 101"),
+            ("test one ... ok", ""),
+            ("#end shim 0", ""),
+        ] {
+            assert!(!said(&[change], "#over"), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_result_is_told_from_output() {
+        assert_eq!(super::test("test a::b ... ok"), Some(("a::b", "ok")));
+        assert_eq!(
+            super::test("test a::b ... ignored, not here"),
+            Some(("a::b", "ignored"))
+        );
+        assert_eq!(super::test("test what ... is said"), None);
+    }
 }
