@@ -27,6 +27,17 @@ pub struct Child {
 }
 
 impl Child {
+    /// Child `pid` that somebody else has made, as a leader of its own session, and left to this process.
+    /// The caller holds (see [`Children`]) since before it was made.
+    pub fn adopted(pid: libc::pid_t, children: &dyn Children) -> Self {
+        Self {
+            pid,
+            pidfd: own_pidfd(pid),
+            exit: children.wait(pid),
+            tree: Some(Tree::session(pid)),
+        }
+    }
+
     /// Signals the process, not what it has started.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.ku
 
 /// The file for `generation` with everything below `dir`; `podhook` is a handler when its shim is built.
 pub(super) fn render(generation: Generation, shim: ShimKind, dir: &Path) -> String {
+    let runtimes = runtimes(generation, shim, dir);
     let dir = dir.display();
-    let runtimes = runtimes(generation, shim);
     let head = format!(
         r#"root = "{dir}/root"
 state = "{dir}/state"
@@ -60,7 +60,11 @@ bin_dir = "/usr/lib/cni"
     }
 }
 
-fn runtimes(generation: Generation, shim: ShimKind) -> String {
+/// The handler of [`ShimKind::PodhookV1`] with a node configuration of the instance's own,
+/// `DIR/podhook.toml`. The test writes that.
+pub(crate) const CONFIGURED: &str = "podhook-configured";
+
+fn runtimes(generation: Generation, shim: ShimKind, dir: &Path) -> String {
     let plugin = if generation == Generation::V2 {
         "io.containerd.cri.v1.runtime"
     } else {
@@ -88,6 +92,20 @@ fn runtimes(generation: Generation, shim: ShimKind) -> String {
         text += &format!(
             "[plugins.\"{plugin}\".containerd.runtimes.{kind}]\nruntime_type = \"{runtime_type}\"\n{path}\
              pod_annotations = {ANNOTATIONS}\ncontainer_annotations = {ANNOTATIONS}\n"
+        );
+    }
+    if podhook.is_some() {
+        // containerd 1.6 passes on nothing but ConfigPath; later ones the whole section.
+        let key = match generation {
+            Generation::V1_6 => "ConfigPath",
+            _ => "PodhookConfig",
+        };
+        let runtime = format!("plugins.\"{plugin}\".containerd.runtimes.{CONFIGURED}");
+        text += &format!(
+            "[{runtime}]\nruntime_type = \"io.containerd.podhook.v1\"\n\
+             pod_annotations = {ANNOTATIONS}\ncontainer_annotations = {ANNOTATIONS}\n\
+             [{runtime}.options]\n{key} = \"{}\"\n",
+            dir.join("podhook.toml").display()
         );
     }
     text

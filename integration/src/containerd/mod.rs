@@ -8,6 +8,7 @@ mod process;
 pub mod remains;
 mod scrub;
 
+pub(crate) use config::CONFIGURED;
 pub use error::Error;
 
 use std::collections::HashSet;

@@ -10,6 +10,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 pub struct PodBuilder<'a> {
     node: &'a Node,
     config: v1::PodSandboxConfig,
+    handler: &'static str,
 }
 
 /// A pod sandbox; stopped and removed with its containers when dropped.
@@ -58,7 +59,11 @@ impl<'a> PodBuilder<'a> {
             linux: Some(linux),
             ..Default::default()
         };
-        Self { node, config }
+        Self {
+            node,
+            config,
+            handler: node.shim().handler(),
+        }
     }
 
     /// A pod annotation.
@@ -74,6 +79,14 @@ impl<'a> PodBuilder<'a> {
     #[must_use]
     pub fn lifecycle(self, name: &str, json: &str) -> Self {
         self.annotation(&format!("lifecycle.podhook.dev/{name}"), json)
+    }
+
+    /// With the runtime handler whose node configuration is the containerd's own `podhook.toml`, which
+    /// the test writes.
+    #[must_use]
+    pub fn configured(mut self) -> Self {
+        self.handler = crate::containerd::CONFIGURED;
+        self
     }
 
     /// Anything else of the CRI configuration.
@@ -92,7 +105,7 @@ impl<'a> PodBuilder<'a> {
         self.node.shim().runtime()?;
         let request = v1::RunPodSandboxRequest {
             config: Some(self.config.clone()),
-            runtime_handler: self.node.shim().handler().to_owned(),
+            runtime_handler: self.handler.to_owned(),
         };
         let id = cri.run_pod_sandbox(request)?.pod_sandbox_id;
         self.node.remember("k8s.io", &id);

@@ -3,12 +3,16 @@
 
 mod accounting;
 mod conformance;
+mod deadlines;
+mod fallback;
 mod http;
 mod http_memory;
 mod http_reach;
 mod http_servers;
 mod kill;
 mod network;
+mod node_config;
+mod output;
 mod pains;
 mod pains_stop;
 mod post_start;
@@ -40,6 +44,10 @@ fn main() -> ExitCode {
         tutorial::tests(),
         stop::tests(),
         kill::tests(),
+        output::tests(),
+        deadlines::tests(),
+        fallback::tests(),
+        node_config::tests(),
         post_start::tests(),
         post_start_failure::tests(),
         http::tests(),

@@ -14,7 +14,7 @@ use containerd_shim_protos::{
 use podhook_hooks::{
     config::Config,
     exec::{self as engine, Children, Exit, spec::Spec},
-    lifecycle::{Lifecycle, is_sandbox},
+    lifecycle::{Lifecycle, Output, is_sandbox},
     sequence::Settings,
 };
 use tokio::sync::oneshot;
@@ -47,6 +47,9 @@ impl Container {
         let bundle = PathBuf::from(&request.bundle);
         let options = Options::decode(request.options.as_ref())?;
         let config = load_config(&options)?;
+        if let Some(level) = config.log_level {
+            log::set_max_level(level);
+        }
         let options = options.with_defaults(&config);
         let bundle::Config {
             spec,
@@ -68,6 +71,7 @@ impl Container {
             request: &request,
             bundle: &bundle,
             options: &options,
+            hook_output: prints_to_container(lifecycle.as_ref(), &config),
         }
         .create()
         .await;
@@ -87,7 +91,14 @@ impl Container {
             .map(Arc::new)
             .map_err(|e| e.to_string());
         let container = Arc::new(Self {
-            driver: Mutex::new(Driver::new(settings, lifecycle, &spec, &request.id, shim)),
+            driver: Mutex::new(Driver::new(
+                settings,
+                lifecycle,
+                &spec,
+                &request.id,
+                shim,
+                &config,
+            )),
             id: request.id,
             namespace: shim.namespace.clone(),
             cgroup: open_cgroup(pid),
@@ -126,6 +137,8 @@ struct Init<'a> {
     request: &'a CreateTaskRequest,
     bundle: &'a Path,
     options: &'a Options,
+    /// Hooks print to the container's own output.
+    hook_output: bool,
 }
 
 type Created = (Process, libc::pid_t, oneshot::Receiver<Exit>, Runtime);
@@ -163,12 +176,14 @@ impl Init<'_> {
                 )
                 .await?;
             self.or_delete(&runtime, async {
-                ProcessIo::terminal(console.receive().await?, &stdio, owner).await
+                let master = console.receive().await?;
+                ProcessIo::terminal_with_hooks(master, &stdio, owner, self.hook_output).await
             })
             .await?
         } else {
             let (child, ends) = stdio::pipes(&stdio, self.options)?;
             // Connected first: a fifo that is missing must not leave a container behind.
+            let ends = ends.shared_with_hooks(self.hook_output);
             let io = ends.connect(&stdio, owner).await?;
             if let Err(e) = runtime.create(self.bundle, self.options, None, child).await {
                 io.abort().await;
@@ -213,8 +228,17 @@ fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {
     if is_sandbox(&spec.annotations) {
         return Ok(None);
     }
-    Lifecycle::from_annotations(&spec.annotations, config.lifecycle.as_ref())
+    let default = config.lifecycle_for(&spec.annotations);
+    Lifecycle::within(&config.policy, &spec.annotations, default)
         .map_err(|e| Error::InvalidArgument(e.to_string()))
+}
+
+/// `output: container`, of the lifecycle or else of the node.
+fn prints_to_container(lifecycle: Option<&Lifecycle>, config: &Config) -> bool {
+    lifecycle.is_some_and(|lifecycle| {
+        let hooks = lifecycle.post_start.is_some() || lifecycle.pre_stop.is_some();
+        hooks && lifecycle.output.unwrap_or(config.output) == Output::Container
+    })
 }
 
 /// The pid that the runtime wrote.

@@ -35,6 +35,10 @@ impl Container {
             log::debug!(id = self.id.as_str(); "kill what init left: {e}");
         }
         self.step(Event::InitExited);
+        if let Some(io) = self.init.io() {
+            // containerd waits for the end of the output before it deletes the task.
+            io.end_hook_output();
+        }
         self.wait_for_execs().await;
         self.report_oom().await;
         let info = ExitInfo {

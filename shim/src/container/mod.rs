@@ -10,6 +10,7 @@ mod lifecycle;
 mod pause;
 mod record;
 mod report;
+mod runtime_exec;
 mod start;
 
 use std::{
