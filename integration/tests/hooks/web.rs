@@ -176,7 +176,8 @@ impl<'a> Web<'a> {
 
 /// Waits until the nginx on this address listens.
 pub fn listens(ip: &str) -> Outcome {
-    wait::until_true("nginx to listen", SOON, || {
+    // Its start waits for no client: on a busy machine it takes its time.
+    wait::until_true("nginx to listen", SOON * 6, || {
         TcpStream::connect((ip, PORT)).is_ok()
     })?;
     Ok(())
