@@ -22,9 +22,11 @@ build: deps ## Build the shim and podhook into target/ (PROFILE=release for opti
 	$(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook
 
 .PHONY: images
-images: deps ## Build the test images and fetch the other containerd generations into .cache/
+images: deps ## Build the test images and fetch the other containerd generations and promtool into .cache/
 	integration/images/build
 	integration/containerd-generations
+	integration/criu
+	integration/promtool
 
 .PHONY: demo
 demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a private containerd
@@ -32,16 +34,36 @@ demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a priv
 	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin demo
 
 .PHONY: test
-test: test-unit test-integration ## Run all tests
+test: test-unit test-integration test-v2 ## Run all tests
+
+.PHONY: runtimes
+runtimes: deps ## Fetch the other generation of runc and crun into .cache/
+	hooks/tests/runtimes
+
+.PHONY: exec-equality
+exec-equality: ## Write the table of docs/exec-equality.md from the tests
+	PODHOOK_WRITE_DOCS=1 $(CARGO) test $(cargo_flags) --package podhook-hooks --test exec_equality -- document
 
 .PHONY: test-unit
-test-unit: deps ## Run the tests that need no containerd
+test-unit: runtimes ## Run the tests that need no containerd
 	$(CARGO) test $(cargo_flags) --workspace --exclude podhook-integration --no-fail-fast
 	$(CARGO) test $(cargo_flags) --package podhook-integration --lib
 
 .PHONY: test-integration
 test-integration: build images ## Run the tests on real containerds (PODHOOK_MATRIX="1.6/podhook 2/runc" for others)
 	$(CARGO) test $(cargo_flags) --package podhook-integration --tests --no-fail-fast
+
+.PHONY: test-matrix
+test-matrix: build images ## Run the parity tests on every combination and write docs/compatibility-matrix.md
+	rm -rf $(target_dir)/matrix
+	-PODHOOK_MATRIX="$${PODHOOK_MATRIX:-all}" PODHOOK_RESULTS=$(abspath $(target_dir))/matrix \
+		$(CARGO) test $(cargo_flags) --package podhook-integration --test parity
+	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin compatibility-table $(target_dir)/matrix \
+		> docs/compatibility-matrix.md
+
+.PHONY: test-v2
+test-v2: build images ## Run the cgroup v2 tests in an emulated machine (FILTER=oom:: for some)
+	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin machine -- $(FILTER)
 
 # Benchmarks are of optimised programs.
 bench bench-exec: PROFILE = release

@@ -21,6 +21,7 @@ pub struct Cli {
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// containerd's socket.
     #[arg(
@@ -31,7 +32,8 @@ pub struct Global {
         value_name = "PATH"
     )]
     pub address: PathBuf,
-    /// The namespace of the pods [default: the manifest's, or "default"].
+    /// The namespace of the pods [default: the manifest's, or "default"; ps, inspect: all].
+    /// For ps and inspect also containerd's, as "moby".
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
     /// containerd's state directory, where the hooks' results are [default: as containerd says].
@@ -77,6 +79,22 @@ pub enum Command {
     Logs(Logs),
     /// Stop pods, their preStop hooks first, and remove them.
     Delete(Delete),
+    /// List the hooks of all containers of the node: what runs, since when, how it ended.
+    ///
+    /// Reads the results that the shims write, whoever made the containers: a kubelet, podhook,
+    /// docker, nerdctl, ctr. They are gone with their container.
+    Ps(Ps),
+    /// Show everything recorded of one container's hooks.
+    Inspect(Inspect),
+    /// Print or serve the counters of the node's shims for Prometheus.
+    Metrics(Metrics),
+    /// Say of a lifecycle what the shim would say when the container is created.
+    ///
+    /// A file holds the value of an annotation podhook.dev/lifecycle, or manifests of pods or of what
+    /// makes pods (Deployment, StatefulSet, CronJob, …). Needs no containerd.
+    Validate(Validate),
+    /// Print the completion script of a shell: `source <(podhook completion bash)`.
+    Completion(Completion),
     /// What goes on when the command that began it is interrupted.
     #[command(hide = true, subcommand)]
     Worker(Worker),
@@ -228,6 +246,83 @@ pub struct Delete {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
           default_missing_value = "true", require_equals = true)]
     pub wait: bool,
+}
+
+/// How `podhook ps` and `podhook inspect` print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordOutput {
+    /// More columns, or more lines.
+    Wide,
+    /// YAML.
+    Yaml,
+    /// JSON, as docs/podhook.schema.json describes it.
+    Json,
+}
+
+/// `podhook ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// All namespaces; the default unless --namespace names one.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Output format.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<RecordOutput>,
+    /// Print no header line.
+    #[arg(long)]
+    pub no_headers: bool,
+    /// After listing, print the changes.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// `podhook inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The container's ID or the beginning of it, POD, POD/CONTAINER or NAMESPACE/POD/CONTAINER.
+    pub container: String,
+    /// Output format [default: a page to read].
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<RecordOutput>,
+}
+
+/// `podhook metrics`.
+#[derive(Debug, Args)]
+pub struct Metrics {
+    /// Write the file instead of stdout, replaced as a whole: for node_exporter's textfile collector.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "listen")]
+    pub output: Option<PathBuf>,
+    /// Serve http://ADDRESS:PORT/metrics until interrupted, as 127.0.0.1:9764; port 0: any.
+    #[arg(short, long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Let --listen take an address that is not loopback.
+    #[arg(long, requires = "listen")]
+    pub allow_remote: bool,
+    /// How long to wait for the shims' answers, all of them together.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: f64,
+}
+
+/// `podhook validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Files, or - for stdin.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `podhook completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.01..=60.0).contains(&seconds) => Ok(seconds),
+        _ => Err("want seconds from 0.01 to 60".to_owned()),
+    }
 }
 
 /// The part of a command that must not end with the terminal it was typed in.

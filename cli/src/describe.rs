@@ -9,8 +9,8 @@ use crate::output::print;
 use crate::pods::{self, PodView, Selector};
 
 mod container;
-mod lifecycle;
-mod page;
+pub(crate) mod lifecycle;
+pub(crate) mod page;
 
 use page::Page;
 

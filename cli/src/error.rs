@@ -1,6 +1,6 @@
 //! What ends a command, in kubectl's words.
 
-use crate::{cri, detached, logs, manifest, store};
+use crate::{cri, detached, logs, manifest, metrics, store};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,9 @@ pub enum Error {
     /// A log file.
     #[error(transparent)]
     Logs(#[from] logs::Error),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] metrics::Error),
     /// The output.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),

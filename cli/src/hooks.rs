@@ -8,16 +8,78 @@ use std::path::Path;
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::bundles;
+
 /// The record of a container.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Record {
+    /// The container's ID.
+    pub id: String,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Its pod, if it is in one.
+    pub pod: Option<Pod>,
     /// Where the container stands: `PostStart`, `Running`, `PreStop`, …
     pub phase: String,
     /// Every hook run so far, in their order.
     pub hooks: Vec<Hook>,
     /// Set from the first stop signal on.
     pub termination: Option<Termination>,
+}
+
+/// Which container of which pod it is. containerd 1.6 tells no UID.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Pod {
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The pod's name.
+    pub name: Option<String>,
+    /// The pod's UID.
+    pub uid: Option<String>,
+    /// The container's name in the pod.
+    pub container: Option<String>,
+}
+
+impl Record {
+    /// From the file's content. A field of the wrong type is an error, a missing or unknown one is
+    /// not: versions of the shim and of this command may differ.
+    ///
+    /// # Errors
+    /// When it is no object, or a field has another type.
+    pub fn deserialize_from(json: &serde_json::Value) -> Result<Self, serde_json::Error> {
+        if !json.is_object() {
+            return Err(serde::de::Error::custom("no object"));
+        }
+        Self::deserialize(json)
+    }
+
+    /// The pod's namespace; outside of pods containerd's.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        let of_pod = self.pod.as_ref().and_then(|pod| pod.namespace.as_deref());
+        of_pod.unwrap_or(&self.namespace)
+    }
+
+    /// The pod's name.
+    #[must_use]
+    pub fn pod_name(&self) -> Option<&str> {
+        self.pod.as_ref()?.name.as_deref()
+    }
+
+    /// The container's name in the pod; outside of pods its ID.
+    #[must_use]
+    pub fn container(&self) -> &str {
+        let in_pod = self.pod.as_ref().and_then(|pod| pod.container.as_deref());
+        in_pod.unwrap_or(&self.id)
+    }
+
+    /// The hook that runs now.
+    #[must_use]
+    pub fn running(&self) -> Option<&Hook> {
+        self.hooks.iter().find(|hook| hook.result.is_none())
+    }
 }
 
 /// One run of a hook.
@@ -78,9 +140,7 @@ pub struct Termination {
 /// the bundle is gone).
 #[must_use]
 pub fn record(state: &Path, container_id: &str) -> Option<Record> {
-    let bundle = state
-        .join("io.containerd.runtime.v2.task/k8s.io")
-        .join(container_id);
+    let bundle = bundles::folder(state).join("k8s.io").join(container_id);
     let bytes = std::fs::read(bundle.join("podhook.json")).ok()?;
     serde_json::from_slice(&bytes).ok()
 }

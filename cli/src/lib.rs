@@ -5,7 +5,9 @@
 
 pub mod apply;
 pub mod args;
+pub mod bundles;
 pub mod clock;
+pub mod completion;
 pub mod context;
 mod create;
 pub mod cri;
@@ -17,17 +19,22 @@ pub mod exec;
 pub mod get;
 mod handler;
 pub mod hooks;
+pub mod inspect;
 mod interrupt;
 pub mod logs;
 pub mod manifest;
+pub mod metrics;
 pub mod node;
 pub mod output;
 pub mod pods;
+pub mod ps;
 pub mod remove;
 mod signal;
 pub mod start;
+pub mod state;
 pub mod store;
 mod termination;
+pub mod validate;
 pub mod volumes;
 
 use args::{Cli, Command, Worker};
@@ -39,7 +46,19 @@ use error::Error;
 /// # Errors
 /// What the command ends with; [`Error::report`] is the line for the user.
 pub async fn run(cli: Cli) -> Result<(), Error> {
-    let context = Context::new(cli.global).await?;
+    match &cli.command {
+        Command::Ps(args) => ps::run(&cli.global, args).await,
+        Command::Inspect(args) => inspect::run(&cli.global, args).await,
+        Command::Metrics(args) => metrics::run(&cli.global, args).await,
+        Command::Validate(args) => validate::run(args),
+        Command::Completion(args) => completion::run(args),
+        _ => run_connected(&cli).await,
+    }
+}
+
+/// The commands that talk to containerd.
+async fn run_connected(cli: &Cli) -> Result<(), Error> {
+    let context = Context::new(cli.global.clone()).await?;
     match &cli.command {
         Command::Apply(args) => apply::run(&context, args).await,
         Command::Get(args) => get::run(&context, args).await,
@@ -49,5 +68,10 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Delete(args) => delete::run(&context, args).await,
         Command::Worker(Worker::Start { ids }) => start::run(&context, ids).await,
         Command::Worker(Worker::Remove { uid, grace }) => remove::run(&context, uid, *grace).await,
+        Command::Ps(_)
+        | Command::Inspect(_)
+        | Command::Metrics(_)
+        | Command::Validate(_)
+        | Command::Completion(_) => Ok(()),
     }
 }

@@ -5,6 +5,7 @@
 //! the user. Nothing here knows containerd's RPCs.
 
 pub mod config;
+pub mod counters;
 pub mod exec;
 pub mod handler;
 pub mod lifecycle;

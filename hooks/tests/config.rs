@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use podhook_hooks::config::{Config, ConfigError, DEFAULT_PATH, ExecEngine, RuntimeOptions};
-use podhook_hooks::lifecycle::{Handler, Output};
+use podhook_hooks::lifecycle::{Handler, Lifecycle, Output};
 use podhook_hooks::sequence::Settings;
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -15,7 +15,12 @@ fn parse(text: &str) -> Result<Config, String> {
 
 #[test]
 fn an_empty_file_is_the_default() {
-    assert_eq!(parse(""), Ok(Config::default()));
+    let mut default = Config {
+        path: "config.toml".to_owned(),
+        ..Config::default()
+    };
+    default.policy.source = "config.toml".to_owned();
+    assert_eq!(parse(""), Ok(default));
     assert_eq!(
         Config::default().post_start_timeout,
         Duration::from_secs(110)
@@ -121,6 +126,43 @@ fn mistakes_are_named_with_key_and_line() {
             "line 1: log_level: \"loud\" must be error, warn, info, debug or trace",
         ),
         ("lifecycle = 1", "line 1: lifecycle: must be an object"),
+        (
+            "http_success = '2xx'",
+            "line 1: http_success: \"2xx\" must be any, or a range of statuses as 200-399",
+        ),
+        (
+            "allowed_handlers = ['exec', 'grpc']",
+            "line 1: allowed_handlers[1]: \"grpc\" must be exec, httpGet, tcpSocket or sleep",
+        ),
+        (
+            "allowed_handlers = 'exec'",
+            "line 1: allowed_handlers: must be an array",
+        ),
+        (
+            "allowed_hosts = 'own'",
+            "line 1: allowed_hosts: \"own\" must be any or pod",
+        ),
+        ("rules = {}", "line 1: rules: must be an array"),
+        (
+            "[[rules]]\nlifecycle = {}",
+            "line 1: rules[0]: must have namespace, pod, container or image ([lifecycle] is for all others)",
+        ),
+        (
+            "[[rules]]\npod = 1",
+            "line 2: rules[0].pod: must be a pattern or an array of patterns",
+        ),
+        (
+            "[[rules]]\npod = []",
+            "line 2: rules[0].pod: must not be empty",
+        ),
+        (
+            "[[rules]]\npod = ['a', '']",
+            "line 2: rules[0].pod[1]: must not be empty",
+        ),
+        (
+            "[[rules]]\npod = 'a'\n[rules.lifecycle]\npreStop.exec.command = ['a', 1]",
+            "line 4: rules[0].lifecycle.preStop.exec.command[1]: must be a string",
+        ),
         (
             "[lifecycle.preStop]\nexec = { command = [] }",
             "line 2: lifecycle.preStop.exec.command: must not be empty",
@@ -298,4 +340,106 @@ fn lifecycle_annotations_and_node_make_the_settings_of_a_container() {
     let settings = Settings::new(config.lifecycle.as_ref(), &cri, &config);
     assert!(settings.cri);
     assert_eq!(settings.lifecycle.unwrap().grace, Duration::from_secs(45));
+}
+
+#[test]
+fn the_first_rule_for_a_container_decides_alone() {
+    let config = parse(
+        r#"
+        [lifecycle]
+        terminationGracePeriodSeconds = 1
+        stopSignal = "SIGQUIT"
+        [[rules]]
+        namespace = "kube-*"
+        [[rules]]
+        namespace = "shop"
+        image = ["*/nginx:*", "nginx"]
+        lifecycle.terminationGracePeriodSeconds = 2
+        [[rules]]
+        pod = "web-?"
+        lifecycle.terminationGracePeriodSeconds = 3
+        "#,
+    )
+    .unwrap();
+    let given = |pairs: &[(&str, &str)]| {
+        let annotations: BTreeMap<_, _> = pairs
+            .iter()
+            .map(|(key, value)| (format!("io.kubernetes.cri.{key}"), (*value).to_owned()))
+            .collect();
+        let lifecycle = config.lifecycle_for(&annotations)?;
+        let grace = lifecycle.termination_grace_period?.as_secs();
+        Some((grace, lifecycle.stop_signal.is_some()))
+    };
+    assert_eq!(given(&[("sandbox-namespace", "kube-system")]), None);
+    let shop = ("sandbox-namespace", "shop");
+    let nginx = ("image-name", "docker.io/library/nginx:1");
+    assert_eq!(given(&[shop, nginx]), Some((2, false)));
+    assert_eq!(given(&[shop, ("image-name", "nginx")]), Some((2, false)));
+    // Every selector of a rule must match, and what is not known matches nothing.
+    assert_eq!(given(&[nginx]), Some((1, true)));
+    assert_eq!(given(&[shop, ("sandbox-name", "web-0")]), Some((3, false)));
+    assert_eq!(given(&[shop, ("sandbox-name", "web-10")]), Some((1, true)));
+    assert_eq!(given(&[]), Some((1, true)));
+}
+
+#[test]
+fn what_is_not_allowed_is_refused_with_its_path_and_the_file() {
+    let config = parse("allowed_handlers = ['exec', 'tcpSocket']\nallowed_hosts = 'pod'").unwrap();
+    let refused = |lifecycle: &str| {
+        let annotations =
+            BTreeMap::from([("podhook.dev/lifecycle".to_owned(), lifecycle.to_owned())]);
+        Lifecycle::within(&config.policy, &annotations, None)
+            .err()
+            .map(|error| error.to_string())
+    };
+    assert_eq!(
+        refused(r#"{"preStop": {"sleep": {"seconds": 1}}}"#).as_deref(),
+        Some(
+            "podhook: annotation podhook.dev/lifecycle: preStop.sleep: is not allowed on this node: \
+             allowed_handlers of config.toml has exec, tcpSocket"
+        )
+    );
+    for host in [
+        "10.0.0.1",
+        "db",
+        "169.254.169.254",
+        "::",
+        "0.0.0.0",
+        "fe80::1%eth0",
+    ] {
+        let lifecycle =
+            format!(r#"{{"postStart": {{"tcpSocket": {{"port": 1, "host": "{host}"}}}}}}"#);
+        let message = refused(&lifecycle).unwrap();
+        assert!(
+            message.contains("postStart.tcpSocket.host: must be absent, localhost"),
+            "{message}"
+        );
+    }
+    for host in [
+        "",
+        "localhost",
+        "LOCALHOST.",
+        "127.0.0.1",
+        "127.9.9.9",
+        "::1",
+    ] {
+        let lifecycle =
+            format!(r#"{{"postStart": {{"tcpSocket": {{"port": 1, "host": "{host}"}}}}}}"#);
+        assert_eq!(refused(&lifecycle), None, "{host}");
+    }
+    assert_eq!(
+        refused(r#"{"preStop": {"exec": {"command": ["x"]}}}"#),
+        None
+    );
+}
+
+#[test]
+fn a_file_that_is_none_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    for path in [fifo.as_path(), dir.path()] {
+        let error = Config::load(path).unwrap_err().to_string();
+        assert!(error.ends_with("is not a regular file"), "{error}");
+    }
 }

@@ -6,33 +6,13 @@ mod support;
 
 use std::fs;
 use std::future::pending;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use podhook_hooks::handler::{HookResult, Outcome, exec};
 use serde_json::json;
 use support::bundle::TestContainer;
+use support::cgroup_v2::inside;
 use support::{Config, children, eventually, strings};
-
-const INSIDE: &str = "PODHOOK_TEST_CGROUP_V2";
-
-/// True where the test shall run; else it has run, in the namespace.
-fn inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let script = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"";
-    let ran = support::run(
-        Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", script])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture"])
-            .env(INSIDE, "1"),
-    );
-    assert!(ran.exit.code() == Some(0), "{}\n{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains("1 passed"), "{}", ran.stdout);
-    false
-}
 
 fn config() -> Config {
     let namespaces =

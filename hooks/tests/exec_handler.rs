@@ -4,10 +4,9 @@ mod support;
 
 use std::fs;
 use std::future::pending;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use podhook_hooks::handler::{HookResult, Outcome, Sink, exec};
+use podhook_hooks::handler::{HookResult, Outcome, Sink, exec, line_queue};
 use serde_json::json;
 use support::bundle::TestContainer;
 use support::{Config, children, eventually, strings};
@@ -292,53 +291,88 @@ async fn a_hook_that_eats_the_memory_dies_within_the_containers_limit() {
 #[tokio::test]
 async fn output_goes_to_the_container_as_well_where_that_is_wanted() {
     let container = Config::default().start();
-    let (mut out, to_out) = std::io::pipe().unwrap();
-    let (mut err, to_err) = std::io::pipe().unwrap();
-    let sink = |fd: std::io::PipeWriter| {
-        let fd = OwnedFd::from(fd);
-        // SAFETY: a valid descriptor.
-        unsafe {
-            libc::fcntl(
-                std::os::fd::AsRawFd::as_raw_fd(&fd),
-                libc::F_SETFL,
-                libc::O_NONBLOCK,
-            )
-        };
-        fd
-    };
-    let output = Sink {
-        stdout: sink(to_out),
-        stderr: sink(to_err),
+    let (to_out, mut out) = line_queue();
+    let (to_err, mut err) = line_queue();
+    let sink = Sink::Apart {
+        stdout: Some(to_out),
+        stderr: Some(to_err),
     };
     let command = strings(&[
         "sh",
         "-c",
-        "i=0; while [ $i -lt 30000 ]; do echo line $i; i=$((i+1)); done; echo bad >&2",
+        "i=0; while [ $i -lt 30000 ]; do echo line $i; i=$((i+1)); done; printf bad >&2",
     ]);
-    // More than a pipe holds: the reader is slow, nothing is lost.
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        std::thread::sleep(Duration::from_millis(300));
-        std::io::Read::read_to_string(&mut out, &mut text).unwrap();
-        text
-    });
-    let result = exec::run(
+    // More than the queue holds: the reader is slow, nothing is lost.
+    let reader = async {
+        let (mut text, mut errors) = (Vec::new(), Vec::new());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        while let Some(lines) = out.recv().await {
+            assert!(lines.ends_with(b"\n"), "whole lines");
+            text.extend(lines);
+        }
+        while let Some(lines) = err.recv().await {
+            errors.extend(lines);
+        }
+        (
+            String::from_utf8(text).unwrap(),
+            String::from_utf8(errors).unwrap(),
+        )
+    };
+    let children = children();
+    let hook = exec::run(
         &container.container,
         &command,
-        &children(),
+        &children,
         pending(),
-        Some(output),
-    )
-    .await;
+        Some(sink),
+    );
+    let (result, (text, errors)) = tokio::join!(hook, reader);
     assert_eq!(result.outcome, Outcome::Succeeded);
-    let text = reader.join().unwrap();
     assert_eq!(text.lines().count(), 30000);
     assert!(text.ends_with("line 29999\n"));
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut err, &mut text).unwrap();
-    assert_eq!(text, "bad\n");
+    assert_eq!(errors, "bad\n", "the last line gets its end");
+    assert_eq!(result.dropped, 0);
     let kept = String::from_utf8(result.output).unwrap();
     assert!(kept.contains("line 29999\n"), "{kept}");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_stopped_holds_up_a_hook_for_a_moment_only() {
+    let container = Config::default().start();
+    let (queue, lines) = line_queue();
+    let command = strings(&["sh", "-c", "yes | head -c 20000000; echo last"]);
+    let children = children();
+    let hook = exec::run(
+        &container.container,
+        &command,
+        &children,
+        pending(),
+        Some(Sink::Joined(queue)),
+    );
+    let limit = Duration::from_secs(60);
+    let result = tokio::time::timeout(limit, hook).await.unwrap();
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    assert!(result.dropped > 15_000_000, "{}", result.dropped);
+    assert!(result.output.ends_with(b"y\nlast\n"));
+    drop(lines);
+}
+
+#[tokio::test]
+async fn a_hook_that_is_cut_keeps_its_last_line() {
+    let container = Config::default().start();
+    let (queue, mut lines) = line_queue();
+    let command = strings(&["sh", "-c", "echo begun; printf 'step 2'; exec sleep 1000"]);
+    let children = children();
+    let abort = tokio::time::sleep(Duration::from_millis(500));
+    let sink = Some(Sink::Joined(queue));
+    let result = exec::run(&container.container, &command, &children, abort, sink).await;
+    assert_eq!(result.outcome, Outcome::Aborted);
+    let mut text = Vec::new();
+    while let Some(more) = lines.recv().await {
+        text.extend(more);
+    }
+    assert_eq!(text, b"begun\nstep 2\n");
+    assert_eq!(result.output, b"begun\nstep 2");
 }
 
 #[tokio::test]

@@ -17,29 +17,13 @@ const I386: u32 = 0x4000_0003;
 const AARCH64: u32 = 0xC000_00B7;
 const X32_BIT: u32 = 0x4000_0000;
 
-/// Names of containerd's default profile, or near enough: what a pod with RuntimeDefault gets.
-const DEFAULT: &str = include_str!("data/seccomp-default-names.txt");
+/// As `ctr run --seccomp` of that containerd puts them into a container's configuration; what a pod with
+/// RuntimeDefault gets.
+const CONTAINERD_1_6: &str = include_str!("data/seccomp-containerd-1.6.json");
+const CONTAINERD_2_1: &str = include_str!("data/seccomp-containerd-2.1.json");
 
-fn default_profile() -> Value {
-    let names: Vec<_> = DEFAULT.split_whitespace().collect();
-    let personality: Vec<_> = [0x0, 0x0008, 0x20000, 0x20008, 0xffff_ffffu32]
-        .map(|value| {
-            json!({"names": ["personality"], "action": "SCMP_ACT_ALLOW",
-                   "args": [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}]})
-        })
-        .into();
-    let mut rules = vec![
-        json!({"names": names, "action": "SCMP_ACT_ALLOW"}),
-        json!({"names": ["socket"], "action": "SCMP_ACT_ALLOW",
-               "args": [{"index": 0, "value": 40, "op": "SCMP_CMP_NE"}]}),
-        json!({"names": ["clone"], "action": "SCMP_ACT_ALLOW",
-               "args": [{"index": 0, "value": 2_114_060_288u32, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}),
-        json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}),
-    ];
-    rules.extend(personality);
-    json!({"defaultAction": "SCMP_ACT_ERRNO",
-           "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
-           "syscalls": rules})
+fn profile(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
 }
 
 fn calls() -> Vec<Call> {
@@ -105,8 +89,13 @@ async fn same_verdicts(profile: Value) {
 }
 
 #[tokio::test]
-async fn the_default_profile() {
-    same_verdicts(default_profile()).await;
+async fn the_default_profile_of_containerd_1_6() {
+    same_verdicts(profile(CONTAINERD_1_6)).await;
+}
+
+#[tokio::test]
+async fn the_default_profile_of_containerd_2_1() {
+    same_verdicts(profile(CONTAINERD_2_1)).await;
 }
 
 #[tokio::test]
@@ -144,7 +133,12 @@ async fn every_action_and_operator() {
 
 #[tokio::test]
 async fn default_actions_and_architectures() {
-    let names: Vec<_> = DEFAULT.split_whitespace().collect();
+    let names: Vec<_> = profile(CONTAINERD_1_6)["syscalls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|rule| rule["names"].as_array().unwrap().clone())
+        .collect();
     let allow = json!([{"names": names, "action": "SCMP_ACT_ALLOW"}]);
     for (default, errno, architectures) in [
         ("SCMP_ACT_ERRNO", json!(99), json!(["SCMP_ARCH_X86_64"])),
@@ -181,8 +175,8 @@ async fn a_profile_with_notify_is_left_to_the_runtime() {
     spec.linux.seccomp = serde_json::from_value(profile).unwrap();
     let opened = exec::Container::open(&container.id, container.pid, &spec).unwrap();
     let process = Process::of_container(&spec).args(&strings(&["true"]));
-    assert!(opened.check(&process).unwrap_err().is_unsupported());
-    assert!(container.container.check(&process).is_ok());
+    assert!(opened.check().unwrap_err().is_unsupported());
+    assert!(container.container.check().is_ok());
     let stdio = Stdio {
         stdin: dev_null(),
         stdout: dev_null(),

@@ -147,6 +147,15 @@ fn the_edges_that_kubernetes_allows() {
 }
 
 #[test]
+fn a_sleep_may_be_longer_than_the_grace_period() {
+    let lifecycle = own(
+        r#"{"preStop": {"sleep": {"seconds": 2147483647}}, "terminationGracePeriodSeconds": 1}"#,
+    );
+    let handler = lifecycle.pre_stop.map(|hook| hook.handler);
+    assert_eq!(handler, Some(sleeping(2_147_483_647)));
+}
+
+#[test]
 fn null_is_absent_and_an_empty_lifecycle_is_none() {
     for value in [
         "{}",

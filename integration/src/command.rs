@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::wait::scaled;
+
 /// Why a command gave no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -80,14 +82,14 @@ impl Output {
     }
 }
 
-/// Runs `command` with `stdin` (none: /dev/null) for at most `limit`.
+/// Runs `command` with `stdin` (none: /dev/null) for at most `limit`, [`scaled`].
 ///
 /// The output goes through files, so a background child that keeps it open delays nothing.
 ///
 /// # Errors
 /// When it cannot be started or does not end in time; a status other than 0 is no error here.
 pub fn run(command: &mut Command, stdin: Option<&[u8]>, limit: Duration) -> Result<Output, Error> {
-    let line = command_line(command);
+    let (line, limit) = (command_line(command), scaled(limit));
     let output_error = |source| Error::Output {
         command: line.clone(),
         source,

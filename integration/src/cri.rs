@@ -141,6 +141,7 @@ calls! {
     "RemoveContainer" remove_container RemoveContainerRequest RemoveContainerResponse;
     "ContainerStatus" container_status ContainerStatusRequest ContainerStatusResponse;
     "ListContainers" list_containers ListContainersRequest ListContainersResponse;
+    "Exec" exec ExecRequest ExecResponse;
     "ExecSync" exec_sync ExecSyncRequest ExecSyncResponse;
     "ContainerStats" container_stats ContainerStatsRequest ContainerStatsResponse;
     "UpdateContainerResources" update_container_resources UpdateContainerResourcesRequest UpdateContainerResourcesResponse;
@@ -149,7 +150,6 @@ calls! {
     "PodSandboxStats" pod_sandbox_stats PodSandboxStatsRequest PodSandboxStatsResponse;
     "ListPodSandboxStats" list_pod_sandbox_stats ListPodSandboxStatsRequest ListPodSandboxStatsResponse;
     "ListPodSandbox" list_pod_sandbox ListPodSandboxRequest ListPodSandboxResponse;
-    "Exec" exec ExecRequest ExecResponse;
     "Attach" attach AttachRequest AttachResponse;
     "PortForward" port_forward PortForwardRequest PortForwardResponse;
     "Status" status StatusRequest StatusResponse;

@@ -5,11 +5,14 @@
 //! and with every shim it is meant for. A test of something containerd-shim-runc-v2 does too runs on
 //! that shim as well: a test that the original fails is wrong.
 
+pub mod attached;
 pub mod command;
 pub mod containerd;
 pub mod cri;
 pub mod ctr;
+pub mod driver;
 pub mod events;
+pub mod execs;
 pub mod generation;
 pub mod image;
 pub mod node;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::driver;
 use crate::generation::{Generation, OciRuntime};
 use crate::shim::ShimKind;
 
@@ -48,10 +49,11 @@ impl Place {
     }
 
     /// Whether podhook takes the name of containerd-shim-runc-v2 in containerd's PATH: 1.6 reads `runtime_path`
-    /// and makes no use of it.
+    /// and makes no use of it, and ctr gives options to that runtime only.
     #[must_use]
     pub fn stands_in(self) -> bool {
-        self.generation == Generation::V1_6 && self.shim == ShimKind::Podhook
+        let by_name = self.generation == Generation::V1_6 || driver::has_options();
+        by_name && self.shim == ShimKind::Podhook
     }
 
     /// The shim and, where it is not runc, the OCI runtime: `podhook+crun`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::command::{self, Error, Output};
 use crate::containerd::Containerd;
+use crate::driver;
 use crate::shim::built;
 
 /// Longer than any deadline of a hook.
@@ -26,7 +27,7 @@ impl Podhook {
         Self {
             address: containerd.address(),
             dir: containerd.dir().to_path_buf(),
-            cgroup: format!("/{}", containerd.id()),
+            cgroup: driver::pod_parent(containerd.id()),
         }
     }
 

@@ -1,10 +1,23 @@
 //! Waiting for something to become true, with a limit and a name for it.
 
-use std::thread;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 /// The limit for what should take no noticeable time; generous, because the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// `limit` on this machine: times `PODHOOK_TIME_SCALE` (default 1), for one that is slow by nature, as an
+/// emulated one is.
+#[must_use]
+pub fn scaled(limit: Duration) -> Duration {
+    static SCALE: OnceLock<u32> = OnceLock::new();
+    let scale = SCALE.get_or_init(|| {
+        let text = env::var("PODHOOK_TIME_SCALE").ok();
+        text.and_then(|text| text.parse().ok()).unwrap_or(1)
+    });
+    limit * *scale
+}
 
 /// The condition did not come true in time.
 #[derive(Debug, thiserror::Error)]
@@ -17,13 +30,13 @@ pub struct TimedOut {
 /// Polls until `condition` gives a value.
 ///
 /// # Errors
-/// [`TimedOut`] when there is none after `limit`.
+/// [`TimedOut`] when there is none after `limit`, [`scaled`].
 pub fn until<T>(
     what: &str,
     limit: Duration,
     mut condition: impl FnMut() -> Option<T>,
 ) -> Result<T, TimedOut> {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), scaled(limit));
     loop {
         if let Some(value) = condition() {
             return Ok(value);

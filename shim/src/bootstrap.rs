@@ -15,7 +15,10 @@ use containerd_shim::{
 };
 use containerd_shim_protos::protobuf::{Message, well_known_types::any::Any};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    options::Options,
+};
 
 /// The most that is read from stdin, as in containerd.
 const STDIN_LIMIT: u64 = 10 << 20;
@@ -58,10 +61,12 @@ impl Params {
 
     fn parse(input: &[u8], flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
         if let Some(params) = bootstrap_params(input, flags)? {
+            // Other extensions than options may come; options that nobody knows are refused by Create.
             let options = params
                 .extensions
                 .into_iter()
-                .find_map(|extension| extension.value.into_option());
+                .filter_map(|extension| extension.value.into_option())
+                .find(Options::are_known);
             return Ok(Self {
                 ttrpc_address: params.containerd_ttrpc_address,
                 grpc_address: params.containerd_grpc_address,
@@ -137,7 +142,7 @@ fn bootstrap_params(input: &[u8], flags: &Flags) -> Result<Option<BootstrapParam
 #[cfg(test)]
 mod tests {
     use containerd_shim::bootstrap::Extension;
-    use containerd_shim_protos::shim::oci::Options;
+    use containerd_shim_protos::shim::oci::Options as RuncOptions;
 
     use super::*;
 
@@ -153,9 +158,9 @@ mod tests {
     fn any() -> Any {
         Any {
             type_url: "containerd.runc.v1.Options".into(),
-            value: Options {
+            value: RuncOptions {
                 binary_name: "crun".into(),
-                ..Options::default()
+                ..RuncOptions::default()
             }
             .write_to_bytes()
             .unwrap(),
@@ -190,10 +195,18 @@ mod tests {
             log_level: LogLevel::LOG_LEVEL_DEBUG.into(),
             containerd_ttrpc_address: "/t".into(),
             containerd_grpc_address: "/g".into(),
-            extensions: vec![Extension {
-                value: Some(any()).into(),
+            extensions: [
+                Any {
+                    type_url: "another.Extension".into(),
+                    ..Any::default()
+                },
+                any(),
+            ]
+            .map(|any| Extension {
+                value: Some(any).into(),
                 ..Default::default()
-            }],
+            })
+            .into(),
             socket_dir: Some("/run/s".into()),
             ..Default::default()
         };

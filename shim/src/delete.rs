@@ -10,37 +10,47 @@ use std::{
 
 use containerd_shim::Flags;
 use containerd_shim_protos::{api::DeleteResponse, protobuf::Message};
+use serde::Deserialize;
 
 use crate::{
+    cgroup::Leftover,
     error::{Error, Result},
     mount,
     options::Options,
-    runtime,
+    runtime, socket,
     timestamp::timestamp,
 };
 
 /// What containerd expects of a task that was killed.
 const KILLED: u32 = 128 + libc::SIGKILL as u32;
 
-/// Runs the verb; returns what to print.
+/// Runs the verb; returns what to print. Everything is tried, and what does not work is said on
+/// stderr, which containerd logs. It is no error: containerd would keep the bundle for good then.
 pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     let bundle = bundle(flags)?;
-    let options = Options::load(&bundle)?;
+    let options = Options::load(&bundle).unwrap_or_else(|e| {
+        warn(&e);
+        Options::default()
+    });
     let pid = fs::read_to_string(bundle.join("init.pid"))
         .ok()
         .and_then(|pid| pid.trim().parse().ok())
         .unwrap_or(0);
-    let mut problems = Vec::new();
+    let leftover = Leftover::find(&cgroups_path(&bundle), options.systemd_cgroup);
     if let Err(e) = delete_container(flags, &bundle, &options) {
-        problems.push(e.to_string());
+        warn(&e);
+        if !leftover.kill() {
+            warn(&"processes of the container are left, SIGKILL or not");
+        }
     }
-    let rootfs = bundle.join("rootfs");
-    if let Err(e) = mount::unmount_all(&rootfs) {
-        problems.push(e.to_string());
+    leftover.remove();
+    if let Err(e) = mount::unmount_all(&bundle.join("rootfs")) {
+        warn(&e);
     }
-    if !problems.is_empty() {
-        // Everything was tried; containerd logs stderr as a warning.
-        return Err(Error::Unknown(problems.join("; ")));
+    if let Ok(address) = fs::read_to_string(bundle.join("address"))
+        && let Err(e) = socket::remove_stale(address.trim())
+    {
+        warn(&e);
     }
     let response = DeleteResponse {
         pid,
@@ -53,6 +63,10 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .map_err(|e| Error::Unknown(format!("encode the response: {e}")))
 }
 
+fn warn(problem: &dyn std::fmt::Display) {
+    eprintln!("containerd-shim-podhook-v1: {problem}");
+}
+
 fn bundle(flags: &Flags) -> Result<PathBuf> {
     if !flags.bundle.is_empty() {
         return Ok(PathBuf::from(&flags.bundle));
@@ -60,6 +74,26 @@ fn bundle(flags: &Flags) -> Result<PathBuf> {
     // Without the flag the working directory is a bundle of the same namespace.
     let cwd = env::current_dir().map_err(Error::sys("find the working directory"))?;
     Ok(cwd.parent().unwrap_or(&cwd).join(&flags.id))
+}
+
+/// `linux.cgroupsPath` of the configuration; empty without one.
+fn cgroups_path(bundle: &Path) -> String {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Config {
+        linux: Option<Linux>,
+    }
+    #[derive(Deserialize)]
+    struct Linux {
+        #[serde(rename = "cgroupsPath", default)]
+        cgroups_path: String,
+    }
+    fs::read(bundle.join("config.json"))
+        .ok()
+        .and_then(|json| serde_json::from_slice::<Config>(&json).ok())
+        .and_then(|config| config.linux)
+        .map(|linux| linux.cgroups_path)
+        .unwrap_or_default()
 }
 
 fn delete_container(flags: &Flags, bundle: &Path, options: &Options) -> Result<()> {

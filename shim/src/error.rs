@@ -19,9 +19,6 @@ pub enum Error {
     /// The process is not in a state for this.
     #[error("{0}")]
     FailedPrecondition(String),
-    /// The shim does not do this.
-    #[error("{0}")]
-    Unimplemented(String),
     /// Everything that the Go shim answers without a code of its own.
     #[error("{0}")]
     Unknown(String),
@@ -73,7 +70,6 @@ impl Error {
             Self::AlreadyExists(_) => Code::ALREADY_EXISTS,
             Self::InvalidArgument(_) => Code::INVALID_ARGUMENT,
             Self::FailedPrecondition(_) => Code::FAILED_PRECONDITION,
-            Self::Unimplemented(_) => Code::UNIMPLEMENTED,
             Self::Unknown(_) | Self::Io { .. } | Self::Sys { .. } => Code::UNKNOWN,
         }
     }
@@ -88,7 +84,6 @@ impl From<Error> for ttrpc::Error {
             Code::ALREADY_EXISTS => ": already exists",
             Code::INVALID_ARGUMENT => ": invalid argument",
             Code::FAILED_PRECONDITION => ": failed precondition",
-            Code::UNIMPLEMENTED => ": not implemented",
             _ => "",
         };
         Self::RpcStatus(ttrpc::get_status(error.code(), format!("{error}{words}")))

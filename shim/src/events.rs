@@ -87,6 +87,11 @@ impl Publisher {
         self.0.changed.notify_one();
     }
 
+    /// How many events containerd has not taken yet.
+    pub fn pending(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Waits until everything is sent, but no longer than `limit`.
     pub async fn flush(&self, limit: Duration) {
         let sent = async {
@@ -182,4 +187,28 @@ async fn connect(address: &str) -> Result<EventsClient, Failure> {
         .await
         .map_err(|e| Failure::Unsent(format!("connect to {path}: {e}")))?;
     Ok(EventsClient::new(Client::new(Socket::new(stream))))
+}
+
+#[cfg(test)]
+mod tests {
+    use containerd_shim_protos::{events::task::TaskDelete, protobuf::Message};
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_queue_is_bounded_and_keeps_the_newest() {
+        let publisher = Publisher::start("/no/such/containerd", "default");
+        let event = |id: usize| TaskDelete {
+            container_id: id.to_string(),
+            ..TaskDelete::default()
+        };
+        for id in 0..QUEUE_LIMIT + 5 {
+            publisher.publish(event(id));
+        }
+        assert_eq!(publisher.pending(), QUEUE_LIMIT);
+        let last = publisher.0.lock().back().cloned().unwrap();
+        let any = last.event.into_option().unwrap();
+        let newest = event(QUEUE_LIMIT + 4).write_to_bytes().unwrap();
+        assert_eq!(any.value, newest);
+    }
 }

@@ -35,6 +35,8 @@ pub fn info() -> Result<Vec<u8>> {
             Error::InvalidArgument(format!("options on stdin are no protobuf message: {e}"))
         })?;
     let options = Options::decode(any.as_ref())?;
+    let config = options.load_config()?;
+    let options = options.with_defaults(&config);
     let info = RuntimeInfo {
         name: crate::RUNTIME_NAME.to_owned(),
         version: Some(RuntimeVersion {

@@ -1,5 +1,8 @@
 //! The container's root filesystem, mounted as containerd's snapshotter asks.
 
+mod idmap;
+mod options;
+
 use std::{
     ffi::OsStr,
     fs, io,
@@ -14,59 +17,7 @@ use nix::{
 };
 
 use crate::error::{Error, Result};
-
-/// The options that are flags: name, whether it clears, flag (containerd's `mount_linux.go`).
-const FLAGS: &[(&str, bool, MsFlags)] = &[
-    ("async", true, MsFlags::MS_SYNCHRONOUS),
-    ("atime", true, MsFlags::MS_NOATIME),
-    ("bind", false, MsFlags::MS_BIND),
-    ("defaults", false, MsFlags::empty()),
-    ("dev", true, MsFlags::MS_NODEV),
-    ("diratime", true, MsFlags::MS_NODIRATIME),
-    ("dirsync", false, MsFlags::MS_DIRSYNC),
-    ("exec", true, MsFlags::MS_NOEXEC),
-    ("mand", false, MsFlags::MS_MANDLOCK),
-    ("noatime", false, MsFlags::MS_NOATIME),
-    ("nodev", false, MsFlags::MS_NODEV),
-    ("nodiratime", false, MsFlags::MS_NODIRATIME),
-    ("noexec", false, MsFlags::MS_NOEXEC),
-    ("nomand", true, MsFlags::MS_MANDLOCK),
-    ("norelatime", true, MsFlags::MS_RELATIME),
-    ("nostrictatime", true, MsFlags::MS_STRICTATIME),
-    ("nosuid", false, MsFlags::MS_NOSUID),
-    ("rbind", false, MsFlags::MS_BIND.union(MsFlags::MS_REC)),
-    ("relatime", false, MsFlags::MS_RELATIME),
-    ("remount", false, MsFlags::MS_REMOUNT),
-    ("ro", false, MsFlags::MS_RDONLY),
-    ("rw", true, MsFlags::MS_RDONLY),
-    ("strictatime", false, MsFlags::MS_STRICTATIME),
-    ("suid", true, MsFlags::MS_NOSUID),
-    ("sync", false, MsFlags::MS_SYNCHRONOUS),
-];
-
-/// What does not fit a page is refused by mount(2); overlayfs's many lower directories may not.
-const DATA_LIMIT: usize = 4096 - 512;
-
-#[derive(Debug, PartialEq)]
-struct Parsed {
-    flags: MsFlags,
-    data: Vec<String>,
-}
-
-fn parse(options: &[String]) -> Parsed {
-    let mut parsed = Parsed {
-        flags: MsFlags::empty(),
-        data: Vec::new(),
-    };
-    for option in options {
-        match FLAGS.iter().find(|(name, ..)| name == option) {
-            Some((_, true, flag)) => parsed.flags.remove(*flag),
-            Some((_, false, flag)) => parsed.flags.insert(*flag),
-            None => parsed.data.push(option.clone()),
-        }
-    }
-    parsed
-}
+use options::{DATA_LIMIT, parse, shorten_lower_dirs};
 
 /// Mounts everything on `rootfs`, in order; on an error what was mounted is unmounted.
 pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path) -> Result<()> {
@@ -112,6 +63,15 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
             target.display()
         ))
     };
+    let users = match &parsed.id_maps {
+        Some((uids, gids)) => Some(idmap::user_namespace(uids, gids).map_err(failed)?),
+        None => None,
+    };
+    // overlay takes no ids of its own: its layers are mapped. Gone when it is mounted.
+    let mut _layers = None;
+    if let (Some(users), "overlay") = (&users, one.type_.as_str()) {
+        _layers = Some(idmap::map_layers(&mut parsed.data, users).map_err(failed)?);
+    }
     let mut base = None;
     if one.type_ == "overlay" && parsed.data.join(",").len() > DATA_LIMIT {
         base = shorten_lower_dirs(&mut parsed.data);
@@ -120,11 +80,19 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
     let (source, kind) = (one.source.clone(), one.type_.clone());
     let (flags, at) = (parsed.flags, target.clone());
     match base {
-        None => mount_and_remount(&source, &at, &kind, flags, &data).map_err(failed),
+        None => mount_and_remount(&source, &at, &kind, flags, &data).map_err(failed)?,
         Some(base) => in_directory(base, move || {
             mount_and_remount(&source, &at, &kind, flags, &data)
         })
-        .map_err(failed),
+        .map_err(failed)?,
+    }
+    match &users {
+        Some(users) if one.type_ != "overlay" => idmap::map(&target, &target, users)
+            .inspect_err(|_| {
+                let _ = umount2(&target, MntFlags::MNT_DETACH);
+            })
+            .map_err(failed),
+        _ => Ok(()),
     }
 }
 
@@ -153,34 +121,6 @@ fn mount_and_remount(
         )?;
     }
     Ok(())
-}
-
-/// Makes the lower directories relative to their common parent, which is returned. `None`: they have
-/// none worth it.
-fn shorten_lower_dirs(data: &mut [String]) -> Option<PathBuf> {
-    let lower = data
-        .iter_mut()
-        .find(|option| option.starts_with("lowerdir="))?;
-    let dirs: Vec<&str> = lower.trim_start_matches("lowerdir=").split(':').collect();
-    let mut prefix = Path::new(dirs.first()?).parent()?.to_owned();
-    while !dirs.iter().all(|dir| Path::new(dir).starts_with(&prefix)) {
-        prefix = prefix.parent()?.to_owned();
-    }
-    if prefix == Path::new("/") {
-        return None;
-    }
-    let relative: Option<Vec<&str>> = dirs
-        .iter()
-        .map(|dir| {
-            Path::new(dir)
-                .strip_prefix(&prefix)
-                .ok()?
-                .to_str()
-                .filter(|dir| !dir.is_empty())
-        })
-        .collect();
-    *lower = format!("lowerdir={}", relative?.join(":"));
-    Some(prefix)
 }
 
 /// Runs `action` with another working directory: in a thread of its own, because the process's
@@ -232,33 +172,4 @@ fn unescape(text: &str) -> String {
         result = result.replace(escape, plain);
     }
     result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(text: &str) -> Vec<String> {
-        text.split(' ').map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn flags_and_data_are_told_apart_and_the_last_word_counts() {
-        let parsed = parse(&options("rbind ro nosuid rw lowerdir=/a:/b index=off"));
-        assert_eq!(
-            parsed.flags,
-            MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_NOSUID
-        );
-        assert_eq!(parsed.data, ["lowerdir=/a:/b", "index=off"]);
-    }
-
-    #[test]
-    fn many_lower_directories_become_relative_to_their_parent() {
-        let mut data = options("workdir=/s/9/work lowerdir=/s/1/fs:/s/22/fs");
-        assert_eq!(shorten_lower_dirs(&mut data), Some(PathBuf::from("/s")));
-        assert_eq!(data[1], "lowerdir=1/fs:22/fs");
-        let mut apart = options("lowerdir=/a/fs:/b/fs");
-        assert_eq!(shorten_lower_dirs(&mut apart), None);
-        assert_eq!(apart[0], "lowerdir=/a/fs:/b/fs");
-    }
 }

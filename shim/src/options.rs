@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// Where the node's configuration is unless the runtime options name another file.
+const CONFIG: &str = "/etc/podhook/config.toml";
+
 /// The options of one container. The names in JSON are those of `options.json` as the Go shim
 /// writes it, so that either shim's `delete` reads the other's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +70,11 @@ struct GenericOptions {
 }
 
 impl Options {
+    /// Whether `any` is options of a type that [`Options::decode`] takes.
+    pub fn are_known(any: &Any) -> bool {
+        any_is::<RuncOptions>(any) || is_generic(any)
+    }
+
     /// Decodes what containerd sent. No options at all are the defaults.
     pub fn decode(any: Option<&Any>) -> Result<Self> {
         let Some(any) = any else {
@@ -81,7 +89,7 @@ impl Options {
             })?;
             return Ok(options.into());
         }
-        if any.type_url.rsplit('/').next() == Some("runtimeoptions.v1.Options") {
+        if is_generic(any) {
             return GenericOptions::decode(&any.value)?.try_into();
         }
         Err(Error::InvalidArgument(format!(
@@ -89,6 +97,12 @@ impl Options {
              runtimeoptions.v1.Options",
             any.type_url
         )))
+    }
+
+    /// Loads the node's configuration.
+    pub fn load_config(&self) -> Result<Config> {
+        let path = self.podhook_config.as_deref().unwrap_or(CONFIG);
+        Config::load(Path::new(path)).map_err(|e| Error::InvalidArgument(e.to_string()))
     }
 
     /// Fills in what the node's configuration says where containerd's options are silent.
@@ -130,6 +144,10 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+fn is_generic(any: &Any) -> bool {
+    any.type_url.rsplit('/').next() == Some("runtimeoptions.v1.Options")
 }
 
 fn write_private(path: &Path, content: &[u8]) -> Result<()> {

@@ -87,8 +87,8 @@ impl Children for Reaper {
         let kept = state.kept.remove(&pid);
         if is_child(pid) {
             // Alive, or ended and not reaped: a kept exit was that of an earlier process with the
-            // same pid.
-            state.waiting.insert(pid, sender);
+            // same pid. Who waits already is not robbed: a pid may come from a container.
+            state.waiting.entry(pid).or_insert(sender);
         } else if let Some(exit) = kept {
             let _ = sender.send(exit);
         }

@@ -19,6 +19,8 @@ use tokio::{
 };
 
 use crate::{
+    clients::Clients,
+    end,
     error::{Error, Result},
     events::Publisher,
     own_binary,
@@ -52,43 +54,41 @@ pub fn serve(flags: &Flags) -> Result<()> {
         .thread_keep_alive(Duration::from_millis(100))
         .build()
         .map_err(Error::sys("start the runtime"))?;
-    let served = runtime.block_on(run(flags, listener));
+    let served = runtime.block_on(run(flags, listener, cleanup));
     if let Err(e) = &served {
         log::error!("shim failed: {e}");
     }
-    drop(cleanup);
     // Nothing that still runs in the background may hold the process.
     runtime.shutdown_background();
     served
 }
 
-async fn run(flags: &Flags, listener: UnixListener) -> Result<()> {
+async fn run(
+    flags: &Flags,
+    listener: UnixListener,
+    cleanup: Option<socket::Cleanup>,
+) -> Result<()> {
     let reaper = Reaper::start()?;
     let ttrpc_address = env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::start(&ttrpc_address, &flags.namespace);
     let shim = Shim::new(flags.namespace.clone(), publisher.clone(), reaper);
+    let clients = Clients::default();
     let mut server = Server::new()
-        .add_listener(socket::same_user_listener(listener)?)
+        .add_listener(socket::same_user_listener(listener, clients.clone())?)
         .register_service(service::services(&shim));
     server
         .start()
         .await
         .map_err(|e| Error::Unknown(format!("serve: {e}")))?;
-    dump_on_sigusr1(&shim)?;
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(Error::sys("listen for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::sys("listen for SIGINT"))?;
+    dump_on_sigusr1(&shim, &clients)?;
     log::debug!(version = env!("CARGO_PKG_VERSION"); "shim serves");
-    loop {
-        tokio::select! {
-            () = shim.wait() => break,
-            // A shim that ended here would leave its containers without one.
-            _ = terminate.recv() => log::info!("SIGTERM ignored: the shim ends with its last container"),
-            _ = interrupt.recv() => log::info!("SIGINT ignored: the shim ends with its last container"),
-        }
-    }
+    end::wait(&shim, &clients).await?;
+    // Before anything is closed: from now on the address is free for the next shim of this name, and
+    // what that one puts there is not ours to remove.
+    drop(cleanup);
     // The reply to Shutdown is on its way; events go before the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), server.shutdown()).await;
+    shim.counters.hand_over().await;
     publisher.flush(FLUSH_LIMIT).await;
     Ok(())
 }
@@ -124,14 +124,21 @@ fn inherited_listener() -> Result<UnixListener> {
     Ok(listener)
 }
 
-fn dump_on_sigusr1(shim: &Arc<Shim>) -> Result<()> {
+fn dump_on_sigusr1(shim: &Arc<Shim>, clients: &Clients) -> Result<()> {
     let mut user1 =
         signal(SignalKind::user_defined1()).map_err(Error::sys("listen for SIGUSR1"))?;
-    let shim = Arc::downgrade(shim);
+    let (shim, clients) = (Arc::downgrade(shim), clients.clone());
     tokio::spawn(async move {
         while user1.recv().await.is_some() {
             let Some(shim) = shim.upgrade() else { return };
-            for container in shim.containers() {
+            let containers = shim.containers();
+            log::info!(
+                "state: containers={} clients={} events={}",
+                containers.len(),
+                clients.count(),
+                shim.publisher.pending()
+            );
+            for container in containers {
                 log::info!(id = container.id.as_str(); "state: {}", container.describe());
             }
         }

@@ -23,6 +23,7 @@ use containerd_shim_protos::{
 
 use crate::{
     container::Container,
+    counters,
     error::{Error, Result},
     shim::Shim,
     timestamp::timestamp,
@@ -38,6 +39,7 @@ pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
                 .into_values()
                 .map(move |service| (name.to_owned(), service))
         })
+        .chain([counters::service(&shim.counters)])
         .collect()
 }
 
@@ -175,8 +177,14 @@ impl Task for TaskService {
         Ok(Empty::new())
     }
 
-    async fn checkpoint(&self, _: &TtrpcContext, _: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
-        Err(Error::Unimplemented("podhook does not checkpoint containers yet".to_owned()).into())
+    async fn checkpoint(
+        &self,
+        _: &TtrpcContext,
+        request: CheckpointTaskRequest,
+    ) -> ttrpc::Result<Empty> {
+        let container = self.container(&request.id)?;
+        detached(async move { container.checkpoint(&request).await }).await?;
+        Ok(Empty::new())
     }
 
     async fn resize_pty(

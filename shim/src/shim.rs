@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{
     container::Container,
+    counters::Counting,
     error::{Error, Result},
     events::Publisher,
     reaper::Reaper,
@@ -23,8 +24,11 @@ pub struct Shim {
     pub publisher: Publisher,
     /// Who reaps.
     pub reaper: Arc<Reaper>,
+    /// What is counted.
+    pub counters: Arc<Counting>,
     containers: Mutex<HashMap<String, Slot>>,
     exit: Notify,
+    create_failed: Notify,
 }
 
 enum Slot {
@@ -39,8 +43,10 @@ impl Shim {
             namespace,
             publisher,
             reaper,
+            counters: Counting::new(),
             containers: Mutex::default(),
             exit: Notify::new(),
+            create_failed: Notify::new(),
         })
     }
 
@@ -89,6 +95,7 @@ impl Shim {
             }
             Err(e) => {
                 containers.remove(&id);
+                self.create_failed.notify_waiters();
                 Err(e)
             }
         }
@@ -108,7 +115,25 @@ impl Shim {
         }
     }
 
-    /// Waits for the end of the shim.
+    /// Whether there is no container, nor one being created.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Whether any container has a process, or is about to.
+    pub fn runs_anything(&self) -> bool {
+        self.lock().values().any(|slot| match slot {
+            Slot::Creating => true,
+            Slot::Ready(container) => container.runs(),
+        })
+    }
+
+    /// Waits for a Create that fails.
+    pub async fn create_failed(&self) {
+        self.create_failed.notified().await;
+    }
+
+    /// Waits for Shutdown.
     pub async fn wait(&self) {
         self.exit.notified().await;
     }

@@ -3,20 +3,28 @@
 use std::{
     fs::{self, DirBuilder},
     io,
-    os::unix::{
-        fs::DirBuilderExt,
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::DirBuilderExt, net::UnixListener},
     },
     path::{Path, PathBuf},
-    pin::Pin,
-    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
-use futures::Stream;
-use nix::sys::stat::{Mode, umask};
+use futures::stream;
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{self, AddressFamily, SockFlag, SockType, UnixAddr},
+        stat::{Mode, umask},
+    },
+};
 
-use crate::error::{Error, Result};
+use crate::{
+    clients::Clients,
+    error::{Error, Result},
+};
 
 /// The path behind a `unix://` address.
 pub fn path(address: &str) -> &Path {
@@ -44,7 +52,7 @@ pub fn bind(address: &str) -> Result<Bound> {
     match bind_private(path) {
         Ok(listener) => Ok(Bound::New(listener)),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).is_ok() {
+            if try_connect(path).is_ok() {
                 return Ok(Bound::Shared);
             }
             // Left behind by a shim that was killed.
@@ -74,6 +82,29 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Connects, and never waits: a shim that hangs has a full queue.
+fn try_connect(path: &Path) -> nix::Result<()> {
+    let socket = socket::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    match socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::EAGAIN) => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes the socket at `address` if nobody listens there: that of a shim that was killed.
+pub fn remove_stale(address: &str) -> Result<()> {
+    let path = path(address);
+    match try_connect(path) {
+        Err(Errno::ECONNREFUSED) => remove(path),
+        _ => Ok(()),
+    }
+}
+
 /// Removes its socket file when dropped.
 pub struct Cleanup(pub PathBuf);
 
@@ -83,31 +114,31 @@ impl Drop for Cleanup {
     }
 }
 
+/// How long to wait after a connection could not be accepted, for want of descriptors, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Accepts connections of the shim's own user only, as containerd's shims do
 /// (`UnixSocketRequireSameUser`).
-pub fn same_user_listener(listener: UnixListener) -> Result<Listener> {
+pub fn same_user_listener(listener: UnixListener, clients: Clients) -> Result<Listener> {
     listener
         .set_nonblocking(true)
         .map_err(Error::sys("make the socket non-blocking"))?;
     let listener =
         tokio::net::UnixListener::from_std(listener).map_err(Error::sys("listen on the socket"))?;
-    Ok(Listener::new(SameUser(listener)))
-}
-
-struct SameUser(tokio::net::UnixListener);
-
-impl Stream for SameUser {
-    type Item = io::Result<tokio::net::UnixStream>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match ready!(self.0.poll_accept(cx)) {
-                Ok((stream, _)) if is_same_user(&stream) => return Poll::Ready(Some(Ok(stream))),
+    let connections = stream::unfold((listener, clients), |(listener, clients)| async {
+        let connection = loop {
+            match listener.accept().await {
+                Ok((stream, _)) if is_same_user(&stream) => break clients.connected(stream),
                 Ok(_) => log::warn!("refused a connection of another user"),
-                Err(e) => return Poll::Ready(Some(Err(e))),
+                Err(e) => {
+                    log::warn!("accept a connection: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
-        }
-    }
+        };
+        Some((Ok(connection), (listener, clients)))
+    });
+    Ok(Listener::new(connections))
 }
 
 fn is_same_user(stream: &tokio::net::UnixStream) -> bool {
@@ -118,4 +149,37 @@ fn is_same_user(stream: &tokio::net::UnixStream) -> bool {
     stream
         .peer_cred()
         .is_ok_and(|peer| (peer.uid(), peer.gid()) == own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_that_nobody_listens_at_is_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = format!("unix://{}", path.display());
+        let Bound::New(listener) = bind(&address).unwrap() else {
+            panic!("nobody else listens");
+        };
+        remove_stale(&address).unwrap();
+        assert!(matches!(bind(&address).unwrap(), Bound::Shared));
+        drop(listener);
+        assert!(path.exists());
+        remove_stale(&address).unwrap();
+        assert!(!path.exists());
+        remove_stale(&address).unwrap();
+    }
+
+    #[test]
+    fn a_shim_that_does_not_answer_is_still_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let _listener = UnixListener::bind(&path).unwrap();
+        // Its queue of connections gets full, and connecting would wait.
+        for _ in 0..5000 {
+            assert_eq!(try_connect(&path), Ok(()));
+        }
+    }
 }

@@ -4,12 +4,13 @@ use std::pin::Pin;
 
 use k8s_cri::v1::ExecRequest;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::client::{Client, Error as CriError};
 use super::spdy::{self, Encoder, Frame};
+use super::tls;
 
 const ERROR: u32 = 1;
 const STDIN: u32 = 3;
@@ -24,13 +25,19 @@ const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The runtime's streaming server has an address that this client does not speak to.
-    #[error(
-        "unsupported address of containerd's stream server: {0} (TLS streaming is not supported)"
-    )]
+    #[error("unsupported address of containerd's stream server: {0}")]
     Url(String),
     /// No connection to the streaming server.
     #[error("cannot connect to containerd's stream server at {address}: {source}")]
     Connect {
+        /// Host and port.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// No TLS with it.
+    #[error("TLS with containerd's stream server at {address}: {source}")]
+    Tls {
         /// Host and port.
         address: String,
         /// Why not.
@@ -113,24 +120,47 @@ impl Client {
     }
 }
 
-/// Asks the streaming server for SPDY, as kubectl does (apimachinery `httpstream/spdy`).
-async fn upgrade(url: &str) -> Result<TcpStream, Error> {
-    let rest = url
-        .strip_prefix("http://")
+/// A connection to the streaming server.
+trait Connection: AsyncRead + AsyncWrite {}
+
+impl<T: AsyncRead + AsyncWrite> Connection for T {}
+
+type BoxedConnection = Pin<Box<dyn Connection>>;
+
+/// Connects to the server that a URL names; gives the URL's host and path too.
+async fn connect(url: &str) -> Result<(BoxedConnection, &str, &str), Error> {
+    let plain = url.strip_prefix("http://");
+    let rest = plain
+        .or_else(|| url.strip_prefix("https://"))
         .ok_or_else(|| Error::Url(url.to_owned()))?;
     let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut connection = TcpStream::connect(address)
-        .await
-        .map_err(|source| Error::Connect {
-            address: address.to_owned(),
-            source,
-        })?;
+    let refused = |source| Error::Connect {
+        address: address.to_owned(),
+        source,
+    };
+    let connection = TcpStream::connect(address).await.map_err(refused)?;
     connection.set_nodelay(true)?;
+    if plain.is_some() {
+        return Ok((Box::pin(connection), address, path));
+    }
+    let peer = connection.peer_addr()?;
+    let secured = tls::handshake(connection, peer).await;
+    let connection = secured.map_err(|source| Error::Tls {
+        address: address.to_owned(),
+        source,
+    })?;
+    Ok((Box::pin(connection), address, path))
+}
+
+/// Asks the streaming server for SPDY, as kubectl does (apimachinery `httpstream/spdy`).
+async fn upgrade(url: &str) -> Result<BoxedConnection, Error> {
+    let (mut connection, address, path) = connect(url).await?;
     let request = format!(
         "POST /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
          X-Stream-Protocol-Version: {PROTOCOL}\r\nContent-Length: 0\r\n\r\n"
     );
     connection.write_all(request.as_bytes()).await?;
+    connection.flush().await?;
     let head = response_head(&mut connection).await?;
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("101") {
@@ -141,7 +171,7 @@ async fn upgrade(url: &str) -> Result<TcpStream, Error> {
 }
 
 /// The response up to the empty line, and not a byte more: SPDY follows at once.
-async fn response_head(connection: &mut TcpStream) -> Result<String, Error> {
+async fn response_head(connection: &mut BoxedConnection) -> Result<String, Error> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() > MAX_RESPONSE_HEAD {
@@ -162,8 +192,12 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    async fn run(connection: TcpStream, mut streams: Streams<'a>, tty: bool) -> Result<i32, Error> {
-        let (mut reader, writer) = connection.into_split();
+    async fn run(
+        connection: BoxedConnection,
+        mut streams: Streams<'a>,
+        tty: bool,
+    ) -> Result<i32, Error> {
+        let (mut reader, writer) = tokio::io::split(connection);
         let stdin = streams.stdin.take();
         let resize = streams.resize.take();
         let (to_server, frames) = mpsc::channel(16);
@@ -260,13 +294,16 @@ fn open_streams(stdin: bool, tty: bool) -> Vec<u8> {
 }
 
 async fn send(
-    mut writer: tokio::net::tcp::OwnedWriteHalf,
+    mut writer: WriteHalf<BoxedConnection>,
     hello: Vec<u8>,
     mut frames: mpsc::Receiver<Vec<u8>>,
 ) -> std::io::Result<()> {
     writer.write_all(&hello).await?;
+    writer.flush().await?;
     while let Some(frame) = frames.recv().await {
         writer.write_all(&frame).await?;
+        // TLS keeps what is not flushed.
+        writer.flush().await?;
     }
     Ok(())
 }
@@ -372,6 +409,82 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "exec: \"nope\": executable file not found"
+        );
+    }
+
+    /// A stream server with a certificate of its own, for one exec that prints "hi" and ends with 3.
+    async fn tls_server(listener: tokio::net::TcpListener) -> Result<(), Error> {
+        let key = rcgen::generate_simple_self_signed(vec!["node".to_owned()]).unwrap();
+        let provider = rustls::crypto::ring::default_provider();
+        let config = rustls::ServerConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![key.cert.der().clone()],
+                rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der())
+                    .unwrap(),
+            )
+            .unwrap();
+        let (stream, _) = listener.accept().await?;
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        let mut stream: BoxedConnection = Box::pin(acceptor.accept(stream).await?);
+        let request = response_head(&mut stream).await?;
+        assert!(
+            request.starts_with("POST /exec/token HTTP/1.1\r\n"),
+            "{request}"
+        );
+        let mut answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec();
+        answer.extend(spdy::data(STDOUT, b"hi", true));
+        answer.extend(spdy::data(STDERR, b"", true));
+        let status = br#"{"status":"Failure","reason":"NonZeroExitCode",
+            "details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#;
+        answer.extend(spdy::data(ERROR, status, true));
+        stream.write_all(&answer).await?;
+        stream.flush().await?;
+        // Until the client has had enough.
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_exec_over_tls() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("https://{address}/exec/token");
+        let exec = async {
+            let mut out = Vec::new();
+            let streams = Streams {
+                stdin: None,
+                stdout: Box::pin(&mut out),
+                stderr: Box::pin(tokio::io::sink()),
+                resize: None,
+            };
+            let code = Session::run(upgrade(&url).await?, streams, false).await?;
+            Ok::<_, Error>((code, out))
+        };
+        let (served, done) = tokio::join!(tls_server(listener), exec);
+        served.unwrap();
+        assert_eq!(done.unwrap(), (3, b"hi".to_vec()));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stream_server_without_tls_at_a_tls_address_is_an_error_and_no_hang() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("https://{address}/exec/token");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer = b"HTTP/1.1 400 Bad Request\r\n\r\nClient sent no HTTP";
+            stream.write_all(answer).await.unwrap();
+        };
+        let (error, ()) = tokio::join!(upgrade(&url), serve);
+        let error = error.err().unwrap().to_string();
+        assert!(
+            error.starts_with(&format!(
+                "TLS with containerd's stream server at {address}: "
+            )),
+            "{error}"
         );
     }
 

@@ -6,6 +6,7 @@ pub mod exec;
 mod handlers;
 mod spdy;
 mod tasks;
+mod tls;
 
 pub use client::{Client, Error};
 pub use handlers::{Handler, Handlers};

@@ -26,7 +26,7 @@ pub(super) fn describe(page: &mut Page, pod: &Pod, container: &Container, record
             .flat_map(|r| &r.hooks)
             .filter(|h| h.hook == name)
         {
-            self::hook(page, hook);
+            self::hook(page, 4, hook);
         }
     }
     if let Some(signal) = &lifecycle.stop_signal {
@@ -35,7 +35,7 @@ pub(super) fn describe(page: &mut Page, pod: &Pod, container: &Container, record
     let Some(record) = record else { return };
     page.line(3, "Phase:", &record.phase);
     if let Some(termination) = &record.termination {
-        self::termination(page, termination);
+        self::termination(page, 3, termination);
     }
 }
 
@@ -81,25 +81,31 @@ fn handler(handler: &LifecycleHandler) -> String {
     }
 }
 
-fn hook(page: &mut Page, hook: &Hook) {
-    page.line(4, "Result:", result(hook));
-    time(page, "Started:", hook.started_at);
-    time(page, "Finished:", hook.finished_at);
+/// What became of a hook.
+pub(crate) fn hook(page: &mut Page, depth: usize, hook: &Hook) {
+    page.line(depth, "Result:", result(hook));
+    time(page, depth, "Started:", hook.started_at);
+    time(page, depth, "Finished:", hook.finished_at);
     if let Some(milliseconds) = hook.duration_ms {
-        page.line(4, "Duration:", format!("{milliseconds:.1}ms"));
+        page.line(depth, "Duration:", format!("{milliseconds:.1}ms"));
     }
     if let (Some(user), Some(system)) = (hook.cpu_user_usec, hook.cpu_system_usec) {
-        page.line(4, "CPU Time:", format!("{user}us user, {system}us system"));
+        page.line(
+            depth,
+            "CPU Time:",
+            format!("{user}us user, {system}us system"),
+        );
     }
     if let Some(bytes) = hook.memory_peak_bytes {
-        page.line(4, "Peak Memory:", format!("{}Ki", bytes.div_ceil(1024)));
+        page.line(depth, "Peak Memory:", format!("{}Ki", bytes.div_ceil(1024)));
     }
     let output = hook.output.as_deref().unwrap_or_default().trim_end();
     if !output.is_empty() {
-        page.list(4, "Output:", output.lines().map(str::to_owned));
+        page.list(depth, "Output:", output.lines().map(str::to_owned));
     }
 }
 
+/// `Failed (exited with status 3)`.
 fn result(hook: &Hook) -> String {
     let Some(result) = &hook.result else {
         return "running".to_owned();
@@ -113,29 +119,30 @@ fn result(hook: &Hook) -> String {
     format!("{result}{detail}")
 }
 
-fn termination(page: &mut Page, termination: &Termination) {
+/// How the container was stopped.
+pub(crate) fn termination(page: &mut Page, depth: usize, termination: &Termination) {
     page.line(
-        3,
+        depth,
         "Termination:",
         termination.signal.clone().unwrap_or_default(),
     );
     if let Some(seconds) = termination.grace_period_seconds {
-        page.line(4, "Grace Period:", format!("{seconds}s"));
+        page.line(depth + 1, "Grace Period:", format!("{seconds}s"));
     }
-    time(page, "Requested:", termination.requested_at);
-    time(page, "Signalled:", termination.signalled_at);
-    time(page, "Killed:", termination.killed_at);
-    time(page, "Exited:", termination.exited_at);
+    time(page, depth + 1, "Requested:", termination.requested_at);
+    time(page, depth + 1, "Signalled:", termination.signalled_at);
+    time(page, depth + 1, "Killed:", termination.killed_at);
+    time(page, depth + 1, "Exited:", termination.exited_at);
     if let Some(status) = termination.exit_status {
-        page.line(4, "Exit Status:", status.to_string());
+        page.line(depth + 1, "Exit Status:", status.to_string());
     }
 }
 
 /// To the millisecond: hooks are short.
-fn time(page: &mut Page, label: &str, time: Option<Timestamp>) {
+fn time(page: &mut Page, depth: usize, label: &str, time: Option<Timestamp>) {
     if let Some(time) = time {
         page.line(
-            4,
+            depth,
             label,
             time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
         );

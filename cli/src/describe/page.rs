@@ -4,29 +4,33 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use crate::node;
 use crate::output::age::rfc1123;
+use crate::output::escape::visible;
 use crate::output::pod::status;
 use crate::pods::PodView;
 
 /// A page of `Label: value` lines; the values of consecutive lines of one depth stand below each
 /// other.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(crate) struct Page {
     lines: Vec<(usize, String, String)>,
 }
 
 impl Page {
-    /// Adds a line at a depth of two blanks each; without value, a heading.
-    pub(super) fn line(
+    /// Adds a line at a depth of two blanks each; without value, a heading. What it says may come
+    /// from a container.
+    pub(crate) fn line(
         &mut self,
         depth: usize,
         label: impl Into<String>,
         value: impl Into<String>,
     ) {
-        self.lines.push((depth, label.into(), value.into()));
+        let visible = |text: String| visible(&text).into_owned();
+        let (label, value) = (visible(label.into()), visible(value.into()));
+        self.lines.push((depth, label, value));
     }
 
     /// A list below a heading; `<none>` beside it when there is nothing.
-    pub(super) fn list(
+    pub(crate) fn list(
         &mut self,
         depth: usize,
         label: &str,
@@ -58,7 +62,7 @@ impl Page {
     }
 
     /// The page as text.
-    pub(super) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         let mut text = String::new();
         let widths: Vec<usize> = (0..self.lines.len()).map(|i| self.width(i)).collect();
         for ((depth, label, value), width) in self.lines.iter().zip(widths) {

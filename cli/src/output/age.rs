@@ -12,7 +12,9 @@ pub fn since(then: Option<&Time>, now: Timestamp) -> String {
     }
 }
 
-fn human(seconds: i64) -> String {
+/// So many seconds.
+#[must_use]
+pub(crate) fn human(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let days = hours / 24;
     let with_rest = |whole: i64, unit: char, rest: i64, rest_unit: char| {

@@ -1,12 +1,30 @@
 //! How things are printed: kubectl's tables, ages and YAML.
 
 pub mod age;
+pub mod duration;
+pub mod escape;
 pub mod pod;
 pub mod table;
 
 use std::io::Write;
 
+use serde_json::Value;
+
+use crate::args::RecordOutput;
 use crate::error::Error;
+
+/// Prints a document, as YAML where that is asked for, else as JSON.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn document(output: RecordOutput, document: &Value) -> Result<(), Error> {
+    let text = match output {
+        RecordOutput::Yaml => serde_saphyr::to_string(document)
+            .map_err(|e| Error::Refused(format!("cannot print as YAML: {e}")))?,
+        _ => serde_json::to_string_pretty(document).map_err(std::io::Error::from)? + "\n",
+    };
+    print(&escape::json(&text))
+}
 
 /// Prints to stdout. That nobody reads on (`podhook get pods | head`) is no error.
 ///

@@ -1,5 +1,7 @@
 //! Columns three blanks apart (kubectl `printers.GetNewTabWriter`).
 
+use super::escape::visible;
+
 /// A table under construction.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -8,13 +10,16 @@ pub struct Table {
 }
 
 impl Table {
-    /// Adds a row.
+    /// Adds a row. Its cells may hold anything.
     pub fn row<I, S>(&mut self, cells: I)
     where
         I: IntoIterator<Item = S>,
         S: Into<String>,
     {
-        let cells: Vec<String> = cells.into_iter().map(Into::into).collect();
+        let cells: Vec<String> = cells
+            .into_iter()
+            .map(|cell| visible(&cell.into()).into_owned())
+            .collect();
         for (i, cell) in cells.iter().enumerate() {
             let width = cell.chars().count();
             match self.widths.get_mut(i) {

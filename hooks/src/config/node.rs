@@ -8,13 +8,11 @@ use std::time::Duration;
 use log::LevelFilter;
 use toml::de::DeTable;
 
-use super::ConfigError;
-use crate::lifecycle::reader::{At, Fields};
+use super::{ConfigError, Rule, read};
+use crate::handler::net::Statuses;
+use crate::lifecycle::reader::At;
 use crate::lifecycle::tree::{Lines, from_toml};
-use crate::lifecycle::{
-    DEFAULT_GRACE_PERIOD, FieldError, Lifecycle, Output, Ports, read_lifecycle, read_output,
-    read_signal,
-};
+use crate::lifecycle::{Annotations, DEFAULT_GRACE_PERIOD, Lifecycle, Output, Policy};
 use crate::signal::Signal;
 
 /// Where the configuration is read from when nothing else is said.
@@ -22,8 +20,6 @@ pub const DEFAULT_PATH: &str = "/etc/podhook/config.toml";
 
 /// No configuration of a sane node comes near.
 const MAX_BYTES: u64 = 1024 * 1024;
-/// The longest time a key can set: a day.
-const MAX_SECONDS: u32 = 24 * 60 * 60;
 
 /// What the node's operator decided, for every container of this runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +42,16 @@ pub struct Config {
     pub output: Output,
     /// `log_level`: error, warn, info, debug or trace; none leaves it to containerd's debug flag.
     pub log_level: Option<LevelFilter>,
-    /// `[lifecycle]`: fields for containers that do not set them.
+    /// `http_success`: the statuses that are a success of `httpGet`.
+    pub http_success: Statuses,
+    /// `allowed_handlers` and `allowed_hosts`: what annotations may ask for.
+    pub policy: Policy,
+    /// `[[rules]]`, in order.
+    pub rules: Vec<Rule>,
+    /// `[lifecycle]`: fields for containers that do not set them, where no rule is for them.
     pub lifecycle: Option<Lifecycle>,
+    /// Where it comes from, for messages.
+    pub path: String,
 }
 
 /// What runs a process in a container.
@@ -74,7 +78,11 @@ impl Default for Config {
             stop_signals: Vec::new(),
             output: Output::default(),
             log_level: None,
+            http_success: Statuses::default(),
+            policy: Policy::default(),
+            rules: Vec::new(),
             lifecycle: None,
+            path: DEFAULT_PATH.to_owned(),
         }
     }
 }
@@ -83,8 +91,12 @@ impl Config {
     /// The configuration at `path`. The default file may be missing, one that was named may not.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let read = || {
-            let size = fs::metadata(path)?.len();
-            match size {
+            let metadata = fs::metadata(path)?;
+            // A fifo would be waited for.
+            if !metadata.is_file() {
+                return Err(io::Error::other("is not a regular file"));
+            }
+            match metadata.len() {
                 0..=MAX_BYTES => fs::read_to_string(path),
                 _ => Err(io::Error::new(
                     io::ErrorKind::FileTooLarge,
@@ -108,22 +120,18 @@ impl Config {
 
     /// Parses a configuration; `origin` names it in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
-        let known = [
-            "runtime",
-            "root",
-            "systemd_cgroup",
-            "exec",
-            "post_start_timeout",
-            "grace_period",
-            "stop_signals",
-            "output",
-            "log_level",
-            "lifecycle",
-        ];
-        let fields = root(text, origin)?.object(&known);
-        fields
-            .and_then(read)
-            .map_err(|field| ConfigError::field(origin, field))
+        let fields = root(text, origin)?.object(&read::KEYS);
+        let config = fields.and_then(|fields| read::config(fields, origin));
+        config.map_err(|field| ConfigError::field(origin, field))
+    }
+
+    /// What the node gives the container with these annotations: that of the first rule for it, else
+    /// `[lifecycle]`.
+    pub fn lifecycle_for(&self, annotations: &impl Annotations) -> Option<&Lifecycle> {
+        match self.rules.iter().find(|rule| rule.applies(annotations)) {
+            Some(rule) => rule.lifecycle.as_ref(),
+            None => self.lifecycle.as_ref(),
+        }
     }
 }
 
@@ -135,93 +143,4 @@ pub(super) fn root(text: &str, origin: &str) -> Result<At, ConfigError> {
         ConfigError::syntax(origin, line, error.message())
     })?;
     Ok(At::root("", from_toml(table.get_ref(), &lines)))
-}
-
-fn read(mut fields: Fields) -> Result<Config, FieldError> {
-    let default = Config::default();
-    let seconds = |at: At, min| {
-        Ok::<_, FieldError>(Duration::from_secs(at.integer(min, MAX_SECONDS)?.into()))
-    };
-    let levels = [
-        ("error", LevelFilter::Error),
-        ("warn", LevelFilter::Warn),
-        ("info", LevelFilter::Info),
-        ("debug", LevelFilter::Debug),
-        ("trace", LevelFilter::Trace),
-    ];
-    let engines = [
-        ("native", ExecEngine::Native),
-        ("runtime", ExecEngine::Runtime),
-    ];
-    let post_start_timeout = fields
-        .take("post_start_timeout")
-        .map(|at| seconds(at, 1))
-        .transpose()?;
-    let grace_period = fields
-        .take("grace_period")
-        .map(|at| seconds(at, 0))
-        .transpose()?;
-    Ok(Config {
-        runtime: fields
-            .take("runtime")
-            .map(|at| not_empty(&at))
-            .transpose()?,
-        root: fields.take("root").map(|at| absolute(&at)).transpose()?,
-        systemd_cgroup: fields
-            .take("systemd_cgroup")
-            .map(|at| at.boolean())
-            .transpose()?,
-        exec: fields
-            .take("exec")
-            .map(|at| at.choice(&engines))
-            .transpose()?
-            .unwrap_or_default(),
-        post_start_timeout: post_start_timeout.unwrap_or(default.post_start_timeout),
-        grace_period: grace_period.unwrap_or(default.grace_period),
-        stop_signals: fields
-            .take("stop_signals")
-            .map(stop_signals)
-            .transpose()?
-            .unwrap_or_default(),
-        output: fields
-            .take("output")
-            .map(|at| read_output(&at))
-            .transpose()?
-            .unwrap_or_default(),
-        log_level: fields
-            .take("log_level")
-            .map(|at| at.choice(&levels))
-            .transpose()?,
-        lifecycle: fields
-            .take("lifecycle")
-            .map(|at| read_lifecycle(at, &Ports::Unknown))
-            .transpose()?,
-    })
-}
-
-fn not_empty(at: &At) -> Result<String, FieldError> {
-    match at.string()? {
-        "" => Err(at.error("must not be empty")),
-        text => Ok(text.to_owned()),
-    }
-}
-
-fn absolute(at: &At) -> Result<PathBuf, FieldError> {
-    let path = Path::new(at.string()?);
-    if path.is_absolute() {
-        Ok(path.to_owned())
-    } else {
-        Err(at.error("must be an absolute path"))
-    }
-}
-
-fn stop_signals(at: At) -> Result<Vec<Signal>, FieldError> {
-    let read = |at: At| {
-        let signal = read_signal(&at)?;
-        match signal.number() {
-            libc::SIGKILL => Err(at.error("SIGKILL is always delivered at once")),
-            _ => Ok(signal),
-        }
-    };
-    at.array()?.into_iter().map(read).collect()
 }

@@ -50,6 +50,6 @@ pub trait Children: Send + Sync {
     fn hold(&self) -> Box<dyn Send + Sync>;
 
     /// The exit of child `pid`; at once if it was kept. The channel closes without a value when
-    /// `pid` is no child.
+    /// `pid` is no child, or one that somebody waits for already.
     fn wait(&self, pid: libc::pid_t) -> oneshot::Receiver<Exit>;
 }

@@ -30,6 +30,8 @@ pub struct Container {
     /// The host's procfs; labels are never written through the container's.
     pub(super) procfs: &'static OwnedFd,
     pub(super) namespaces: c_int,
+    /// Device and inode of its pid namespace, where that is its own.
+    pub(super) pid_namespace: Option<(u64, u64)>,
     /// setgroups(2) is forbidden in the container's user namespace.
     pub(super) setgroups_denied: bool,
     /// uid_map of the container's user namespace: (inside, outside, length).
@@ -80,6 +82,10 @@ impl Container {
             pidfd: above(pidfd)?,
             procfs: procfs()?,
             namespaces,
+            pid_namespace: match namespaces & libc::CLONE_NEWPID {
+                0 => None,
+                _ => namespaces::pid_namespace(pid)?,
+            },
             setgroups_denied: namespaces & libc::CLONE_NEWUSER != 0
                 && std::fs::read_to_string(format!("/proc/{pid}/setgroups"))
                     .is_ok_and(|text| text.trim() == "deny"),
@@ -154,17 +160,14 @@ impl Container {
         &self.process
     }
 
-    /// Whether the engine can run `process` here, without running it: for a caller that would else leave
+    /// Whether the engine can run a process here, without running one: for a caller that would else leave
     /// it to the runtime.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where it cannot, or what is wrong with the seccomp profile.
-    pub fn check(&self, process: &Process) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         if let Some(what) = &self.unsupported {
             return Err(Error::Unsupported(what.clone()));
-        }
-        if process.spec.terminal {
-            return Err(Error::Unsupported("terminal".to_string()));
         }
         self.seccomp().map(drop)
     }

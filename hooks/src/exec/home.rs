@@ -172,6 +172,10 @@ fn search(fd: c_int, uid: u32, home: &mut [u8]) -> Option<usize> {
     if sys::fstat(fd).ok()?.st_mode & libc::S_IFMT != libc::S_IFREG {
         return None;
     }
+    // A link to /proc/self/environ would put the shim's environment into the container's.
+    if sys::file_system(fd).ok()? == libc::PROC_SUPER_MAGIC {
+        return None;
+    }
     let mut parser = Parser::new(uid, home);
     let mut buffer = [0u8; 4096];
     let mut total = 0usize;

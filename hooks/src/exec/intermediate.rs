@@ -1,19 +1,29 @@
-//! The first child: joins the container from the outside and makes the process inside.
+//! The first child: joins the container from the outside, becomes what the command may be, and makes the
+//! process inside.
 //!
-//! RULE of this module and of `child`: between clone and execve there are only system calls on data
-//! that the plan holds. No allocation, no lock, no log, no panic, no libc call with state: the child of
-//! a threaded process has copies of locks that no thread will ever release. A failure is written to the
-//! report pipe, then the process exits.
+//! RULE of this module and of all that the two children run: between clone and execve there are only
+//! system calls on data that the plan holds. No allocation, no lock, no log, no panic, no libc call with
+//! state: the child of a threaded process has copies of locks that no thread will ever release. A failure
+//! is written to the report pipe, then the process exits.
 
-use std::ffi::c_int;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicI32;
 
-use super::plan::{Plan, Stack};
+use super::last::Last;
+use super::mappings::Foreign;
+use super::plan::Plan;
 use super::report::{Failure, Step};
-use super::{child, sys};
+use super::{child, labels, restrict, sys, terminal};
 
-/// libc's constant does not fit its type.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// Where the report pipe goes: right behind the stdio.
+pub(super) const REPORT: c_int = 3;
+
+/// How the final child is made. CLONE_PARENT, so that it is the caller's to wait for. It shares this
+/// process's memory instead of copying it once more, and nothing but that: this process has only its end
+/// before it.
+pub(super) const CLONE_FLAGS: c_int =
+    libc::CLONE_VM | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
 
 /// Memory shared with the caller. The kernel writes the pid as part of the clone, before the new process
 /// runs: whatever happens to the intermediate then, the caller knows its grandchild.
@@ -21,52 +31,74 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub(super) struct Shared {
     /// The final child's pid, 0 while there is none.
     pub pid: AtomicI32,
-    /// Which entry of `Plan::into` it was made in.
-    pub place: AtomicU32,
+}
+
+/// What the first child starts with.
+pub(super) struct Start<'a> {
+    pub plan: *mut Plan<'a>,
+    pub report: c_int,
+    pub shared: *const Shared,
+    pub foreign: Foreign,
 }
 
 /// Runs the first child to its end.
 ///
 /// # Safety
-/// Only in a new process with its own copy of the memory; `shared` is the page shared with the caller.
-/// Never unwinds: `extern "C"` turns a panic, should there be one, into an abort.
-pub(super) unsafe extern "C" fn run(
-    plan: *mut Plan<'_>,
-    report: c_int,
-    shared: *const Shared,
-) -> ! {
-    {
-        let entrance = Entrance { plan, report };
-        // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
-        let (plan, shared) = unsafe { (&*plan, &*shared) };
-        if let Err(failure) = join(plan) {
-            fail(report, failure);
+/// `start` points to a [`Start`]. Only in a new process with its own copy of the memory, on the first of the
+/// plan's stacks; `shared` is the page shared with the caller. Never unwinds: `extern "C"` turns a panic,
+/// should there be one, into an abort.
+pub(super) unsafe extern "C" fn run(start: *mut c_void) -> ! {
+    // SAFETY: by contract.
+    let Start {
+        plan,
+        report,
+        shared,
+        foreign,
+    } = unsafe { start.cast::<Start<'static>>().read() };
+    // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
+    let (late, mut last, end) = unsafe { become_inside(&mut *plan, report) };
+    let prepared = match late {
+        true => {
+            // SAFETY: as above.
+            unsafe { last.as_mut() }.late = NonNull::new(plan);
+            Ok(())
         }
-        // SAFETY: this frame, and with it `entrance`, is never left: it ends in `exit`.
-        if let Err(failure) = unsafe { make_child(plan, shared, &entrance) } {
-            fail(report, failure);
-        }
+        // SAFETY: this process has its memory for itself, its stack and all that is used from here on are in
+        // the arena, and system calls need no variable of the thread.
+        false => at(Step::Memory, unsafe { foreign.unmap() }),
+    };
+    // SAFETY: this process uses `last` no more, and the child's stack is used by nothing else.
+    let made = prepared.and_then(|()| unsafe { make_child(last, end, shared) });
+    if let Err(failure) = made {
+        fail(REPORT, failure);
     }
     // The caller waits for the end of this pipe, and dying takes longer than all the rest.
-    sys::close(report);
+    sys::close(REPORT);
     sys::exit(0)
 }
 
-/// What the final child starts with.
-struct Entrance<'a> {
-    plan: *mut Plan<'a>,
-    report: c_int,
+/// All that needs the plan: whether it is needed later, too, what the final child reads, and the end of its
+/// stack.
+fn become_inside(plan: &mut Plan<'_>, report: c_int) -> (bool, NonNull<Last>, usize) {
+    if let Err(failure) = join(plan).and_then(|stdio| arrange_files(stdio, report)) {
+        fail(report, failure);
+    }
+    if !plan.late
+        && let Err(failure) = restrict::all(plan)
+    {
+        fail(REPORT, failure);
+    }
+    let [_, end] = plan.prepared.stacks;
+    (plan.late, plan.prepared.last, end)
 }
 
 /// The final child's first function.
 ///
 /// # Safety
-/// `entrance` points to an [`Entrance`] whose plan nothing else uses any more.
-unsafe extern "C" fn enter(entrance: *mut libc::c_void) -> ! {
+/// `last` points to a [`Last`] that nothing else uses any more.
+unsafe extern "C" fn enter(last: *mut c_void) -> ! {
     // SAFETY: by contract.
-    let entrance = unsafe { &*entrance.cast::<Entrance<'_>>() };
-    // SAFETY: the intermediate does not touch the plan once the child runs.
-    child::run(unsafe { &mut *entrance.plan }, entrance.report)
+    unsafe { child::run(last.cast::<Last>()) }
 }
 
 /// Writes the failure and ends the process.
@@ -92,7 +124,8 @@ pub(super) fn at_nth<T>(step: Step, which: usize, result: sys::Result<T>) -> Res
     }
 }
 
-fn join(plan: &Plan<'_>) -> Result<(), Failure> {
+/// Joins the container. Returns the stdio, which may be a terminal of the container.
+fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
     if let Some(mask) = &plan.initial_affinity {
         at(Step::InitialAffinity, sys::setaffinity(mask))?;
     }
@@ -110,64 +143,65 @@ fn join(plan: &Plan<'_>) -> Result<(), Failure> {
         let written = sys::write_file(procfs, c"self/oom_score_adj", score.as_bytes());
         at(Step::OomScoreAdj, written)?;
     }
+    labels::set(plan, procfs)?;
     // CVE-2016-9962: a process of the container must not trace this one once it is inside.
     at(Step::NotDumpable, sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))?;
-    let namespaces = outer_namespaces(plan);
+    let pidfd = as_raw(&plan.container.pidfd);
+    // The user namespace comes later: the others take the host's privilege.
+    let namespaces = plan.container.namespaces & !libc::CLONE_NEWUSER;
     if namespaces != 0 {
-        let joined = sys::setns(as_raw(&plan.container.pidfd), namespaces);
-        at(Step::JoinNamespaces, joined)?;
+        at(Step::JoinNamespaces, sys::setns(pidfd, namespaces))?;
     }
     if let Some(mask) = &plan.final_affinity {
         at(Step::FinalAffinity, sys::setaffinity(mask))?;
     }
-    Ok(())
-}
-
-/// The user namespace is the child's to join: the others are joined with the host's privilege. So is the
-/// cgroup namespace where clone3 places the child: with `nsdelegate` a process inside it cannot move
-/// another one in from outside.
-fn outer_namespaces(plan: &Plan<'_>) -> c_int {
-    let mut later = libc::CLONE_NEWUSER;
-    if !plan.into.is_empty() {
-        later |= libc::CLONE_NEWCGROUP;
+    // So does raising a limit.
+    for (which, (resource, limit)) in plan.limits.iter().enumerate() {
+        at_nth(Step::Rlimit, which, sys::setrlimit(*resource, limit))?;
     }
-    plan.container.namespaces & !later
+    if plan.container.namespaces & libc::CLONE_NEWUSER != 0 {
+        let joined = sys::setns(pidfd, libc::CLONE_NEWUSER);
+        at(Step::JoinUserNamespace, joined)?;
+        at(Step::BecomeRoot, sys::setgid(0))?;
+        at(Step::BecomeRoot, sys::setuid(0))?;
+        // A change of user makes a process dumpable again where fs.suid_dumpable says so.
+        at(Step::NotDumpable, sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))?;
+    }
+    // As root of the container: the terminal's owner.
+    match &plan.terminal {
+        Some(terminal) => Ok([terminal::open(terminal, procfs)?; 3]),
+        None => Ok(plan.stdio),
+    }
 }
 
-/// Makes the final child: a second process, since a pid namespace takes in only children; CLONE_PARENT, so
-/// that it is the caller's to wait for. It shares this process's memory instead of copying it once more,
-/// and nothing but that: this process has only its end before it.
+/// Descriptors 0 to 2 and the report pipe; every other one is closed before there is a process that the
+/// container can see: with CAP_SYS_PTRACE it opens what that has through /proc/PID/fd (CVE-2016-9962); and
+/// before the first path of the container is used for the command (CVE-2024-21626).
+fn arrange_files(stdio: [c_int; 3], report: c_int) -> Result<(), Failure> {
+    for (to, from) in (0..).zip(stdio) {
+        at(Step::Stdio, sys::dup3(from, to, 0))?;
+    }
+    at(Step::Stdio, sys::dup3(report, REPORT, libc::O_CLOEXEC))?;
+    // A failure here is still reported: the old descriptor is open then.
+    at(Step::CloseFiles, sys::close_from(REPORT.wrapping_add(1)))
+}
+
+/// Makes the final child: a second process, since a pid namespace takes in only children.
 ///
 /// # Safety
-/// `entrance` stays valid until the child executes or exits.
+/// `shared` is mapped. The caller does not use `last` after this, nor anything else the stack that ends at
+/// `end`.
 unsafe fn make_child(
-    plan: &Plan<'_>,
-    shared: &Shared,
-    entrance: &Entrance<'_>,
+    last: NonNull<Last>,
+    end: usize,
+    shared: *const Shared,
 ) -> Result<(), Failure> {
-    let entrance = std::ptr::from_ref(entrance).cast_mut().cast();
-    // SAFETY: `clone_args` is plain data, all zeroes is a valid value.
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = (libc::CLONE_VM | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64;
-    args.parent_tid = shared.pid.as_ptr() as u64;
-    args.stack = plan.stack.as_ptr() as u64;
-    args.stack_size = size_of::<Stack>() as u64;
-    let mut outcome = Err(libc::EINVAL);
-    if plan.into.is_empty() {
-        // SAFETY: the plan's stack is used by nothing else; this process makes no failing call after.
-        outcome = unsafe { sys::clone3_sharing(&args, enter, entrance) };
-    }
-    for (place, &cgroup) in plan.into.iter().enumerate() {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = cgroup as u64;
-        shared.place.store(place as u32, Ordering::Relaxed);
-        // SAFETY: as above.
-        outcome = unsafe { sys::clone3_sharing(&args, enter, entrance) };
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    at(Step::ForkInside, outcome).map(drop)
+    // SAFETY: by contract.
+    let pid = unsafe { (*shared).pid.as_ptr() };
+    let last = last.as_ptr().cast::<c_void>();
+    // SAFETY: by contract.
+    let made = unsafe { sys::clone_sharing(CLONE_FLAGS, end, pid, enter, last) };
+    at(Step::ForkInside, made).map(drop)
 }
 
 pub(super) fn as_raw(fd: &std::os::fd::OwnedFd) -> c_int {

@@ -1,5 +1,6 @@
 //! From a plan to a forked child and what the caller keeps of it.
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
@@ -9,7 +10,9 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use super::container::above;
-use super::intermediate::{self, Shared};
+use super::intermediate::{self, Shared, Start};
+use super::last::STACK;
+use super::mappings::Foreign;
 use super::plan::Plan;
 use super::report::Failure;
 use super::{Children, Error, Exit, sys};
@@ -21,7 +24,12 @@ pub(super) struct Launched {
     pub exit: oneshot::Receiver<Exit>,
     report: pipe::Receiver,
     page: Page,
+    /// Which entry of the plan's `into` it was made in.
+    pub place: usize,
 }
+
+/// libc's constant does not fit its type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Forks the intermediate. `children` holds exits meanwhile.
 pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Launched, Error> {
@@ -38,17 +46,35 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
     args.flags = libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    let raw_report = intermediate::as_raw(&write);
-    let raw_plan: *mut Plan<'_> = plan;
+    let [end, _] = plan.prepared.stacks;
+    args.stack = (end - STACK) as u64;
+    args.stack_size = STACK as u64;
+    let shared = page.0.as_ptr();
+    let kept = (shared as usize, shared as usize + size_of::<Shared>());
+    let mut start = Start {
+        foreign: Foreign::new(&mut plan.prepared.arena, kept)?,
+        report: intermediate::as_raw(&write),
+        shared,
+        plan,
+    };
+    let start = (&raw mut start).cast::<c_void>();
+    let into = plan.into.as_slice();
     // A handler of this process must not run in the child: it would write into our own wake-up pipe.
     let mask = sys::set_signal_mask(u64::MAX).map_err(os_error("sigprocmask"))?;
-    // SAFETY: without CLONE_VM the child has its own copy of all memory; it goes straight into `run`,
-    // which keeps to what is safe after fork and never returns.
-    let forked = unsafe { sys::clone3(&args) };
-    if forked == Ok(0) {
-        // SAFETY: this is the new process; `raw_plan` points into its copy of the memory.
-        unsafe { intermediate::run(raw_plan, raw_report, page.0.as_ptr()) }
-    }
+    let mut place = 0;
+    let forked = loop {
+        if let Some(&cgroup) = into.get(place) {
+            args.flags |= CLONE_INTO_CGROUP;
+            args.cgroup = cgroup as u64;
+        }
+        // SAFETY: without CLONE_VM the child has its own copy of all memory, `start` and the plan among it; it
+        // goes straight into `run`, which keeps to what is safe after fork.
+        let forked = unsafe { sys::clone3(&args, intermediate::run, start) };
+        if forked.is_ok() || place + 1 >= into.len() {
+            break forked;
+        }
+        place += 1;
+    };
     let _ = sys::set_signal_mask(mask);
     let pid = forked.map_err(os_error("clone3"))?;
     Ok(Launched {
@@ -57,6 +83,7 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
         exit: children.wait(pid),
         report: read,
         page,
+        place,
     })
 }
 
@@ -68,14 +95,6 @@ impl Launched {
             0 => None,
             pid => Some(pid),
         }
-    }
-
-    /// Which entry of the plan's `into` it was made in.
-    pub fn place(&self) -> usize {
-        // SAFETY: as in `child`.
-        unsafe { self.page.0.as_ref() }
-            .place
-            .load(Ordering::Acquire) as usize
     }
 
     /// Waits until both children are through with the report pipe: by failure, by death, or, without a
@@ -96,7 +115,8 @@ impl Launched {
     }
 }
 
-/// One page shared with the children.
+/// One page shared with the children. The final one is in the container's reach: what is in it is checked
+/// before it is believed.
 struct Page(NonNull<Shared>);
 
 // SAFETY: the page holds atomics only.

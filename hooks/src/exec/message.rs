@@ -21,11 +21,10 @@ pub(super) struct Context {
 
 impl Context {
     pub fn new(plan: &Plan<'_>, container: &Container) -> Self {
-        let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
         Self {
             id: container.id.clone(),
-            command: plan.argv.first().map(text).unwrap_or_default(),
-            cwd: plan.cwd.as_deref().map(text).unwrap_or_default(),
+            command: plan.command.clone(),
+            cwd: plan.cwd.clone(),
             cgroups: container
                 .cgroups
                 .hierarchies
@@ -42,9 +41,7 @@ impl Context {
         let command = &self.command;
         let message = match step {
             // The init was reaped, or its namespaces are gone.
-            Step::JoinNamespaces | Step::JoinUserNamespace | Step::JoinCgroupNamespace
-                if errno == libc::ESRCH =>
-            {
+            Step::JoinNamespaces | Step::JoinUserNamespace if errno == libc::ESRCH => {
                 return Error::NotRunning(self.id.clone());
             }
             Step::Chdir => format!(
@@ -63,6 +60,10 @@ impl Context {
             Step::WorkingDirectory => "current working directory is outside of container mount \
                 namespace root -- possible container breakout detected"
                 .to_string(),
+            Step::Terminal if errno == libc::ENOTTY => {
+                "open /dev/pts/ptmx: it is not the ptmx of a devpts".to_string()
+            }
+            Step::Terminal => format!("open /dev/ptmx: {why}"),
             Step::JoinCgroup => {
                 let dir = self
                     .cgroups

@@ -1,10 +1,12 @@
 //! The exec engine: runs a process inside a container as `runc exec` does, without runc.
 //!
 //! The way of a process: a [`Container`] is opened once, a [`Process`] says what to run; a plan resolves
-//! and allocates everything; an intermediate child joins the container from outside; the final child
-//! takes on user, restrictions and limits and becomes the command. The caller owns `wait` through
-//! [`Children`].
+//! and allocates everything; an intermediate child joins the container from outside and takes on user,
+//! restrictions and limits; the final child, the one that the container sees, becomes the command. The
+//! caller owns `wait` through [`Children`].
 
+mod arena;
+mod bpf;
 mod capabilities;
 mod cgroup;
 mod child;
@@ -15,13 +17,17 @@ mod error;
 mod home;
 mod inherited;
 mod intermediate;
+mod labels;
+mod last;
 mod launch;
 mod leaf;
+mod mappings;
 mod message;
 mod namespaces;
 mod plan;
 mod process;
 mod report;
+mod restrict;
 mod rlimit;
 mod schedule;
 mod seccomp;
@@ -29,6 +35,8 @@ mod session;
 mod spawn;
 pub mod spec;
 mod sys;
+mod terminal;
+mod traced;
 mod tree;
 
 pub use children::{Children, Exit};
@@ -38,5 +46,5 @@ pub(crate) use launch::pipe;
 pub use plan::Stdio;
 pub use process::Process;
 pub use report::Step;
-pub use spawn::{Child, spawn};
+pub use spawn::{Child, spawn, spawn_on_terminal};
 pub use tree::Tree;

@@ -36,26 +36,32 @@ pub(super) fn has_time_namespace(pid: libc::pid_t) -> Result<bool, Error> {
     Ok(differs(pid, "time")?.unwrap_or(false))
 }
 
+/// Device and inode of the pid namespace that `pid` is in; `None` where there is no such process.
+pub(super) fn pid_namespace(pid: libc::pid_t) -> Result<Option<(u64, u64)>, Error> {
+    inode(&pid.to_string(), "pid")
+}
+
 /// `None` where the kernel has no such namespace.
 fn differs(pid: libc::pid_t, name: &str) -> Result<Option<bool>, Error> {
-    let inode = |process: &str| {
-        let path = PathBuf::from(format!("/proc/{process}/ns/{name}"));
-        match std::fs::metadata(&path) {
-            Ok(metadata) => Ok(Some((metadata.st_dev(), metadata.st_ino()))),
-            Err(source) => Err(Error::File {
-                operation: "stat",
-                path,
-                source,
-            }),
-        }
+    let Some(own) = inode("self", name)? else {
+        return Ok(None);
     };
-    let own = match inode("self") {
-        Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        other => other?,
-    };
-    Ok(Some(own != inode(&pid.to_string())?))
+    Ok(Some(Some(own) != inode(&pid.to_string(), name)?))
+}
+
+/// `None` where there is no such process or namespace.
+fn inode(process: &str, name: &str) -> Result<Option<(u64, u64)>, Error> {
+    let path = PathBuf::from(format!("/proc/{process}/ns/{name}"));
+    match std::fs::metadata(&path) {
+        Ok(metadata) => Ok(Some((metadata.st_dev(), metadata.st_ino()))),
+        // ESRCH: it was reaped meanwhile.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(source) => Err(Error::File {
+            operation: "stat",
+            path,
+            source,
+        }),
+    }
 }
 
 #[cfg(test)]

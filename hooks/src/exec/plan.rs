@@ -2,8 +2,7 @@
 //!
 //! Between clone and execve the two children (`intermediate`, `child`) only read what is here.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_ulong};
-use std::mem::MaybeUninit;
+use std::ffi::{c_int, c_ulong};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,11 +10,13 @@ use std::sync::Arc;
 
 use super::capabilities::Sets;
 use super::container::{Container, above};
-use super::process::{self, Lookup, Process, c_string};
+use super::last::{Last, Parts, Prepared};
+use super::process::{self, Process, c_string};
 use super::rlimit::{self, Limits};
 use super::seccomp::Filter;
+use super::terminal::Terminal;
 use super::tree::Tree;
-use super::{Error, cgroup, home, schedule, spec};
+use super::{Error, cgroup, schedule, spec};
 
 /// The three files of a new process.
 #[derive(Debug)]
@@ -28,13 +29,6 @@ pub struct Stdio {
     pub stderr: OwnedFd,
 }
 
-/// Several times what the final child needs, without optimisation too.
-const STACK: usize = 64 * 1024;
-
-/// A stack grows down from its end; the kernel's ABI wants that aligned.
-#[repr(C, align(16))]
-pub(super) struct Stack([u8; STACK]);
-
 /// One hierarchy to join by writing.
 pub(super) struct Join {
     /// The cgroup.procs to write to.
@@ -46,7 +40,9 @@ pub(super) struct Join {
 /// The plan of one process.
 pub(super) struct Plan<'a> {
     pub container: &'a Container,
+    /// Unused where there is a terminal.
     pub stdio: [RawFd; 3],
+    pub terminal: Option<Terminal>,
     /// cgroup.procs files to write to.
     pub joins: Vec<Join>,
     /// cgroup v2 directories for CLONE_INTO_CGROUP, best first. Empty: `joins` has every hierarchy.
@@ -55,6 +51,8 @@ pub(super) struct Plan<'a> {
     pub initial_affinity: Option<Vec<u64>>,
     pub final_affinity: Option<Vec<u64>>,
     pub limits: Limits,
+    /// The limit of processes that was asked for, where it must wait: the first child would count.
+    pub processes: Option<libc::rlimit64>,
     pub key_label: Option<String>,
     pub exec_label: Option<String>,
     pub apparmor: Option<String>,
@@ -63,19 +61,18 @@ pub(super) struct Plan<'a> {
     pub io_priority: Option<c_int>,
     pub personality: Option<c_ulong>,
     pub seccomp: Option<Arc<Filter>>,
-    pub cwd: Option<CString>,
+    /// The final child takes on user and restrictions itself: what is asked for does not survive a fork,
+    /// or forbids it.
+    pub late: bool,
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
     pub capabilities: Sets,
-    pub lookup: Lookup,
-    pub argv: Strings,
-    pub envp: Strings,
-    /// Which of `envp` is HOME and still to be found; and where its text goes.
-    pub home: Option<usize>,
-    pub home_text: Box<[u8; home::CAPACITY]>,
-    /// The final child's stack; only what is used of it costs memory.
-    pub stack: Box<MaybeUninit<Stack>>,
+    /// Where to and what as, for messages.
+    pub command: String,
+    pub cwd: String,
+    /// What the final child reads.
+    pub prepared: Prepared,
     pub tree: Option<Tree>,
     /// Keeps the descriptors above open.
     _files: Vec<OwnedFd>,
@@ -86,10 +83,10 @@ impl<'a> Plan<'a> {
     pub fn new(
         container: &'a Container,
         process: &Process,
-        stdio: Stdio,
+        stdio: Files,
         tree: bool,
     ) -> Result<Self, Error> {
-        container.check(process)?;
+        container.check()?;
         let spec = &process.spec;
         let own = &container.process.spec;
         let command = spec
@@ -113,37 +110,67 @@ impl<'a> Plan<'a> {
             .exec_cpu_affinity
             .as_ref()
             .or(own.exec_cpu_affinity.as_ref());
-        let mut groups = Vec::with_capacity(spec.user.additional_gids.len());
-        for &gid in &spec.user.additional_gids {
-            if !groups.contains(&gid) {
-                groups.push(gid);
-            }
-        }
+        let groups = spec.user.additional_gids.clone();
         if container.setgroups_denied && !groups.is_empty() {
             return Err(Error::Invalid(
                 "additional groups, but setgroups is denied in the user namespace".into(),
             ));
         }
-        let mut files = Files::default();
-        let stdio = [
-            files.keep(stdio.stdin)?,
-            files.keep(stdio.stdout)?,
-            files.keep(stdio.stderr)?,
-        ];
+        let mut files = Kept::default();
+        let (stdio, terminal) = match stdio {
+            Files::Given(given) => {
+                let given = [
+                    files.keep(given.stdin)?,
+                    files.keep(given.stdout)?,
+                    files.keep(given.stderr)?,
+                ];
+                (given, None)
+            }
+            Files::Terminal(socket) => {
+                let terminal = Terminal {
+                    socket: files.keep(socket)?,
+                    size: spec.console_size.as_ref().and_then(spec::ConsoleSize::get),
+                };
+                ([-1; 3], Some(terminal))
+            }
+        };
         let seccomp = container.seccomp()?;
-        let lookup = process::lookup(command, &envp)?;
         let scheduler = spec.scheduler.as_ref().or(own.scheduler.as_ref());
         let io_priority = spec.io_priority.as_ref().or(own.io_priority.as_ref());
         let capabilities = spec.capabilities.as_ref().or(own.capabilities.as_ref());
+        let mut limits = rlimit::with(&container.inherited.limits, rlimits)?;
+        let processes = match rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC") {
+            true => rlimit::put_off_processes(&mut limits),
+            false => None,
+        };
+        // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE).
+        let late = scheduler.is_some()
+            || processes.is_some()
+            || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
+        let cwd = match spec.cwd.as_str() {
+            "" => None,
+            cwd => Some(c_string("cwd", cwd)?),
+        };
+        let prepared = Prepared::new(&Parts {
+            terminal: terminal.is_some(),
+            cwd: cwd.as_deref(),
+            seccomp: seccomp.as_deref().filter(|_| spec.no_new_privileges),
+            lookup: &process::lookup(command, &envp)?,
+            argv: &argv,
+            envp: &envp,
+            home,
+        })?;
         let mut plan = Self {
             container,
             stdio,
+            terminal,
             joins: Vec::new(),
             into: Vec::new(),
             oom_score_adj: container.oom_score_adj.map(|value| value.to_string()),
             initial_affinity: schedule::cpus(affinity.map_or("", |a| &a.initial))?,
             final_affinity: schedule::cpus(affinity.map_or("", |a| &a.last))?,
-            limits: rlimit::with(&container.inherited.limits, rlimits)?,
+            limits,
+            processes,
             key_label: label.clone().filter(|_| container.keyring.is_some()),
             exec_label: label,
             apparmor: apparmor.map(|profile| format!("exec {profile}")),
@@ -156,20 +183,14 @@ impl<'a> Plan<'a> {
                 .map(personality)
                 .transpose()?,
             seccomp,
-            cwd: match spec.cwd.as_str() {
-                "" => None,
-                cwd => Some(c_string("cwd", cwd)?),
-            },
+            late,
             uid: spec.user.uid,
             gid: spec.user.gid,
             groups,
             capabilities: Sets::new(capabilities, container.last_capability),
-            lookup,
-            argv: Strings::new(argv),
-            envp: Strings::new(envp),
-            home,
-            home_text: Box::new([0; home::CAPACITY]),
-            stack: Box::new_uninit(),
+            command: command.clone(),
+            cwd: spec.cwd.clone(),
+            prepared,
             tree: None,
             _files: Vec::new(),
         };
@@ -183,9 +204,15 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
+    /// What the final child reads.
+    pub fn last(&mut self) -> &mut Last {
+        // SAFETY: in the arena, which lives as long as `self`; nothing else has a reference to it.
+        unsafe { self.prepared.last.as_mut() }
+    }
+
     /// Opens the cgroups the process goes to: the container's in every hierarchy, with the tree's leaf in
     /// place of the container's own in one of them.
-    fn place(&mut self, files: &mut Files, moved: Option<&Path>) -> Result<(), Error> {
+    fn place(&mut self, files: &mut Kept, moved: Option<&Path>) -> Result<(), Error> {
         let cgroups = &self.container.cgroups;
         let leaf = self.tree.as_ref().and_then(Tree::leaf);
         if cgroups.is_v2_only() {
@@ -250,11 +277,18 @@ fn personality(spec: &spec::Personality) -> Result<c_ulong, Error> {
     }
 }
 
+/// Where the files of a new process come from.
+pub(super) enum Files {
+    Given(Stdio),
+    /// From a terminal of the container, whose master goes through this socket.
+    Terminal(OwnedFd),
+}
+
 /// Descriptors that live as long as the plan.
 #[derive(Default)]
-struct Files(Vec<OwnedFd>);
+struct Kept(Vec<OwnedFd>);
 
-impl Files {
+impl Kept {
     fn keep(&mut self, fd: OwnedFd) -> Result<RawFd, Error> {
         let fd = above(fd)?;
         let raw = fd.as_raw_fd();
@@ -276,37 +310,5 @@ impl Files {
                 source,
             })?;
         self.keep(file.into())
-    }
-}
-
-/// Strings and the array of pointers to them that ends in null, as execve(2) takes them.
-pub(super) struct Strings {
-    pointers: Vec<*const c_char>,
-    strings: Vec<CString>,
-}
-
-impl Strings {
-    fn new(strings: Vec<CString>) -> Self {
-        let pointers = strings
-            .iter()
-            .map(|string| string.as_ptr())
-            .chain([std::ptr::null()])
-            .collect();
-        Self { pointers, strings }
-    }
-
-    pub fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr()
-    }
-
-    pub fn first(&self) -> Option<&CStr> {
-        self.strings.first().map(CString::as_c_str)
-    }
-
-    /// Puts another string in the place of one. The caller sees to it that it lives as long.
-    pub fn set(&mut self, index: usize, string: *const c_char) {
-        if let Some(place) = self.pointers.get_mut(index) {
-            *place = string;
-        }
     }
 }

@@ -42,6 +42,24 @@ pub(super) fn of(pid: libc::pid_t) -> Limits {
         .collect()
 }
 
+/// Takes the limit of processes out of `limits`, and puts one in its place that limits as little as it may
+/// and from which it can be reached without privilege.
+pub(super) fn put_off_processes(limits: &mut Limits) -> Option<libc::rlimit64> {
+    let (_, limit) = limits
+        .iter_mut()
+        .find(|(resource, _)| *resource == libc::RLIMIT_NPROC)?;
+    let wanted = *limit;
+    let mut own = wanted;
+    // SAFETY: `own` is a valid place to write to, no new limit is given. Where it fails, it stays.
+    unsafe { libc::prlimit64(0, libc::RLIMIT_NPROC, std::ptr::null(), &mut own) };
+    let most = wanted.rlim_max.max(own.rlim_max);
+    *limit = libc::rlimit64 {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    Some(wanted)
+}
+
 /// `base` with the entries of the spec in place of its own.
 pub(super) fn with(base: &[(u32, libc::rlimit64)], spec: &[Rlimit]) -> Result<Limits, Error> {
     let mut limits = base.to_vec();

@@ -9,8 +9,7 @@ use libseccomp::{
 };
 use serde::Deserialize;
 
-use super::Error;
-use super::enosys;
+use super::{Error, bpf, enosys, intermediate};
 
 /// The kernel's BPF_MAXINSNS.
 const MAX_INSTRUCTIONS: usize = 4096;
@@ -23,6 +22,30 @@ const LONG_PROFILE: usize = 32;
 pub(super) struct Filter {
     pub flags: libc::c_ulong,
     pub program: Vec<libc::sock_filter>,
+    /// It lets the first child go on to make the final one, and that on its way to execve.
+    pub lets_fork: bool,
+}
+
+impl Filter {
+    fn new(flags: libc::c_ulong, program: Vec<libc::sock_filter>) -> Self {
+        let calls: [(_, &[u64]); 9] = [
+            (libc::SYS_madvise, &[]),
+            (libc::SYS_munmap, &[]),
+            (libc::SYS_clone, &[intermediate::CLONE_FLAGS as u64]),
+            (libc::SYS_close, &[intermediate::REPORT as u64]),
+            (libc::SYS_exit_group, &[]),
+            (libc::SYS_setsid, &[]),
+            (libc::SYS_ioctl, &[0, libc::TIOCSCTTY]),
+            (libc::SYS_rt_sigprocmask, &[libc::SIG_SETMASK as u64]),
+            (libc::SYS_chdir, &[]),
+        ];
+        let allows = |&(number, arguments)| bpf::allows(&program, number, arguments);
+        Self {
+            flags,
+            lets_fork: calls.iter().all(allows),
+            program,
+        }
+    }
 }
 
 impl std::fmt::Debug for Filter {
@@ -129,10 +152,8 @@ pub(super) fn compile(json: &str) -> Result<Option<Filter>, Error> {
             program.len()
         )));
     }
-    Ok(Some(Filter {
-        flags: flags(profile.flags.as_deref().unwrap_or_default())?,
-        program,
-    }))
+    let flags = flags(profile.flags.as_deref().unwrap_or_default())?;
+    Ok(Some(Filter::new(flags, program)))
 }
 
 fn add(filter: &mut ScmpFilterContext, rule: &Rule, default: ScmpAction) -> Result<(), Error> {

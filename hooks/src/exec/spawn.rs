@@ -7,11 +7,10 @@ use tokio::sync::oneshot;
 
 use super::container::{Container, pidfd_open, send_signal};
 use super::launch::{self, Launched};
-use super::message;
-use super::plan::{Plan, Stdio};
+use super::plan::{Files, Plan, Stdio};
 use super::process::Process;
 use super::tree::Tree;
-use super::{Children, Error, Exit};
+use super::{Children, Error, Exit, message, namespaces, terminal, traced};
 
 /// A process of the container that has been made.
 #[derive(Debug)]
@@ -27,6 +26,17 @@ pub struct Child {
 }
 
 impl Child {
+    /// Child `pid` that somebody else has made, as a leader of its own session, and left to this process.
+    /// The caller holds (see [`Children`]) since before it was made.
+    pub fn adopted(pid: libc::pid_t, children: &dyn Children) -> Self {
+        Self {
+            pid,
+            pidfd: own_pidfd(pid),
+            exit: children.wait(pid),
+            tree: Some(Tree::session(pid)),
+        }
+    }
+
     /// Signals the process, not what it has started.
     ///
     /// # Errors
@@ -55,15 +65,52 @@ pub async fn spawn(
     tree: bool,
     children: &Arc<dyn Children>,
 ) -> Result<Child, Error> {
+    make(container, process, Files::Given(stdio), tree, children).await
+}
+
+/// The same on a terminal of the container, which becomes stdin, stdout, stderr and the controlling
+/// terminal. Returns its master, too. Whether `process` asks for a terminal is not looked at; the size it
+/// asks for is set.
+///
+/// # Errors
+/// As [`spawn`]; where the container has no devpts at `/dev/pts`, at [`Step::Terminal`].
+///
+/// [`Step::Terminal`]: super::Step::Terminal
+pub async fn spawn_on_terminal(
+    container: &Container,
+    process: &Process,
+    children: &Arc<dyn Children>,
+) -> Result<(Child, OwnedFd), Error> {
+    let (ours, theirs) = terminal::sockets()?;
+    let files = Files::Terminal(theirs);
+    let child = make(container, process, files, false, children).await?;
+    // It was sent before the process was made.
+    match terminal::receive(&ours) {
+        Ok(master) => Ok((child, master)),
+        Err(error) => {
+            kill(child).await;
+            Err(error)
+        }
+    }
+}
+
+async fn make(
+    container: &Container,
+    process: &Process,
+    files: Files,
+    tree: bool,
+    children: &Arc<dyn Children>,
+) -> Result<Child, Error> {
     let (answer, outcome) = oneshot::channel();
     {
-        let mut plan = Plan::new(container, process, stdio, tree)?;
+        let mut plan = Plan::new(container, process, files, tree)?;
         let hold = children.hold();
         let launched = launch::launch(&mut plan, children.as_ref())?;
         let mut spawning = Spawning {
             launched,
             tree: plan.tree.take(),
             leaf_first: !plan.into.is_empty(),
+            pid_namespace: container.pid_namespace,
             children: children.clone(),
             context: message::Context::new(&plan, container),
         };
@@ -92,6 +139,8 @@ struct Spawning {
     tree: Option<Tree>,
     /// The tree's leaf, if there is one, is the first of several places for clone3.
     leaf_first: bool,
+    /// The container's, where it has one of its own.
+    pid_namespace: Option<(u64, u64)>,
     children: Arc<dyn Children>,
     context: message::Context,
 }
@@ -119,6 +168,14 @@ impl Spawning {
             let _ = answer.send(Err(error));
             return;
         };
+        if !self.is_inside(pid) {
+            self.discard_tree().await;
+            let _ = answer.send(Err(Error::System {
+                operation: "the pid of the new process was tampered with",
+                source: std::io::Error::from_raw_os_error(libc::EPERM),
+            }));
+            return;
+        }
         let exit = self.children.wait(pid);
         if let Some(failure) = report {
             let _ = exit.await;
@@ -128,19 +185,19 @@ impl Spawning {
         }
         let tree = match self.tree.take() {
             // The leaf took no process: the child is in the container's own cgroup.
-            Some(tree)
-                if self.leaf_first && tree.leaf().is_some() && self.launched.place() != 0 =>
-            {
+            Some(tree) if self.leaf_first && tree.leaf().is_some() && self.launched.place != 0 => {
                 tree.release().await;
                 Some(Tree::session(pid))
             }
             Some(tree) if tree.leaf().is_none() => Some(Tree::session(pid)),
             other => other,
         };
+        let pidfd = own_pidfd(pid);
+        let watched = pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok());
         let child = Child {
             pid,
-            pidfd: own_pidfd(pid),
-            exit,
+            exit: traced::exit(pid, watched, exit),
+            pidfd,
             tree,
         };
         if let Err(Ok(child)) = answer.send(Ok(child)) {
@@ -153,7 +210,9 @@ impl Spawning {
     async fn abandon(&mut self) {
         let _ = send_signal(self.launched.pidfd.as_fd(), libc::SIGKILL);
         let _ = (&mut self.launched.exit).await;
-        if let Some(pid) = self.launched.child() {
+        if let Some(pid) = self.launched.child()
+            && self.is_inside(pid)
+        {
             let exit = self.children.wait(pid);
             let tree = self.tree.take();
             kill(Child {
@@ -165,6 +224,18 @@ impl Spawning {
             .await;
         }
         self.discard_tree().await;
+    }
+
+    /// A process of the container with CAP_SYS_PTRACE can write to the memory of the new one, and so to the
+    /// page that tells its pid: a lie must at least not name a process outside the container. (Which of
+    /// its own processes it names is the container's affair; [`Children`] gives none away twice.)
+    fn is_inside(&self, pid: libc::pid_t) -> bool {
+        match (self.pid_namespace, namespaces::pid_namespace(pid)) {
+            (Some(container), Ok(Some(found))) => container == found,
+            // Reaped already: nothing is done with it but to ask for its exit.
+            (Some(_), Ok(None)) | (None, _) => true,
+            (Some(_), Err(_)) => false,
+        }
     }
 
     async fn discard_tree(&mut self) {

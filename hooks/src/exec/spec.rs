@@ -30,6 +30,8 @@ pub struct Spec {
 pub struct Process {
     /// Wants a terminal as its stdio.
     pub terminal: bool,
+    /// The terminal's size at the start.
+    pub console_size: Option<ConsoleSize>,
     /// Who it runs as.
     #[serde(deserialize_with = "null_is_default")]
     pub user: User,
@@ -64,6 +66,28 @@ pub struct Process {
     /// The CPU affinity of exec'd processes.
     #[serde(rename = "execCPUAffinity")]
     pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// `process.consoleSize`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ConsoleSize {
+    /// Rows.
+    pub height: u64,
+    /// Columns.
+    pub width: u64,
+}
+
+impl ConsoleSize {
+    /// As the kernel takes it; `None` where one of the two is not given. runc cuts larger numbers off, too.
+    pub(super) fn get(&self) -> Option<libc::winsize> {
+        (self.height != 0 && self.width != 0).then_some(libc::winsize {
+            ws_row: self.height as u16,
+            ws_col: self.width as u16,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        })
+    }
 }
 
 /// `process.user`.

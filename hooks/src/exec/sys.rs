@@ -1,49 +1,125 @@
 //! Raw system calls for the code between clone and execve.
 //!
-//! Nothing here allocates, locks, logs or panics. Every call goes straight to the kernel: libc's own
-//! wrappers for the ids talk to all threads of a process (setxid), which a fork of a threaded process
+//! Nothing here allocates, locks, logs or panics, and nothing uses a variable of its thread: every call goes
+//! straight to the kernel. libc's own wrappers keep errno in the thread's memory, which the first child
+//! unmaps, and for the ids talk to all threads of a process (setxid), which a fork of a threaded process
 //! must not try.
+
+use std::arch::asm;
 
 use libc::{c_int, c_long, c_ulong, pid_t};
 
 /// An errno or a value.
 pub(super) type Result<T> = std::result::Result<T, i32>;
 
-fn check(ret: c_long) -> Result<c_long> {
-    if ret < 0 {
-        // SAFETY: the address of this thread's errno is always valid.
-        return Err(unsafe { *libc::__errno_location() });
-    }
-    Ok(ret)
+/// What a system call takes.
+trait Word {
+    fn word(self) -> usize;
 }
 
-macro_rules! call {
-    ($number:expr $(, $argument:expr)* $(,)?) => {
-        // SAFETY: the kernel checks numbers; callers of this macro pass pointers to memory that lives
-        // through the call.
-        check(unsafe { libc::syscall($number $(, $argument)*) })
+macro_rules! words {
+    ($($type:ty)*) => {
+        $(impl Word for $type {
+            fn word(self) -> usize {
+                self as usize
+            }
+        })*
     };
 }
 
-/// clone3(2). 0 in the child.
-///
-/// # Safety
-/// Without a stack of its own the child runs on a copy of the caller's memory; in a threaded process it
-/// must keep to calls that are safe after fork until it executes or exits.
-pub(super) unsafe fn clone3(args: &libc::clone_args) -> Result<pid_t> {
-    let args: *const libc::clone_args = args;
-    Ok(call!(libc::SYS_clone3, args, size_of::<libc::clone_args>())? as pid_t)
+words! { c_long c_ulong usize }
+
+impl<T> Word for *const T {
+    fn word(self) -> usize {
+        self as usize
+    }
 }
 
-/// clone3(2) with CLONE_VM: the child runs `entry(argument)` on the stack that `args` names and shares
-/// everything else with the caller.
+impl<T> Word for *mut T {
+    fn word(self) -> usize {
+        self as usize
+    }
+}
+
+/// One system call.
 ///
 /// # Safety
-/// `args` has CLONE_VM and a stack of its own whose end is aligned to 16 bytes; the stack and all that
-/// `entry` uses live until the child executes or exits. The two share errno, too: one of them must make
-/// no failing call.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(super) unsafe fn clone3_sharing(
+/// As the call is.
+#[cfg(target_arch = "x86_64")]
+unsafe fn raw(number: c_long, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = arguments;
+    let ret: isize;
+    // SAFETY: the call keeps all registers but rax, rcx and r11; the rest is the caller's.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => ret,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
+            in("r9") f,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    ret
+}
+
+/// The same.
+///
+/// # Safety
+/// As the call is.
+#[cfg(target_arch = "aarch64")]
+unsafe fn raw(number: c_long, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = arguments;
+    let ret: isize;
+    // SAFETY: the call keeps all registers but x0; the rest is the caller's.
+    unsafe {
+        asm!(
+            "svc #0",
+            in("x8") number,
+            inlateout("x0") a as isize => ret,
+            in("x1") b,
+            in("x2") c,
+            in("x3") d,
+            in("x4") e,
+            in("x5") f,
+            options(nostack),
+        );
+    }
+    ret
+}
+
+fn check(ret: isize) -> Result<c_long> {
+    match ret {
+        ret @ 0.. => Ok(ret as c_long),
+        errno => Err(errno.wrapping_neg() as i32),
+    }
+}
+
+macro_rules! call {
+    ($number:expr $(, $argument:expr)* $(,)?) => {{
+        let mut arguments = [0usize; 6];
+        let given = [$(Word::word($argument)),*];
+        for (place, argument) in arguments.iter_mut().zip(given) {
+            *place = argument;
+        }
+        // SAFETY: the kernel checks numbers; callers of this macro pass pointers to memory that lives
+        // through the call.
+        check(unsafe { raw($number, arguments) })
+    }};
+}
+
+/// clone3(2) without CLONE_VM: the child runs `entry(argument)` on the stack that `args` names, in its own
+/// copy of the memory. A Ok(0) does not come.
+///
+/// # Safety
+/// `args` has a stack whose end is aligned to 16 bytes, and no CLONE_VM. In a threaded process `entry` must
+/// keep to calls that are safe after fork until it executes or exits.
+pub(super) unsafe fn clone3(
     args: &libc::clone_args,
     entry: unsafe extern "C" fn(*mut libc::c_void) -> !,
     argument: *mut libc::c_void,
@@ -54,7 +130,7 @@ pub(super) unsafe fn clone3_sharing(
     // SAFETY: the call keeps all registers but rax, rcx and r11; the child leaves for `entry` and never
     // comes back into this frame.
     unsafe {
-        std::arch::asm!(
+        asm!(
             "syscall",
             "test rax, rax",
             "jnz 2f",
@@ -76,7 +152,7 @@ pub(super) unsafe fn clone3_sharing(
     // SAFETY: the call keeps all registers but x0; the child leaves for `entry` and never comes back into
     // this frame.
     unsafe {
-        std::arch::asm!(
+        asm!(
             "svc #0",
             "cbnz x0, 2f",
             "mov x29, xzr",
@@ -91,9 +167,111 @@ pub(super) unsafe fn clone3_sharing(
             in("x1") size_of::<libc::clone_args>(),
         );
     }
-    match ret {
-        pid if pid >= 0 => Ok(pid as pid_t),
-        errno => Err(-errno as i32),
+    check(ret).map(|pid| pid as pid_t)
+}
+
+/// clone(2) with CLONE_VM: the child runs `entry(argument)` on the stack that ends at `stack_end` and
+/// shares everything else with the caller. Not clone3: seccomp profiles hide that.
+///
+/// # Safety
+/// `flags` has CLONE_VM; `stack_end` is aligned to 16 bytes; the stack and all that `entry` uses live until
+/// the child executes or exits.
+pub(super) unsafe fn clone_sharing(
+    flags: c_int,
+    stack_end: usize,
+    parent_tid: *mut pid_t,
+    entry: unsafe extern "C" fn(*mut libc::c_void) -> !,
+    argument: *mut libc::c_void,
+) -> Result<pid_t> {
+    let ret: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the call keeps all registers but rax, rcx and r11; the child leaves for `entry` and never
+    // comes back into this frame.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {argument}",
+            "call {entry}",
+            "ud2",
+            "2:",
+            entry = in(reg) entry,
+            argument = in(reg) argument,
+            inlateout("rax") libc::SYS_clone as isize => ret,
+            in("rdi") flags as isize,
+            in("rsi") stack_end,
+            in("rdx") parent_tid,
+            in("r10") 0usize,
+            in("r8") 0usize,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the call keeps all registers but x0; the child leaves for `entry` and never comes back into
+    // this frame.
+    unsafe {
+        asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, {argument}",
+            "blr {entry}",
+            "brk #1",
+            "2:",
+            entry = in(reg) entry,
+            argument = in(reg) argument,
+            in("x8") libc::SYS_clone,
+            inlateout("x0") flags as isize => ret,
+            in("x1") stack_end,
+            in("x2") parent_tid,
+            in("x3") 0usize,
+            in("x4") 0usize,
+        );
+    }
+    check(ret).map(|pid| pid as pid_t)
+}
+
+/// Where the C library keeps what is the calling thread's.
+pub(super) fn thread_pointer() -> usize {
+    let pointer: usize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the ABI has the pointer's own value at its place.
+    unsafe {
+        asm!("mov {}, fs:0", out(reg) pointer, options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: reads a register.
+    unsafe {
+        asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nostack, nomem, preserves_flags));
+    }
+    pointer
+}
+
+/// munmap(2).
+///
+/// # Safety
+/// Nothing there is used any more.
+pub(super) unsafe fn unmap(start: usize, length: usize) -> Result<()> {
+    call!(libc::SYS_munmap, start, length)?;
+    Ok(())
+}
+
+/// madvise(2) with MADV_DONTNEED: anonymous memory is zero then. Pages that are not mapped do not matter.
+///
+/// # Safety
+/// What is there is not used any more.
+pub(super) unsafe fn empty(start: usize, length: usize) -> Result<()> {
+    match call!(
+        libc::SYS_madvise,
+        start,
+        length,
+        c_long::from(libc::MADV_DONTNEED)
+    ) {
+        Ok(_) | Err(libc::ENOMEM) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }
 
@@ -153,6 +331,97 @@ pub(super) fn dup3(from: c_int, to: c_int, flags: c_int) -> Result<()> {
         c_long::from(from),
         c_long::from(to),
         c_long::from(flags)
+    )?;
+    Ok(())
+}
+
+/// The same file at a number from `first` on, closed at execve.
+pub(super) fn dup_from(fd: c_int, first: c_int) -> Result<c_int> {
+    Ok(call!(
+        libc::SYS_fcntl,
+        c_long::from(fd),
+        c_long::from(libc::F_DUPFD_CLOEXEC),
+        c_long::from(first)
+    )? as c_int)
+}
+
+/// openat2(2) from the current directory. `path` ends in NUL.
+pub(super) fn open_resolved(path: &std::ffi::CStr, flags: c_int, resolve: u64) -> Result<c_int> {
+    let how: [u64; 3] = [flags as u64, 0, resolve];
+    Ok(call!(
+        libc::SYS_openat2,
+        c_long::from(libc::AT_FDCWD),
+        path.as_ptr(),
+        how.as_ptr(),
+        size_of_val(&how)
+    )? as c_int)
+}
+
+/// The magic number of the file system that the file is on.
+pub(super) fn file_system(fd: c_int) -> Result<c_long> {
+    // SAFETY: `statfs` is plain data, all zeroes is a valid value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    call!(libc::SYS_fstatfs, c_long::from(fd), &raw mut stat)?;
+    Ok(stat.f_type)
+}
+
+/// ioctl(2) with a structure.
+pub(super) fn ioctl<T>(fd: c_int, request: c_ulong, argument: &T) -> Result<()> {
+    let argument: *const T = argument;
+    call!(libc::SYS_ioctl, c_long::from(fd), request, argument)?;
+    Ok(())
+}
+
+/// TIOCGPTPEER: the other end of a terminal, without a path.
+pub(super) fn terminal_peer(master: c_int, flags: c_int) -> Result<c_int> {
+    Ok(call!(
+        libc::SYS_ioctl,
+        c_long::from(master),
+        libc::TIOCGPTPEER,
+        c_long::from(flags)
+    )? as c_int)
+}
+
+/// TIOCSCTTY: the terminal controls the calling session. It is not stolen from another.
+pub(super) fn take_terminal(fd: c_int) -> Result<()> {
+    call!(
+        libc::SYS_ioctl,
+        c_long::from(fd),
+        libc::TIOCSCTTY,
+        0 as c_long
+    )?;
+    Ok(())
+}
+
+/// Sends a descriptor, with one byte as unix(7) wants it.
+pub(super) fn send_descriptor(socket: c_int, fd: c_int) -> Result<()> {
+    /// cmsg(3) of one descriptor.
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        fd: c_int,
+        _padding: c_int,
+    }
+    let mut byte = 0u8;
+    let mut part = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    // SAFETY: both are plain data, all zeroes is a valid value.
+    let (mut control, mut message): (Control, libc::msghdr) = unsafe { std::mem::zeroed() };
+    control.header.cmsg_len = std::mem::offset_of!(Control, _padding) as _;
+    control.header.cmsg_level = libc::SOL_SOCKET;
+    control.header.cmsg_type = libc::SCM_RIGHTS;
+    control.fd = fd;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    call!(
+        libc::SYS_sendmsg,
+        c_long::from(socket),
+        &raw const message,
+        c_long::from(libc::MSG_NOSIGNAL)
     )?;
     Ok(())
 }

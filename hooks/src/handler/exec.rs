@@ -4,18 +4,35 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::output::{Output, Sink};
-use super::{HookResult, Outcome};
+use super::output::Output;
+use super::{HookResult, Outcome, Sink};
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
 use crate::signal;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
 /// that takes no more output.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Another way to run a command in the container, for what the engine does not support: the OCI
+/// runtime's own `exec`.
+pub trait Fallback: Send + Sync {
+    /// Runs `command`; the child leads a session of its own. The error is a reason for users. Where the
+    /// future is dropped no process stays.
+    fn spawn<'a>(
+        &'a self,
+        command: &'a [String],
+        stdio: Stdio,
+    ) -> Pin<Box<dyn Future<Output = Result<Child, String>> + Send + 'a>>;
+
+    /// Why every command goes this way; none where the engine comes first.
+    fn always(&self) -> Option<String> {
+        None
+    }
+}
 
 /// Runs `command` in the container, as its own process would run: same user, environment, directory,
 /// restrictions and limits; no shell; stdin is /dev/null.
@@ -29,26 +46,42 @@ pub async fn run(
     abort: impl Future<Output = ()> + Send,
     output: Option<Sink>,
 ) -> HookResult {
+    run_with(container, command, children, abort, output, None).await
+}
+
+/// The same; what the engine does not support goes the other way. An abort then kills the command and
+/// its session: what has left that is not found.
+pub async fn run_with(
+    container: &Arc<Container>,
+    command: &[String],
+    children: &Arc<dyn Children>,
+    abort: impl Future<Output = ()> + Send,
+    sink: Option<Sink>,
+    fallback: Option<&dyn Fallback>,
+) -> HookResult {
     let started_at = SystemTime::now();
-    let failed = |error: Error| HookResult::new(Outcome::Failed(error.reason()), started_at);
     let mut abort = pin!(abort);
     // Those before are none of this hook's.
     container.has_new_oom_kills();
-    let (stdio, mut output) = match stdio(container, output) {
-        Ok(stdio) => stdio,
-        Err(error) => return failed(error),
-    };
-    let process = container.process().clone().args(command);
     let spawned = tokio::select! {
         // A command that is there is reported, not forgotten.
         biased;
-        spawned = exec::spawn(container, &process, stdio, true, children) => spawned,
+        spawned = spawn(container, command, children, sink, fallback) => spawned,
         () = &mut abort => return HookResult::new(Outcome::Aborted, started_at),
     };
-    let mut running = match spawned {
-        Ok(child) => Running(Some(child)),
-        Err(error) => return failed(error),
+    let Spawned {
+        child,
+        mut output,
+        by_fallback,
+    } = match spawned {
+        Ok(spawned) => spawned,
+        Err((reason, by_fallback)) => {
+            let mut result = HookResult::new(Outcome::Failed(reason), started_at);
+            result.by_fallback = by_fallback;
+            return result;
+        }
     };
+    let mut running = Running(Some(child));
     let ended = tokio::select! {
         exit = running.exit() => Some(exit),
         () = &mut abort => None,
@@ -66,8 +99,58 @@ pub async fn run(
         None => result(kill(child).await, Outcome::Aborted, started_at),
     };
     let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
+    result.dropped = output.dropped();
     result.output = output.into_tail();
+    result.by_fallback = by_fallback;
     result
+}
+
+/// A command that runs.
+struct Spawned {
+    child: Child,
+    output: Output,
+    by_fallback: Option<String>,
+}
+
+/// The error is a reason for users, and why the fallback was taken.
+async fn spawn(
+    container: &Arc<Container>,
+    command: &[String],
+    children: &Arc<dyn Children>,
+    sink: Option<Sink>,
+    fallback: Option<&dyn Fallback>,
+) -> Result<Spawned, (String, Option<String>)> {
+    let reason = |error: Error| (error.reason(), None);
+    let unsupported = match fallback.and_then(|fallback| fallback.always()) {
+        Some(why) => why,
+        None => {
+            let (stdio, output) = stdio(container, sink.clone()).map_err(reason)?;
+            let process = container.process().clone().args(command);
+            match exec::spawn(container, &process, stdio, true, children).await {
+                Ok(child) => {
+                    return Ok(Spawned {
+                        child,
+                        output,
+                        by_fallback: None,
+                    });
+                }
+                Err(error) if error.is_unsupported() => error.reason(),
+                Err(error) => return Err(reason(error)),
+            }
+        }
+    };
+    let Some(fallback) = fallback else {
+        return Err((unsupported, None));
+    };
+    let (stdio, output) = stdio(container, sink).map_err(reason)?;
+    match fallback.spawn(command, stdio).await {
+        Ok(child) => Ok(Spawned {
+            child,
+            output,
+            by_fallback: Some(unsupported),
+        }),
+        Err(reason) => Err((reason, Some(unsupported))),
+    }
 }
 
 /// A child that does not outlive the future that waits for it.
@@ -138,13 +221,21 @@ fn stdio(container: &Container, sink: Option<Sink>) -> Result<(Stdio, Output), E
     };
     let (read_stdout, stdout) = exec::pipe()?;
     let (output, stderr) = match sink {
-        None => {
+        None | Some(Sink::Joined(_)) => {
+            let queue = match sink {
+                Some(Sink::Joined(queue)) => Some(queue),
+                _ => None,
+            };
             let stderr = stdout.try_clone().map_err(failed)?;
-            (Output::captured(read_stdout), stderr)
+            (Output::joined(read_stdout, queue), stderr)
         }
-        Some(sink) => {
+        Some(Sink::Apart {
+            stdout: to_stdout,
+            stderr: to_stderr,
+        }) => {
             let (read_stderr, stderr) = exec::pipe()?;
-            (Output::shared(read_stdout, read_stderr, sink), stderr)
+            let output = Output::apart((read_stdout, to_stdout), (read_stderr, to_stderr));
+            (output, stderr)
         }
     };
     // In a user namespace the child cannot take over what belongs to the host's root.

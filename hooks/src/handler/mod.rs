@@ -6,11 +6,13 @@
 use std::time::{Duration, SystemTime};
 
 pub mod exec;
+mod lines;
 pub mod net;
 mod output;
+mod sink;
 pub mod sleep;
 
-pub use output::Sink;
+pub use sink::{LineQueue, Sink, line_queue};
 
 /// How a hook ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,11 @@ pub struct HookResult {
     /// The last 4 KiB of its output, stdout and stderr in the order they were written (where a sink takes
     /// them apart: in the order they were read).
     pub output: Vec<u8>,
+    /// Bytes of its output that the sink did not take: nobody read there.
+    pub dropped: u64,
+    /// Why the OCI runtime ran it and not the engine; what had left its session was not killed at an
+    /// abort then.
+    pub by_fallback: Option<String>,
     /// User CPU time of its process and of the children that one waited for.
     pub cpu_user: Duration,
     /// System CPU time of the same.
@@ -75,6 +82,8 @@ impl HookResult {
             signal: None,
             http_status: None,
             output: Vec::new(),
+            dropped: 0,
+            by_fallback: None,
             cpu_user: Duration::ZERO,
             cpu_system: Duration::ZERO,
             memory_peak: None,

@@ -1,10 +1,11 @@
 //! A hook's output: read as it comes, the last 4 KiB kept, passed on where that is wanted.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
+
+use super::sink::{Feed, LineQueue};
 
 /// As much of a hook's output as is kept.
 pub(super) const KEEP: usize = 4096;
@@ -14,19 +15,6 @@ const CHUNK: usize = 16 * 1024;
 
 /// After the hook's end no more than this is read: a process that it left behind may write for ever.
 const DRAIN: usize = 512 * 1024;
-
-/// Where the output of a hook with `output: container` goes as well: the container's own stdout and
-/// stderr.
-///
-/// The descriptors must not block, and must not share their open file description with anyone who
-/// expects them to.
-#[derive(Debug)]
-pub struct Sink {
-    /// For what the hook writes to its stdout.
-    pub stdout: OwnedFd,
-    /// For what the hook writes to its stderr.
-    pub stderr: OwnedFd,
-}
 
 /// The reading side.
 pub(super) struct Output {
@@ -38,25 +26,27 @@ pub(super) struct Output {
 struct Stream {
     /// `None` once it is at its end.
     pipe: Option<Receiver>,
-    sink: Option<OwnedFd>,
-    /// Read, and not yet taken by the sink.
-    pending: Vec<u8>,
+    /// Where it goes besides the tail.
+    feed: Option<Feed>,
 }
 
 impl Output {
     /// One pipe for stdout and stderr: what they write is read in the order it was written.
-    pub fn captured(both: OwnedFd) -> io::Result<Self> {
+    pub fn joined(both: OwnedFd, queue: Option<LineQueue>) -> io::Result<Self> {
         Ok(Self::new(
-            Stream::new(Some(both), None)?,
+            Stream::new(Some(both), queue)?,
             Stream::new(None, None)?,
         ))
     }
 
-    /// A pipe of each, passed on to the sink.
-    pub fn shared(stdout: OwnedFd, stderr: OwnedFd, sink: Sink) -> io::Result<Self> {
+    /// A pipe of each.
+    pub fn apart(
+        (stdout, to_stdout): (OwnedFd, Option<LineQueue>),
+        (stderr, to_stderr): (OwnedFd, Option<LineQueue>),
+    ) -> io::Result<Self> {
         Ok(Self::new(
-            Stream::new(Some(stdout), Some(sink.stdout))?,
-            Stream::new(Some(stderr), Some(sink.stderr))?,
+            Stream::new(Some(stdout), to_stdout)?,
+            Stream::new(Some(stderr), to_stderr)?,
         ))
     }
 
@@ -99,7 +89,8 @@ impl Output {
         }
     }
 
-    /// Reads what is there now, up to a limit; waits for no writer.
+    /// Reads what is there now, up to a limit; waits for no writer. Nothing more is read then: a last line
+    /// without an end gets one.
     pub async fn drain(&mut self) {
         for stream in &mut self.streams {
             stream.flush().await;
@@ -115,7 +106,17 @@ impl Output {
                     _ => break,
                 }
             }
+            if let Some(feed) = &mut stream.feed {
+                feed.finish();
+                feed.flush().await;
+            }
         }
+    }
+
+    /// The bytes that did not get where they were to go besides.
+    pub fn dropped(&self) -> u64 {
+        let feeds = self.streams.iter().filter_map(|s| s.feed.as_ref());
+        feeds.map(Feed::dropped).sum()
     }
 
     /// The last 4 KiB.
@@ -125,39 +126,23 @@ impl Output {
 }
 
 impl Stream {
-    fn new(pipe: Option<OwnedFd>, sink: Option<OwnedFd>) -> io::Result<Self> {
+    fn new(pipe: Option<OwnedFd>, queue: Option<LineQueue>) -> io::Result<Self> {
         Ok(Self {
             pipe: pipe.map(Receiver::from_owned_fd).transpose()?,
-            sink,
-            pending: Vec::new(),
+            feed: queue.map(Feed::new),
         })
     }
 
     async fn pass_on(&mut self, bytes: &[u8]) {
-        if self.sink.is_some() {
-            self.pending.extend_from_slice(bytes);
-            self.flush().await;
+        if let Some(feed) = &mut self.feed {
+            feed.push(bytes);
+            feed.flush().await;
         }
     }
 
-    /// Writes to the sink; a full one makes the hook wait, as it makes the container wait. A broken one
-    /// is given up, the hook is not.
     async fn flush(&mut self) {
-        while let Some(sink) = self.sink.as_ref()
-            && !self.pending.is_empty()
-        {
-            let (start, length) = (self.pending.as_ptr(), self.pending.len());
-            // SAFETY: a valid descriptor and a valid buffer.
-            let written = unsafe { libc::write(sink.as_raw_fd(), start.cast(), length) };
-            match usize::try_from(written) {
-                Ok(0) => self.sink = None,
-                Ok(count) => drop(self.pending.drain(..count.min(length))),
-                Err(_) => match io::Error::last_os_error().kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock if writable(sink).await.is_ok() => {}
-                    _ => self.sink = None,
-                },
-            }
+        if let Some(feed) = &mut self.feed {
+            feed.flush().await;
         }
     }
 }
@@ -203,14 +188,6 @@ fn read_now(pipe: &Option<Receiver>, chunk: &mut [u8]) -> io::Result<usize> {
     // SAFETY: a valid descriptor, which does not block, and a valid buffer.
     let count = unsafe { libc::read(pipe.as_raw_fd(), chunk.as_mut_ptr().cast(), chunk.len()) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
-}
-
-async fn writable(fd: &OwnedFd) -> io::Result<()> {
-    // SAFETY: the reference keeps the descriptor open for as long as it is registered.
-    let fd = unsafe { AsyncFd::register_with_interest(fd.as_fd(), tokio::io::Interest::WRITABLE)? };
-    let mut guard = fd.writable().await?;
-    guard.retain_ready();
-    Ok(())
 }
 
 #[cfg(test)]

@@ -43,6 +43,20 @@ const SANDBOX_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 const SANDBOX_NAME: &str = "io.kubernetes.cri.sandbox-name";
 const SANDBOX_UID: &str = "io.kubernetes.cri.sandbox-uid";
 
+const IMAGE_NAME: &str = "io.kubernetes.cri.image-name";
+/// How often the kubelet has restarted the container.
+const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+
+/// The image's name as the CRI client gave it.
+pub(crate) fn image(annotations: &impl Annotations) -> Option<&str> {
+    annotations.value(IMAGE_NAME)
+}
+
+/// The container's attempt, where the kubelet's annotation is passed on.
+pub fn attempt(annotations: &impl Annotations) -> Option<u32> {
+    annotations.value(RESTART_COUNT)?.parse().ok()
+}
+
 /// Whether a CRI client made the container.
 pub fn is_cri(annotations: &impl Annotations) -> bool {
     annotations.value(CONTAINER_TYPE).is_some()

@@ -35,6 +35,10 @@ impl At {
         matches!(self.node.value, Value::String(_))
     }
 
+    pub(crate) fn is_array(&self) -> bool {
+        matches!(self.node.value, Value::Array(_))
+    }
+
     pub(crate) fn is_integer(&self) -> bool {
         matches!(self.node.value, Value::Integer(_) | Value::Number)
     }

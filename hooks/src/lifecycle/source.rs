@@ -3,6 +3,7 @@
 use super::annotations::{self, Annotations};
 use super::error::{FieldError, LifecycleError};
 use super::model::Lifecycle;
+use super::policy::Policy;
 use super::ports::{self, Ports};
 use super::text;
 
@@ -23,15 +24,25 @@ impl Lifecycle {
         annotations: &impl Annotations,
         node_default: Option<&Lifecycle>,
     ) -> Result<Option<Lifecycle>, LifecycleError> {
+        Self::within(&Policy::default(), annotations, node_default)
+    }
+
+    /// The same, where the annotations may not ask for everything. The node's own default may.
+    pub fn within(
+        policy: &Policy,
+        annotations: &impl Annotations,
+        node_default: Option<&Lifecycle>,
+    ) -> Result<Option<Lifecycle>, LifecycleError> {
         if annotations::is_sandbox(annotations) {
             return Ok(None);
         }
-        let mut lifecycle = read(annotations, OWN)?.unwrap_or_default();
+        let read = |key: &str| read(policy, annotations, key);
+        let mut lifecycle = read(OWN)?.unwrap_or_default();
         let name = annotations
             .value(annotations::CONTAINER_NAME)
             .unwrap_or_default();
         if !name.is_empty()
-            && let Some(lower) = read(annotations, &format!("{POD}{name}"))?
+            && let Some(lower) = read(&format!("{POD}{name}"))?
         {
             lifecycle = lifecycle.or(lower);
         }
@@ -42,7 +53,11 @@ impl Lifecycle {
     }
 }
 
-fn read(annotations: &impl Annotations, key: &str) -> Result<Option<Lifecycle>, LifecycleError> {
+fn read(
+    policy: &Policy,
+    annotations: &impl Annotations,
+    key: &str,
+) -> Result<Option<Lifecycle>, LifecycleError> {
     let Some(value) = annotations.value(key) else {
         return Ok(None);
     };
@@ -55,7 +70,7 @@ fn read(annotations: &impl Annotations, key: &str) -> Result<Option<Lifecycle>, 
         )),
     };
     parsed
-        .map(Some)
+        .and_then(|lifecycle| policy.check(&lifecycle).map(|()| Some(lifecycle)))
         .map_err(|field| LifecycleError::Annotation {
             annotation: shown_key(key),
             field,

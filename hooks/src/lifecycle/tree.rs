@@ -174,7 +174,7 @@ fn from_toml_value(spanned: &Spanned<DeValue<'_>>, lines: &Lines) -> Node {
                 .map(|element| from_toml_value(element, lines))
                 .collect(),
         ),
-        DeValue::Table(table) => return from_toml(table, lines),
+        DeValue::Table(table) => from_toml(table, lines).value,
     };
     Node {
         value,

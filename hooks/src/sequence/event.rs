@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
-use crate::signal;
 
 /// Which hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,7 +96,7 @@ pub enum Action {
     ReplyFailed(Cause),
 }
 
-/// Why a running hook was ended.
+/// Why a running hook was ended; in words by [`super::Advice`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abort {
     /// It ran into a limit.
@@ -115,20 +114,6 @@ pub enum Abort {
     Killed,
 }
 
-impl fmt::Display for Abort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Abort::TimedOut { limit, after } => {
-                let seconds = after.as_millis() as f64 / 1000.0;
-                write!(f, "timed out after {seconds}s ({limit})")
-            }
-            Abort::Signal(number) => write!(f, "aborted by {}", signal::name(*number)),
-            Abort::InitExited => f.write_str("aborted: the container's process ended"),
-            Abort::Killed => f.write_str("aborted by SIGKILL"),
-        }
-    }
-}
-
 /// The limit a hook ran into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
@@ -140,17 +125,6 @@ pub enum Limit {
     NodeTimeout,
     /// The grace period, less the time kept for the stop signal.
     GracePeriod,
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Limit::Timeout => "timeoutSeconds",
-            Limit::RpcDeadline => "the deadline of the start request",
-            Limit::NodeTimeout => "the node's post_start_timeout",
-            Limit::GracePeriod => "the grace period",
-        })
-    }
 }
 
 /// Why a configured hook does not run.
@@ -169,7 +143,7 @@ impl fmt::Display for Skip {
         f.write_str(match self {
             Skip::Paused => "the container is paused",
             Skip::ZeroGrace => "the grace period is 0",
-            Skip::NoTime => "no time left before the deadline of the start request",
+            Skip::NoTime => "no time left before the deadline of the request",
         })
     }
 }

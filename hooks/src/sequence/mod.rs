@@ -2,6 +2,7 @@
 //! signal and the grace period. It reads no clock and does nothing itself: events and the time go in,
 //! actions come out.
 
+mod advice;
 mod event;
 mod machine;
 mod settings;
@@ -11,6 +12,7 @@ mod stop;
 mod tests;
 mod timers;
 
+pub use advice::Advice;
 pub use event::{Abort, Action, Cause, Event, HookKind, Limit, Phase, Skip, Termination};
 pub use machine::Sequence;
 pub use settings::{HookTiming, Settings, Timing};

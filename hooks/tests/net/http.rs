@@ -54,6 +54,24 @@ fn any_other_status_is_a_failure_that_says_url_and_status() {
 }
 
 #[test]
+fn interim_responses_are_passed_over_and_a_protocol_is_not_switched() {
+    let pod = PodNetwork::new();
+    let server = pod.respond("127.0.0.1", |_| {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+        format!("{interim}{}", response("200 OK", "", "drained"))
+    });
+    let outcome = pod.get(server.port, "/");
+    assert_eq!((outcome.status, outcome.result), (Some(200), Ok(())));
+    assert_eq!(outcome.body, b"drained");
+    let server = pod.respond("127.0.0.1", |_| {
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".to_owned()
+    });
+    let said = pod.get(server.port, "/").result.unwrap_err();
+    let url = format!("GET http://127.0.0.1:{}/: ", server.port);
+    assert!(said.starts_with(&url) && said.contains("101"), "{said}");
+}
+
+#[test]
 fn the_request_has_the_users_headers_and_ours() {
     let pod = PodNetwork::with_addresses(&[V4]);
     let server = pod.respond(V4, |_| response("200 OK", "", ""));

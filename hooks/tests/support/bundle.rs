@@ -3,15 +3,17 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use podhook_hooks::exec::{Children, Container, Stdio, spec::Spec};
+use podhook_hooks::exec::{Children, Container, spec::Spec};
 use serde_json::{Value, json};
 
 use super::reaper::Reaper;
-use super::{Ran, contents, dev_null, run, temporary_file, wait_for};
+use super::runtime::Runtime;
+use super::streams::Streams;
+use super::terminal;
+use super::{Ran, run, wait_for};
 
 const APPLETS: [&str; 24] = [
     "sh", "cat", "ls", "sleep", "true", "false", "id", "env", "ps", "kill", "yes", "dd", "pwd",
@@ -22,6 +24,9 @@ const APPLETS: [&str; 24] = [
 pub struct Config {
     pub json: Value,
     pub passwd: String,
+    pub runtime: Runtime,
+    /// Programs to copy into /bin.
+    pub programs: Vec<(&'static str, PathBuf)>,
 }
 
 impl Default for Config {
@@ -74,6 +79,8 @@ impl Default for Config {
         Self {
             json,
             passwd: "root:x:0:0:root:/root:/bin/sh\nfoo:x:1000:1000:foo:/home/foo:/bin/sh\n".into(),
+            runtime: Runtime::Runc,
+            programs: Vec::new(),
         }
     }
 }
@@ -100,6 +107,18 @@ impl Config {
         self
     }
 
+    /// With this program in /bin.
+    pub fn program(mut self, name: &'static str, program: PathBuf) -> Self {
+        self.programs.push((name, program));
+        self
+    }
+
+    /// Made by this runtime instead of the system's runc.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
     /// Makes and starts the container.
     pub fn start(self) -> TestContainer {
         let container = self.create();
@@ -119,6 +138,7 @@ pub struct TestContainer {
     pub pid: libc::pid_t,
     pub container: Arc<Container>,
     pub spec: Spec,
+    runtime: Runtime,
     bundle: tempfile::TempDir,
 }
 
@@ -130,19 +150,29 @@ impl TestContainer {
         let bundle = tempfile::Builder::new().prefix(&id).tempdir().unwrap();
         // mkdtemp makes it 0700: users of the container could not enter their root.
         fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        make_rootfs(&bundle.path().join("rootfs"), &config.passwd);
+        let rootfs = bundle.path().join("rootfs");
+        make_rootfs(&rootfs, &config.passwd);
+        for (name, program) in &config.programs {
+            fs::copy(program, rootfs.join("bin").join(name)).unwrap();
+        }
         let config = config.set("/linux/cgroupsPath", json!(format!("/{id}")));
         let text = config.json.to_string();
         fs::write(bundle.path().join("config.json"), &text).unwrap();
         let pid_file = bundle.path().join("pid");
-        let cleanup = Cleanup(&id);
-        let created = run(Command::new("runc")
+        let runtime = config.runtime;
+        let cleanup = Cleanup(runtime, &id);
+        let created = run(runtime
+            .command()
             .args(["create", "--bundle"])
             .arg(bundle.path())
             .arg("--pid-file")
             .arg(&pid_file)
             .arg(&id));
-        assert_eq!(created.exit.code(), Some(0), "runc create: {created:?}");
+        assert_eq!(
+            created.exit.code(),
+            Some(0),
+            "{runtime:?} create: {created:?}"
+        );
         let pid = fs::read_to_string(&pid_file)
             .unwrap()
             .trim()
@@ -156,12 +186,13 @@ impl TestContainer {
             pid,
             container,
             spec,
+            runtime,
             bundle,
         }
     }
 
     pub fn start(&self) {
-        run(Command::new("runc").args(["start", &self.id])).ok();
+        run(self.runtime.command().args(["start", &self.id])).ok();
     }
 
     pub fn rootfs(&self) -> PathBuf {
@@ -211,25 +242,44 @@ impl TestContainer {
     }
 
     pub fn runc_exec_with(&self, process: &Value, command: &[&str]) -> Ran {
+        self.runtime_exec(process, command, &mut Streams::files())
+    }
+
+    /// The same by the container's own runtime, with these files.
+    pub fn runtime_exec(&self, process: &Value, command: &[&str], streams: &mut Streams) -> Ran {
+        self.runtime_exec_as(process, command, streams, &[])
+    }
+
+    /// The same with more flags.
+    pub fn runtime_exec_as(
+        &self,
+        process: &Value,
+        command: &[&str],
+        streams: &mut Streams,
+        flags: &[&str],
+    ) -> Ran {
         let mut process = process.clone();
         process["args"] = json!(command);
         let file = self.bundle.path().join("process.json");
         let pid_file = self.bundle.path().join("exec-pid");
         fs::write(&file, process.to_string()).unwrap();
-        let (mut stdout, mut stderr) = (temporary_file(), temporary_file());
         let (reaper, _hold) = (Reaper::global(), Reaper::global().hold());
-        let runc = Command::new("runc")
+        let stdio = streams.hand_out();
+        let runtime = self
+            .runtime
+            .command()
             .args(["exec", "--detach", "--pid-file"])
             .arg(&pid_file)
             .arg("--process")
             .arg(&file)
+            .args(flags)
             .arg(&self.id)
-            .stdin(std::process::Stdio::from(dev_null()))
-            .stdout(stdout.try_clone().unwrap())
-            .stderr(stderr.try_clone().unwrap())
+            .stdin(stdio.stdin)
+            .stdout(stdio.stdout)
+            .stderr(stdio.stderr)
             .spawn()
             .unwrap();
-        let exit = wait_for(reaper.wait(runc.id() as libc::pid_t));
+        let exit = wait_for(reaper.wait(runtime.id() as libc::pid_t));
         let exit = match exit.code() {
             Some(0) => {
                 let pid = fs::read_to_string(&pid_file)
@@ -241,11 +291,40 @@ impl TestContainer {
             }
             _ => exit,
         };
+        streams.ran(exit)
+    }
+
+    /// By the runtime, on a terminal that it makes.
+    pub fn runtime_exec_on_terminal(&self, process: &Value, command: &[&str]) -> Ran {
+        let socket = self.bundle.path().join("console");
+        let printed = terminal::listen(&socket);
+        let flags = ["--console-socket", socket.to_str().unwrap()];
+        let ran = self.runtime_exec_as(process, command, &mut Streams::only_files(), &flags);
+        let ran = ran.ok();
         Ran {
-            exit,
-            stdout: contents(&mut stdout),
-            stderr: contents(&mut stderr),
+            stdout: printed.join().unwrap(),
+            ..ran
         }
+    }
+
+    /// By the engine, on a terminal.
+    pub async fn engine_exec_on_terminal(
+        &self,
+        process: &Value,
+        command: &[&str],
+    ) -> Result<Ran, podhook_hooks::exec::Error> {
+        let process = podhook_hooks::exec::Process::from_json(process.to_string().as_bytes())?
+            .args(&super::strings(command));
+        let (child, master) =
+            podhook_hooks::exec::spawn_on_terminal(&self.container, &process, &super::children())
+                .await?;
+        let printed = terminal::read(master);
+        let exit = child.exit.await.unwrap();
+        Ok(Ran {
+            exit,
+            stdout: printed.join().unwrap(),
+            stderr: String::new(),
+        })
     }
 
     /// The engine, with the same files.
@@ -258,43 +337,45 @@ impl TestContainer {
         process: &Value,
         command: &[&str],
     ) -> Result<Ran, podhook_hooks::exec::Error> {
-        let (mut stdout, mut stderr) = (temporary_file(), temporary_file());
+        self.engine_exec_to(process, command, &mut Streams::files())
+            .await
+    }
+
+    pub async fn engine_exec_to(
+        &self,
+        process: &Value,
+        command: &[&str],
+        streams: &mut Streams,
+    ) -> Result<Ran, podhook_hooks::exec::Error> {
         let process = podhook_hooks::exec::Process::from_json(process.to_string().as_bytes())?
             .args(&super::strings(command));
-        let child = podhook_hooks::exec::spawn(
-            &self.container,
-            &process,
-            Stdio {
-                stdin: dev_null(),
-                stdout: stdout.try_clone().unwrap().into(),
-                stderr: stderr.try_clone().unwrap().into(),
-            },
-            false,
-            &super::children(),
-        )
-        .await?;
+        let stdio = streams.hand_out();
+        let child =
+            podhook_hooks::exec::spawn(&self.container, &process, stdio, false, &super::children())
+                .await?;
         let exit = child.exit.await.unwrap();
-        Ok(Ran {
-            exit,
-            stdout: contents(&mut stdout),
-            stderr: contents(&mut stderr),
-        })
+        Ok(streams.ran(exit))
     }
 }
 
 impl Drop for TestContainer {
     fn drop(&mut self) {
-        drop(Cleanup(&self.id));
+        drop(Cleanup(self.runtime, &self.id));
     }
 }
 
-struct Cleanup<'a>(&'a str);
+struct Cleanup<'a>(Runtime, &'a str);
 
 impl Drop for Cleanup<'_> {
     fn drop(&mut self) {
-        let deleted = run(Command::new("runc").args(["delete", "--force", self.0]));
+        let deleted = run(self.0.command().args(["delete", "--force", self.1]));
         if !std::thread::panicking() {
-            assert_eq!(deleted.exit.code(), Some(0), "runc delete: {deleted:?}");
+            assert_eq!(
+                deleted.exit.code(),
+                Some(0),
+                "{:?} delete: {deleted:?}",
+                self.0
+            );
         }
     }
 }

@@ -7,12 +7,17 @@
 
 pub mod bpf;
 pub mod bundle;
+pub mod cgroup_v2;
+pub mod program;
 pub mod reaper;
+pub mod runtime;
+pub mod streams;
+pub mod terminal;
 
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +53,8 @@ pub fn run(command: &mut Command) -> Ran {
     let reaper = Reaper::global();
     let _hold = reaper.hold();
     let child = command
-        .stdin(Stdio::null())
+        // Not /dev/null: crun changes the owner of its stdin, the host's device.
+        .stdin(temporary_file())
         .stdout(stdout.try_clone().unwrap())
         .stderr(stderr.try_clone().unwrap())
         .spawn()

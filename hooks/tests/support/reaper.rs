@@ -53,7 +53,7 @@ impl Children for Reaper {
         let mut state = self.state();
         match state.kept.remove(&pid) {
             Some(exit) => drop(sender.send(exit)),
-            None => drop(state.waiting.insert(pid, sender)),
+            None => drop(state.waiting.entry(pid).or_insert(sender)),
         }
         receiver
     }

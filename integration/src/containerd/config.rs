@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::driver;
 use crate::generation::Generation;
 use crate::place::Place;
 use crate::shim::{self, ShimKind};
@@ -13,8 +14,8 @@ const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.ku
 /// The file for the generation with everything below `dir`; `podhook` is a handler when its shim is built.
 pub(super) fn render(place: Place, dir: &Path) -> String {
     let generation = place.generation;
+    let runtimes = runtimes(place, dir);
     let dir = dir.display();
-    let runtimes = runtimes(place);
     let head = format!(
         r#"root = "{dir}/root"
 state = "{dir}/state"
@@ -61,7 +62,11 @@ bin_dir = "/usr/lib/cni"
     }
 }
 
-fn runtimes(place: Place) -> String {
+/// The handler of [`ShimKind::PodhookV1`] with a node configuration of the instance's own,
+/// `DIR/podhook.toml`. The test writes that.
+pub(crate) const CONFIGURED: &str = "podhook-configured";
+
+fn runtimes(place: Place, dir: &Path) -> String {
     let generation = place.generation;
     let plugin = if generation == Generation::V2 {
         "io.containerd.cri.v1.runtime"
@@ -90,6 +95,21 @@ fn runtimes(place: Place) -> String {
         text += &format!(
             "[plugins.\"{plugin}\".containerd.runtimes.{kind}]\nruntime_type = \"{runtime_type}\"\n{path}\
              pod_annotations = {ANNOTATIONS}\ncontainer_annotations = {ANNOTATIONS}\n"
+        );
+        text += &driver::options(plugin, kind);
+    }
+    if podhook.is_some() {
+        // containerd 1.6 passes on nothing but ConfigPath; later ones the whole section.
+        let key = match generation {
+            Generation::V1_6 => "ConfigPath",
+            _ => "PodhookConfig",
+        };
+        let runtime = format!("plugins.\"{plugin}\".containerd.runtimes.{CONFIGURED}");
+        text += &format!(
+            "[{runtime}]\nruntime_type = \"io.containerd.podhook.v1\"\n\
+             pod_annotations = {ANNOTATIONS}\ncontainer_annotations = {ANNOTATIONS}\n\
+             [{runtime}.options]\n{key} = \"{}\"\n",
+            dir.join("podhook.toml").display()
         );
     }
     text

@@ -1,8 +1,10 @@
 //! The check that containers leave nothing behind.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::{Containerd, Error, remains};
+use crate::driver;
 use crate::wait::{self, SOON};
 
 impl Containerd {
@@ -32,6 +34,14 @@ impl Containerd {
         gone.map_err(|_| Error::Leak(left))
     }
 
+    /// The cgroups of a container, of ctr's as of CRI's, in all hierarchies, with those below.
+    #[must_use]
+    pub fn cgroups(&self, id: &str) -> Vec<PathBuf> {
+        let key = (self.id().to_owned(), id.to_owned());
+        let own = driver::cgroups(self.id(), &key);
+        own.iter().flat_map(|own| remains::tree(own)).collect()
+    }
+
     fn left_of(&self, containers: &BTreeSet<remains::Key>) -> Vec<String> {
         let mut left = Vec::new();
         let shims = remains::shims(&self.address());
@@ -52,12 +62,8 @@ impl Containerd {
                     left.push(path.display().to_string());
                 }
             }
-            let mut cgroups = remains::cgroups(&format!("{namespace}/{id}"));
-            cgroups.extend(remains::cgroups(&format!("{}/{id}", self.id())));
-            cgroups.sort();
-            cgroups.dedup();
             left.extend(
-                cgroups
+                driver::cgroups(self.id(), key)
                     .iter()
                     .map(|path| format!("cgroup {}", path.display())),
             );

@@ -7,8 +7,9 @@ mod leaks;
 mod network;
 mod process;
 pub mod remains;
-mod scrub;
+pub mod scrub;
 
+pub(crate) use config::CONFIGURED;
 pub use docker::Docker;
 pub use error::Error;
 

@@ -117,11 +117,12 @@ pub fn cgroups(name: &str) -> Vec<PathBuf> {
 }
 
 /// The cgroups below `cgroup`, itself last, so that they can be removed in this order.
-fn cgroup_tree(cgroup: &Path) -> Vec<PathBuf> {
+#[must_use]
+pub fn tree(cgroup: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            all.extend(cgroup_tree(&entry.path()));
+            all.extend(tree(&entry.path()));
         }
     }
     all.push(cgroup.to_path_buf());
@@ -133,7 +134,7 @@ pub(super) fn remove_cgroups(name: &str) {
     for _ in 0..100 {
         let left: Vec<_> = cgroups(name)
             .iter()
-            .flat_map(|cgroup| cgroup_tree(cgroup))
+            .flat_map(|cgroup| tree(cgroup))
             .collect();
         if left.is_empty() {
             return;

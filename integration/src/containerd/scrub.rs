@@ -17,11 +17,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{network, remains};
+use crate::driver;
 
 const PREFIX: &str = "phit-";
 
 /// Makes the folder of a new instance and takes its lock.
-pub(super) fn new_folder() -> std::io::Result<(PathBuf, File)> {
+pub fn new_folder() -> std::io::Result<(PathBuf, File)> {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
     let dir = env::temp_dir().join(format!("{PREFIX}{}-{n}", process::id()));
@@ -34,7 +35,7 @@ pub(super) fn new_folder() -> std::io::Result<(PathBuf, File)> {
 }
 
 /// Removes what killed runs left behind.
-pub(super) fn stale() {
+pub fn stale() {
     for entry in fs::read_dir(env::temp_dir())
         .into_iter()
         .flatten()
@@ -54,7 +55,7 @@ pub(super) fn stale() {
 
 /// Ends everything that belongs to the instance in `dir` and removes its traces, including those of
 /// the containers in `known`.
-pub(super) fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
+pub fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
     let address = dir.join("containerd.sock");
     let mut containers = known.clone();
     containers.extend(bundles(dir));
@@ -67,14 +68,17 @@ pub(super) fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
         }
     }
     remains::kill_shims(&address);
+    let instance = dir.file_name().unwrap_or_default().to_string_lossy();
     for key in &containers {
-        remains::remove_cgroups(&format!("{}/{}", key.0, key.1));
+        for name in driver::cgroup_names(&instance, key) {
+            remains::remove_cgroups(&name);
+        }
         let _ = fs::remove_dir_all(remains::runc_state(key));
         let _ = fs::remove_file(remains::socket(&address, key));
     }
-    if let Some(name) = dir.file_name().map(|name| name.to_string_lossy()) {
-        remains::remove_cgroups(&name);
-        let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(&*name));
+    if !instance.is_empty() {
+        remains::remove_cgroups(&instance);
+        let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(&*instance));
     }
     remains::unmount_below(dir);
     if let Ok(bridge) = fs::read_to_string(dir.join("bridge")) {

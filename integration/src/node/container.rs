@@ -11,7 +11,8 @@ use crate::command::{self, Output};
 use crate::ctr::{Ctr, Task};
 use crate::image::Image;
 use crate::record::{self, Record, Watch};
-use crate::{Containerd, wait};
+use crate::shim::ShimKind;
+use crate::{Containerd, driver, wait};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -205,15 +206,22 @@ impl<'a> ContainerBuilder<'a> {
         Ok((container, words))
     }
 
+    fn runtime(&self) -> Result<String, Error> {
+        let runtime = self.node.shim().runtime()?;
+        let by_name = driver::has_options() && self.node.shim() == ShimKind::Podhook;
+        Ok(if by_name {
+            ShimKind::Runc.runtime()?
+        } else {
+            runtime
+        })
+    }
+
     fn command_line(&self, mode: &[&str], args: &[&str]) -> Result<Vec<String>, Error> {
         let ctr = self.node.ctr();
         self.node.containerd().import(ctr.namespace(), self.image)?;
         self.node.remember(ctr.namespace(), &self.id);
-        let mut words = vec![
-            "run".to_owned(),
-            "--runtime".to_owned(),
-            self.node.shim().runtime()?,
-        ];
+        let mut words = vec!["run".to_owned(), "--runtime".to_owned(), self.runtime()?];
+        words.extend(driver::ctr_flags(self.node.containerd().id(), &self.id));
         words.extend(["--fifo-dir".to_owned(), ctr.fifos().display().to_string()]);
         words.extend(mode.iter().map(|word| (*word).to_owned()));
         words.extend(self.flags.iter().cloned());

@@ -8,6 +8,7 @@ mod pod_container;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -111,9 +112,6 @@ impl Node {
                 .map_err(|e| e.to_string())?,
             _ => podhook_shim().map_err(|e| e.to_string())?,
         };
-        let wanted = wanted
-            .canonicalize()
-            .map_err(|error| format!("{}: {error}", wanted.display()))?;
         let shims = remains::shims(&self.containerd.address());
         // A task that has ended already may be without its shim.
         let Some(shim) = shims
@@ -122,15 +120,19 @@ impl Node {
         else {
             return Ok(());
         };
-        let Ok(used) = fs::read_link(format!("/proc/{}/exe", shim.pid)) else {
+        // By the file, not its name: the shim may run from another mount of it.
+        let exe = format!("/proc/{}/exe", shim.pid);
+        let Ok(used) = fs::metadata(&exe) else {
             return Ok(());
         };
-        let used = used.to_string_lossy();
-        if used.trim_end_matches(" (deleted)") == wanted.to_string_lossy() {
+        let file =
+            fs::metadata(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
+        if (used.dev(), used.ino()) == (file.dev(), file.ino()) {
             return Ok(());
         }
         Err(format!(
-            "{id} is served by {used}, not by {}",
+            "{id} is served by {}, not by {}",
+            fs::read_link(exe).unwrap_or_default().display(),
             wanted.display()
         ))
     }

@@ -2,6 +2,7 @@
 
 use super::{Node, PodContainerBuilder};
 use crate::cri::{Cri, v1};
+use crate::driver;
 use crate::stream::Stream;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -11,6 +12,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 pub struct PodBuilder<'a> {
     node: &'a Node,
     config: v1::PodSandboxConfig,
+    handler: &'static str,
 }
 
 /// A pod sandbox; stopped and removed with its containers when dropped.
@@ -38,7 +40,7 @@ impl<'a> PodBuilder<'a> {
         };
         let linux = v1::LinuxPodSandboxConfig {
             security_context: Some(security),
-            cgroup_parent: format!("/{}", node.containerd().id()),
+            cgroup_parent: driver::pod_parent(node.containerd().id()),
             ..Default::default()
         };
         let config = v1::PodSandboxConfig {
@@ -59,7 +61,11 @@ impl<'a> PodBuilder<'a> {
             linux: Some(linux),
             ..Default::default()
         };
-        Self { node, config }
+        Self {
+            node,
+            config,
+            handler: node.shim().handler(),
+        }
     }
 
     /// A pod annotation.
@@ -75,6 +81,14 @@ impl<'a> PodBuilder<'a> {
     #[must_use]
     pub fn lifecycle(self, name: &str, json: &str) -> Self {
         self.annotation(&format!("lifecycle.podhook.dev/{name}"), json)
+    }
+
+    /// With the runtime handler whose node configuration is the containerd's own `podhook.toml`, which
+    /// the test writes.
+    #[must_use]
+    pub fn configured(mut self) -> Self {
+        self.handler = crate::containerd::CONFIGURED;
+        self
     }
 
     /// Anything else of the CRI configuration.
@@ -103,7 +117,7 @@ impl<'a> PodBuilder<'a> {
         self.node.shim().runtime()?;
         let request = v1::RunPodSandboxRequest {
             config: Some(self.config.clone()),
-            runtime_handler: self.node.shim().handler().to_owned(),
+            runtime_handler: self.handler.to_owned(),
         };
         let id = cri.run_pod_sandbox(request)?.pod_sandbox_id;
         self.node.remember("k8s.io", &id);

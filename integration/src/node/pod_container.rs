@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Pod;
 use super::pod::namespaces;
+use crate::attached::Attached;
 use crate::cri::{self, v1};
 use crate::image::Image;
 use crate::record::{self, Record, Watch};
@@ -365,6 +366,22 @@ impl PodContainer<'_> {
             text(&answer.stderr)
         )
         .into())
+    }
+
+    /// CRI `Exec` with a terminal and an input, attached.
+    ///
+    /// # Errors
+    /// containerd's answer, or that of its streaming server.
+    pub fn exec_on_terminal(&self, command: &[&str]) -> Result<Attached, Error> {
+        let answer = self.pod.cri.exec(v1::ExecRequest {
+            container_id: self.id.clone(),
+            cmd: command.iter().map(|word| (*word).to_owned()).collect(),
+            tty: true,
+            stdin: true,
+            stdout: true,
+            stderr: false,
+        })?;
+        Ok(Attached::connect(&answer.url)?)
     }
 
     /// CRI `ContainerStats`.

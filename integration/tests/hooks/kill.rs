@@ -152,7 +152,7 @@ fn a_hook_longer_than_the_grace_period_leaves_two_seconds_for_the_signal(node: &
     assert_eq!(hook.text("/result"), "TimedOut");
     assert_eq!(
         hook.text("/message"),
-        "timed out after 3s (the grace period)"
+        "timed out after 3s (grace period less the time for the stop signal: terminationGracePeriodSeconds)"
     );
     let window = |to| record.between("/termination/requestedAt", to);
     let signalled = window("/termination/signalledAt")?.as_secs_f64();

@@ -2,7 +2,22 @@
 //! `podhook`.
 
 mod accounting;
+mod conformance;
+mod deadlines;
+mod fallback;
+mod hostile;
+mod http;
+mod http_memory;
+mod http_reach;
+mod http_servers;
+mod inspect;
 mod kill;
+mod metrics;
+mod network;
+mod node_config;
+mod output;
+mod pains;
+mod pains_stop;
 mod post_start;
 mod post_start_failure;
 mod process;
@@ -15,6 +30,7 @@ mod sources;
 mod stop;
 mod tree;
 mod tutorial;
+mod web;
 
 use std::process::ExitCode;
 
@@ -31,13 +47,27 @@ fn main() -> ExitCode {
         tutorial::tests(),
         stop::tests(),
         kill::tests(),
+        output::tests(),
+        deadlines::tests(),
+        fallback::tests(),
+        node_config::tests(),
         post_start::tests(),
         post_start_failure::tests(),
+        http::tests(),
+        http_memory::tests(),
+        http_servers::tests(),
+        http_reach::tests(),
+        conformance::tests(),
+        pains::tests(),
+        pains_stop::tests(),
         tree::tests(),
         process::tests(),
         accounting::tests(),
+        hostile::tests(),
         sources::tests(),
         record::tests(),
+        inspect::tests(),
+        metrics::tests(),
     ];
     run_with_threads(podhook_only(tests.concat()), THREADS)
 }

@@ -201,7 +201,7 @@ fn the_deadline_of_the_start_request_ends_the_hook_in_time(node: &Node) -> Outco
         "{text}"
     );
     assert!(
-        text.contains("(the deadline of the start request)"),
+        text.contains("(2s before the CRI client's deadline: the kubelet's runtimeRequestTimeout)"),
         "{text}"
     );
     let status = container.wait_exit(SOON)?;
@@ -231,9 +231,11 @@ fn the_nodes_timeout_ends_a_hook_without_one(node: &Node) -> Outcome {
         .flag(["--runtime-config-path", &config.to_string_lossy()])
         .lifecycle(&lifecycle.to_string())
         .try_start(&["sleep", "600"])?;
-    let expected =
-        "FailedPostStartHook: sleep 600s: timed out after 1s (the node's post_start_timeout)";
-    assert!(output.stderr.contains(expected), "{}", output.stderr);
+    let expected = format!(
+        "FailedPostStartHook: sleep 600s: timed out after 1s (post_start_timeout of {}: set timeoutSeconds on the hook)",
+        config.display()
+    );
+    assert!(output.stderr.contains(&expected), "{}", output.stderr);
     assert_eq!(container.recorded()?.result("postStart"), "TimedOut");
     Ok(())
 }

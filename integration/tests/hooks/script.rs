@@ -4,10 +4,9 @@ use podhook_integration::trace::{Trace, mark};
 use podhook_integration::{Node, Outcome, wait};
 use serde_json::{Value, json};
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use podhook_integration::containerd::remains;
 
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -80,11 +79,10 @@ pub fn stubborn() -> Command {
     server(&["TERM"], &[])
 }
 
-/// The command lines of the processes in a container's cgroup, of ctr's as of CRI's.
+/// The command lines of the processes in a container's cgroups, of ctr's as of CRI's.
 pub fn processes(node: &Node, id: &str) -> Vec<String> {
-    let name = format!("{}/{id}", node.containerd().id());
-    let hierarchies = remains::cgroups(&name);
-    let mut pids: Vec<_> = hierarchies
+    let cgroups = node.containerd().cgroups(id);
+    let mut pids: Vec<_> = cgroups
         .iter()
         .filter_map(|cgroup| fs::read_to_string(cgroup.join("cgroup.procs")).ok())
         .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
@@ -97,6 +95,13 @@ pub fn processes(node: &Node, id: &str) -> Vec<String> {
         Some(text.trim_end().to_owned()).filter(|text| !text.is_empty())
     };
     pids.iter().filter_map(line).collect()
+}
+
+/// The command line of a long sleep that no other test has, nor another run of this one.
+pub fn own_sleep() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(10);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("sleep 1{}{count:02}", std::process::id())
 }
 
 /// Every process of the node with exactly this command line.

@@ -78,7 +78,7 @@ fn run_passes_input(node: &Node) -> Outcome {
 fn run_on_a_terminal_is_on_a_terminal(node: &Node) -> Outcome {
     let mut run = node.containerd().docker()?.command();
     run.args(node.docker_words(&["--rm", "-it"], &["sh", "-c", "tty; exit 6"]));
-    let output = on_terminal(&run)?;
+    let output = on_terminal(&run, None)?;
     assert_eq!(output.status, 6, "{output:?}");
     assert!(output.stdout.contains("/dev/pts/0"), "{output:?}");
     Ok(())
@@ -183,7 +183,7 @@ fn exec_on_a_terminal_is_on_a_terminal(node: &Node) -> Outcome {
     let container = node.docker(&[], &SLEEP)?;
     let mut exec = container.docker().command();
     exec.args(["exec", "-it", container.id(), "sh", "-c", "tty; exit 6"]);
-    let output = on_terminal(&exec)?;
+    let output = on_terminal(&exec, None)?;
     assert_eq!(output.status, 6, "{output:?}");
     assert!(output.stdout.contains("/dev/pts/"), "{output:?}");
     Ok(())

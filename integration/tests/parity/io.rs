@@ -111,7 +111,7 @@ fn a_terminal_is_a_terminal(node: &Node) -> Outcome {
         .container("tty")
         .flag(["--tty"])
         .run_rm_command(&TERMINAL)?;
-    let output = on_terminal(&run)?;
+    let output = on_terminal(&run, None)?;
     assert_eq!(output.status, 6, "{output:?}");
     assert!(output.stdout.contains("/dev/pts/0"), "{output:?}");
     Ok(())
@@ -122,7 +122,7 @@ fn an_exec_gets_a_terminal_of_its_own(node: &Node) -> Outcome {
     let mut exec = node.ctr().command();
     exec.args(["task", "exec", "--tty", "--exec-id", "tty", container.id()])
         .args(TERMINAL);
-    let output = on_terminal(&exec)?;
+    let output = on_terminal(&exec, None)?;
     assert_eq!(output.status, 6, "{output:?}");
     assert!(output.stdout.contains("/dev/pts/"), "{output:?}");
     Ok(())

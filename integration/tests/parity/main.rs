@@ -2,10 +2,12 @@
 //! these tests pass with both.
 
 mod client;
+mod crash;
 mod cri;
 mod ctr;
 mod docker;
 mod docker_calls;
+mod endurance;
 mod exec;
 mod io;
 mod nerdctl;
@@ -26,8 +28,11 @@ fn main() -> ExitCode {
         [
             ctr::tests(),
             exec::tests(),
+            endurance::tests(),
             io::tests(),
             client::tests(),
+            terminal::tests(),
+            crash::tests(),
             cri::tests(),
             pod_start::tests(),
             pod_end::tests(),

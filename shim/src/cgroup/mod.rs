@@ -6,6 +6,7 @@ mod blkio;
 mod error;
 mod file;
 mod hugetlb;
+mod leftover;
 mod locate;
 mod notify;
 mod oom;
@@ -23,6 +24,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{self, Message};
 
 pub use error::Error;
+pub use leftover::Leftover;
 use locate::Layout;
 pub use oom::OomWatch;
 

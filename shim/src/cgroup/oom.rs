@@ -37,6 +37,10 @@ enum Source {
     V2 {
         memory_events: PathBuf,
         cgroup_events: PathBuf,
+        /// The `oom` counter, as of the last look and as of the last kill reported (or of the start): the
+        /// kernel raises it before it looks for a victim.
+        oom: u64,
+        explained: u64,
     },
 }
 
@@ -54,9 +58,9 @@ struct OomControl {
 enum Look {
     Killed,
     Nothing,
-    /// The cgroup of v1 is not there any more.
+    /// The cgroup is not there any more.
     Removed,
-    /// That of v2 is not, or has no processes left: no kill can come any more.
+    /// That of v2 has no processes left: no kill can come any more.
     End,
 }
 
@@ -94,13 +98,15 @@ impl OomWatch {
         let (memory_events, cgroup_events) = (dir.join("memory.events"), dir.join("cgroup.events"));
         let notifier =
             Notifier::inotify().map_err(Error::io("make an inotify for", &memory_events))?;
-        let seen = oom_kills(&memory_events)?.ok_or_else(|| missing(dir))?;
+        let (oom, seen) = oom_kills(&memory_events)?.ok_or_else(|| missing(dir))?;
         for path in [&memory_events, &cgroup_events] {
             notifier.watch(path).map_err(Error::io("watch", path))?;
         }
         let source = Source::V2 {
             memory_events,
             cgroup_events,
+            oom,
+            explained: oom,
         };
         Ok(Self {
             notifier,
@@ -157,7 +163,7 @@ impl OomWatch {
     }
 
     fn look(&mut self) -> Result<Look, Error> {
-        let (kills, end) = match &mut self.source {
+        match &mut self.source {
             Source::V1(control) => {
                 let path = &control.path;
                 let text = file::read(path)?;
@@ -171,38 +177,46 @@ impl OomWatch {
                     self.seen = state.oom_kill;
                     return Ok(Look::Killed);
                 }
-                (None, false)
+                Ok(Look::Nothing)
             }
             Source::V2 {
                 memory_events,
                 cgroup_events,
+                oom,
+                explained,
             } => {
                 // In this order: kills that come before the end are in the counter then.
                 let populated =
                     file::read(cgroup_events)?.map(|text| file::key(&text, "populated"));
                 let populated = populated.transpose().map_err(Error::parse(cgroup_events))?;
-                (
-                    oom_kills(memory_events)?,
-                    populated.flatten().is_none_or(|value| value == 0),
-                )
+                let Some((ooms, kills)) = oom_kills(memory_events)? else {
+                    return Ok(Look::Removed);
+                };
+                *oom = ooms;
+                if kills > self.seen {
+                    *explained = ooms;
+                    self.seen = kills;
+                    return Ok(Look::Killed);
+                }
+                Ok(match populated.flatten() {
+                    None | Some(0) => Look::End,
+                    Some(_) => Look::Nothing,
+                })
             }
-        };
-        match kills {
-            Some(kills) if kills > self.seen => {
-                self.seen = kills;
-                Ok(Look::Killed)
-            }
-            _ if end => Ok(Look::End),
-            _ => Ok(Look::Nothing),
         }
     }
 
-    /// A removed v1 cgroup has no counter any more, but its removal is one event: with more than
-    /// that an OOM came just before it. systemd removes a scope as soon as it is empty.
+    /// A removed cgroup has no counter any more, and systemd removes a scope as soon as it is empty. In v1
+    /// the removal is one event: with more than that an OOM came just before it. In v2 an OOM that was seen
+    /// has no kill yet.
     fn killed_before_removal(&mut self) -> bool {
         match &mut self.source {
             Source::V1(control) => std::mem::take(&mut control.unexplained) > 1,
-            Source::V2 { .. } => false,
+            Source::V2 { oom, explained, .. } => {
+                let killed = *oom > *explained;
+                *explained = *oom;
+                killed
+            }
         }
     }
 
@@ -271,10 +285,16 @@ impl Source {
     }
 }
 
-fn oom_kills(memory_events: &Path) -> Result<Option<u64>, Error> {
-    let text = file::read(memory_events)?;
-    let kills = text.map(|text| file::key(&text, "oom_kill")).transpose();
-    Ok(kills.map_err(Error::parse(memory_events))?.flatten())
+/// The counters `oom` and `oom_kill`; `None` where there is no such file.
+fn oom_kills(memory_events: &Path) -> Result<Option<(u64, u64)>, Error> {
+    let Some(text) = file::read(memory_events)? else {
+        return Ok(None);
+    };
+    let counter = |name| {
+        let value = file::key(&text, name).map_err(Error::parse(memory_events))?;
+        Ok(value.unwrap_or_default())
+    };
+    Ok(Some((counter("oom")?, counter("oom_kill")?)))
 }
 
 /// The files of the memory controller are not there.

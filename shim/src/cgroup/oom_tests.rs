@@ -33,6 +33,13 @@ impl Fixture {
         );
     }
 
+    /// As systemd does with an empty scope.
+    fn remove(&self) {
+        for file in ["memory.events", "cgroup.events"] {
+            fs::remove_file(self.0.path().join(file)).unwrap();
+        }
+    }
+
     fn watch(&self) -> OomWatch {
         OomWatch::v2(self.0.path()).unwrap()
     }
@@ -101,6 +108,35 @@ async fn the_kill_of_the_last_process_is_reported_before_the_end() {
     fixture.populated(0);
     assert_eq!(next(&mut watch).await, Some(()));
     assert_eq!(next(&mut watch).await, None);
+    assert_eq!(next(&mut watch).await, None);
+}
+
+#[tokio::test]
+async fn an_oom_without_a_kill_before_the_removal_was_one() {
+    // systemd was faster than the last look.
+    for polled in [true, false] {
+        let fixture = Fixture::new(0);
+        let mut watch = fixture.watch();
+        fixture.write("memory.events", "max 10\noom 1\noom_kill 0\n");
+        assert!(stays_silent(&mut watch).await);
+        fixture.remove();
+        if polled {
+            assert!(watch.poll_now());
+        } else {
+            assert_eq!(next(&mut watch).await, Some(()));
+        }
+        assert!(!watch.poll_now());
+        assert_eq!(next(&mut watch).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_removal_after_a_reported_kill_is_none() {
+    let fixture = Fixture::new(0);
+    let mut watch = fixture.watch();
+    fixture.write("memory.events", "max 10\noom 1\noom_kill 1\n");
+    assert_eq!(next(&mut watch).await, Some(()));
+    fixture.remove();
     assert_eq!(next(&mut watch).await, None);
 }
 

@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use containerd_shim_protos::{
@@ -13,13 +13,13 @@ use containerd_shim_protos::{
 };
 use podhook_hooks::{
     config::Config,
-    exec::{self as engine, Children, Exit, spec::Spec},
-    lifecycle::{Lifecycle, is_sandbox},
+    exec::{self as engine, Exit, spec::Spec},
+    lifecycle::{Lifecycle, Output, is_sandbox},
     sequence::Settings,
 };
 use tokio::sync::oneshot;
 
-use super::{Container, State, lifecycle::Driver};
+use super::{Container, State, birth::Birth, lifecycle::Driver, restore::Checkpoint};
 use crate::{
     bundle,
     cgroup::Cgroup,
@@ -27,26 +27,21 @@ use crate::{
     mount,
     options::Options,
     process::Process,
-    runtime::{self, Runtime},
+    runtime::Runtime,
     shim::Shim,
-    stdio::{self, ConsoleSocket, Owner, ProcessIo, Stdio},
+    stdio::Stdio,
 };
-
-/// Where the node's configuration is unless the runtime options name another file.
-const CONFIG: &str = "/etc/podhook/config.toml";
 
 impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;
     /// what a failure leaves behind is removed.
     pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Result<Arc<Self>> {
-        if !request.checkpoint.is_empty() {
-            return Err(Error::Unimplemented(
-                "podhook does not restore containers yet".to_owned(),
-            ));
-        }
         let bundle = PathBuf::from(&request.bundle);
         let options = Options::decode(request.options.as_ref())?;
-        let config = load_config(&options)?;
+        let config = options.load_config()?;
+        if let Some(level) = config.log_level {
+            log::set_max_level(level);
+        }
         let options = options.with_defaults(&config);
         let bundle::Config {
             spec,
@@ -63,44 +58,70 @@ impl Container {
         }
         options.save(&bundle)?;
         mount::mount_rootfs(&request.rootfs, &rootfs).await?;
-        let created = Init {
-            shim,
-            request: &request,
-            bundle: &bundle,
-            options: &options,
-        }
-        .create()
-        .await;
-        let (process, pid, exit, runtime) = match created {
-            Ok(created) => created,
-            Err(e) => {
-                let _ = mount::unmount_rootfs(&rootfs).await;
-                return Err(e);
+        let stdio = Stdio::new(
+            &request.stdin,
+            &request.stdout,
+            &request.stderr,
+            request.terminal,
+        );
+        let init = Process::new(String::new(), stdio);
+        let runtime = Runtime::new(
+            &options,
+            &shim.namespace,
+            &request.id,
+            &bundle,
+            Arc::clone(&shim.reaper),
+        );
+        let hook_output = prints_to_container(lifecycle.as_ref(), &config);
+        let checkpoint = Checkpoint::new(&request, hook_output);
+        let exit = match &checkpoint {
+            // Start restores it.
+            Some(_) => None,
+            None => {
+                let creation = Birth {
+                    id: &request.id,
+                    namespace: &shim.namespace,
+                    bundle: &bundle,
+                    options: &options,
+                    runtime: &runtime,
+                    reaper: &shim.reaper,
+                    checkpoint: None,
+                    hook_output,
+                };
+                match creation.make(&init).await {
+                    Ok(exit) => Some(exit),
+                    Err(e) => {
+                        let _ = mount::unmount_rootfs(&rootfs).await;
+                        return Err(e);
+                    }
+                }
             }
         };
         let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config);
-        let target = engine::Container::open(&request.id, pid, &spec)
-            .map(|target| match options.no_new_keyring {
-                true => target.without_keyring(),
-                false => target,
-            })
-            .map(Arc::new)
-            .map_err(|e| e.to_string());
         let container = Arc::new(Self {
-            driver: Mutex::new(Driver::new(settings, lifecycle, &spec, &request.id, shim)),
+            driver: Mutex::new(Driver::new(
+                settings,
+                lifecycle,
+                &spec,
+                &request.id,
+                shim,
+                &config,
+            )),
             id: request.id,
             namespace: shim.namespace.clone(),
-            cgroup: open_cgroup(pid),
+            checkpoint,
+            cgroup: OnceLock::new(),
+            target: OnceLock::new(),
             shared_pid_namespace: !own_pid_namespace,
             bundle,
             options,
             runtime,
             publisher: shim.publisher.clone(),
             reaper: Arc::clone(&shim.reaper),
-            init: process,
+            counters: Arc::clone(&shim.counters),
+            init,
             execs: Mutex::default(),
             state: Mutex::new(State::default()),
-            target,
             exec_engine: config.exec,
             starting: tokio::sync::Mutex::default(),
             operation: tokio::sync::Mutex::default(),
@@ -110,111 +131,51 @@ impl Container {
             bundle: container.bundle.display().to_string(),
             rootfs: request.rootfs,
             io: Some(task_io(&container.init.stdio)).into(),
+            checkpoint: request.checkpoint,
             pid: container.pid(),
             ..Default::default()
         });
         container.write_record();
-        container.watch_oom();
-        tokio::spawn(Arc::clone(&container).watch_init(exit));
+        if let Some(exit) = exit {
+            container.adopt(&spec, exit);
+        }
         Ok(container)
     }
-}
 
-/// What making init takes.
-struct Init<'a> {
-    shim: &'a Arc<Shim>,
-    request: &'a CreateTaskRequest,
-    bundle: &'a Path,
-    options: &'a Options,
-}
-
-type Created = (Process, libc::pid_t, oneshot::Receiver<Exit>, Runtime);
-
-impl Init<'_> {
-    async fn create(&self) -> Result<Created> {
-        let (request, shim) = (self.request, self.shim);
-        let stdio = Stdio::new(
-            &request.stdin,
-            &request.stdout,
-            &request.stderr,
-            request.terminal,
-        );
-        let owner = Owner {
-            id: &request.id,
-            namespace: &shim.namespace,
-        };
-        let runtime = Runtime::new(
-            self.options,
-            &shim.namespace,
-            &request.id,
-            self.bundle,
-            Arc::clone(&shim.reaper),
-        );
-        // Until init's pid is known nobody waits for it, and it can end at any time.
-        let hold = shim.reaper.hold();
-        let io = if stdio.terminal {
-            let console = ConsoleSocket::new()?;
-            runtime
-                .create(
-                    self.bundle,
-                    self.options,
-                    Some(console.path()),
-                    runtime::Stdio::null()?,
-                )
-                .await?;
-            self.or_delete(&runtime, async {
-                ProcessIo::terminal(console.receive().await?, &stdio, owner).await
-            })
-            .await?
-        } else {
-            let (child, ends) = stdio::pipes(&stdio, self.options)?;
-            // Connected first: a fifo that is missing must not leave a container behind.
-            let io = ends.connect(&stdio, owner).await?;
-            if let Err(e) = runtime.create(self.bundle, self.options, None, child).await {
-                io.abort().await;
-                return Err(e);
-            }
-            io
-        };
-        let pid = self
-            .or_delete(&runtime, async { read_pid(&self.bundle.join("init.pid")) })
-            .await?;
-        let exit = shim.reaper.wait(pid);
-        let process = Process::new(String::new(), stdio);
-        process.set_pid(pid);
-        process.set_io(io);
-        drop(hold);
-        log::debug!(id = request.id.as_str(), pid = pid; "created");
-        Ok((process, pid, exit, runtime))
-    }
-
-    /// A container whose creation fails after `runc create` is deleted again.
-    async fn or_delete<T>(
-        &self,
-        runtime: &Runtime,
-        step: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let done = step.await;
-        if done.is_err()
-            && let Err(e) = runtime.delete(true).await
-        {
-            log::warn!(id = self.request.id.as_str(); "delete after a failed create: {e}");
+    /// Takes charge of an init that exists now.
+    pub(super) fn adopt(self: &Arc<Self>, spec: &Spec, exit: oneshot::Receiver<Exit>) {
+        let pid = self.init.pid().cast_signed();
+        if let Some(cgroup) = open_cgroup(pid) {
+            let _ = self.cgroup.set(cgroup);
         }
-        done
+        let target = engine::Container::open(&self.id, pid, spec)
+            .map(|target| match self.options.no_new_keyring {
+                true => target.without_keyring(),
+                false => target,
+            })
+            .map(Arc::new)
+            .map_err(|e| e.to_string());
+        let _ = self.target.set(target);
+        self.watch_oom();
+        tokio::spawn(Arc::clone(self).watch_init(exit));
     }
-}
-
-fn load_config(options: &Options) -> Result<Config> {
-    let path = options.podhook_config.as_deref().unwrap_or(CONFIG);
-    Config::load(Path::new(path)).map_err(|e| Error::InvalidArgument(e.to_string()))
 }
 
 fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {
     if is_sandbox(&spec.annotations) {
         return Ok(None);
     }
-    Lifecycle::from_annotations(&spec.annotations, config.lifecycle.as_ref())
+    let default = config.lifecycle_for(&spec.annotations);
+    Lifecycle::within(&config.policy, &spec.annotations, default)
         .map_err(|e| Error::InvalidArgument(e.to_string()))
+}
+
+/// `output: container`, of the lifecycle or else of the node.
+fn prints_to_container(lifecycle: Option<&Lifecycle>, config: &Config) -> bool {
+    lifecycle.is_some_and(|lifecycle| {
+        let hooks = lifecycle.post_start.is_some() || lifecycle.pre_stop.is_some();
+        hooks && lifecycle.output.unwrap_or(config.output) == Output::Container
+    })
 }
 
 /// The pid that the runtime wrote.

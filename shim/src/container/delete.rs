@@ -1,6 +1,9 @@
 //! Delete: of a container that has ended, or was never started.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use containerd_shim_protos::{
     api::DeleteResponse,
@@ -8,7 +11,7 @@ use containerd_shim_protos::{
     protobuf::{MessageField, well_known_types::timestamp::Timestamp},
 };
 
-use super::Container;
+use super::{Container, Freezer};
 use crate::{
     error::{Error, Result},
     mount,
@@ -22,6 +25,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// How long a created container's init may take to die.
 const CREATED_LIMIT: Duration = Duration::from_secs(5);
 
+/// containerd's status of a process whose end nobody saw.
+const UNKNOWN_STATUS: u32 = 255;
+
 impl Container {
     /// Removes everything that the container has.
     pub async fn delete(self: &Arc<Self>) -> Result<DeleteResponse> {
@@ -30,8 +36,15 @@ impl Container {
             return Err(Error::NotFound("container not created".to_owned()));
         }
         if self.init.exit().is_none() {
-            if self.lock().start_called {
-                return Err(Error::Unknown("cannot delete a running process".to_owned()));
+            {
+                let state = self.lock();
+                let what = match state.freezer {
+                    Freezer::Paused => "paused",
+                    _ => "running",
+                };
+                if state.start_called {
+                    return Err(Error::Unknown(format!("cannot delete a {what} process")));
+                }
             }
             self.end_created().await;
         }
@@ -47,7 +60,13 @@ impl Container {
             exited_at: exited_at(exit),
             ..Default::default()
         });
-        Ok(response(&self.init))
+        let response = response(&self.init);
+        // Who waits for what was never restored waits for nothing.
+        self.init.set_exit(ExitInfo {
+            status: UNKNOWN_STATUS,
+            at: SystemTime::now(),
+        });
+        Ok(response)
     }
 
     /// Ends an init that still waits for Start, so that its exit is reported before its delete.

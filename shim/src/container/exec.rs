@@ -1,7 +1,7 @@
 //! Processes made by `Exec`: exec probes, `kubectl exec`, the kubelet's own hooks.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
@@ -43,6 +43,20 @@ impl Exec {
             (None, 0) => Status::CREATED,
             (None, _) => Status::RUNNING,
         }
+    }
+
+    /// Takes over what the engine has made.
+    fn adopt(&self, made: engine::Child, io: Result<ProcessIo>) -> Result<oneshot::Receiver<Exit>> {
+        match io {
+            Ok(io) => self.process.set_io(io),
+            Err(e) => {
+                // Without its stdio it must not go on.
+                let _ = made.signal(libc::SIGKILL);
+                return Err(e);
+            }
+        }
+        self.process.set_child(made.pid, made.pidfd);
+        Ok(made.exit)
     }
 }
 
@@ -128,6 +142,7 @@ impl Container {
         let exit = match started {
             Ok(exit) => exit,
             Err(e) => {
+                self.counters.lock().execs_failed += 1;
                 // Who waits already is told; there is no event for what never ran.
                 exec.process.set_exit(ExitInfo {
                     status: 255,
@@ -162,7 +177,7 @@ impl Container {
 
     /// Makes the process: by the engine where that can do it, else by the OCI runtime.
     async fn run_exec(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
-        let by_engine = match &self.target {
+        let by_engine = match self.target() {
             Ok(target) if self.exec_engine == ExecEngine::Native => {
                 self.run_natively(target, exec, spec).await?
             }
@@ -170,10 +185,15 @@ impl Container {
             Err(reason) => Err(reason.clone()),
         };
         let (exit, engine) = match by_engine {
-            Ok(exit) => (exit, "native"),
+            Ok(exit) => {
+                self.counters.lock().execs_native += 1;
+                (exit, "native")
+            }
             Err(reason) => {
                 log::debug!(id = self.id.as_str(); "exec by the OCI runtime: {reason}");
-                (self.run_by_runtime(exec, spec).await?, "runtime")
+                let exit = self.run_by_runtime(exec, spec).await?;
+                self.counters.exec_by_runtime(&reason);
+                (exit, "runtime")
             }
         };
         log::debug!(
@@ -192,12 +212,30 @@ impl Container {
         spec: &[u8],
     ) -> Result<std::result::Result<oneshot::Receiver<Exit>, String>> {
         let process = &exec.process;
-        let failed =
-            |e: engine::Error| Error::Unknown(format!("OCI runtime exec failed: exec failed: {e}"));
-        if process.stdio.terminal {
-            return Ok(Err("terminal".to_owned()));
-        }
+        let failed = |e: engine::Error| {
+            // As runc words it: what the new process came upon, or what kept it from being made.
+            let start = match e {
+                engine::Error::Start { .. } => "unable to start container process: ",
+                _ => "",
+            };
+            Error::Unknown(format!("OCI runtime exec failed: exec failed: {start}{e}"))
+        };
         let command = engine::Process::from_json(spec).map_err(failed)?;
+        let children: Arc<dyn Children> = self.reaper.clone();
+        let owner = Owner {
+            id: &self.id,
+            namespace: &self.namespace,
+        };
+        if process.stdio.terminal {
+            let made = engine::spawn_on_terminal(target, &command, &children).await;
+            let (made, master) = match made {
+                Ok(made) => made,
+                Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
+                Err(e) => return Err(failed(e)),
+            };
+            let io = ProcessIo::terminal(File::from(master), &process.stdio, owner).await;
+            return exec.adopt(made, io).map(Ok);
+        }
         let (child, ends) = stdio::pipes(&process.stdio, &self.options)?;
         let child = engine::Stdio {
             stdin: child.stdin,
@@ -206,26 +244,13 @@ impl Container {
                 .stderr
                 .ok_or_else(|| Error::Unknown("no stderr".to_owned()))?,
         };
-        let children: Arc<dyn Children> = self.reaper.clone();
         let made = match engine::spawn(target, &command, child, false, &children).await {
             Ok(made) => made,
             Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
             Err(e) => return Err(failed(e)),
         };
-        let owner = Owner {
-            id: &self.id,
-            namespace: &self.namespace,
-        };
-        match ends.connect(&process.stdio, owner).await {
-            Ok(io) => process.set_io(io),
-            Err(e) => {
-                // Without its stdio it must not go on.
-                let _ = made.signal(libc::SIGKILL);
-                return Err(e);
-            }
-        }
-        process.set_child(made.pid, made.pidfd);
-        Ok(Ok(made.exit))
+        let io = ends.connect(&process.stdio, owner).await;
+        exec.adopt(made, io).map(Ok)
     }
 
     async fn run_by_runtime(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
 use podhook_hooks::{exec::Exit, sequence::Event};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Container;
 use crate::{
@@ -25,6 +25,8 @@ impl Container {
             log::error!(id = self.id.as_str(); "the exit of init was lost");
             return;
         };
+        // At once: systemd removes a scope, and the counter with it, as soon as it is empty.
+        let oom_killed = self.look_for_oom().await;
         // The runtime may still be starting it.
         let _starting = self.starting.lock().await;
         self.lock().init_gone = true;
@@ -34,9 +36,17 @@ impl Container {
             // Nothing left to kill is the usual case.
             log::debug!(id = self.id.as_str(); "kill what init left: {e}");
         }
+        self.thaw().await;
         self.step(Event::InitExited);
+        if let Some(io) = self.init.io() {
+            // containerd waits for the end of the output before it deletes the task.
+            io.end_hook_output();
+        }
         self.wait_for_execs().await;
-        self.report_oom().await;
+        if self.look_for_oom().await || oom_killed {
+            self.publish_oom();
+        }
+        self.lock().oom_looks = None;
         let info = ExitInfo {
             status: exit.status(),
             at: exit.at,
@@ -85,24 +95,28 @@ impl Container {
 
     /// Reports OOM kills as they happen.
     pub(super) fn watch_oom(self: &Arc<Self>) {
-        let Some(cgroup) = &self.cgroup else { return };
+        let Some(cgroup) = self.cgroup.get() else {
+            return;
+        };
         let mut watch = match cgroup.watch_oom() {
             Ok(watch) => watch,
             Err(e) => return log::warn!(id = self.id.as_str(); "no OOM events: {e}"),
         };
-        let (ask, mut asked) = oneshot::channel::<oneshot::Sender<()>>();
-        self.lock().last_oom_look = Some(ask);
+        let (ask, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
+        self.lock().oom_looks = Some(ask);
         let weak = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
                 let killed = tokio::select! {
                     killed = watch.next() => killed.is_some(),
-                    answer = &mut asked => {
-                        if let (true, Some(container)) = (watch.poll_now(), weak.upgrade()) {
-                            container.publish_oom();
+                    answer = asked.recv() => {
+                        let Some(answer) = answer else { return };
+                        let killed = watch.poll_now();
+                        match answer.send(killed) {
+                            Ok(()) => continue,
+                            // Nobody waits any more.
+                            Err(killed) => killed,
                         }
-                        drop(answer);
-                        return;
                     }
                 };
                 match weak.upgrade() {
@@ -113,16 +127,19 @@ impl Container {
         });
     }
 
-    /// Looks once more, so that an OOM kill is reported before the exit that it caused.
-    async fn report_oom(&self) {
-        let ask = self.lock().last_oom_look.take();
+    /// Whether there was an OOM kill that is not reported yet, so that it is reported before the exit that
+    /// it caused.
+    async fn look_for_oom(&self) -> bool {
         let (answer, answered) = oneshot::channel();
-        if let Some(ask) = ask
-            && ask.send(answer).is_ok()
-        {
-            // Answered by being dropped.
-            let _ = tokio::time::timeout(OOM_LIMIT, answered).await;
-        }
+        let asked = match &self.lock().oom_looks {
+            Some(ask) => ask.send(answer).is_ok(),
+            None => false,
+        };
+        asked
+            && matches!(
+                tokio::time::timeout(OOM_LIMIT, answered).await,
+                Ok(Ok(true))
+            )
     }
 
     fn publish_oom(&self) {

@@ -15,24 +15,43 @@ use podhook_hooks::{
     },
     lifecycle::{Handler, Hook, text},
     record,
-    sequence::Cause,
+    sequence::{Advice, Cause},
 };
 use tokio::sync::oneshot;
 
-use super::Container;
+use super::{Container, runtime_exec::ByRuntime};
 
 impl Container {
     /// Runs the handler to its end, or until it is aborted.
-    pub(super) async fn execute(&self, hook: &Hook, aborted: oneshot::Receiver<()>) -> HookResult {
+    pub(super) async fn execute(
+        self: &Arc<Self>,
+        hook: &Hook,
+        aborted: oneshot::Receiver<()>,
+    ) -> HookResult {
         let abort = async {
             // A driver that is gone aborts too.
             let _ = aborted.await;
         };
         match &hook.handler {
-            Handler::Exec { command } => match &self.target {
+            Handler::Exec { command } => match self.target() {
                 Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
-                    handler::exec::run(target, command, &children, abort, None).await
+                    let sink = self.init.io().and_then(|io| io.hook_sink());
+                    let runtime = ByRuntime(Arc::clone(self));
+                    let result = handler::exec::run_with(
+                        target,
+                        command,
+                        &children,
+                        abort,
+                        sink,
+                        Some(&runtime),
+                    )
+                    .await;
+                    match &result.by_fallback {
+                        Some(reason) => log::info!("exec hook by the OCI runtime: {reason}"),
+                        None => log::debug!("exec hook by the engine"),
+                    }
+                    result
                 }
                 Err(reason) => HookResult::failed(reason.clone()),
             },
@@ -51,8 +70,9 @@ impl Container {
                     scheme: *scheme,
                     headers,
                 };
+                let success = self.driver().http_success;
                 let get = |netns: OwnedFd| async move {
-                    let outcome = net::http_get(netns.as_fd(), &request).await;
+                    let outcome = net::http_get_judged(netns.as_fd(), &request, success).await;
                     (outcome.result, outcome.status, outcome.body)
                 };
                 self.in_network(get, abort).await
@@ -103,10 +123,15 @@ impl Container {
 }
 
 /// The error of a Start whose postStart failed: users read it in `kubectl describe` and in ctr.
-pub(super) fn failure(hook: Option<&Hook>, cause: Cause, result: Option<&HookResult>) -> String {
+pub(super) fn failure(
+    hook: Option<&Hook>,
+    cause: Cause,
+    result: Option<&HookResult>,
+    advice: &Advice,
+) -> String {
     let handler = hook.map(|hook| hook.handler.describe()).unwrap_or_default();
     let reason = match (cause, result.map(|result| &result.outcome)) {
-        (Cause::Aborted(abort), _) => abort.to_string(),
+        (Cause::Aborted(abort), _) => advice.abort(abort),
         (Cause::HookFailed, Some(Outcome::Failed(message))) => message.clone(),
         (Cause::HookFailed, _) => "failed".to_owned(),
     };

@@ -24,7 +24,7 @@ impl Container {
     /// Whether the container is frozen, by Pause or by somebody else.
     fn is_paused(&self) -> bool {
         let frozen = |cgroup: &Cgroup| cgroup.is_frozen().unwrap_or(false);
-        self.lock().freezer == Freezer::Paused || self.cgroup.as_ref().is_some_and(frozen)
+        self.lock().freezer == Freezer::Paused || self.cgroup.get().is_some_and(frozen)
     }
 
     async fn deliver(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
@@ -32,14 +32,11 @@ impl Container {
             return Err(Error::NotFound("process already finished".to_owned()));
         }
         if all && signal != 0 {
-            return match self.runtime.kill_all(signal).await {
-                Err(e) if is_finished(&e) => Err(Error::NotFound(e.to_string())),
-                other => other,
-            };
+            return self.runtime.kill_all(signal).await.map_err(kill_error);
         }
         if paused && signal == libc::SIGKILL {
             // On cgroup v1 a frozen process dies only when it is thawed, which the runtime does.
-            return self.runtime.kill(signal).await;
+            return self.runtime.kill(signal).await.map_err(kill_error);
         }
         self.init.signal(signal)
     }
@@ -70,16 +67,21 @@ impl Container {
     }
 }
 
-/// The runtimes' words for a process that is gone: runc's, then crun's.
-fn is_finished(error: &Error) -> bool {
+/// A process that is gone is NotFound, in the Go shim's words, by the runtimes' words for it: runc's,
+/// then crun's.
+fn kill_error(error: Error) -> Error {
     let text = error.to_string();
-    [
+    let any = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    if any(&[
         "already finished",
         "not running",
         "no such process",
-        "does not exist",
         "No such process",
-    ]
-    .iter()
-    .any(|words| text.contains(words))
+    ]) {
+        Error::NotFound("process already finished".to_owned())
+    } else if any(&["does not exist"]) {
+        Error::NotFound("no such container".to_owned())
+    } else {
+        error
+    }
 }

@@ -7,10 +7,14 @@ use std::{
 
 use containerd_shim_protos::events::task::TaskStart;
 use podhook_hooks::{
+    config::Config,
+    counters::How,
     exec::spec::Spec,
-    handler::HookResult,
-    lifecycle::{Hook, Lifecycle},
-    sequence::{Abort, Action, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time},
+    handler::{HookResult, Outcome, net::Statuses},
+    lifecycle::{Hook, Lifecycle, Pod, attempt},
+    sequence::{
+        Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
+    },
     signal,
 };
 use tokio::{
@@ -22,13 +26,15 @@ use tokio::{
 use super::{Container, hooks};
 use crate::{
     error::{Error, Result},
+    log::Labels,
     process::ExitInfo,
     shim::Shim,
 };
 
 /// How long the reply of a failed Start waits for what its aborted hook printed.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
-/// How long after the last process of its pid namespace an init takes to end.
+/// How long after the last process of its pid namespace, or after it has let go of its namespaces, an
+/// init takes to end.
 const INIT_END_LIMIT: Duration = Duration::from_millis(250);
 /// How long the handling of init's end may take; what is left of a shared pid namespace is killed first.
 const STOPPED_LIMIT: Duration = Duration::from_secs(5);
@@ -40,14 +46,34 @@ pub(super) struct Driver {
     /// Who waits for Start.
     pub(super) reply: Option<oneshot::Sender<Result<()>>>,
     pub(super) records: super::record::Records,
+    /// What is a success of an `httpGet`.
+    pub(super) http_success: Statuses,
+    advice: Advice,
+    /// The pod's names in the log.
+    _labels: Option<Labels>,
     origin: Instant,
     origin_wall: SystemTime,
     running: Vec<Running>,
     failed: Option<Cause>,
     post_start: Option<HookResult>,
     hook_done: Arc<Notify>,
+    /// The sequence has sent SIGKILL.
+    own_kill: bool,
     phase: watch::Sender<Phase>,
     timer: Option<AbortHandle>,
+}
+
+/// What the log says of a container of a pod.
+fn labels(spec: &Spec, id: &str) -> Option<Labels> {
+    let pod = Pod::from_annotations(&spec.annotations)?;
+    let attempt = attempt(&spec.annotations).map(|attempt| attempt.to_string());
+    let labels = [
+        ("pod_namespace", pod.namespace),
+        ("pod", pod.name),
+        ("container", pod.container),
+        ("attempt", attempt),
+    ];
+    Some(Labels::new(id, &labels))
 }
 
 /// A hook that runs.
@@ -65,19 +91,28 @@ impl Driver {
         spec: &Spec,
         id: &str,
         shim: &Shim,
+        config: &Config,
     ) -> Self {
+        let advice = Advice {
+            cri: settings.cri,
+            config: config.path.clone(),
+        };
         let records = super::record::Records::new(lifecycle.is_some(), spec, id, &shim.namespace);
         Self {
             sequence: Sequence::new(settings),
             lifecycle,
             reply: None,
             records,
+            http_success: config.http_success,
+            advice,
+            _labels: labels(spec, id),
             origin: Instant::now(),
             origin_wall: SystemTime::now(),
             running: Vec::new(),
             failed: None,
             post_start: None,
             hook_done: Arc::default(),
+            own_kill: false,
             phase: watch::Sender::new(Phase::Created),
             timer: None,
         }
@@ -135,7 +170,10 @@ impl Container {
                 Action::SkipHook(kind, skip) => self.skip_hook(driver, kind, skip),
                 Action::Deliver(signal) => deliver = Some(signal),
                 Action::Signal(signal) => self.signal_init(signal),
-                Action::Kill => self.kill_init(),
+                Action::Kill => {
+                    driver.own_kill = true;
+                    self.kill_init();
+                }
                 Action::ReplyStarted => self.reply_started(driver),
                 Action::ReplyFailed(cause) => driver.failed = Some(cause),
             }
@@ -190,7 +228,12 @@ impl Container {
         let _ = tokio::time::timeout(OUTPUT_LIMIT, finished).await;
         let mut driver = self.driver();
         let hook = driver.hook(HookKind::PostStart).cloned();
-        let message = hooks::failure(hook.as_ref(), cause, driver.post_start.as_ref());
+        let message = hooks::failure(
+            hook.as_ref(),
+            cause,
+            driver.post_start.as_ref(),
+            &driver.advice,
+        );
         if let Some(reply) = driver.reply.take() {
             let _ = reply.send(Err(Error::Unknown(message)));
         }
@@ -210,21 +253,26 @@ impl Container {
         driver.records.hook_started(kind, &hook.handler);
         log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), handler = hook.handler.describe().as_str(); "hook starts");
         let container = Arc::clone(self);
-        tokio::spawn(async move {
+        let run = async move {
             let result = container.execute(&hook, aborted).await;
             if !result.succeeded() {
                 container.let_init_end(&result).await;
             }
             container.hook_done(kind, result);
-        });
+        };
+        tokio::spawn(crate::log::of_container(self.id.clone(), run));
     }
 
     /// A hook that dies with its container has not failed: the kernel kills it before init's own end
     /// can be seen. Waits until the sequence knows of that end, if it is one.
     async fn let_init_end(&self, result: &HookResult) {
-        let patience = match result.signal {
-            Some(libc::SIGKILL) => INIT_END_LIMIT,
-            _ => Duration::ZERO,
+        // Killed with it; or it could not join it or reach its server any more.
+        let unreached = matches!(result.outcome, Outcome::Failed(_))
+            && (result.exit_code, result.signal, result.http_status) == (None, None, None);
+        let patience = if unreached || result.signal == Some(libc::SIGKILL) {
+            INIT_END_LIMIT
+        } else {
+            Duration::ZERO
         };
         if self.init.ends_within(patience).await {
             let mut phase = self.driver().phase.subscribe();
@@ -242,12 +290,33 @@ impl Container {
                 .iter()
                 .position(|running| running.kind == kind);
             let cause = at.and_then(|at| driver.running.swap_remove(at).cause);
-            let outcome = driver.records.hook_finished(kind, &result, cause);
+            let outcome = {
+                let driver = &mut *driver;
+                let mut why = cause.map(|cause| driver.advice.abort(cause));
+                if let (Some(why), Some(reason)) = (&mut why, &result.by_fallback) {
+                    why.push_str(&format!(
+                        "; run by the OCI runtime ({reason}): what left its session was not killed"
+                    ));
+                }
+                driver.records.hook_finished(kind, &result, cause.zip(why))
+            };
+            if let Some(hook) = driver.hook(kind) {
+                let (handler, verdict) = (hook.handler.kind(), outcome.result.as_str());
+                self.counters
+                    .lock()
+                    .hook_ended(kind, handler, verdict, &result);
+            }
             log::info!(
                 id = self.id.as_str(), hook = kind.to_string().as_str(), result = outcome.result.as_str(),
                 message = outcome.message.as_deref().unwrap_or_default();
                 "hook ends"
             );
+            if result.dropped > 0 {
+                log::warn!(
+                    id = self.id.as_str(), hook = kind.to_string().as_str(), bytes = result.dropped;
+                    "hook output dropped: nobody reads the container's output"
+                );
+            }
             if kind == HookKind::PostStart {
                 driver.post_start = Some(result);
                 driver.hook_done.notify_waiters();
@@ -260,9 +329,11 @@ impl Container {
     }
 
     fn skip_hook(&self, driver: &mut Driver, kind: HookKind, skip: Skip) {
-        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{skip}");
+        let why = driver.advice.skip(skip);
+        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{why}");
         if let Some(handler) = driver.hook(kind).map(|hook| hook.handler.clone()) {
-            driver.records.hook_skipped(kind, &handler, skip);
+            driver.records.hook_skipped(kind, &handler, why);
+            self.counters.lock().hook_skipped(kind, handler.kind());
         }
     }
 
@@ -290,6 +361,10 @@ impl Container {
     pub(super) fn record_exit(&self, exit: ExitInfo) {
         let mut driver = self.driver();
         driver.records.exited(exit);
+        if driver.lifecycle.is_some() {
+            let how = How::of(driver.sequence.termination(), driver.own_kill);
+            self.counters.terminated(how);
+        }
         self.update_record(&mut driver);
     }
 

@@ -1,5 +1,7 @@
 //! One container: its init, its execs, its lifecycle.
 
+mod birth;
+mod checkpoint;
 mod create;
 mod delete;
 mod exec;
@@ -10,20 +12,23 @@ mod lifecycle;
 mod pause;
 mod record;
 mod report;
+mod restore;
+mod runtime_exec;
 mod start;
 
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use containerd_shim_protos::{api::Status, protobuf::well_known_types::any::Any};
 use podhook_hooks::{config::ExecEngine, exec as engine};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     cgroup::{self, Cgroup},
+    counters::Counting,
     error::{Error, Result},
     events::Publisher,
     options::Options,
@@ -34,7 +39,10 @@ use crate::{
 use exec::Exec;
 use lifecycle::Driver;
 
-/// A container whose init exists.
+/// What hooks and execs join, or why they cannot.
+type Target = std::result::Result<Arc<engine::Container>, String>;
+
+/// A container whose init exists, or is yet to be restored.
 pub struct Container {
     /// Its id.
     pub id: String,
@@ -44,12 +52,15 @@ pub struct Container {
     runtime: Runtime,
     publisher: Publisher,
     reaper: Arc<Reaper>,
+    counters: Arc<Counting>,
     init: Process,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
     state: Mutex<State>,
-    cgroup: Option<Cgroup>,
-    /// What hooks and execs join, or why they cannot.
-    target: std::result::Result<Arc<engine::Container>, String>,
+    /// Where a container that is yet to be restored comes from.
+    checkpoint: Option<restore::Checkpoint>,
+    /// Known once init exists.
+    cgroup: OnceLock<Cgroup>,
+    target: OnceLock<Target>,
     exec_engine: ExecEngine,
     /// Whether processes may outlive init, because its pid namespace is not its own.
     shared_pid_namespace: bool,
@@ -78,8 +89,8 @@ struct State {
     freezer: Freezer,
     /// Init has ended: no new execs.
     init_gone: bool,
-    /// Asks the OOM watcher for a last look.
-    last_oom_look: Option<oneshot::Sender<oneshot::Sender<()>>>,
+    /// Asks the OOM watcher to look now, whether it has not reported a kill yet.
+    oom_looks: Option<mpsc::UnboundedSender<oneshot::Sender<bool>>>,
     deleted: bool,
 }
 
@@ -110,7 +121,15 @@ impl Container {
         self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Init's pid.
+    /// What hooks and execs join, or why they cannot.
+    fn target(&self) -> &Target {
+        static NO_INIT: OnceLock<Target> = OnceLock::new();
+        self.target.get().unwrap_or_else(|| {
+            NO_INIT.get_or_init(|| Err("the container was not restored yet".to_owned()))
+        })
+    }
+
+    /// Init's pid, 0 before it is restored.
     pub fn pid(&self) -> u32 {
         self.init.pid()
     }
@@ -138,7 +157,9 @@ impl Container {
         let named = self.process(exec_id)?;
         let process = named.process();
         if let (Named::Exec(_), Some(_)) = (&named, process.exit()) {
-            return Err(Error::Unknown("cannot resize a stopped process".to_owned()));
+            return Err(Error::Unknown(
+                "cannot resize a stopped container".to_owned(),
+            ));
         }
         process.io().map_or(Ok(()), |io| io.resize(width, height))
     }
@@ -147,7 +168,7 @@ impl Container {
     pub fn stats(&self) -> Result<Any> {
         let cgroup = self
             .cgroup
-            .as_ref()
+            .get()
             .ok_or_else(|| Error::NotFound("cgroup does not exist".to_owned()))?;
         cgroup.stats().map_err(|e| match e {
             cgroup::Error::Gone { .. } => Error::NotFound("cgroup does not exist".to_owned()),
@@ -165,6 +186,11 @@ impl Container {
             (None, Freezer::Thawed, true) => Status::RUNNING,
             (None, Freezer::Thawed, false) => Status::CREATED,
         }
+    }
+
+    /// Whether init exists and has not ended.
+    pub fn runs(&self) -> bool {
+        self.init.pid() != 0 && self.init.exit().is_none()
     }
 
     /// One line for a dump of the shim's state.

@@ -75,6 +75,17 @@ impl Container {
         Ok(())
     }
 
+    /// Thaws a container whose init has ended while it was paused: the rest of it could not end.
+    pub(super) async fn thaw(&self) {
+        if self.lock().freezer != Freezer::Paused {
+            return;
+        }
+        if let Err(e) = self.runtime.resume().await {
+            log::warn!(id = self.id.as_str(); "resume a container that has ended: {e}");
+        }
+        self.lock().freezer = Freezer::Thawed;
+    }
+
     /// Changes its limits: `resources` is the OCI object as JSON.
     pub async fn update(&self, resources: &[u8]) -> Result<()> {
         let _operation = self.operation.lock().await;

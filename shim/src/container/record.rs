@@ -10,7 +10,7 @@ use podhook_hooks::{
     handler::{HookResult, Outcome},
     lifecycle::{Handler, Pod},
     record::{self, HookRecord, Record, TerminationRecord},
-    sequence::{Abort, HookKind, Phase, Skip},
+    sequence::{Abort, HookKind, Phase},
     signal,
 };
 
@@ -67,22 +67,22 @@ impl Records {
     }
 
     /// A hook does not run.
-    pub fn hook_skipped(&mut self, kind: HookKind, handler: &Handler, skip: Skip) {
+    pub fn hook_skipped(&mut self, kind: HookKind, handler: &Handler, why: String) {
         let Some(record) = &mut self.record else {
             return;
         };
         let mut hook = HookRecord::new(kind, handler.kind());
         hook.result = Some(record::HookResult::Skipped);
-        hook.message = Some(skip.to_string());
+        hook.message = Some(why);
         record.hooks.push(hook);
     }
 
-    /// A hook has ended, by itself or because it was aborted for `cause`.
+    /// A hook has ended, by itself or because it was aborted for a cause, which comes in words too.
     pub fn hook_finished(
         &mut self,
         kind: HookKind,
         result: &HookResult,
-        cause: Option<Abort>,
+        cause: Option<(Abort, String)>,
     ) -> Ended {
         let (verdict, message) = verdict(result, cause);
         let ended = Ended {
@@ -152,14 +152,15 @@ impl Records {
     }
 }
 
-fn verdict(result: &HookResult, cause: Option<Abort>) -> (record::HookResult, Option<String>) {
+fn verdict(
+    result: &HookResult,
+    cause: Option<(Abort, String)>,
+) -> (record::HookResult, Option<String>) {
     match (&result.outcome, cause) {
         // It had ended before the abort reached it.
         (Outcome::Succeeded, _) => (record::HookResult::Succeeded, None),
-        (_, Some(cause @ Abort::TimedOut { .. })) => {
-            (record::HookResult::TimedOut, Some(cause.to_string()))
-        }
-        (_, Some(cause)) => (record::HookResult::Aborted, Some(cause.to_string())),
+        (_, Some((Abort::TimedOut { .. }, why))) => (record::HookResult::TimedOut, Some(why)),
+        (_, Some((_, why))) => (record::HookResult::Aborted, Some(why)),
         (Outcome::Failed(message), None) => (record::HookResult::Failed, Some(message.clone())),
         (Outcome::Aborted, None) => (record::HookResult::Aborted, None),
     }

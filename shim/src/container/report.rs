@@ -50,7 +50,7 @@ impl Container {
     /// A container that has ended names its init until it is deleted: containerd ≥ 1.7 takes an empty
     /// answer after its own restart for a container without a task, and its exit status would be lost.
     pub fn pids(&self) -> Result<Vec<ProcessInfo>> {
-        let mut pids = match self.cgroup.as_ref().map(Cgroup::pids) {
+        let mut pids = match self.cgroup.get().map(Cgroup::pids) {
             Some(Ok(pids)) => pids,
             // Gone with the last process.
             None | Some(Err(cgroup::Error::Gone { .. })) => Vec::new(),

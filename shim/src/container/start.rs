@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use podhook_hooks::sequence::Event;
 use tokio::sync::oneshot;
 
-use super::Container;
+use super::{Container, Freezer};
 use crate::error::{Error, Result};
 
 impl Container {
@@ -16,7 +16,11 @@ impl Container {
         let reply = {
             let _starting = self.starting.lock().await;
             self.claim_start()?;
-            if let Err(e) = self.runtime.start().await {
+            let started = match &self.checkpoint {
+                Some(checkpoint) => self.restore(checkpoint).await,
+                None => self.runtime.start().await,
+            };
+            if let Err(e) = started {
                 // Whether init survives is the runtime's business; it may be tried again, or deleted.
                 self.lock().start_called = false;
                 return Err(e);
@@ -41,6 +45,9 @@ impl Container {
         }
         if self.init.exit().is_some() || state.init_gone {
             return Err(Error::Unknown("cannot start a stopped process".to_owned()));
+        }
+        if state.freezer == Freezer::Paused {
+            return Err(Error::Unknown("cannot start a paused process".to_owned()));
         }
         if state.start_called {
             return Err(Error::Unknown("cannot start a running process".to_owned()));

@@ -1,6 +1,7 @@
 //! The OCI runtime's command line: runc, crun, youki.
 
 mod call;
+mod criu;
 mod log_json;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 
 pub use call::Stdio;
 use call::call;
+pub use criu::{CheckpointArgs, RestoreArgs};
 
 use crate::{
     error::{Error, Result},

@@ -1,37 +1,52 @@
-//! Output to a file, to a pipe, or to nowhere.
+//! Output to a file, to a pipe, or to nowhere: copies that end with their source.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::FileTypeExt,
     path::Path,
+    sync::Arc,
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    task::JoinSet,
+};
 
 use crate::error::{Error, Result};
 
 /// As large as a read from a pipe gets by default.
 const BUFFER: usize = 4096;
 
+/// Whether there is a fifo at `path`.
+pub fn is_fifo(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// Whether there is a file at `path`, to which output can be appended.
+pub fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
 /// Appends to the file at `path`, made with its directories where it does not exist.
-pub fn append<R>(mut from: R, path: &Path) -> Result<()>
+pub fn append<R>(copies: &mut JoinSet<()>, mut from: R, path: &Path) -> Result<()>
 where
     R: AsyncRead + Send + Unpin + 'static,
 {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(Error::io("create directory", dir))?;
     }
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .create(true)
         .append(true)
         .open(path)
         .map_err(Error::io("open", path))?;
-    let path = path.to_owned();
-    tokio::spawn(async move {
+    let (file, path) = (Arc::new(file), path.to_owned());
+    copies.spawn(async move {
         let mut buffer = vec![0; BUFFER];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
             // A full disk loses output, but does not stop the container.
-            if let Err(e) = file.write_all(&buffer[..count]) {
+            if let Err(e) = write(&file, buffer[..count].to_vec()).await {
                 log::warn!("write {}: {e}", path.display());
             }
         }
@@ -39,23 +54,30 @@ where
     Ok(())
 }
 
+/// In a thread of its own: a file server that does not answer must hold up nobody else.
+async fn write(file: &Arc<File>, bytes: Vec<u8>) -> io::Result<()> {
+    let file = Arc::clone(file);
+    let written = tokio::task::spawn_blocking(move || (&*file).write_all(&bytes));
+    written.await.unwrap_or_else(|e| Err(io::Error::other(e)))
+}
+
 /// Reads and forgets, so that the process never waits.
-pub fn discard<R>(mut from: R)
+pub fn discard<R>(copies: &mut JoinSet<()>, mut from: R)
 where
     R: AsyncRead + Send + Unpin + 'static,
 {
-    tokio::spawn(async move {
+    copies.spawn(async move {
         let _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
     });
 }
 
 /// Copies to a pipe until either end closes.
-pub fn copy_to_pipe<R, W>(mut from: R, mut to: W)
+pub fn copy_to_pipe<R, W>(copies: &mut JoinSet<()>, mut from: R, mut to: W)
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    tokio::spawn(async move {
+    copies.spawn(async move {
         let _ = tokio::io::copy(&mut from, &mut to).await;
     });
 }

@@ -2,23 +2,29 @@
 //! towards containerd.
 
 mod console;
+mod fifo;
 mod file;
 mod logger;
+mod merge;
 mod target;
 
 use std::{
     fs::File,
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 pub use containerd_shim::io::Stdio;
 use containerd_shim::io::{IoTasks, Pty};
 use nix::unistd::{Gid, Uid, fchown};
-use tokio::net::unix::pipe;
+use podhook_hooks::handler::{LineQueue, Sink, line_queue};
+use tokio::{io::AsyncRead, net::unix::pipe, task::JoinSet};
 
 pub use console::ConsoleSocket;
 use logger::Logger;
+use merge::Merged;
 use target::Target;
 
 use crate::{
@@ -33,6 +39,8 @@ pub struct Ends {
     stdin: Option<PipeWriter>,
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
+    /// Hooks print there too.
+    hooks: bool,
 }
 
 /// Whose stdio it is, for a logging binary.
@@ -48,8 +56,12 @@ pub struct Owner<'a> {
 #[derive(Default)]
 pub struct ProcessIo {
     tasks: IoTasks,
+    /// The copies of its output; `tasks` has that of its input.
+    copies: tokio::sync::Mutex<JoinSet<()>>,
     pty: Option<Pty>,
     logger: Option<Logger>,
+    /// Where hooks print, until no hook can any more.
+    hooks: Mutex<Option<Sink>>,
 }
 
 /// Makes the pipes of a process without a terminal.
@@ -89,15 +101,27 @@ fn own(fd: &dyn AsFd, options: &Options) -> Result<()> {
 }
 
 impl Ends {
+    /// Hooks will print there too: see [`ProcessIo::hook_sink`].
+    #[must_use]
+    pub fn shared_with_hooks(mut self, hooks: bool) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
     /// Connects the ends to where containerd wants them.
-    pub async fn connect(self, stdio: &Stdio, owner: Owner<'_>) -> Result<ProcessIo> {
+    pub async fn connect(mut self, stdio: &Stdio, owner: Owner<'_>) -> Result<ProcessIo> {
         let mut io = ProcessIo::default();
+        let mut queues = Queues::default();
         match Target::parse(&stdio.stdout)? {
             Target::Binary {
                 path,
                 args,
                 byte_required,
             } => {
+                if self.hooks {
+                    self.stdout = between(io.copies.get_mut(), self.stdout, &mut queues.stdout)?;
+                    self.stderr = between(io.copies.get_mut(), self.stderr, &mut queues.stderr)?;
+                }
                 let logger =
                     Logger::start(&path, &args, owner, self.stdout, self.stderr, byte_required)
                         .await?;
@@ -105,13 +129,26 @@ impl Ends {
             }
             stdout => {
                 let stderr = Target::parse(&stdio.stderr)?;
-                if let Some(reader) = self.stdout {
-                    io.copy_out(receiver(reader)?, &stdout)?;
-                }
-                if let Some(reader) = self.stderr {
-                    io.copy_out(receiver(reader)?, &stderr)?;
+                let streams = [
+                    (self.stdout, &stdout, &mut queues.stdout),
+                    (self.stderr, &stderr, &mut queues.stderr),
+                ];
+                for (reader, target, queue) in streams {
+                    match reader {
+                        Some(reader) if self.hooks => {
+                            io.copy_out(queue.merged(receiver(reader)?, false), target)?;
+                        }
+                        Some(reader) => io.copy_out(receiver(reader)?, target)?,
+                        None => {}
+                    }
                 }
             }
+        }
+        if self.hooks {
+            io.hooks = Mutex::new(Some(Sink::Apart {
+                stdout: queues.stdout.0,
+                stderr: queues.stderr.0,
+            }));
         }
         if let Some(writer) = self.stdin {
             let sender =
@@ -124,6 +161,38 @@ impl Ends {
     }
 }
 
+/// The queues that hooks print into.
+#[derive(Default)]
+struct Queues {
+    stdout: Queue,
+    stderr: Queue,
+}
+
+#[derive(Default)]
+struct Queue(Option<LineQueue>);
+
+impl Queue {
+    /// The output with what comes through the queue.
+    fn merged<R: AsyncRead + Unpin>(&mut self, from: R, terminal: bool) -> Merged<R> {
+        let (queue, lines) = line_queue();
+        self.0 = Some(queue);
+        Merged::new(from, lines, terminal)
+    }
+}
+
+/// A pipe for a logging binary, which else reads the process's own.
+fn between(
+    copies: &mut JoinSet<()>,
+    from: Option<PipeReader>,
+    queue: &mut Queue,
+) -> Result<Option<PipeReader>> {
+    let Some(from) = from else { return Ok(None) };
+    let (reader, writer) = io::pipe().map_err(Error::sys("make a pipe"))?;
+    let sender = pipe::Sender::from_owned_fd(writer.into()).map_err(Error::sys("watch a pipe"))?;
+    file::copy_to_pipe(copies, queue.merged(receiver(from)?, false), sender);
+    Ok(Some(reader))
+}
+
 fn receiver(reader: PipeReader) -> Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd(reader.into()).map_err(Error::sys("watch a pipe"))
 }
@@ -131,7 +200,18 @@ fn receiver(reader: PipeReader) -> Result<pipe::Receiver> {
 impl ProcessIo {
     /// Connects a terminal's master.
     pub async fn terminal(master: File, stdio: &Stdio, owner: Owner<'_>) -> Result<Self> {
+        Self::terminal_with_hooks(master, stdio, owner, false).await
+    }
+
+    /// The same where hooks may print to it too: see [`Self::hook_sink`].
+    pub async fn terminal_with_hooks(
+        master: File,
+        stdio: &Stdio,
+        owner: Owner<'_>,
+        hooks: bool,
+    ) -> Result<Self> {
         let mut io = Self::default();
+        let mut queue = Queue::default();
         match Target::parse(&stdio.stdout)? {
             Target::Binary {
                 path,
@@ -145,15 +225,25 @@ impl ProcessIo {
                 let pty = Pty::new(master).map_err(shim_error)?;
                 let sender = pipe::Sender::from_owned_fd(writer.into())
                     .map_err(Error::sys("watch a pipe"))?;
-                file::copy_to_pipe(pty.clone(), sender);
+                let copies = io.copies.get_mut();
+                if hooks {
+                    file::copy_to_pipe(copies, queue.merged(pty.clone(), true), sender);
+                } else {
+                    file::copy_to_pipe(copies, pty.clone(), sender);
+                }
                 io.pty = Some(pty);
             }
             stdout => {
                 let pty = Pty::new(master).map_err(shim_error)?;
-                io.copy_out(pty.clone(), &stdout)?;
+                if hooks {
+                    io.copy_out(queue.merged(pty.clone(), true), &stdout)?;
+                } else {
+                    io.copy_out(pty.clone(), &stdout)?;
+                }
                 io.pty = Some(pty);
             }
         }
+        io.hooks = Mutex::new(queue.0.map(Sink::Joined));
         if let (false, Some(pty)) = (stdio.stdin.is_empty(), &io.pty) {
             io.tasks
                 .copy_from_fifo(&stdio.stdin, pty.clone())
@@ -164,15 +254,22 @@ impl ProcessIo {
 
     fn copy_out<R>(&mut self, from: R, to: &Target) -> Result<()>
     where
-        R: tokio::io::AsyncRead + Send + Unpin + 'static,
+        R: AsyncRead + Send + Unpin + 'static,
     {
+        let copies = self.copies.get_mut();
         match to {
             Target::None => {
-                file::discard(from);
+                file::discard(copies, from);
                 Ok(())
             }
-            Target::Fifo(path) => self.tasks.copy_to_fifo(from, path).map_err(shim_error),
-            Target::File(path) => file::append(from, path),
+            // A path alone may name a file too.
+            Target::Fifo(path) if file::is_file(Path::new(path)) => {
+                file::append(copies, from, Path::new(path))
+            }
+            Target::Fifo(path) => fifo::copy(copies, from, Path::new(path)),
+            // To open it as a file would wait for its reader.
+            Target::File(path) if file::is_fifo(path) => fifo::copy(copies, from, path),
+            Target::File(path) => file::append(copies, from, path),
             Target::Binary { .. } => Err(Error::InvalidArgument(
                 "a logging binary takes stdout and stderr".to_owned(),
             )),
@@ -196,9 +293,27 @@ impl ProcessIo {
         console::set_size(pty.as_fd(), size)
     }
 
+    /// Where a hook prints that is to print to the process's own output; none where it is not.
+    pub fn hook_sink(&self) -> Option<Sink> {
+        self.hooks().clone()
+    }
+
+    /// No hook starts any more: the output ends with the process's own and that of the hooks that run.
+    pub fn end_hook_output(&self) {
+        self.hooks().take();
+    }
+
+    fn hooks(&self) -> std::sync::MutexGuard<'_, Option<Sink>> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Delivers what is still buffered, within a limit, and closes everything.
     pub async fn shutdown(&self) {
+        self.end_hook_output();
         self.tasks.shutdown().await;
+        let mut copies = self.copies.lock().await;
+        while copies.join_next().await.is_some() {}
+        drop(copies);
         if let Some(logger) = &self.logger {
             logger.stop().await;
         }
@@ -206,7 +321,9 @@ impl ProcessIo {
 
     /// Closes everything at once.
     pub async fn abort(&self) {
+        self.end_hook_output();
         self.tasks.abort().await;
+        self.copies.lock().await.shutdown().await;
         if let Some(logger) = &self.logger {
             logger.stop().await;
         }

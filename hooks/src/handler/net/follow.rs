@@ -14,6 +14,7 @@ use super::error::NetError;
 use super::exchange::{Reply, exchange};
 use super::headers;
 use super::host::Host;
+use super::statuses::Statuses;
 use super::stream::Stream;
 use super::tls;
 use super::url::{Redirect, Url};
@@ -47,10 +48,10 @@ struct Asked {
 }
 
 impl Answer {
-    /// 200–399 is success.
-    pub(super) fn verdict(&self) -> Result<(), String> {
+    /// Whether its status is a success.
+    pub(super) fn verdict(&self, success: Statuses) -> Result<(), String> {
         let code = self.status.as_u16();
-        if (200..400).contains(&code) {
+        if success.contain(code) {
             return Ok(());
         }
         // Not the server's own reason phrase: it is anybody's text.

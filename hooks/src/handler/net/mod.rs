@@ -17,6 +17,7 @@ mod follow;
 mod headers;
 mod host;
 mod namespace;
+mod statuses;
 mod stream;
 mod tls;
 mod url;
@@ -26,6 +27,8 @@ use std::os::fd::BorrowedFd;
 use crate::lifecycle::{Header, Scheme};
 
 use self::host::Host;
+
+pub use self::statuses::Statuses;
 
 /// What an `httpGet` handler asks for.
 #[derive(Debug, Clone, Copy)]
@@ -65,10 +68,19 @@ pub struct HttpOutcome {
 ///
 /// Waits as long as the server lets it: the caller sets the deadline.
 pub async fn http_get(netns: BorrowedFd<'_>, request: &HttpGet<'_>) -> HttpOutcome {
+    http_get_judged(netns, request, Statuses::default()).await
+}
+
+/// The same with another rule of what is a success.
+pub async fn http_get_judged(
+    netns: BorrowedFd<'_>,
+    request: &HttpGet<'_>,
+    success: Statuses,
+) -> HttpOutcome {
     match follow::get(netns, request).await {
         Ok(response) => HttpOutcome {
             status: Some(response.status.as_u16()),
-            result: response.verdict(),
+            result: response.verdict(success),
             body: response.body,
         },
         Err(failure) => HttpOutcome {

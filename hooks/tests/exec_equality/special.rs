@@ -1,0 +1,90 @@
+//! Working directories, stdio, and what cannot be started.
+
+use serde_json::json;
+
+use crate::compare::{Expected, Setup};
+use crate::support::runtime::Runtime;
+use crate::users::base;
+
+pub fn cwd(_: Runtime) -> Setup {
+    base().set("/process/cwd", json!("/home/foo")).into()
+}
+
+pub fn cwd_of_root_only(_: Runtime) -> Setup {
+    Setup {
+        process: json!({"cwd": "/private", "user": {"uid": 1000, "gid": 1000}, "capabilities": {}}),
+        ..base().into()
+    }
+}
+
+pub fn cwd_missing(_: Runtime) -> Setup {
+    Setup {
+        process: json!({"cwd": "/no/such"}),
+        expected: Expected::Refused,
+        ..base().into()
+    }
+}
+
+pub fn cwd_not_permitted(runtime: Runtime) -> Setup {
+    // Root of a user namespace, and the directory belongs to a user it does not map. crun enters it with the
+    // rights of the host's root.
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let namespaces =
+        ["pid", "network", "ipc", "uts", "mount", "user"].map(|kind| json!({"type": kind}));
+    Setup {
+        process: json!({"cwd": "/private"}),
+        expected: match runtime.is_crun() {
+            true => Expected::RefusedAsByRunc,
+            false => Expected::Refused,
+        },
+        ..base()
+            .set("/linux/namespaces", json!(namespaces))
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map)
+            .into()
+    }
+}
+
+pub fn terminal(_: Runtime) -> Setup {
+    Setup {
+        terminal: true,
+        ..base().into()
+    }
+}
+
+pub fn terminal_of_a_user(_: Runtime) -> Setup {
+    Setup {
+        terminal: true,
+        process: json!({"user": {"uid": 1000, "gid": 1000}, "capabilities": {}}),
+        ..base().into()
+    }
+}
+
+pub fn terminal_size(runtime: Runtime) -> Setup {
+    Setup {
+        terminal: true,
+        process: json!({"consoleSize": {"height": 33, "width": 99}}),
+        expected: match runtime.is_crun() {
+            true => Expected::NotHere("crun sets it, if at all, when the process may run already"),
+            false => Expected::Equal,
+        },
+        ..base().into()
+    }
+}
+
+pub fn pipes(_: Runtime) -> Setup {
+    Setup {
+        pipes: true,
+        ..base()
+            .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+            .into()
+    }
+}
+
+pub fn program_missing(_: Runtime) -> Setup {
+    Setup {
+        program: "nosuch",
+        expected: Expected::Refused,
+        ..base().into()
+    }
+}

@@ -1,0 +1,96 @@
+//! The machine's second disk: what it runs, at the places of this machine's repository.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use podhook_integration::Image;
+use podhook_integration::command;
+use podhook_integration::generation::{cache, repository};
+use std::time::Duration;
+
+use crate::Error;
+use crate::plan::Run;
+use crate::programs::Programs;
+
+/// The disk's file, in a folder that goes when this is dropped.
+pub struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    /// A disk with `program` and everything it calls.
+    pub fn new(program: &str, runs: &[Run], programs: &Programs) -> Result<Self, Error> {
+        let folder = tempfile::Builder::new().prefix("podhook-v2-").tempdir()?;
+        let root = folder.path().join("disk");
+        let tree = root.join("tree");
+        let tests = programs.tests.iter();
+        let needed =
+            tests.filter(|(target, _)| runs.iter().any(|run| run.program == target.as_str()));
+        for from in needed.map(|(_, path)| path).chain(&programs.own) {
+            let to = inside(&tree, from)?;
+            // Debug information is nine tenths of them.
+            run(Command::new("strip")
+                .args(["--strip-debug", "-o"])
+                .arg(&to)
+                .arg(from))?;
+        }
+        for image in [Image::Busybox, Image::Nginx, Image::Pause] {
+            let from = image.archive()?;
+            let name = from.file_name().unwrap_or_default();
+            let to = inside(&tree, &repository().join(".cache/images").join(name))?;
+            fs::copy(&from, to)?;
+        }
+        let examples = inside(&tree, &repository().join("examples"))?;
+        run(Command::new("cp")
+            .arg("-r")
+            .arg(repository().join("examples"))
+            .arg(examples))?;
+        let start = root.join("program");
+        fs::write(&start, program)?;
+        fs::set_permissions(&start, Permissions::from_mode(0o755))?;
+        let disk = Self { folder };
+        run(Command::new("truncate")
+            .args(["-s", "1G"])
+            .arg(disk.image()))?;
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-d"])
+            .arg(&root)
+            .arg(disk.image()))?;
+        fs::remove_dir_all(&root)?;
+        Ok(disk)
+    }
+
+    /// The disk's file.
+    pub fn image(&self) -> PathBuf {
+        self.folder.path().join("disk.img")
+    }
+
+    /// A file beside it.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The kernel, or another file that `integration/vm/build` made.
+    pub fn of_machine(name: &str) -> PathBuf {
+        cache().join("vm").join(name)
+    }
+}
+
+/// The place in `tree` of a file of this machine, its folder made.
+fn inside(tree: &Path, path: &Path) -> Result<PathBuf, Error> {
+    let relative = path
+        .strip_prefix("/")
+        .map_err(|_| format!("{} is relative", path.display()))?;
+    let place = tree.join(relative);
+    if let Some(parent) = place.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(place)
+}
+
+fn run(command: &mut Command) -> Result<(), Error> {
+    command::run(command, None, Duration::from_secs(120))?.success()?;
+    Ok(())
+}

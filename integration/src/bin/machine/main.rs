@@ -1,0 +1,66 @@
+//! `make test-v2`: boots a small machine with the unified cgroup hierarchy and runs tests in it that were
+//! built here. `integration/vm/build` makes the machine; docs/testing.md says more.
+
+mod disk;
+mod plan;
+mod programs;
+mod qemu;
+mod report;
+
+use std::env;
+use std::process::{Command, ExitCode};
+
+use podhook_integration::generation::repository;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let filter = env::args().nth(1);
+    if filter.as_deref().is_some_and(|word| word.starts_with('-')) {
+        eprintln!(
+            "usage: machine [[RUN/]FILTER]     (tests whose name contains FILTER, as systemd/runc/oom::)"
+        );
+        return ExitCode::from(2);
+    }
+    if env::consts::ARCH != "x86_64" {
+        // Loud, because a green run would otherwise say more than it knows.
+        let rule = "*".repeat(80);
+        eprintln!(
+            "{rule}\nNOT RUN: the tests on pure cgroup v2 (`make test-v2`) need an x86-64 machine; this one is {}.\n{rule}",
+            env::consts::ARCH
+        );
+        return ExitCode::SUCCESS;
+    }
+    match run(filter.as_deref()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(101),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every test passed.
+fn run(filter: Option<&str>) -> Result<bool, Error> {
+    let built = Command::new(repository().join("integration/vm/build")).status()?;
+    if !built.success() {
+        return Err("integration/vm/build failed".into());
+    }
+    let programs = programs::build()?;
+    let (runs, filter) = match filter {
+        Some(filter) => {
+            let (runs, rest) = plan::choose(plan::runs(), filter);
+            (runs, Some(rest))
+        }
+        None => (plan::runs(), None),
+    };
+    let disk = disk::Disk::new(
+        &plan::program(&runs, &programs, filter.as_deref())?,
+        &runs,
+        &programs,
+    )?;
+    let mut report = report::Report::new(&runs, filter.is_some());
+    let console = qemu::boot(disk, |line| report.line(line))?;
+    Ok(report.close(&console))
+}

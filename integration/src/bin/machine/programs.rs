@@ -1,0 +1,85 @@
+//! The test programs, built by cargo for this machine.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use podhook_integration::generation::repository;
+use podhook_integration::shim::built;
+use serde_json::Value;
+
+use crate::Error;
+
+/// The packages' own tests that are about cgroups and processes, by target.
+const UNIT: [&str; 2] = ["exec_cgroup_v2", "exec_handler"];
+
+/// What is to be there in the machine.
+pub struct Programs {
+    /// Test programs by target; the name of a library or binary is that of its crate.
+    pub tests: BTreeMap<String, PathBuf>,
+    /// What they test.
+    pub own: [PathBuf; 2],
+}
+
+/// Builds them, in the profile of this program.
+pub fn build() -> Result<Programs, Error> {
+    let mut tests = BTreeMap::new();
+    // The same choice of packages as in the other targets of the Makefile: another one would build all
+    // dependencies again with other features.
+    let mut unit = vec![
+        "--workspace",
+        "--exclude",
+        "podhook-integration",
+        "--lib",
+        "--bins",
+    ];
+    unit.extend(UNIT.iter().flat_map(|test| ["--test", test]));
+    for selection in [
+        &unit[..],
+        &["--package", "podhook-integration", "--test", "v2"],
+    ] {
+        tests.extend(compile(selection)?);
+    }
+    let own = ["containerd-shim-podhook-v1", "podhook"].map(built);
+    match own.iter().find(|path| !path.exists()) {
+        Some(path) => Err(format!("no {}: run `make build`", path.display()).into()),
+        None => Ok(Programs { tests, own }),
+    }
+}
+
+fn compile(selection: &[&str]) -> Result<Vec<(String, PathBuf)>, Error> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let profile = built("")
+        .components()
+        .next_back()
+        .map_or_else(String::new, |folder| {
+            folder.as_os_str().to_string_lossy().into_owned()
+        });
+    let profile = if profile == "debug" { "dev" } else { &profile };
+    let mut command = Command::new(cargo);
+    command
+        .args([
+            "test",
+            "--locked",
+            "--quiet",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(["--profile", profile])
+        .args(selection)
+        .current_dir(repository())
+        .stderr(Stdio::inherit());
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(format!("{command:?} failed").into());
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let executable = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let path = message["executable"].as_str()?;
+        let is_test = message["profile"]["test"] == true;
+        is_test.then(|| Some((message["target"]["name"].as_str()?.to_owned(), path.into())))?
+    };
+    Ok(messages.lines().filter_map(executable).collect())
+}

@@ -1,0 +1,90 @@
+//! A shim that is killed: containerd calls `delete`, and nothing is left.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use podhook_integration::containerd::remains;
+use podhook_integration::suite::{Test, podhook_only};
+use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Node, Outcome, ShimKind, tests};
+
+pub fn tests() -> Vec<Test> {
+    let mut all = tests![crash:
+        a_task_whose_shim_is_killed_has_ended,
+        a_paused_task_whose_shim_is_killed_has_ended,
+    ];
+    // The original of 2.x leaves the pod's other containers running (containerd#10727).
+    all.extend(podhook_only(tests![crash:
+        a_pod_whose_shim_is_killed_has_ended_with_all_its_containers,
+    ]));
+    all
+}
+
+fn kill_shim(node: &Node, id: &str) -> Outcome {
+    let shims = remains::shims(&node.containerd().address());
+    let shim = shims
+        .iter()
+        .find(|shim| shim.id == id)
+        .ok_or("it has no shim")?;
+    kill(Pid::from_raw(shim.pid), Signal::SIGKILL)?;
+    if node.shim() == ShimKind::Runc {
+        // The original's `delete` leaves its socket.
+        let address = node.containerd().address();
+        fs::remove_file(remains::socket(
+            &address,
+            &(shim.namespace.clone(), id.to_owned()),
+        ))?;
+    }
+    Ok(())
+}
+
+fn gone(pid: i32) -> Outcome {
+    // A process without a working directory is gone, or a zombie.
+    Ok(wait::until_true("the processes to end", SOON, || {
+        !Path::new(&format!("/proc/{pid}/cwd")).exists()
+    })?)
+}
+
+fn a_task_whose_shim_is_killed_has_ended(node: &Node) -> Outcome {
+    let container = node.container("orphan").start(&["sleep", "600"])?;
+    let pid = container.task()?.ok_or("no task")?.pid;
+    kill_shim(node, container.id())?;
+    assert_eq!(container.wait_exit(SOON)?, 137);
+    gone(pid)?;
+    wait::until_true("the task to be gone", SOON, || {
+        container.status().is_ok_and(|status| status.is_empty())
+    })?;
+    Ok(())
+}
+
+fn a_paused_task_whose_shim_is_killed_has_ended(node: &Node) -> Outcome {
+    let container = node.container("frozen").start(&["sleep", "600"])?;
+    let pid = container.task()?.ok_or("no task")?.pid;
+    node.ctr().run(&["task", "pause", container.id()])?;
+    kill_shim(node, container.id())?;
+    assert_eq!(container.wait_exit(SOON)?, 137);
+    gone(pid)
+}
+
+fn a_pod_whose_shim_is_killed_has_ended_with_all_its_containers(node: &Node) -> Outcome {
+    let pod = node.pod("orphans").run()?;
+    let one = pod.container("one").command(&["sleep", "600"]).start()?;
+    let two = pod.container("two").command(&["sleep", "600"]).start()?;
+    let tasks = node.containerd().ctr_in("k8s.io").tasks()?;
+    let pids: Vec<_> = [one.id(), two.id()]
+        .iter()
+        .filter_map(|id| tasks.get(*id))
+        .map(|task| task.pid)
+        .collect();
+    assert_eq!(pids.len(), 2);
+    kill_shim(node, pod.id())?;
+    for pid in pids {
+        gone(pid)?;
+    }
+    for container in [&one, &two] {
+        assert_ne!(container.wait_exit(SOON)?.exit_code, 0);
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What containerd says on stdin: options, or the messages of 2.3; and `-info`.
+
+use std::fs;
+use std::process::Command;
+
+use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
+use containerd_shim_protos::bootstrap_api::{
+    BootstrapParams, BootstrapResult, Extension, LogLevel,
+};
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::shim::oci::Options;
+use containerd_shim_protos::types::introspection::RuntimeInfo;
+use podhook_integration::wait::SOON;
+use podhook_integration::{Generation, Outcome};
+use ttrpc::Code;
+
+use crate::client::create_request;
+use crate::stage::{Failure, Kind, Stage, any};
+use crate::start::output;
+use crate::{Test, podhook_only, tests};
+
+pub fn tests() -> Vec<Test> {
+    let mut all = tests![bootstrap: info_tells_the_features_of_the_runtime];
+    all.extend(podhook_only(tests![bootstrap:
+        bootstrap_params_get_a_bootstrap_result,
+        bootstrap_params_of_another_container_are_refused,
+        options_of_another_type_are_refused,
+        info_of_a_missing_runtime_has_no_features,
+    ]));
+    all
+}
+
+fn info(stage: &Stage, options: Option<&Any>) -> Result<RuntimeInfo, Failure> {
+    let mut command = Command::new(stage.kind.program()?);
+    let input = options
+        .map(Message::write_to_bytes)
+        .transpose()?
+        .unwrap_or_default();
+    let output = output(command.arg("-info"), &input)?;
+    if !output.status.success() {
+        return Err(format!("-info: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(RuntimeInfo::parse_from_bytes(&output.stdout)?)
+}
+
+fn info_tells_the_features_of_the_runtime(stage: &Stage) -> Outcome {
+    if stage.kind == Kind::Go(Generation::V1_6) {
+        // It has no -info.
+        return Ok(());
+    }
+    // Empty stdin: containerd 2.3 asks so.
+    let plain = info(stage, None)?;
+    let features = plain.features.clone().unwrap_or_default();
+    assert_eq!(
+        features.type_url,
+        "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
+    );
+    let features: serde_json::Value = serde_json::from_slice(&features.value)?;
+    assert!(
+        features["linux"]["namespaces"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty()),
+        "{features}"
+    );
+    assert_eq!(
+        features["annotations"]["org.opencontainers.runc.checkpoint.enabled"],
+        "true"
+    );
+    let options = any(&Options {
+        binary_name: "/usr/sbin/runc".into(),
+        ..Default::default()
+    });
+    let with_options = info(stage, Some(&options))?;
+    let echoed = with_options.options.clone().unwrap_or_default();
+    assert_eq!(
+        (echoed.type_url, echoed.value),
+        (options.type_url, options.value)
+    );
+    assert!(with_options.features.is_some());
+    Ok(())
+}
+
+fn params(stage: &Stage, id: &str) -> BootstrapParams {
+    BootstrapParams {
+        instance_id: id.into(),
+        namespace: stage.namespace().into(),
+        log_level: LogLevel::LOG_LEVEL_DEBUG.into(),
+        containerd_version: "v2.3.4".into(),
+        containerd_ttrpc_address: stage.daemon().path().display().to_string(),
+        containerd_grpc_address: stage.address().display().to_string(),
+        containerd_binary: "/usr/bin/containerd".into(),
+        socket_dir: Some(stage.dir().join("s").display().to_string()),
+        ..Default::default()
+    }
+}
+
+fn bootstrap_params_get_a_bootstrap_result(stage: &Stage) -> Outcome {
+    let (runtime, calls) = stage.recording_runtime("")?;
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    let options = any(&Options {
+        binary_name: runtime,
+        ..Default::default()
+    });
+    let extension = |any: Any| Extension {
+        value: Some(any).into(),
+        ..Default::default()
+    };
+    let another = Any {
+        type_url: "containerd.another.v1.Extension".into(),
+        value: vec![10, 1, b'x'],
+        ..Default::default()
+    };
+    let message = BootstrapParams {
+        extensions: vec![extension(another), extension(options.clone())],
+        ..params(stage, "c1")
+    };
+    // As 2.3 does: the same arguments, nothing in the environment.
+    let mut command = stage.command("c1")?;
+    command
+        .env_remove("TTRPC_ADDRESS")
+        .env_remove("GRPC_ADDRESS")
+        .env_remove("MAX_SHIM_VERSION")
+        .arg("start");
+    let started = output(&mut command, &message.write_to_bytes()?)?;
+    let reply = BootstrapResult::parse_from_bytes(&started.stdout)?;
+    assert_eq!((reply.version, reply.protocol.as_str()), (2, "ttrpc"));
+    assert!(
+        reply
+            .address
+            .starts_with(&format!("unix://{}/s/", stage.dir().display())),
+        "{reply:?}"
+    );
+    let client = stage.connect(&started)?;
+    let request = CreateTaskRequest {
+        options: Some(options).into(),
+        ..create_request(stage, "c1")
+    };
+    let created: CreateTaskResponse = client.call("Create", &request)?;
+    assert!(created.pid > 0);
+    assert!(fs::read_to_string(calls)?.contains(" create "));
+    // Events go to the address in the message, the log level is the message's.
+    stage.daemon().wait("create", SOON)?;
+    assert!(stage.log("c1").contains("level=debug"));
+    Ok(client.end("c1")?)
+}
+
+fn bootstrap_params_of_another_container_are_refused(stage: &Stage) -> Outcome {
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    let output = stage.try_start("c1", &params(stage, "c2").write_to_bytes()?)?;
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("/c2"), "{text}");
+    Ok(())
+}
+
+fn options_of_another_type_are_refused(stage: &Stage) -> Outcome {
+    // Bytes that would be a ShimCgroup, were they taken for runc's options.
+    let wrong = Any {
+        type_url: "windows.hcs.v1.Options".into(),
+        value: vec![26, 2, b'/', b'x'],
+        ..Default::default()
+    };
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let request = CreateTaskRequest {
+        options: Some(wrong.clone()).into(),
+        ..create_request(stage, "c1")
+    };
+    let answer = client.call::<CreateTaskResponse>("Create", &request);
+    let error = answer.err().ok_or("it was created")?;
+    assert_eq!(error.code, Code::INVALID_ARGUMENT);
+    assert!(error.message.contains("windows.hcs.v1.Options"), "{error}");
+    client.shutdown("c1");
+    stage.make_bundle("c2", &stage.spec("c2", &["sleep", "600"]))?;
+    let output = stage.try_start("c2", &wrong.write_to_bytes()?)?;
+    assert!(!output.status.success());
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("windows.hcs.v1.Options"),
+        "{output:?}"
+    );
+    assert!(info(stage, Some(&wrong)).is_err());
+    Ok(())
+}
+
+fn info_of_a_missing_runtime_has_no_features(stage: &Stage) -> Outcome {
+    let info = info(
+        stage,
+        Some(&any(&Options {
+            binary_name: "/no/such/runtime".into(),
+            ..Default::default()
+        })),
+    )?;
+    assert!(info.features.is_none());
+    assert_eq!(info.name, "io.containerd.podhook.v1");
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Output to files and to logging programs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use containerd_shim_protos::api::CreateTaskResponse;
+use podhook_integration::Outcome;
+use podhook_integration::wait::{self, SOON};
+
+use crate::client::{Client, Refused};
+use crate::stage::{Failure, Kind, Stage};
+use crate::stdio::{Stdio, fifo, reader, request, run, wait_text};
+use crate::{Test, podhook_only, tests};
+
+pub fn tests() -> Vec<Test> {
+    let mut all = tests![logging:
+        a_plain_path_to_a_file_is_appended_to,
+        a_file_that_is_a_fifo_does_not_hang_create,
+        both_outputs_may_go_to_one_file,
+        the_last_output_is_in_the_file_when_delete_returns,
+        a_logging_program_knows_its_container,
+        a_logging_program_that_never_ends_is_killed,
+    ];
+    all.extend(podhook_only(tests![logging:
+        a_logging_program_of_version_2_must_say_that_it_is_ready,
+        an_unknown_scheme_is_refused_by_name,
+    ]));
+    all
+}
+
+fn a_plain_path_to_a_file_is_appended_to(stage: &Stage) -> Outcome {
+    let log = stage.dir().join("plain.log");
+    fs::write(&log, "before\n")?;
+    let client = stage.shim("c1", &["echo", "after"])?;
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: "",
+            stdout: &log.display().to_string(),
+            stderr: "",
+        },
+    )?;
+    client.wait("c1", "")?;
+    client.end("c1")?;
+    assert_eq!(fs::read_to_string(log)?, "before\nafter\n");
+    Ok(())
+}
+
+fn a_file_that_is_a_fifo_does_not_hang_create(stage: &Stage) -> Outcome {
+    let out = fifo(stage, "out")?;
+    if stage.kind != Kind::Podhook {
+        // The original opens it as a file first, and hangs without a reader.
+        return Ok(());
+    }
+    let client = stage.shim("c1", &["echo", "through a fifo"])?;
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: "",
+            stdout: &format!("file://{out}"),
+            stderr: "",
+        },
+    )?;
+    wait_text(&mut reader(&out)?, "through a fifo\n")?;
+    client.wait("c1", "")?;
+    Ok(client.end("c1")?)
+}
+
+fn both_outputs_may_go_to_one_file(stage: &Stage) -> Outcome {
+    let log = stage.dir().join("deep/er/both.log");
+    let uri = format!("file://{}", log.display());
+    let client = stage.shim("c1", &["sh", "-c", "echo out; echo err >&2"])?;
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: "",
+            stdout: &uri,
+            stderr: &uri,
+        },
+    )?;
+    client.wait("c1", "")?;
+    client.end("c1")?;
+    let text = fs::read_to_string(log)?;
+    assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
+    Ok(())
+}
+
+fn the_last_output_is_in_the_file_when_delete_returns(stage: &Stage) -> Outcome {
+    let log = stage.dir().join("much.log");
+    let uri = format!("file://{}", log.display());
+    let client = stage.shim("c1", &["head", "-c", "4000000", "/dev/zero"])?;
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: "",
+            stdout: &uri,
+            stderr: &uri,
+        },
+    )?;
+    client.wait("c1", "")?;
+    client.delete("c1", "")?;
+    assert_eq!(fs::metadata(log)?.len(), 4_000_000);
+    client.shutdown("c1");
+    Ok(())
+}
+
+fn logger(stage: &Stage, script: &str) -> Result<(String, PathBuf), Failure> {
+    let (program, log) = (stage.dir().join("logger"), stage.dir().join("logger.log"));
+    fs::write(
+        &program,
+        format!("#!/bin/sh\nlog={}\n{script}\n", log.display()),
+    )?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Ok((program.display().to_string(), log))
+}
+
+fn log_contains(log: &Path, text: &str) -> Outcome {
+    Ok(wait::until_true(
+        &format!("{text:?} in the log"),
+        SOON,
+        || fs::read_to_string(log).is_ok_and(|log| log.contains(text)),
+    )?)
+}
+
+fn a_logging_program_knows_its_container(stage: &Stage) -> Outcome {
+    let script = "echo \"$CONTAINER_NAMESPACE/$CONTAINER_ID $*\" >> $log\nexec 5>&-\ncat <&3 >> $log & cat <&4 >> $log\nwait";
+    let (program, log) = logger(stage, script)?;
+    let client = stage.shim("c1", &["sh", "-c", "echo to stdout; echo to stderr >&2"])?;
+    let uri = format!("binary://{program}?tag=a%20b");
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: "",
+            stdout: &uri,
+            stderr: &uri,
+        },
+    )?;
+    client.wait("c1", "")?;
+    log_contains(&log, &format!("{}/c1 tag a b\n", stage.namespace()))?;
+    log_contains(&log, "to stdout\n")?;
+    log_contains(&log, "to stderr\n")?;
+    Ok(client.end("c1")?)
+}
+
+fn a_logging_program_that_never_ends_is_killed(stage: &Stage) -> Outcome {
+    let script = "trap 'echo got TERM >> $log' TERM\necho pid $$ >> $log\nexec 5>&-\nwhile :; do sleep 0.1; done";
+    let (program, log) = logger(stage, script)?;
+    let client = stage.shim("c1", &["true"])?;
+    let uri = format!("binary://{program}");
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: "",
+            stdout: &uri,
+            stderr: &uri,
+        },
+    )?;
+    client.wait("c1", "")?;
+    client.delete("c1", "")?;
+    log_contains(&log, "got TERM\n")?;
+    let text = fs::read_to_string(&log)?;
+    let pid = text
+        .lines()
+        .find_map(|line| line.strip_prefix("pid "))
+        .ok_or("no pid")?;
+    wait::until_true("the program to be killed", SOON, || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+    })?;
+    client.shutdown("c1");
+    Ok(())
+}
+
+fn a_logging_program_of_version_2_must_say_that_it_is_ready(stage: &Stage) -> Outcome {
+    let create = |id: &str,
+                  script: &str|
+     -> Result<(Client, Result<CreateTaskResponse, Refused>), Failure> {
+        let (program, _) = logger(stage, script)?;
+        let uri = format!("binary-v2://{program}");
+        let client = stage.shim(id, &["true"])?;
+        let answer = client.call(
+            "Create",
+            &request(
+                stage,
+                id,
+                &Stdio {
+                    stdin: "",
+                    stdout: &uri,
+                    stderr: &uri,
+                },
+            ),
+        );
+        Ok((client, answer))
+    };
+    // One that crashes closes the pipe, too.
+    let (client, crashed) = create("c1", "exit 1")?;
+    let error = crashed.err().ok_or("it was created")?;
+    assert!(error.message.contains("did not get ready"), "{error}");
+    assert_eq!(stage.left_of("c1"), [""; 0]);
+    client.shutdown("c1");
+    let (client, ready) = create("c2", "echo >&5; exec 5>&-; exec cat <&3 > /dev/null")?;
+    ready?;
+    client.start("c2", "")?;
+    client.wait("c2", "")?;
+    Ok(client.end("c2")?)
+}
+
+fn an_unknown_scheme_is_refused_by_name(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["true"])?;
+    let stdio = Stdio {
+        stdin: "",
+        stdout: "http://somewhere",
+        stderr: "",
+    };
+    let answer = client.call::<CreateTaskResponse>("Create", &request(stage, "c1", &stdio));
+    let error = answer.err().ok_or("it was created")?;
+    assert!(error.message.contains("\"http\""), "{error}");
+    assert_eq!(stage.left_of("c1"), [""; 0]);
+    client.shutdown("c1");
+    Ok(())
+}

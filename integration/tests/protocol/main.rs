@@ -1,0 +1,141 @@
+//! The shim's binary by itself, driven as containerd drives it: verbs, messages on stdin and stdout, RPCs
+//! over ttrpc. What containerd-shim-runc-v2 does too is tested with it first.
+
+mod bundle;
+mod client;
+mod daemon;
+mod stage;
+mod start;
+
+mod bootstrap;
+mod criu;
+mod ending;
+mod events;
+mod logging;
+mod options;
+mod signals;
+mod states;
+mod stdio;
+mod together;
+mod verbs;
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use podhook_integration::{Generation, Outcome};
+use tokio::runtime::Runtime;
+
+use stage::{Kind, Stage};
+
+/// One behaviour.
+pub struct Test {
+    name: &'static str,
+    run: fn(&Stage) -> Outcome,
+    podhook_only: bool,
+}
+
+/// `tests![states: first, second]`
+macro_rules! tests {
+    ($module:ident: $($name:ident),* $(,)?) => {
+        vec![$($crate::Test {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            run: $name,
+            podhook_only: false,
+        }),*]
+    };
+}
+pub(crate) use tests;
+
+/// The same tests, with podhook only.
+pub fn podhook_only(tests: Vec<Test>) -> Vec<Test> {
+    tests
+        .into_iter()
+        .map(|test| Test {
+            podhook_only: true,
+            ..test
+        })
+        .collect()
+}
+
+/// Where the clients and the events' server run.
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
+}
+
+/// The yardsticks: the oldest and the newest.
+const KINDS: [(&str, Kind); 3] = [
+    ("podhook", Kind::Podhook),
+    ("runc-1.6", Kind::Go(Generation::V1_6)),
+    ("runc-2", Kind::Go(Generation::V2)),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(4);
+    podhook_integration::containerd::scrub::stale();
+    panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
+    let criu = criu_works();
+    if let Err(why) = &criu {
+        eprintln!("checkpoint and restore are not tested: {why}");
+    }
+    let tests = [
+        bootstrap::tests(),
+        criu::tests(),
+        ending::tests(),
+        events::tests(),
+        logging::tests(),
+        options::tests(),
+        signals::tests(),
+        states::tests(),
+        stdio::tests(),
+        together::tests(),
+        verbs::tests(),
+    ];
+    let all = tests.into_iter().flatten().map(|test| (test, true));
+    let live = criu::live().into_iter().map(|test| (test, criu.is_ok()));
+    let mut trials = Vec::new();
+    for (test, possible) in all.chain(live) {
+        for (shim, kind) in KINDS {
+            if kind == Kind::Podhook || !test.podhook_only {
+                let trial =
+                    Trial::test(format!("{shim}/{}", test.name), move || one(test.run, kind));
+                trials.push(trial.with_ignored_flag(!possible));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Whether CRIU is there and runs on this kernel; if not, why.
+fn criu_works() -> Result<(), String> {
+    let program = podhook_integration::generation::cache().join("criu/criu");
+    if !program.exists() {
+        return Err(format!("no {}: run `integration/criu`", program.display()));
+    }
+    let checked = Command::new(&program).arg("check").output();
+    let checked = checked.map_err(|e| format!("{}: {e}", program.display()))?;
+    if checked.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "criu check: {}",
+        String::from_utf8_lossy(&checked.stderr)
+    ))
+}
+
+thread_local! {
+    /// Where and why the test on this thread panicked.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+fn one(test: fn(&Stage) -> Outcome, kind: Kind) -> Result<(), Failed> {
+    let stage = Stage::new(kind).map_err(|e| e.to_string())?;
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| test(&stage)));
+    let outcome = outcome.unwrap_or_else(|_| Err(PANIC.take().into()));
+    let outcome = outcome.and_then(|()| stage.finish());
+    outcome.map_err(|e| format!("{e}\n{}", stage.logs()).into())
+}

@@ -1,0 +1,380 @@
+//! Stdio over fifos whose other end comes and goes; terminals; owners.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+use containerd_shim_protos::api::{
+    CreateTaskRequest, CreateTaskResponse, Empty, ExecProcessRequest,
+};
+use containerd_shim_protos::shim::oci::Options;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use podhook_integration::Outcome;
+use podhook_integration::wait::{self, SOON};
+
+use crate::client::{Client, create_request, exec_request};
+use crate::stage::{Failure, Kind, Stage, any};
+use crate::{Test, podhook_only, tests};
+
+pub fn tests() -> Vec<Test> {
+    let mut all = tests![stdio:
+        output_waits_for_a_reader_that_comes_back,
+        a_reader_that_stops_holds_up_nobody_else,
+        stdin_without_a_writer_hangs_nothing,
+        close_io_ends_the_input,
+        close_io_before_the_writer_is_gone_loses_nothing,
+        a_missing_fifo_fails_create_and_leaves_nothing,
+        the_pipes_belong_to_the_owner_in_the_options,
+        an_exec_that_leaves_a_child_with_its_output_is_deleted_in_time,
+    ];
+    all.extend(podhook_only(tests![stdio:
+        the_last_output_of_a_terminal_is_not_lost,
+        execs_leave_no_descriptors,
+    ]));
+    all
+}
+
+pub fn fifo(stage: &Stage, name: &str) -> Result<String, Failure> {
+    let path = stage.dir().join(name);
+    mkfifo(&path, Mode::S_IRWXU)?;
+    Ok(path.display().to_string())
+}
+
+/// containerd's end of an output.
+pub fn reader(path: &str) -> Result<File, Failure> {
+    Ok(File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?)
+}
+
+/// Everything that is there now.
+pub fn read(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let _ = file.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub fn wait_text(file: &mut File, text: &str) -> Outcome {
+    let mut all = String::new();
+    Ok(wait::until_true(
+        &format!("{text:?} on the fifo"),
+        SOON,
+        || {
+            all += &read(file);
+            all.contains(text)
+        },
+    )?)
+}
+
+pub struct Stdio<'a> {
+    pub stdin: &'a str,
+    pub stdout: &'a str,
+    pub stderr: &'a str,
+}
+
+pub fn request(stage: &Stage, id: &str, stdio: &Stdio<'_>) -> CreateTaskRequest {
+    CreateTaskRequest {
+        stdin: stdio.stdin.into(),
+        stdout: stdio.stdout.into(),
+        // The original takes both or neither.
+        stderr: if stdio.stderr.is_empty() {
+            stdio.stdout
+        } else {
+            stdio.stderr
+        }
+        .into(),
+        ..create_request(stage, id)
+    }
+}
+
+pub fn run(stage: &Stage, client: &Client, id: &str, stdio: &Stdio<'_>) -> Outcome {
+    let _: CreateTaskResponse = client.call("Create", &request(stage, id, stdio))?;
+    client.start(id, "")?;
+    Ok(())
+}
+
+fn output_waits_for_a_reader_that_comes_back(stage: &Stage) -> Outcome {
+    let out = fifo(stage, "out")?;
+    let mut first = reader(&out)?;
+    let script = "echo one; until [ -e /tmp/go ]; do usleep 10000; done; echo two; until [ -e /tmp/end ]; do usleep 10000; done; echo three";
+    let client = stage.shim("c1", &["sh", "-c", script])?;
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: "",
+            stdout: &out,
+            stderr: "",
+        },
+    )?;
+    wait_text(&mut first, "one\n")?;
+    // containerd dies: nobody reads, and the container gets no EPIPE.
+    drop(first);
+    let touch = |exec: &str, file: &str| -> Outcome {
+        client.exec("c1", exec, &["touch", file])?;
+        client.start("c1", exec)?;
+        client.wait("c1", exec)?;
+        client.delete("c1", exec)?;
+        Ok(())
+    };
+    touch("e1", "/tmp/go")?;
+    let mut second = reader(&out)?;
+    wait_text(&mut second, "two\n")?;
+    touch("e2", "/tmp/end")?;
+    assert_eq!(client.wait("c1", "")?.exit_status, 0);
+    wait_text(&mut second, "three\n")?;
+    Ok(client.end("c1")?)
+}
+
+fn a_reader_that_stops_holds_up_nobody_else(stage: &Stage) -> Outcome {
+    let out = fifo(stage, "out")?;
+    let stopped = reader(&out)?;
+    let flood = [
+        "sh",
+        "-c",
+        "while :; do echo a line that nobody reads; done",
+    ];
+    let group = |id, args: &[&str]| {
+        stage
+            .spec(id, args)
+            .annotation("io.kubernetes.cri.sandbox-id", "c0")
+    };
+    let client = stage.shim_of("c0", &group("c0", &flood))?;
+    run(
+        stage,
+        &client,
+        "c0",
+        &Stdio {
+            stdin: "",
+            stdout: &out,
+            stderr: "",
+        },
+    )?;
+    std::thread::sleep(Duration::from_millis(300));
+    stage.join(&client, "c1", &group("c1", &["sleep", "600"]))?;
+    client.run(stage, "c1")?;
+    client.exec("c1", "e", &["true"])?;
+    client.start("c1", "e")?;
+    assert_eq!(client.wait("c1", "e")?.exit_status, 0);
+    client.delete("c1", "e")?;
+    client.remove("c1")?;
+    // It dies at once, and Delete does not wait for its output for long.
+    client.remove("c0")?;
+    drop(stopped);
+    client.shutdown("c0");
+    Ok(())
+}
+
+fn stdin_without_a_writer_hangs_nothing(stage: &Stage) -> Outcome {
+    let (stdin, out) = (fifo(stage, "in")?, fifo(stage, "out")?);
+    let mut output = reader(&out)?;
+    let client = stage.shim("c1", &["cat"])?;
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: &stdin,
+            stdout: &out,
+            stderr: "",
+        },
+    )?;
+    // Writers come and go.
+    for word in ["first", "second"] {
+        let mut writer = File::options().write(true).open(&stdin)?;
+        writeln!(writer, "{word}")?;
+        drop(writer);
+        wait_text(&mut output, &format!("{word}\n"))?;
+    }
+    Ok(client.end("c1")?)
+}
+
+fn close_io_ends_the_input(stage: &Stage) -> Outcome {
+    let (stdin, out) = (fifo(stage, "in")?, fifo(stage, "out")?);
+    let _output = reader(&out)?;
+    let client = stage.shim("c1", &["sh", "-c", "cat > /dev/null; exit 5"])?;
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: &stdin,
+            stdout: &out,
+            stderr: "",
+        },
+    )?;
+    // Something must have been written for a fifo to end, with the original.
+    let mut writer = File::options().write(true).open(&stdin)?;
+    writeln!(writer, "text")?;
+    drop(writer);
+    client.close_stdin("c1", "")?;
+    assert_eq!(client.wait("c1", "")?.exit_status, 5);
+    Ok(client.end("c1")?)
+}
+
+fn close_io_before_the_writer_is_gone_loses_nothing(stage: &Stage) -> Outcome {
+    let (stdin, out) = (fifo(stage, "in")?, fifo(stage, "out")?);
+    let mut output = reader(&out)?;
+    let client = stage.shim("c1", &["cat"])?;
+    run(
+        stage,
+        &client,
+        "c1",
+        &Stdio {
+            stdin: &stdin,
+            stdout: &out,
+            stderr: "",
+        },
+    )?;
+    let mut writer = File::options().write(true).open(&stdin)?;
+    client.close_stdin("c1", "")?;
+    writeln!(writer, "after CloseIO")?;
+    drop(writer);
+    wait_text(&mut output, "after CloseIO\n")?;
+    assert_eq!(client.wait("c1", "")?.exit_status, 0);
+    Ok(client.end("c1")?)
+}
+
+fn a_missing_fifo_fails_create_and_leaves_nothing(stage: &Stage) -> Outcome {
+    if stage.kind != Kind::Podhook {
+        // The original leaves the container that runc has made by then.
+        return Ok(());
+    }
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let missing = stage.dir().join("missing").display().to_string();
+    let stdio = Stdio {
+        stdin: "",
+        stdout: &missing,
+        stderr: "",
+    };
+    let answer = client.call::<CreateTaskResponse>("Create", &request(stage, "c1", &stdio));
+    let error = answer.err().ok_or("it was created")?;
+    assert!(error.message.contains("missing"), "{error}");
+    assert_eq!(stage.left_of("c1"), [""; 0]);
+    client.shutdown("c1");
+    Ok(())
+}
+
+/// A logging program, and the file it writes to.
+fn the_pipes_belong_to_the_owner_in_the_options(stage: &Stage) -> Outcome {
+    let out = fifo(stage, "out")?;
+    let mut output = reader(&out)?;
+    let mut spec = stage.spec(
+        "c1",
+        &[
+            "sh",
+            "-c",
+            "stat -L -c %u:%g /proc/self/fd/1; echo reopened > /proc/self/fd/1",
+        ],
+    );
+    spec.0["process"]["user"] = serde_json::json!({"uid": 1000, "gid": 1001});
+    let client = stage.shim_of("c1", &spec)?;
+    let options = Options {
+        io_uid: 1000,
+        io_gid: 1001,
+        ..Default::default()
+    };
+    let stdio = Stdio {
+        stdin: "",
+        stdout: &out,
+        stderr: "",
+    };
+    let request = CreateTaskRequest {
+        options: Some(any(&options)).into(),
+        ..request(stage, "c1", &stdio)
+    };
+    let _: CreateTaskResponse = client.call("Create", &request)?;
+    client.start("c1", "")?;
+    let mut text = String::new();
+    wait::until_true("the owner", SOON, || {
+        text += &read(&mut output);
+        text.contains("reopened\n")
+    })?;
+    assert!(text.starts_with("1000:1001\n"), "{text}");
+    client.wait("c1", "")?;
+    Ok(client.end("c1")?)
+}
+
+fn an_exec_that_leaves_a_child_with_its_output_is_deleted_in_time(stage: &Stage) -> Outcome {
+    let out = fifo(stage, "out")?;
+    let mut output = reader(&out)?;
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    let exec = ExecProcessRequest {
+        stdout: out.clone(),
+        stderr: out.clone(),
+        ..exec_request("c1", "e", &["sh", "-c", "echo said; sleep 604 &"])
+    };
+    let _: Empty = client.call("Exec", &exec)?;
+    client.start("c1", "e")?;
+    assert_eq!(client.wait("c1", "e")?.exit_status, 0);
+    wait_text(&mut output, "said\n")?;
+    // The child holds the pipe; the shim stops waiting for it (2 s; the original of 2.x 10 s).
+    client.delete("c1", "e")?;
+    Ok(client.end("c1")?)
+}
+
+fn the_last_output_of_a_terminal_is_not_lost(stage: &Stage) -> Outcome {
+    let out = fifo(stage, "out")?;
+    let mut output = reader(&out)?;
+    let mut spec = stage.spec("c1", &["sh", "-c", "tty; echo last"]);
+    spec.0["process"]["terminal"] = true.into();
+    let client = stage.shim_of("c1", &spec)?;
+    let stdio = Stdio {
+        stdin: "",
+        stdout: &out,
+        stderr: "",
+    };
+    let request = CreateTaskRequest {
+        terminal: true,
+        ..request(stage, "c1", &stdio)
+    };
+    let _: CreateTaskResponse = client.call("Create", &request)?;
+    client.resize("c1", "", 100, 30)?;
+    client.start("c1", "")?;
+    client.wait("c1", "")?;
+    client.delete("c1", "")?;
+    let text = read(&mut output);
+    assert!(
+        text.contains("/dev/") && text.ends_with("last\r\n"),
+        "{text:?}"
+    );
+    client.shutdown("c1");
+    Ok(())
+}
+
+fn execs_leave_no_descriptors(stage: &Stage) -> Outcome {
+    let (stdin, out) = (fifo(stage, "in")?, fifo(stage, "out")?);
+    let mut output = reader(&out)?;
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    let shim = stage.shim_pid("c1").ok_or("no shim")?;
+    let descriptors = || fs::read_dir(format!("/proc/{shim}/fd")).map_or(0, Iterator::count);
+    let mut exec = |id: &str| -> Outcome {
+        let request = ExecProcessRequest {
+            stdin: stdin.clone(),
+            stdout: out.clone(),
+            stderr: out.clone(),
+            ..exec_request("c1", id, &["sh", "-c", "echo said"])
+        };
+        let _: Empty = client.call("Exec", &request)?;
+        client.start("c1", id)?;
+        client.wait("c1", id)?;
+        client.delete("c1", id)?;
+        read(&mut output);
+        Ok(())
+    };
+    exec("first")?;
+    let before = descriptors();
+    for n in 0..100 {
+        exec(&format!("e{n}"))?;
+    }
+    wait::until_true("the descriptors to be closed", SOON, || {
+        descriptors() <= before
+    })?;
+    Ok(client.end("c1")?)
+}

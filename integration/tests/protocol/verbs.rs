@@ -1,0 +1,218 @@
+//! `start`, `delete`, `-info` and `-v`: arguments, stdin, stdout, and what they leave.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use containerd_shim_protos::shim::oci::Options;
+use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Generation, Outcome};
+
+use crate::stage::{Failure, Kind, Stage, any};
+use crate::start::output;
+use crate::{Test, podhook_only, tests};
+
+pub fn tests() -> Vec<Test> {
+    let mut all = tests![verbs:
+        start_prints_an_address_that_serves,
+        start_makes_a_private_socket,
+        a_socket_that_a_killed_shim_left_is_replaced,
+        the_shim_is_killed_before_containerd_for_memory,
+        sched_core_is_as_the_kernel_has_it,
+        the_shim_moves_to_its_cgroup,
+        start_without_a_bundle_fails_and_leaves_no_shim,
+    ];
+    all.extend(podhook_only(tests![verbs:
+        version_is_printed,
+        the_server_needs_start,
+    ]));
+    all
+}
+
+fn start_prints_an_address_that_serves(stage: &Stage) -> Outcome {
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    let output = stage.try_start("c1", b"")?;
+    assert!(output.status.success(), "{output:?}");
+    // containerd takes both together for the address.
+    assert_eq!(output.stderr, b"");
+    let client = stage.connect(&output)?;
+    assert!(
+        client.address().starts_with("unix:///run/containerd/s/"),
+        "{}",
+        client.address()
+    );
+    // containerd 1.6 and 1.7 find the shim by this file after a restart.
+    let address = fs::read_to_string(stage.bundle("c1").join("address")).unwrap_or_default();
+    if stage.kind != Kind::Go(Generation::V2) {
+        assert_eq!(address, client.address());
+    }
+    client.run(stage, "c1")?;
+    Ok(client.end("c1")?)
+}
+
+fn start_makes_a_private_socket(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let socket = Path::new(client.address().trim_start_matches("unix://")).to_owned();
+    assert_eq!(fs::metadata(&socket)?.permissions().mode() & 0o777, 0o600);
+    client.shutdown("c1");
+    stage.wait_gone("c1")?;
+    wait::until_true("the socket to be gone", SOON, || !socket.exists())?;
+    Ok(())
+}
+
+fn a_socket_that_a_killed_shim_left_is_replaced(stage: &Stage) -> Outcome {
+    let first = stage.shim("c1", &["sleep", "600"])?;
+    kill9(stage.shim_pid("c1"))?;
+    stage.wait_gone("c1")?;
+    assert!(Path::new(first.address().trim_start_matches("unix://")).exists());
+    let second = stage.start("c1", None)?;
+    assert_eq!(second.address(), first.address());
+    second.run(stage, "c1")?;
+    Ok(second.end("c1")?)
+}
+
+/// Kills a shim.
+pub fn kill9(pid: Option<i32>) -> Outcome {
+    use nix::sys::signal::{Signal, kill};
+    kill(
+        nix::unistd::Pid::from_raw(pid.ok_or("no shim")?),
+        Signal::SIGKILL,
+    )?;
+    Ok(())
+}
+
+fn the_shim_is_killed_before_containerd_for_memory(stage: &Stage) -> Outcome {
+    let score = |pid: &str| -> Result<i32, Failure> {
+        Ok(fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?
+            .trim()
+            .parse()?)
+    };
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let pid = stage.shim_pid("c1").ok_or("no shim")?.to_string();
+    assert_eq!(score(&pid)?, (score("self")? + 1).min(1000));
+    client.shutdown("c1");
+    stage.wait_gone("c1")
+}
+
+/// `prctl(PR_SCHED_CORE, …)`: makes a cookie for this thread, or says why not.
+fn sched_core() -> std::io::Result<()> {
+    let thread = std::thread::spawn(|| {
+        // SAFETY: integer arguments only; the cookie goes with this thread.
+        match unsafe { libc::prctl(62, 1, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    });
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(std::io::Error::other("panicked")))
+}
+
+fn sched_core_is_as_the_kernel_has_it(stage: &Stage) -> Outcome {
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    let mut command = stage.command("c1")?;
+    command.env("SCHED_CORE", "1").arg("start");
+    let started = output(&mut command, b"")?;
+    match sched_core() {
+        Ok(()) => {
+            let client = stage.connect(&started)?;
+            let pid = stage.shim_pid("c1").ok_or("no shim")?;
+            let mut cookie = 0_u64;
+            // SAFETY: PR_SCHED_CORE_GET writes the cookie of a process to a valid place.
+            let ret = unsafe { libc::prctl(62, 0, pid, 0, &raw mut cookie) };
+            assert_eq!((ret, cookie != 0), (0, true));
+            client.shutdown("c1");
+        }
+        // Without hyper-threads, or not in the kernel: whoever asks for it is told.
+        Err(_) => assert!(!started.status.success(), "{started:?}"),
+    }
+    Ok(())
+}
+
+fn the_shim_moves_to_its_cgroup(stage: &Stage) -> Outcome {
+    let name = format!("{}/shims", stage.namespace());
+    let made: Vec<_> = fs::read_dir("/sys/fs/cgroup")?
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path().join(&name))
+        .filter(|dir| fs::create_dir_all(dir).is_ok() && dir.join("cgroup.procs").exists())
+        .collect();
+    if made
+        .iter()
+        .any(|dir| dir.starts_with("/sys/fs/cgroup/cpuset"))
+    {
+        for parent in [
+            format!("/sys/fs/cgroup/cpuset/{}", stage.namespace()),
+            format!("/sys/fs/cgroup/cpuset/{name}"),
+        ] {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                fs::write(
+                    Path::new(&parent).join(file),
+                    fs::read_to_string(Path::new("/sys/fs/cgroup/cpuset").join(file))?,
+                )?;
+            }
+        }
+    }
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    let options = Options {
+        shim_cgroup: format!("/{name}"),
+        ..Default::default()
+    };
+    let client = stage.start("c1", Some(&any(&options)))?;
+    let pid = stage.shim_pid("c1").ok_or("no shim")?;
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    for controller in ["memory", "pids", "cpu"] {
+        let own = cgroups
+            .lines()
+            .find(|line| line.split([':', ',']).any(|word| word == controller));
+        assert!(
+            own.is_some_and(|line| line.ends_with(&format!(":/{name}"))),
+            "{controller} in\n{cgroups}"
+        );
+    }
+    client.shutdown("c1");
+    stage.wait_gone("c1")?;
+    for dir in made {
+        // The kernel may still be busy with the process that was there.
+        wait::until_true("the cgroup to be removed", SOON, || {
+            fs::remove_dir(&dir).is_ok()
+        })?;
+        let _ = dir.parent().map(fs::remove_dir);
+    }
+    Ok(())
+}
+
+fn start_without_a_bundle_fails_and_leaves_no_shim(stage: &Stage) -> Outcome {
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    fs::remove_file(stage.bundle("c1").join("config.json"))?;
+    let output = stage.try_start("c1", b"")?;
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("config.json"), "{text}");
+    assert_eq!(stage.shim_pid("c1"), None);
+    Ok(())
+}
+
+fn version_is_printed(stage: &Stage) -> Outcome {
+    let output = output(Command::new(stage.kind.program()?).arg("-v"), b"")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && text.contains(env!("CARGO_PKG_VERSION")),
+        "{text}"
+    );
+    Ok(())
+}
+
+fn the_server_needs_start(stage: &Stage) -> Outcome {
+    let output = output(
+        Command::new(stage.kind.program()?).args(["-namespace", "n", "-id", "c1"]),
+        b"",
+    )?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && text.contains("started by `start`"),
+        "{text}"
+    );
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! A container that has cgroups of its own, as systemd in a container makes them: its processes are in a
+//! child, and controllers are handed down. From then on the container's own cgroup takes no process (EBUSY).
+
+use std::fs;
+use std::path::PathBuf;
+
+use podhook_integration::node::PodContainer;
+use podhook_integration::suite::Test;
+use podhook_integration::trace::Trace;
+use podhook_integration::wait::SOON;
+use podhook_integration::{Node, Outcome, tests};
+use serde_json::json;
+
+use crate::cgroup;
+use crate::recorded::Recorded;
+use crate::script::{Error, exec, server, words};
+
+pub fn tests() -> Vec<Test> {
+    tests![delegated:
+        execs_and_hooks_find_a_place_in_a_container_that_moved_down,
+    ]
+}
+
+/// Moves the container's processes to `init.scope` and hands the memory controller down, as its own systemd
+/// would from inside. Gives the container's cgroup.
+fn move_down(node: &Node, container: &PodContainer<'_>) -> Result<PathBuf, Error> {
+    let own = cgroup::of(cgroup::pid(node, container)?)?;
+    let child = own.join("init.scope");
+    fs::create_dir(&child)?;
+    for pid in cgroup::read(&own, "cgroup.procs")?.lines() {
+        fs::write(child.join("cgroup.procs"), pid)?;
+    }
+    fs::write(own.join("cgroup.subtree_control"), "+memory +pids")?;
+    Ok(own)
+}
+
+fn execs_and_hooks_find_a_place_in_a_container_that_moved_down(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let leave = "grep ^0: /proc/self/cgroup; (setsid sleep 5571 &); head -c 9000000 /dev/zero | tail -c 8000000 | wc -c";
+    let lifecycle = json!({"preStop": exec(leave)}).to_string();
+    let pod = node.pod("systemd").lifecycle("main", &lifecycle).run()?;
+    let container = pod
+        .container("main")
+        .host_path(trace.dir(), "/trace")
+        .command(&words(&server(&["TERM"], &[])))
+        .start()?;
+    trace.wait("ready")?;
+    let own = move_down(node, &container)?;
+    let place = container.exec(&["cat", "/proc/self/cgroup"])?;
+    // In its own cgroup namespace.
+    assert_eq!(place, "0::/init.scope\n");
+
+    let ctr = node.containerd().ctr_in("k8s.io");
+    ctr.run(&["task", "kill", "-s", "SIGTERM", container.id()])?;
+    trace.wait("got-TERM")?;
+    let hook = container.wait_hook("preStop")?.hook("preStop")?;
+    assert_eq!(hook.text("/result"), "Succeeded", "{hook:?}");
+    let output = hook.text("/output");
+    assert!(output.starts_with("0::/podhook-"), "{output}");
+    assert!(output.ends_with("8000000\n"), "{output}");
+    cgroup::wait_no_leaves(&own)?;
+    // What it left is with the init, the only cgroup of the container that takes processes.
+    let daemon = cgroup::wait_process(&own, "sleep 5571")?;
+    assert_eq!(cgroup::of(daemon)?, own.join("init.scope"));
+    let memory = container.stats()?.memory.unwrap_or_default();
+    assert!(memory.working_set_bytes.unwrap_or_default().value > 0);
+    container.stop(0)?;
+    assert_eq!(container.wait_exit(SOON)?.exit_code, 137);
+    Ok(())
+}

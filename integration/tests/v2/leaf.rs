@@ -1,0 +1,133 @@
+//! A hook's own cgroup below the container's.
+
+use std::fs;
+use std::path::Path;
+
+use podhook_integration::suite::Test;
+use podhook_integration::trace::Trace;
+use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Node, Outcome, tests};
+use serde_json::json;
+
+use crate::cgroup;
+use crate::recorded::Recorded;
+use crate::script::{exec, held, polite, with, words};
+
+pub fn tests() -> Vec<Test> {
+    tests![leaf:
+        a_hook_is_in_a_cgroup_below_the_containers_and_takes_it_along,
+        a_hook_is_born_in_its_cgroup,
+        what_a_successful_hook_leaves_moves_to_the_containers_cgroup,
+        a_hook_that_times_out_is_killed_with_what_left_its_session,
+    ]
+}
+
+fn a_hook_is_in_a_cgroup_below_the_containers_and_takes_it_along(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"preStop": held(&trace, "hook")?});
+    let container = node
+        .container("leaf")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&lifecycle.to_string())
+        .start(&words(&polite()))?;
+    trace.wait("ready")?;
+    let own = cgroup::of_container(&container)?;
+    assert!(cgroup::leaves(&own).is_empty());
+    container.kill("SIGTERM")?;
+    trace.wait("hook-begin")?;
+    let leaves = cgroup::leaves(&own);
+    let [leaf] = &leaves[..] else {
+        return Err(format!("not one: {leaves:?}").into());
+    };
+    assert_eq!(cgroup::read(leaf, "cgroup.procs")?.lines().count(), 1);
+    // No controller of its own: what it uses is the container's.
+    assert_eq!(cgroup::read(leaf, "cgroup.controllers")?, "");
+    assert!(leaf.join("cgroup.kill").exists());
+    trace.release("hook")?;
+    assert_eq!(container.wait_exit(SOON)?, 7);
+    assert!(!leaf.exists());
+    Ok(())
+}
+
+/// Says of each process that is moved from one cgroup to another who and where to.
+const MOVES: &str = "/sys/kernel/tracing/events/cgroup/cgroup_attach_task/enable";
+
+fn a_hook_is_born_in_its_cgroup(node: &Node) -> Outcome {
+    fs::write(MOVES, "1").map_err(|e| format!("write {MOVES}: {e}"))?;
+    let lifecycle = json!({"postStart": exec("grep ^0: /proc/self/cgroup")}).to_string();
+    let container = node
+        .container("born")
+        .lifecycle(&lifecycle)
+        .start(&["sleep", "600"])?;
+    let hook = container.recorded()?.hook("postStart")?;
+    let output = hook.text("/output");
+    assert!(output.contains("/podhook-"), "{output}");
+    let moves = fs::read_to_string("/sys/kernel/tracing/trace")?;
+    let of_container = |line: &&str| line.contains(container.id());
+    let moves: Vec<_> = moves.lines().filter(of_container).collect();
+    // The trace works: the runtime has moved the container's init.
+    let driver_moves = !moves.is_empty() || podhook_integration::driver::is_systemd();
+    assert!(driver_moves, "no move of the container's init");
+    let of_hook: Vec<_> = moves
+        .iter()
+        .filter(|line| line.contains("/podhook-"))
+        .collect();
+    assert!(of_hook.is_empty(), "{of_hook:#?}");
+    Ok(())
+}
+
+/// Leaves two daemons behind, of which one has left the session and is nobody's child.
+const LEAVE: &str = "(setsid sleep 5551 &); sleep 5552 & echo done";
+
+fn what_a_successful_hook_leaves_moves_to_the_containers_cgroup(node: &Node) -> Outcome {
+    let lifecycle = json!({"postStart": exec(LEAVE)}).to_string();
+    let container = node
+        .container("left")
+        .lifecycle(&lifecycle)
+        .start(&["sleep", "600"])?;
+    let own = cgroup::of_container(&container)?;
+    for daemon in ["sleep 5551", "sleep 5552"] {
+        let pid = cgroup::wait_process(&own, daemon)?;
+        assert_eq!(cgroup::of(pid)?, own, "{daemon}");
+    }
+    cgroup::wait_no_leaves(&own)?;
+    container.kill("SIGKILL")?;
+    assert_eq!(container.wait_exit(SOON)?, 137);
+    wait::until_true("the end of all", SOON, || !populated(&own))?;
+    Ok(())
+}
+
+fn populated(cgroup: &Path) -> bool {
+    cgroup::read(cgroup, "cgroup.events").is_ok_and(|text| text.contains("populated 1"))
+}
+
+fn a_hook_that_times_out_is_killed_with_what_left_its_session(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let daemon = "trap '' TERM INT HUP; touch /trace/daemon; while :; do sleep 5561; done";
+    let script = format!(
+        "(setsid sh -c \"{daemon}\" &); (setsid sh -c 'setsid sleep 5562 &' &); exec sleep 5563"
+    );
+    let hook = with(
+        exec(&script),
+        json!({"timeoutSeconds": 15, "onFailure": "Ignore"}),
+    );
+    let (container, starting) = node
+        .container("daemons")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&json!({"postStart": hook}).to_string())
+        .start_behind(&["sleep", "600"])?;
+    let begun = wait::until_true("the daemon", SOON, || trace.dir().join("daemon").exists());
+    let own = cgroup::of_container(&container);
+    starting.join().map_err(|_| "ctr panicked")??.success()?;
+    begun?;
+    let own = own?;
+    assert_eq!(
+        container.wait_hook("postStart")?.result("postStart"),
+        "TimedOut"
+    );
+    cgroup::wait_no_leaves(&own)?;
+    // Nothing escaped to the container's own cgroup either.
+    let first = container.task()?.ok_or("no task")?.pid;
+    assert_eq!(cgroup::read(&own, "cgroup.procs")?, first.to_string());
+    Ok(())
+}

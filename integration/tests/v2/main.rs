@@ -1,0 +1,119 @@
+//! What counts where cgroup v2 is the only hierarchy: the machine of `make test-v2` runs these with both cgroup
+//! drivers and both OCI runtimes (`PODHOOK_CGROUP_DRIVER`, `PODHOOK_OCI_RUNTIME`).
+
+#[path = "../hooks/accounting.rs"]
+mod accounting;
+#[path = "../parity/cri.rs"]
+mod cri;
+#[path = "../parity/ctr.rs"]
+mod ctr;
+#[path = "../parity/exec.rs"]
+mod exec;
+#[path = "../hooks/kill.rs"]
+mod kill;
+#[path = "../hooks/process.rs"]
+mod process;
+#[path = "../hooks/recorded.rs"]
+mod recorded;
+#[path = "../hooks/script.rs"]
+#[allow(dead_code)]
+mod script;
+#[path = "../hooks/tree.rs"]
+mod tree;
+#[path = "../hooks/tutorial.rs"]
+mod tutorial;
+
+mod cgroup;
+mod crash;
+mod delegated;
+mod freezer;
+mod leaf;
+mod oom;
+mod statistics;
+mod update;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+use podhook_integration::suite::{Test, podhook_only, run_with_threads};
+
+/// Of the other suites: what cgroups have a part in.
+const CHOSEN: [&str; 23] = [
+    "accounting::",
+    "tree::",
+    "process::a_hook_is_as_the_containers_own_process",
+    "process::a_cri_hook_is_as_the_containers_own_process",
+    "kill::sigkill_ends_hook_and_container_at_once",
+    "kill::a_paused_container_gets_the_signal_without_the_hook",
+    "tutorial::the_",
+    "tutorial::nginx",
+    "ctr::run_rm_gives_the_exit_status",
+    "ctr::a_detached_task_runs_until_it_is_killed",
+    "ctr::a_missing_program_fails_the_start_and_leaves_nothing",
+    "ctr::kill_all_ends_execs_too",
+    "ctr::a_paused_task_stands_still",
+    "ctr::metrics_count_the_tasks_memory",
+    "ctr::ps_lists_the_tasks_processes",
+    "exec::exec_gives_output_and_exit_status",
+    "exec::exec_is_inside_the_container",
+    "exec::a_missing_program_fails_the_exec_only",
+    "exec::the_end_of_init_ends_execs",
+    "cri::stats_count_the_containers_own_use",
+    "cri::limits_can_be_changed_while_it_runs",
+    "cri::a_container_beyond_its_memory_limit_is_oom_killed",
+    "cri::stopping_the_pod_ends_all_containers",
+];
+
+/// More than cores: they wait for each other's containers.
+const THREADS: usize = 3;
+
+fn main() -> ExitCode {
+    if !Path::new("/sys/fs/cgroup/memory.stat").exists() {
+        eprintln!("error: cgroup v2 is not the only hierarchy here: run `make test-v2`");
+        return ExitCode::from(2);
+    }
+    if env::var_os("PODHOOK_MATRIX").is_none() {
+        // SAFETY: no other thread runs yet.
+        unsafe { env::set_var("PODHOOK_MATRIX", "1.6/podhook 1.6/runc") };
+    }
+    let hooks = [
+        tutorial::tests(),
+        accounting::tests(),
+        tree::tests(),
+        kill::tests(),
+        process::tests(),
+        delegated::tests(),
+        crash::tests(),
+        leaf::tests(),
+        statistics::tests(),
+    ];
+    let parity = [
+        cri::tests(),
+        ctr::tests(),
+        exec::tests(),
+        freezer::tests(),
+        oom::tests(),
+        update::tests(),
+    ];
+    let mut tests = podhook_only(hooks.concat());
+    tests.extend(parity.concat());
+    tests.retain(is_chosen);
+    run_with_threads(tests, THREADS)
+}
+
+/// All of this suite's own, and [`CHOSEN`].
+fn is_chosen(test: &Test) -> bool {
+    let own = [
+        "crash::",
+        "delegated::",
+        "freezer::",
+        "leaf::",
+        "oom::",
+        "statistics::",
+        "update::",
+    ];
+    own.iter()
+        .chain(&CHOSEN)
+        .any(|start| test.name.starts_with(start))
+}

@@ -1,0 +1,199 @@
+//! The cgroup of a container whose OCI runtime could not delete it: found by the configuration, since
+//! no process says where it is any more.
+
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Component, Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::processes;
+use crate::pidfd;
+
+/// Where the hierarchies are mounted.
+const ROOT: &str = "/sys/fs/cgroup";
+/// How long killing may take: containerd gives `delete` 5 s in all.
+const LIMIT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
+/// Where systemd puts what names no slice.
+const DEFAULT_SLICE: &str = "system.slice";
+
+/// The directories of one container's cgroup, in every hierarchy that has it.
+pub struct Leftover(Vec<PathBuf>);
+
+impl Leftover {
+    /// Those of the `linux.cgroupsPath` of a container's configuration. None for a path that names no
+    /// cgroup of the container's own: a relative one starts at the runtime's own cgroup, which is not
+    /// known here, and the root holds everything else.
+    pub fn find(cgroups_path: &str, systemd: bool) -> Self {
+        Self::below(Path::new(ROOT), cgroups_path, systemd)
+    }
+
+    fn below(root: &Path, cgroups_path: &str, systemd: bool) -> Self {
+        let Some(path) = relative_path(cgroups_path, systemd) else {
+            return Self(Vec::new());
+        };
+        let hierarchies = if root.join("cgroup.controllers").exists() {
+            vec![root.to_owned()]
+        } else {
+            let entries = fs::read_dir(root).into_iter().flatten().flatten();
+            // Links are second names: cpu, cpuacct.
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path())
+                .collect()
+        };
+        let dirs = hierarchies.into_iter().map(|root| root.join(&path));
+        Self(
+            dirs.filter(|dir| dir.join("cgroup.procs").exists())
+                .collect(),
+        )
+    }
+
+    /// Kills every process in it, frozen ones too; whether none is left.
+    pub fn kill(&self) -> bool {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let pids = self.pids();
+            if pids.is_empty() {
+                return true;
+            }
+            if Instant::now() > end {
+                return false;
+            }
+            self.kill_round(&pids);
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn kill_round(&self, pids: &[i32]) {
+        let write = |dir: &Path, file, text| fs::write(dir.join(file), text).is_ok();
+        // Linux 5.14, v2: the whole tree at once.
+        if self.0.iter().any(|dir| write(dir, "cgroup.kill", "1")) {
+            return;
+        }
+        let held: Vec<(i32, OwnedFd)> = pids
+            .iter()
+            .filter_map(|&pid| Some((pid, pidfd::open(pid).ok()?)))
+            .collect();
+        // Still a member after it is held: the pidfd is of that member and of no later process.
+        let members = self.pids();
+        for (pid, fd) in held {
+            if members.contains(&pid) {
+                let _ = pidfd::send_signal(&fd, libc::SIGKILL);
+            }
+        }
+        for dir in &self.0 {
+            // A frozen process dies when it is thawed.
+            let _ = write(dir, "freezer.state", "THAWED") || write(dir, "cgroup.freeze", "0");
+        }
+    }
+
+    fn pids(&self) -> Vec<i32> {
+        let mut pids: Vec<_> = self
+            .0
+            .iter()
+            .flat_map(|dir| processes::list(dir).unwrap_or_default())
+            .collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Removes what is empty; a cgroup with processes stays.
+    pub fn remove(&self) {
+        for dir in &self.0 {
+            if let Err(e) = remove_tree(dir) {
+                log::debug!("remove cgroup {}: {e}", dir.display());
+            }
+        }
+    }
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(dir)
+}
+
+/// The path below a hierarchy's root.
+fn relative_path(cgroups_path: &str, systemd: bool) -> Option<PathBuf> {
+    let parts: Vec<_> = cgroups_path.split(':').collect();
+    let path = match parts[..] {
+        [slice, prefix, name] if systemd => {
+            expand_slice(slice).join(format!("{prefix}-{name}.scope"))
+        }
+        _ => Path::new(cgroups_path).strip_prefix("/").ok()?.to_owned(),
+    };
+    let plain = |part| matches!(part, Component::Normal(_));
+    (path.components().next().is_some() && path.components().all(plain)).then_some(path)
+}
+
+/// systemd nests slices by the dashes in their names: `a-b.slice` is in `a.slice`.
+fn expand_slice(slice: &str) -> PathBuf {
+    let slice = match slice {
+        "" => DEFAULT_SLICE,
+        "-.slice" => return PathBuf::new(),
+        named => named,
+    };
+    let Some(name) = slice.strip_suffix(".slice") else {
+        return PathBuf::from(slice);
+    };
+    let ends = name.match_indices('-').map(|(at, _)| at);
+    ends.chain([name.len()])
+        .map(|end| format!("{}.slice", &name[..end]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_either_driver() {
+        let path = |text, systemd| relative_path(text, systemd).map(|p| p.display().to_string());
+        assert_eq!(path("/k8s.io/c1", false).as_deref(), Some("k8s.io/c1"));
+        assert_eq!(path("/a:b:c", false).as_deref(), Some("a:b:c"));
+        let pod = "kubepods-burstable-pod1.slice:cri-containerd:c1";
+        assert_eq!(
+            path(pod, true).as_deref(),
+            Some(
+                "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-c1.scope"
+            )
+        );
+        assert_eq!(
+            path(":x:c1", true).as_deref(),
+            Some("system.slice/x-c1.scope")
+        );
+        assert_eq!(path("-.slice:x:c1", true).as_deref(), Some("x-c1.scope"));
+    }
+
+    #[test]
+    fn what_is_not_the_containers_own_is_left_alone() {
+        for shared in ["", "/", "relative/c1", "/../c1", "/a/../.."] {
+            assert_eq!(relative_path(shared, false), None, "{shared:?}");
+        }
+    }
+
+    #[test]
+    fn every_hierarchy_that_has_it_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["memory", "pids"] {
+            let dir = root.path().join(name).join("ns/c1");
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("cgroup.procs"), "").unwrap();
+        }
+        fs::create_dir_all(root.path().join("cpuset")).unwrap();
+        let mut found = Leftover::below(root.path(), "/ns/c1", false).0;
+        found.sort();
+        let names: Vec<_> = found
+            .iter()
+            .map(|dir| dir.strip_prefix(root.path()).unwrap())
+            .collect();
+        assert_eq!(names, ["memory/ns/c1", "pids/ns/c1"].map(Path::new));
+    }
+}

@@ -1,0 +1,102 @@
+//! How an init comes to be: by the OCI runtime's `create`, or by its `restore`.
+
+use std::{path::Path, sync::Arc};
+
+use podhook_hooks::exec::{Children, Exit};
+use tokio::sync::oneshot;
+
+use super::{create::read_pid, restore::Checkpoint};
+use crate::{
+    error::Result,
+    options::Options,
+    process::Process,
+    reaper::Reaper,
+    runtime::{self, RestoreArgs, Runtime},
+    stdio::{self, ConsoleSocket, Owner, ProcessIo},
+};
+
+/// What making an init takes.
+pub(super) struct Birth<'a> {
+    pub(super) id: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) bundle: &'a Path,
+    pub(super) options: &'a Options,
+    pub(super) runtime: &'a Runtime,
+    pub(super) reaper: &'a Arc<Reaper>,
+    pub(super) checkpoint: Option<&'a Checkpoint>,
+    /// Hooks print to the container's own output.
+    pub(super) hook_output: bool,
+}
+
+impl Birth<'_> {
+    /// Makes `process` with its stdio; returns its exit to come. What a failure leaves behind is removed.
+    pub(super) async fn make(&self, process: &Process) -> Result<oneshot::Receiver<Exit>> {
+        let stdio = &process.stdio;
+        let owner = Owner {
+            id: self.id,
+            namespace: self.namespace,
+        };
+        // Until init's pid is known nobody waits for it, and it can end at any time.
+        let hold = self.reaper.hold();
+        let io = if stdio.terminal {
+            let console = ConsoleSocket::new()?;
+            self.call(Some(console.path()), runtime::Stdio::null()?)
+                .await?;
+            self.or_delete(async {
+                let master = console.receive().await?;
+                ProcessIo::terminal_with_hooks(master, stdio, owner, self.hook_output).await
+            })
+            .await?
+        } else {
+            let (child, ends) = stdio::pipes(stdio, self.options)?;
+            // Connected first: a fifo that is missing must not leave a container behind.
+            let ends = ends.shared_with_hooks(self.hook_output);
+            let io = ends.connect(stdio, owner).await?;
+            if let Err(e) = self.call(None, child).await {
+                io.abort().await;
+                return Err(e);
+            }
+            io
+        };
+        let pid = self
+            .or_delete(async { read_pid(&self.bundle.join("init.pid")) })
+            .await?;
+        let exit = self.reaper.wait(pid);
+        process.set_pid(pid);
+        process.set_io(io);
+        drop(hold);
+        log::debug!(id = self.id, pid = pid; "created");
+        Ok(exit)
+    }
+
+    async fn call(&self, console: Option<&Path>, stdio: runtime::Stdio) -> Result<()> {
+        let Some(checkpoint) = self.checkpoint else {
+            let (bundle, options) = (self.bundle, self.options);
+            return self.runtime.create(bundle, options, console, stdio).await;
+        };
+        let work = match self.options.criu_work_path.as_str() {
+            "" => self.bundle.join("work"),
+            path => path.into(),
+        };
+        let args = RestoreArgs {
+            image: &checkpoint.image,
+            parent: checkpoint.parent.as_deref(),
+            work: &work,
+            bundle: self.bundle,
+            no_pivot: self.options.no_pivot_root,
+            console,
+        };
+        self.runtime.restore(args, stdio).await
+    }
+
+    /// A container whose creation fails after the runtime has made it is deleted again.
+    async fn or_delete<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        let done = step.await;
+        if done.is_err()
+            && let Err(e) = self.runtime.delete(true).await
+        {
+            log::warn!(id = self.id; "delete after a failed create: {e}");
+        }
+        done
+    }
+}

@@ -1,0 +1,148 @@
+//! Checkpoint: CRIU's images of a running container.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use containerd_shim::bootstrap::any_is;
+use containerd_shim_protos::{
+    api::{CheckpointTaskRequest, Status},
+    protobuf::{Message, well_known_types::any::Any},
+    shim::oci::CheckpointOptions,
+};
+
+use super::Container;
+use crate::{
+    error::{Error, Result},
+    runtime::CheckpointArgs,
+};
+
+impl Container {
+    /// Writes the images, and ends the container where the options say so. No event: what has ended
+    /// is told by its exit.
+    pub async fn checkpoint(&self, request: &CheckpointTaskRequest) -> Result<()> {
+        let options = decode(request.options.as_ref())?;
+        let _operation = self.operation.lock().await;
+        match self.status() {
+            Status::RUNNING | Status::PAUSED => {}
+            Status::STOPPED => {
+                return Err(Error::Unknown(
+                    "cannot checkpoint a stopped container".to_owned(),
+                ));
+            }
+            _ => {
+                return Err(Error::Unknown(
+                    "cannot checkpoint a task in created state".to_owned(),
+                ));
+            }
+        }
+        let image = self.image_path(request, &options)?;
+        let work = WorkDir::new(&options.work_path, &self.bundle);
+        let args = CheckpointArgs {
+            image: &image,
+            work: &work.path,
+            leave_running: !options.exit,
+            options: &options,
+        };
+        let Err(e) = self.runtime.checkpoint(args).await else {
+            return Ok(());
+        };
+        // The work directory may be gone in a moment.
+        let log = self.bundle.join("criu-dump.log");
+        if let Err(e) = fs::copy(work.path.join("dump.log"), &log) {
+            log::error!(id = self.id.as_str(); "copy CRIU's dump.log to {}: {e}", log.display());
+        }
+        let text = e.to_string();
+        let first_line = text.lines().next().unwrap_or_default();
+        Err(Error::Unknown(format!(
+            "{first_line} path= {}",
+            log.display()
+        )))
+    }
+
+    /// As the request says; containerd fills that in for `io.containerd.runc.v2` only.
+    fn image_path(
+        &self,
+        request: &CheckpointTaskRequest,
+        options: &CheckpointOptions,
+    ) -> Result<PathBuf> {
+        let paths = [
+            &request.path,
+            &options.image_path,
+            &self.options.criu_image_path,
+        ];
+        let path = paths.into_iter().find(|path| !path.is_empty());
+        path.map(PathBuf::from)
+            .ok_or_else(|| Error::InvalidArgument("no path for the checkpoint's images".to_owned()))
+    }
+}
+
+fn decode(any: Option<&Any>) -> Result<CheckpointOptions> {
+    let Some(any) = any.filter(|any| !any.type_url.is_empty()) else {
+        return Ok(CheckpointOptions::default());
+    };
+    if !any_is::<CheckpointOptions>(any) {
+        return Err(Error::InvalidArgument(format!(
+            "checkpoint options of type {:?} are not supported: expected containerd.runc.v1.CheckpointOptions",
+            any.type_url
+        )));
+    }
+    CheckpointOptions::parse_from_bytes(&any.value)
+        .map_err(|e| Error::InvalidArgument(format!("checkpoint options {}: {e}", any.type_url)))
+}
+
+/// Where CRIU works: kept where the client names it, else below the bundle and gone afterwards.
+struct WorkDir {
+    path: PathBuf,
+    own: bool,
+}
+
+impl WorkDir {
+    fn new(named: &str, bundle: &Path) -> Self {
+        match named {
+            "" => Self {
+                path: bundle.join("work/criu-work"),
+                own: true,
+            },
+            path => Self {
+                path: path.into(),
+                own: false,
+            },
+        }
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        if self.own {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_another_type_are_refused_by_name() {
+        let any = |type_url: &str, value| Any {
+            type_url: type_url.to_owned(),
+            value,
+            ..Any::default()
+        };
+        let value = CheckpointOptions {
+            exit: true,
+            ..Default::default()
+        }
+        .write_to_bytes()
+        .unwrap();
+        let name = "containerd.runc.v1.CheckpointOptions";
+        assert!(decode(Some(&any(name, value.clone()))).unwrap().exit);
+        assert!(!decode(None).unwrap().exit);
+        let error = decode(Some(&any("containerd.runc.v1.Options", value))).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
+        assert!(decode(Some(&any(name, vec![8]))).is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! Exec hooks by the OCI runtime's `exec`, for what the engine does not do.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use podhook_hooks::{
+    config::ExecEngine,
+    exec::{self as engine, Child, Children},
+    handler::exec::Fallback,
+};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{Container, create::read_pid};
+use crate::{
+    error::{Error, Result},
+    runtime::{self, ExecArgs},
+};
+
+/// The container's own runtime as the way to run a command in it.
+pub(super) struct ByRuntime(pub(super) Arc<Container>);
+
+impl Fallback for ByRuntime {
+    fn spawn<'a>(
+        &'a self,
+        command: &'a [String],
+        stdio: engine::Stdio,
+    ) -> Pin<Box<dyn Future<Output = std::result::Result<Child, String>> + Send + 'a>> {
+        let (container, command) = (Arc::clone(&self.0), command.to_vec());
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            // In a task of its own: who is aborted while the runtime works leaves no unknown process.
+            tokio::spawn(async move {
+                let made = container.exec_by_runtime(&command, stdio).await;
+                if let Err(Ok(child)) = answer.send(made)
+                    && let Some(tree) = child.tree
+                {
+                    tree.kill().await;
+                }
+            });
+            match answered.await {
+                Ok(made) => made.map_err(|e| e.to_string()),
+                Err(_) => Err("the shim ends".to_owned()),
+            }
+        })
+    }
+
+    fn always(&self) -> Option<String> {
+        let configured = self.0.exec_engine == ExecEngine::Runtime;
+        configured.then(|| "exec = \"runtime\"".to_owned())
+    }
+}
+
+impl Container {
+    async fn exec_by_runtime(&self, command: &[String], stdio: engine::Stdio) -> Result<Child> {
+        let files = Files::new(&self.bundle);
+        let process = hook_process(&self.bundle.join("config.json"), command)?;
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&files.process)
+            .and_then(|mut file| file.write_all(&process))
+            .map_err(Error::io("write", &files.process))?;
+        let args = ExecArgs {
+            process: &files.process,
+            pid_file: &files.pid,
+            console: None,
+        };
+        let stdio = runtime::Stdio {
+            stdin: stdio.stdin,
+            stdout: stdio.stdout,
+            stderr: Some(stdio.stderr),
+        };
+        let _hold = self.reaper.hold();
+        self.runtime.exec(args, stdio).await?;
+        Ok(Child::adopted(read_pid(&files.pid)?, self.reaper.as_ref()))
+    }
+}
+
+/// The OCI process of a hook: the container's own with another command, and no terminal.
+fn hook_process(config: &Path, command: &[String]) -> Result<Vec<u8>> {
+    let json = fs::read(config).map_err(Error::io("read", config))?;
+    with_command(&json, command).map_err(|e| Error::Unknown(format!("{}: {e}", config.display())))
+}
+
+fn with_command(config: &[u8], command: &[String]) -> serde_json::Result<Vec<u8>> {
+    let mut config: Value = serde_json::from_slice(config)?;
+    let mut process = config
+        .get_mut("process")
+        .map(Value::take)
+        .unwrap_or_default();
+    if let Some(fields) = process.as_object_mut() {
+        fields.insert("args".to_owned(), command.into());
+        fields.insert("terminal".to_owned(), false.into());
+        fields.remove("consoleSize");
+        // Older than args, and of no other use.
+        fields.remove("commandLine");
+    }
+    serde_json::to_vec(&process)
+}
+
+/// The files of one call, gone when the command runs.
+struct Files {
+    process: PathBuf,
+    pid: PathBuf,
+}
+
+impl Files {
+    fn new(bundle: &Path) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // No exec id has a slash, but it may have any other name.
+        let file = |kind| bundle.join(format!(".podhook-hook-{count}.{kind}"));
+        Self {
+            process: file("json"),
+            pid: file("pid"),
+        }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.process);
+        let _ = fs::remove_file(&self.pid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_hooks_process_is_the_containers_with_another_command_and_no_terminal() {
+        let own = json!({
+            "args": ["nginx"], "terminal": true, "consoleSize": {"width": 1, "height": 1},
+            "env": ["A=b"], "user": {"uid": 7}, "future": {"kept": [1]},
+        });
+        let config = json!({"process": own, "root": {"path": "rootfs"}}).to_string();
+        let command = ["sh".to_owned(), "-c".to_owned()];
+        let made = with_command(config.as_bytes(), &command).unwrap();
+        assert_eq!(
+            serde_json::from_slice::<Value>(&made).unwrap(),
+            json!({
+                "args": ["sh", "-c"], "terminal": false,
+                "env": ["A=b"], "user": {"uid": 7}, "future": {"kept": [1]},
+            })
+        );
+    }
+}
