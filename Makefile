@@ -53,6 +53,14 @@ test-unit: runtimes ## Run the tests that need no containerd
 test-integration: build images ## Run the tests on real containerds (PODHOOK_MATRIX="1.6/podhook 2/runc" for others)
 	$(CARGO) test $(cargo_flags) --package podhook-integration --tests --no-fail-fast
 
+.PHONY: test-matrix
+test-matrix: build images ## Run the parity tests on every combination and write docs/compatibility-matrix.md
+	rm -rf $(target_dir)/matrix
+	-PODHOOK_MATRIX="$${PODHOOK_MATRIX:-all}" PODHOOK_RESULTS=$(abspath $(target_dir))/matrix \
+		$(CARGO) test $(cargo_flags) --package podhook-integration --test parity
+	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin compatibility-table $(target_dir)/matrix \
+		> docs/compatibility-matrix.md
+
 .PHONY: test-v2
 test-v2: build images ## Run the cgroup v2 tests in an emulated machine (FILTER=oom:: for some)
 	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin machine -- $(FILTER)

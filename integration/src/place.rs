@@ -49,10 +49,9 @@ impl Place {
     }
 
     /// Whether podhook takes the name of containerd-shim-runc-v2 in containerd's PATH: 1.6 reads `runtime_path`
-    /// and makes no use of it.
+    /// and makes no use of it, and ctr gives options to that runtime only.
     #[must_use]
     pub fn stands_in(self) -> bool {
-        // ctr gives options to this runtime only.
         let by_name = self.generation == Generation::V1_6 || driver::has_options();
         by_name && self.shim == ShimKind::Podhook
     }

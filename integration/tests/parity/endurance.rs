@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use podhook_integration::execs::Execs;
 use podhook_integration::node::Container;
 use podhook_integration::suite::{Test, each_once};
-use podhook_integration::execs::Execs;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! What a container without a lifecycle does is the same under containerd-shim-runc-v2 and podhook:
 //! these tests pass with both.
 
-mod client;
 mod checkpoint;
+mod client;
 mod crash;
 mod cri;
 mod ctr;
