@@ -234,7 +234,8 @@ impl Spawning {
             (Some(container), Ok(Some(found))) => container == found,
             // Reaped already: nothing is done with it but to ask for its exit.
             (Some(_), Ok(None)) | (None, _) => true,
-            (Some(_), Err(_)) => false,
+            // EACCES is also what proc_ns_get_link says of a process reaped since it was looked up.
+            (Some(_), Err(_)) => matches!(namespaces::pid_namespace(pid), Ok(None)),
         }
     }
 

@@ -275,8 +275,9 @@ fn a_hung_shim_and_a_killed_one_hold_up_nobody_and_lose_nothing(node: &Node) -> 
     let page = wait_page(&podhook, "one shim", |page| page.get(SHIMS) == 1.0)?;
     assert_eq!(page.counters(), before.counters());
     drop((other, hung));
-    // Nobody removes the socket of a killed shim before the next one of its name.
-    fs::remove_file(socket)?;
+    wait::until_true("delete to remove the killed shim's socket", SOON, || {
+        !socket.exists()
+    })?;
     let page = wait_page(&podhook, "no shim", |page| page.get(SHIMS) == 0.0)?;
     assert_eq!(page.get(succeeded), 2.0, "{page:#?}");
     Ok(())
