@@ -148,7 +148,7 @@ impl Task for TaskService {
             })?;
             match request.exec_id.as_str() {
                 "" => container.kill(signal, request.all).await,
-                exec_id => container.kill_exec(exec_id, signal),
+                exec_id => container.kill_exec(exec_id, signal, request.all),
             }
         })
         .await?;

@@ -1,4 +1,4 @@
-//! The processes of one session, where no cgroup can hold a tree.
+//! The processes of one session: the tree where no cgroup can hold one.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -10,15 +10,16 @@ use super::container::{pidfd_open, send_signal};
 /// another session's: the kernel gives no pid out that is still a session's id.
 pub(super) async fn kill(leader: libc::pid_t) {
     for _ in 0..100 {
-        if !kill_once(leader) {
+        if !signal_session(leader, libc::SIGKILL) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// False when there was none.
-fn kill_once(leader: libc::pid_t) -> bool {
+/// Sends a signal to every process of the session of `leader`, a child that has not been reaped; what has
+/// made a session of its own is not reached. False when there was none.
+pub fn signal_session(leader: libc::pid_t, signal: i32) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else {
         return false;
     };
@@ -33,7 +34,7 @@ fn kill_once(leader: libc::pid_t) -> bool {
             && in_session(pid, leader)
         {
             found = true;
-            let _ = send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = send_signal(pidfd.as_fd(), signal);
         }
     }
     found

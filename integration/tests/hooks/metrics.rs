@@ -29,6 +29,7 @@ use crate::script::{Error, exec, held, polite, stubborn, words};
 pub fn tests() -> Vec<Test> {
     each_once(own_containerd(tests![metrics:
         what_a_pod_did_stays_counted_when_it_is_gone,
+        an_exec_by_the_oci_runtime_is_counted_with_its_reason,
         each_end_of_a_container_is_counted_as_such,
         a_hung_shim_and_a_killed_one_hold_up_nobody_and_lose_nothing,
         the_page_is_served_and_written_as_prometheus_wants_it,
@@ -161,6 +162,24 @@ fn what_a_pod_did_stays_counted_when_it_is_gone(node: &Node) -> Outcome {
             last.get(name)
         );
     }
+    Ok(())
+}
+
+fn an_exec_by_the_oci_runtime_is_counted_with_its_reason(node: &Node) -> Outcome {
+    let podhook = Podhook::new(node.containerd());
+    let container = node
+        .container("runtime")
+        // The engine leaves such a container to the runtime; runc does not know the annotation.
+        .annotation("run.oci.keep_original_groups", "0")
+        .start(&["sleep", "600"])?;
+    for _ in 0..2 {
+        container.exec(&["true"])?.success()?;
+    }
+    let page = scrape(&podhook)?;
+    let runtime = r#"podhook_execs_total{path="runtime",reason="unsupported"}"#;
+    assert_eq!(page.get(runtime), 2.0, "{page:#?}");
+    let native = r#"podhook_execs_total{path="native",reason=""}"#;
+    assert_eq!(page.get(native), 0.0, "{page:#?}");
     Ok(())
 }
 

@@ -22,7 +22,7 @@ pub fn tests() -> Vec<Test> {
         what_is_left_of_a_shared_pid_namespace_dies_with_init,
     ];
     all.extend(podhook_only(
-        tests![signals: waiters_that_go_away_leave_nothing],
+        tests![signals: waiters_that_go_away_leave_nothing, all_with_an_exec_reaches_its_session],
     ));
     all
 }
@@ -88,6 +88,29 @@ fn a_signal_that_does_not_exist_is_refused(stage: &Stage) -> Outcome {
     }
     // The shim and the container live.
     assert_eq!(client.pids("c1")?.processes.len(), 2);
+    Ok(client.end("c1")?)
+}
+
+fn all_with_an_exec_reaches_its_session(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    let running = || client.pids("c1").map_or(0, |pids| pids.processes.len());
+    // Twice: one is killed alone and leaves its children, the other with them.
+    for (exec, all, left) in [("alone", false, 3), ("whole", true, 3)] {
+        client.exec("c1", exec, &["sh", "-c", "sleep 601 & (sleep 602 &); wait"])?;
+        client.start("c1", exec)?;
+        wait::until_true("all of it to run", SOON, || {
+            running() == if all { 6 } else { 4 }
+        })?;
+        client.kill("c1", exec, 9, all)?;
+        assert_eq!(client.wait("c1", exec)?.exit_status, 137);
+        wait::until_true("what is left", SOON, || running() == left)?;
+    }
+    let error = client
+        .kill("c1", "whole", 9, true)
+        .err()
+        .ok_or("it has ended")?;
+    assert_eq!(error.code, Code::NOT_FOUND);
     Ok(client.end("c1")?)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use podhook_hooks::sequence::Event;
+use podhook_hooks::{exec, sequence::Event};
 
 use super::{Container, Freezer};
 use crate::{
@@ -41,9 +41,21 @@ impl Container {
         self.init.signal(signal)
     }
 
-    /// Sends a signal to a process made by `Exec`.
-    pub fn kill_exec(&self, exec_id: &str, signal: i32) -> Result<()> {
-        self.process(exec_id)?.process().signal(signal)
+    /// Sends a signal to a process made by `Exec`; with `all` to its whole session, which it leads. (The Go
+    /// shim leaves the others alone. A leaf cgroup, as hooks have, the process would see.)
+    pub fn kill_exec(&self, exec_id: &str, signal: i32, all: bool) -> Result<()> {
+        let named = self.process(exec_id)?;
+        let process = named.process();
+        if !all || signal == 0 {
+            return process.signal(signal);
+        }
+        // The error, if it has ended or never was.
+        process.signal(0)?;
+        exec::signal_session(process.pid().cast_signed(), signal);
+        match process.signal(signal) {
+            Err(Error::NotFound(_)) => Ok(()),
+            other => other,
+        }
     }
 
     /// The sequence's own signal.
