@@ -107,6 +107,10 @@ impl Leaf {
     /// Moves survivors to the container's cgroup and removes the leaf. What could not be done at once is
     /// returned.
     pub fn release(self) -> Option<impl Future<Output = ()> + Send> {
+        // Most leave nothing behind: there is nobody to look for then.
+        if self.remove() {
+            return None;
+        }
         self.move_survivors();
         if self.remove() {
             return None;
