@@ -86,7 +86,9 @@ fn list(title: &str, field: &str, files: &[&Value]) -> String {
     let mut tests: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for file in files {
         for (test, reason) in file[field].as_object().into_iter().flatten() {
-            let reason = reason.as_str().unwrap_or_default().replace('|', "\\|");
+            let reason = reason.as_str().unwrap_or_default();
+            let reason: String = reason.chars().take(160).collect();
+            let reason = reason.replace('|', "\\|");
             let key = (test.clone(), reason);
             tests.entry(key).or_default().push(text(file, "place"));
         }

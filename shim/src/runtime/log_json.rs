@@ -47,12 +47,23 @@ impl Mark {
     }
 }
 
+/// The objects begin at a line's start; runc writes a line each, crun from 1.28 on several lines.
 fn last_error(text: &str) -> Option<String> {
-    text.lines()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<Line>(line).ok())
-        .find(|line| line.level == "error" && !line.msg.is_empty())
-        .map(|line| line.msg.trim().to_owned())
+    let mut last = None;
+    let mut rest = text;
+    loop {
+        let mut objects = serde_json::Deserializer::from_str(rest).into_iter::<Line>();
+        if let Some(Ok(line)) = objects.next()
+            && line.level == "error"
+            && !line.msg.is_empty()
+        {
+            last = Some(line.msg.trim().to_owned());
+        }
+        let Some(next) = rest.find("\n{") else {
+            return last;
+        };
+        rest = &rest[next + 1..];
+    }
 }
 
 #[cfg(test)]
@@ -60,6 +71,12 @@ mod tests {
     use std::{fs, io::Write};
 
     use super::*;
+
+    #[test]
+    fn objects_over_several_lines_are_read() {
+        let text = "cut off\"}\n{\n  \"msg\": \"first\",\n  \"level\": \"error\"\n}\n{\n  \"msg\": \"second\",\n  \"level\": \"error\"\n}\n";
+        assert_eq!(super::last_error(text).as_deref(), Some("second"));
+    }
 
     #[test]
     fn an_error_of_an_earlier_call_is_not_taken_for_this_ones() {
