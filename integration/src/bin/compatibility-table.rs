@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
+use podhook_integration::generation::repository;
 use podhook_integration::results;
 use podhook_integration::{Place, ShimKind};
 use serde_json::Value;
@@ -87,6 +88,7 @@ fn list(title: &str, field: &str, files: &[&Value]) -> String {
     for file in files {
         for (test, reason) in file[field].as_object().into_iter().flatten() {
             let reason = reason.as_str().unwrap_or_default();
+            let reason = reason.replace(&format!("{}/", repository().display()), "");
             let reason: String = reason.chars().take(160).collect();
             let reason = reason.replace('|', "\\|");
             let key = (test.clone(), reason);
