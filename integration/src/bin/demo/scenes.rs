@@ -168,7 +168,7 @@ pub fn pre_stop(stage: &mut Stage) -> Outcome {
     let observer = stage.observe(pod)?;
     stage.podhook(&["apply", "-f", &example(pod)])?;
     stage.podhook(&["get", "pods"])?;
-    let ip = stage.pod_ip(pod)?;
+    let ip = serving(stage, pod)?;
     stage.say(&format!(
         "GET http://{ip}/slow takes about four seconds; the pod is deleted meanwhile"
     ));
@@ -220,6 +220,8 @@ pub fn pre_stop_on_the_node(stage: &mut Stage) -> Outcome {
         "before the end there is no /tmp/message on the node",
         !Path::new(message::PATH).exists(),
     )?;
+    // A PID 1 that has no handler yet is not reached by a signal.
+    serving(stage, pod)?;
     stage.podhook(&["delete", "pod", pod])?;
     let gone = stage.command().try_run(&["get", "pods"])?;
     println!(
@@ -331,6 +333,13 @@ pub fn ctr(stage: &mut Stage) -> Outcome {
     stage.keep(timeline);
     container.delete()?;
     Ok(())
+}
+
+/// Waits until the pod's nginx answers; gives its address.
+fn serving(stage: &Stage, pod: &str) -> Result<String, Error> {
+    let ip = stage.pod_ip(pod)?;
+    get(&ip, "/")?;
+    Ok(ip)
 }
 
 /// One HTTP request; the whole answer.
