@@ -1,7 +1,7 @@
 //! The process of a containerd: up, down, killed, up again.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -111,6 +111,12 @@ impl Containerd {
         ]);
         command.arg(program);
         command
+    }
+
+    /// Its mount namespace, where it has one of its own: crun's.
+    #[must_use]
+    pub fn mount_namespace(&self) -> Option<BorrowedFd<'_>> {
+        self.mounts.get().map(AsFd::as_fd)
     }
 
     /// The mounts at or below `dir`, as its containerd sees them.
