@@ -121,7 +121,8 @@ fn what_a_container_leaves_among_the_nodes_processes_ends_with_it(node: &Node) -
         fs::read_to_string(format!("/proc/{child}/cmdline"))
             .is_ok_and(|line| line.starts_with("sleep"))
     };
-    assert!(alive());
+    // The shell tells its pid before it is sleep.
+    wait::until_true("the child to run", SOON, alive)?;
     let mut client = container.attach(false)?;
     client.write(b"\n")?;
     container.wait_exit(SOON)?;
