@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn objects_over_several_lines_are_read() {
         let text = "cut off\"}\n{\n  \"msg\": \"first\",\n  \"level\": \"error\"\n}\n{\n  \"msg\": \"second\",\n  \"level\": \"error\"\n}\n";
-        assert_eq!(super::last_error(text).as_deref(), Some("second"));
+        assert_eq!(last_error(text).as_deref(), Some("second"));
     }
 
     #[test]
