@@ -39,7 +39,7 @@ impl Container {
             {
                 let state = self.lock();
                 let what = match state.freezer {
-                    Freezer::Paused => "paused",
+                    Freezer::Paused | Freezer::Thawing => "paused",
                     _ => "running",
                 };
                 if state.start_called {

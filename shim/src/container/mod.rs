@@ -78,6 +78,7 @@ enum Freezer {
     Thawed,
     Pausing,
     Paused,
+    Thawing,
 }
 
 #[derive(Debug, Default)]
@@ -181,7 +182,7 @@ impl Container {
         let state = self.lock();
         match (self.init.exit(), state.freezer, state.running) {
             (Some(_), ..) => Status::STOPPED,
-            (None, Freezer::Paused, _) => Status::PAUSED,
+            (None, Freezer::Paused | Freezer::Thawing, _) => Status::PAUSED,
             (None, Freezer::Pausing, _) => Status::PAUSING,
             (None, Freezer::Thawed, true) => Status::RUNNING,
             (None, Freezer::Thawed, false) => Status::CREATED,

@@ -73,7 +73,15 @@ impl Container {
                 ));
             }
         }
-        self.runtime.resume().await?;
+        // What it does first may be to end: who handles that need not thaw it again.
+        self.lock().freezer = Freezer::Thawing;
+        if let Err(e) = self.runtime.resume().await {
+            self.lock().freezer = Freezer::Paused;
+            if self.lock().init_gone {
+                self.thaw().await;
+            }
+            return Err(e);
+        }
         self.lock().freezer = Freezer::Thawed;
         self.publisher.publish(TaskResumed {
             container_id: self.id.clone(),

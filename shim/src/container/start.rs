@@ -46,7 +46,7 @@ impl Container {
         if self.init.exit().is_some() || state.init_gone {
             return Err(Error::Unknown("cannot start a stopped process".to_owned()));
         }
-        if state.freezer == Freezer::Paused {
+        if matches!(state.freezer, Freezer::Paused | Freezer::Thawing) {
             return Err(Error::Unknown("cannot start a paused process".to_owned()));
         }
         if state.start_called {
