@@ -36,6 +36,25 @@ pub enum Sink {
     },
 }
 
+impl Sink {
+    /// Prints what a hook without a process has got, as its stdout. Gives the bytes that were not taken.
+    pub async fn print(self, bytes: &[u8]) -> u64 {
+        let (Self::Joined(queue)
+        | Self::Apart {
+            stdout: Some(queue),
+            ..
+        }) = self
+        else {
+            return 0;
+        };
+        let mut feed = Feed::new(queue);
+        feed.push(bytes);
+        feed.finish();
+        feed.flush().await;
+        feed.dropped()
+    }
+}
+
 /// One stream's way into its queue.
 pub(super) struct Feed {
     queue: LineQueue,
@@ -160,6 +179,23 @@ mod tests {
             last = lines.recv().await.unwrap();
         }
         assert_eq!(last, b"b\n");
+    }
+
+    #[tokio::test]
+    async fn what_a_hook_without_a_process_has_got_is_printed_as_whole_lines() {
+        let (queue, mut lines) = line_queue();
+        let stderr = line_queue().0;
+        let sink = Sink::Apart {
+            stdout: Some(queue),
+            stderr: Some(stderr),
+        };
+        assert_eq!(sink.print(b"drained\n3 left").await, 0);
+        assert_eq!(lines.recv().await.unwrap(), b"drained\n3 left\n");
+        let nowhere = Sink::Apart {
+            stdout: None,
+            stderr: None,
+        };
+        assert_eq!(nowhere.print(b"drained").await, 0);
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 use std::time::Duration;
 
+use crate::network::{Network, response};
 use crate::recorded::Recorded;
 use crate::script::{Error, after, exec, polite, sh, with, words};
 
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Test> {
         kubectl_logs_shows_a_hooks_output_stream_by_stream,
         without_the_field_the_log_is_the_containers_alone,
         pre_stop_prints_after_the_container_has_closed_its_output,
+        an_http_hooks_answer_is_printed_as_its_output,
         a_hook_that_timed_out_leaves_its_last_line,
         no_line_is_torn,
         a_log_file_gets_a_hooks_output,
@@ -110,6 +112,32 @@ fn without_the_field_the_log_is_the_containers_alone(node: &Node) -> Outcome {
     container.stop(30)?;
     container.wait_exit(SOON)?;
     assert_eq!(stream(&container, "stdout")?, ["own", "bye"]);
+    Ok(())
+}
+
+fn an_http_hooks_answer_is_printed_as_its_output(node: &Node) -> Outcome {
+    let pod = node.pod("answer").run()?;
+    let server = Network::of_pod(node, &pod)?
+        .respond("127.0.0.1", |_| response("200 OK", "", "drained\n3 left"))?;
+    let hook = json!({"httpGet": {"host": "127.0.0.1", "port": server.port}});
+    let container = pod
+        .container("main")
+        .annotation(
+            "podhook.dev/lifecycle",
+            &to_container(json!({"preStop": hook})),
+        )
+        .command(&words(&sh(
+            "trap 'echo bye; exit 7' TERM; echo own; while :; do sleep 600 & wait $!; done",
+        )))
+        .start()?;
+    container.wait_log("own", SOON)?;
+    container.stop(30)?;
+    container.wait_exit(SOON)?;
+    assert_eq!(
+        stream(&container, "stdout")?,
+        ["own", "drained", "3 left", "bye"]
+    );
+    assert_eq!(stream(&container, "stderr")?, [""; 0]);
     Ok(())
 }
 

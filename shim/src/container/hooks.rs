@@ -10,7 +10,7 @@ use std::{
 use podhook_hooks::{
     exec::Children,
     handler::{
-        self, HookResult, Outcome,
+        self, HookResult, Outcome, Sink,
         net::{self, HttpGet},
     },
     lifecycle::{Handler, Hook, text},
@@ -36,7 +36,7 @@ impl Container {
             Handler::Exec { command } => match self.target() {
                 Ok(target) => {
                     let children: Arc<dyn Children> = self.reaper.clone();
-                    let sink = self.init.io().and_then(|io| io.hook_sink());
+                    let sink = self.hook_sink();
                     let runtime = ByRuntime(Arc::clone(self));
                     let result = handler::exec::run_with(
                         target,
@@ -75,7 +75,11 @@ impl Container {
                     let outcome = net::http_get_judged(netns.as_fd(), &request, success).await;
                     (outcome.result, outcome.status, outcome.body)
                 };
-                self.in_network(get, abort).await
+                let mut result = self.in_network(get, abort).await;
+                if let Some(sink) = self.hook_sink() {
+                    result.dropped = sink.print(&result.output).await;
+                }
+                result
             }
             Handler::TcpSocket { host, port } => {
                 let connect = |netns: OwnedFd| async move {
@@ -85,6 +89,11 @@ impl Container {
                 self.in_network(connect, abort).await
             }
         }
+    }
+
+    /// Where hooks print besides the record.
+    fn hook_sink(&self) -> Option<Sink> {
+        self.init.io().and_then(|io| io.hook_sink())
     }
 
     /// Runs a handler that sends from the container's network namespace.
