@@ -2,61 +2,19 @@
 
 use std::path::Path;
 
-use prost::Message;
-use tonic::codegen::http::uri::PathAndQuery;
+use containerd_client::services::v1 as api;
+use containerd_client::services::v1::tasks_client::TasksClient;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes, tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `ExecProcessRequest`.
-#[derive(Clone, PartialEq, Message)]
-struct ExecRequest {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(message, tag = "6")]
-    spec: Option<Any>,
-    #[prost(string, tag = "7")]
-    exec_id: String,
-}
-
-/// `StartRequest`, `WaitRequest`, `DeleteProcessRequest`.
-#[derive(Clone, PartialEq, Message)]
-struct ProcessRequest {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(string, tag = "2")]
-    exec_id: String,
-}
-
-/// The part of `WaitResponse` and `DeleteResponse` that is read.
-#[derive(Clone, PartialEq, Message)]
-struct WaitResponse {
-    #[prost(uint32, tag = "1")]
-    exit_status: u32,
-}
-
-/// The part of `DeleteResponse` that is read.
-#[derive(Clone, PartialEq, Message)]
-struct DeleteResponse {
-    #[prost(uint32, tag = "3")]
-    exit_status: u32,
-}
 
 /// The execs of one container, through one connection.
 #[derive(Debug, Clone)]
 pub struct Execs {
-    channel: Channel,
-    namespace: String,
+    tasks: TasksClient<Channel>,
+    namespace: MetadataValue<tonic::metadata::Ascii>,
     container: String,
 }
 
@@ -67,9 +25,17 @@ impl Execs {
     /// When nothing listens there.
     pub async fn connect(address: &Path, namespace: &str, container: &str) -> Result<Self, Error> {
         let endpoint = Endpoint::from_shared(format!("unix://{}", address.display()))?;
+        Self::over(endpoint.connect().await?, namespace, container)
+    }
+
+    /// Through a connection that there is.
+    ///
+    /// # Errors
+    /// A namespace that no header can hold.
+    pub fn over(channel: Channel, namespace: &str, container: &str) -> Result<Self, Error> {
         Ok(Self {
-            channel: endpoint.connect().await?,
-            namespace: namespace.to_owned(),
+            tasks: TasksClient::new(channel),
+            namespace: namespace.parse()?,
             container: container.to_owned(),
         })
     }
@@ -94,20 +60,25 @@ impl Execs {
     /// # Errors
     /// containerd's answer.
     pub async fn start(&self, exec_id: &str, process: &[u8]) -> Result<(), Error> {
-        let spec = Any {
-            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
-            value: process.to_vec(),
-        };
-        let exec = ExecRequest {
+        let exec = api::ExecProcessRequest {
             container_id: self.container.clone(),
-            spec: Some(spec),
+            exec_id: exec_id.to_owned(),
+            spec: Some(prost_types::Any {
+                type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
+                value: process.to_vec(),
+            }),
+            ..Default::default()
+        };
+        let mut tasks = self.tasks.clone();
+        let answer = tasks.exec(self.request(exec)).await;
+        answer.map_err(failed("Exec"))?;
+        let start = api::StartRequest {
+            container_id: self.container.clone(),
             exec_id: exec_id.to_owned(),
         };
-        self.call::<_, ()>("/containerd.services.tasks.v1.Tasks/Exec", exec)
-            .await?;
-        let process = self.process(exec_id);
-        self.call::<_, ()>("/containerd.services.tasks.v1.Tasks/Start", process)
-            .await
+        let answer = tasks.start(self.request(start)).await;
+        answer.map_err(failed("Start"))?;
+        Ok(())
     }
 
     /// Waits for the end and gives the exit status.
@@ -115,11 +86,12 @@ impl Execs {
     /// # Errors
     /// containerd's answer.
     pub async fn wait(&self, exec_id: &str) -> Result<u32, Error> {
-        let process = self.process(exec_id);
-        let exit: WaitResponse = self
-            .call("/containerd.services.tasks.v1.Tasks/Wait", process)
-            .await?;
-        Ok(exit.exit_status)
+        let wait = self.request(api::WaitRequest {
+            container_id: self.container.clone(),
+            exec_id: exec_id.to_owned(),
+        });
+        let answer = self.tasks.clone().wait(wait).await;
+        Ok(answer.map_err(failed("Wait"))?.into_inner().exit_status)
     }
 
     /// Deletes an exec that has ended and gives its exit status.
@@ -127,37 +99,25 @@ impl Execs {
     /// # Errors
     /// containerd's answer.
     pub async fn delete(&self, exec_id: &str) -> Result<u32, Error> {
-        let process = self.process(exec_id);
-        let exit: DeleteResponse = self
-            .call("/containerd.services.tasks.v1.Tasks/DeleteProcess", process)
-            .await?;
-        Ok(exit.exit_status)
-    }
-
-    fn process(&self, exec_id: &str) -> ProcessRequest {
-        ProcessRequest {
+        let delete = self.request(api::DeleteProcessRequest {
             container_id: self.container.clone(),
             exec_id: exec_id.to_owned(),
-        }
+        });
+        let answer = self.tasks.clone().delete_process(delete).await;
+        let answer = answer.map_err(failed("DeleteProcess"))?;
+        Ok(answer.into_inner().exit_status)
     }
 
-    async fn call<Q, A>(&self, method: &'static str, request: Q) -> Result<A, Error>
-    where
-        Q: Message + 'static,
-        A: Message + Default + 'static,
-    {
-        let mut request = tonic::Request::new(request);
-        let namespace: MetadataValue<_> = self.namespace.parse()?;
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let namespace = self.namespace.clone();
         request
             .metadata_mut()
             .insert("containerd-namespace", namespace);
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
-        let codec = tonic_prost::ProstCodec::<Q, A>::default();
-        grpc.ready().await?;
-        let path = PathAndQuery::from_static(method);
-        match grpc.unary(request, path, codec).await {
-            Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => Err(format!("{method}: {}", status.message()).into()),
-        }
+        request
     }
+}
+
+fn failed(call: &'static str) -> impl FnOnce(Status) -> Error {
+    move |status| format!("{call}: {}", status.message()).into()
 }

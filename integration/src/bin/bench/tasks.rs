@@ -3,59 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use containerd_client::services::v1::version_client::VersionClient;
+use podhook_integration::execs::Execs;
 use prost::Message;
 use tokio::runtime::{Builder, Runtime};
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use ttrpc::asynchronous::Client as Ttrpc;
 
 use crate::Fallible;
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes, tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `ExecProcessRequest`.
-#[derive(Clone, PartialEq, Message)]
-struct ExecRequest {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(message, tag = "6")]
-    spec: Option<Any>,
-    #[prost(string, tag = "7")]
-    exec_id: String,
-}
-
-/// `StartRequest`, `WaitRequest`, `DeleteProcessRequest`, and the shim's `StateRequest`.
-#[derive(Clone, PartialEq, Message)]
-struct ProcessRequest {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(string, tag = "2")]
-    exec_id: String,
-}
-
-/// `KillRequest` of a shim.
-#[derive(Clone, PartialEq, Message)]
-struct KillRequest {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(uint32, tag = "3")]
-    signal: u32,
-}
-
-/// The part of `WaitResponse` that is read.
-#[derive(Clone, PartialEq, Message)]
-struct WaitResponse {
-    #[prost(uint32, tag = "1")]
-    exit_status: u32,
-}
 
 /// containerd's task service in one namespace.
 #[derive(Debug)]
@@ -82,54 +37,16 @@ impl Tasks {
         })
     }
 
-    fn call<Q, A>(&self, method: &'static str, request: Q) -> Fallible<A>
-    where
-        Q: Message + 'static,
-        A: Message + Default + 'static,
-    {
-        let mut request = tonic::Request::new(request);
-        let namespace: MetadataValue<_> = self.namespace.parse()?;
-        request
-            .metadata_mut()
-            .insert("containerd-namespace", namespace);
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
-        let codec = tonic_prost::ProstCodec::<Q, A>::default();
-        let answer = self.runtime.block_on(async {
-            grpc.ready().await?;
-            let path = PathAndQuery::from_static(method);
-            let answer = grpc.unary(request, path, codec).await?;
-            Ok::<A, Box<dyn std::error::Error + Send + Sync>>(answer.into_inner())
-        });
-        answer.map_err(|error| format!("{method}: {error}").into())
-    }
-
     /// Runs the OCI process `process` (JSON) as every client does: Exec, Start, Wait, Delete; without stdio.
     ///
     /// # Errors
     /// containerd's answer, and any exit status but 0.
     pub fn exec(&mut self, container: &str, process: &[u8]) -> Fallible<Duration> {
         self.count += 1;
+        let execs = Execs::over(self.channel.clone(), &self.namespace, container)?;
         let start = Instant::now();
-        let spec = Any {
-            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
-            value: process.to_vec(),
-        };
         let exec_id = format!("exec-{}", self.count);
-        let request = ExecRequest {
-            container_id: container.to_owned(),
-            spec: Some(spec),
-            exec_id: exec_id.clone(),
-        };
-        let process = ProcessRequest {
-            container_id: container.to_owned(),
-            exec_id,
-        };
-        self.call::<_, ()>("/containerd.services.tasks.v1.Tasks/Exec", request)?;
-        self.call::<_, ()>("/containerd.services.tasks.v1.Tasks/Start", process.clone())?;
-        let exit: WaitResponse =
-            self.call("/containerd.services.tasks.v1.Tasks/Wait", process.clone())?;
-        self.call::<_, ()>("/containerd.services.tasks.v1.Tasks/DeleteProcess", process)?;
-        match exit.exit_status {
+        match self.runtime.block_on(execs.run(&exec_id, process))? {
             0 => Ok(start.elapsed()),
             status => Err(format!("exec in {container}: exit status {status}").into()),
         }
@@ -140,12 +57,29 @@ impl Tasks {
     /// # Errors
     /// containerd's answer.
     pub fn nothing(&self) -> Fallible<Duration> {
+        let mut client = VersionClient::new(self.channel.clone());
         let start = Instant::now();
         for _ in 0..4 {
-            self.call::<_, ()>("/containerd.services.version.v1.Version/Version", ())?;
+            self.runtime.block_on(client.version(()))?;
         }
         Ok(start.elapsed())
     }
+}
+
+/// `StateRequest`.
+#[derive(Clone, PartialEq, Message)]
+struct StateRequest {
+    #[prost(string, tag = "1")]
+    container_id: String,
+}
+
+/// `KillRequest`.
+#[derive(Clone, PartialEq, Message)]
+struct KillRequest {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(uint32, tag = "3")]
+    signal: u32,
 }
 
 /// The task service of one shim, without containerd between.
@@ -188,9 +122,8 @@ impl Shim {
     /// # Errors
     /// The shim's answer.
     pub fn state(&self, container: &str) -> Fallible<Duration> {
-        let request = ProcessRequest {
+        let request = StateRequest {
             container_id: container.to_owned(),
-            exec_id: String::new(),
         };
         self.call("State", request.encode_to_vec())
     }
