@@ -27,11 +27,12 @@ pub struct Shim {
     pub command: String,
 }
 
-/// The shims that were started by the containerd with this socket, `start` and `delete` calls excluded.
+/// The shims that were started by the containerd with this socket, `start` and `delete` calls excluded, and
+/// their children: one that has not executed its program yet has the command line of its shim.
 #[must_use]
 pub fn shims(address: &Path) -> Vec<Shim> {
     let address = address.to_string_lossy();
-    let mut found = Vec::new();
+    let mut found: Vec<Shim> = Vec::new();
     for (pid, arguments) in processes() {
         let value = |flag: &str| {
             let at = arguments.iter().position(|a| a == flag)?;
@@ -50,7 +51,17 @@ pub fn shims(address: &Path) -> Vec<Shim> {
             });
         }
     }
+    let pids: BTreeSet<_> = found.iter().map(|shim| shim.pid).collect();
+    found.retain(|shim| parent(shim.pid).is_some_and(|parent| !pids.contains(&parent)));
     found
+}
+
+/// None of a process that has ended.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
 }
 
 /// Every process with its arguments, kernel threads and zombies excluded.

@@ -1,5 +1,7 @@
 //! Pods through CRI.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{Node, PodContainerBuilder};
 use crate::cri::{Cri, v1};
 use crate::driver;
@@ -22,6 +24,7 @@ pub struct Pod<'a> {
     pub(super) cri: &'a Cri,
     pub(super) id: String,
     pub(super) config: v1::PodSandboxConfig,
+    pub(super) removed: AtomicBool,
 }
 
 /// A process namespace per container, as the kubelet asks for by default; CRI's own default is one per pod.
@@ -126,6 +129,7 @@ impl<'a> PodBuilder<'a> {
             cri,
             id,
             config: self.config,
+            removed: AtomicBool::new(false),
         };
         self.node.check_shim("k8s.io", &pod.id)?;
         Ok(pod)
@@ -209,6 +213,7 @@ impl Pod<'_> {
         self.cri.remove_pod_sandbox(v1::RemovePodSandboxRequest {
             pod_sandbox_id: self.id.clone(),
         })?;
+        self.removed.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -232,13 +237,16 @@ impl Pod<'_> {
         self.cri.remove_pod_sandbox(v1::RemovePodSandboxRequest {
             pod_sandbox_id: self.id.clone(),
         })?;
+        self.removed.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Drop for Pod<'_> {
     fn drop(&mut self) {
-        // Removing what is removed already is no error in CRI.
+        if *self.removed.get_mut() {
+            return;
+        }
         if let Err(error) = self.remove() {
             eprintln!("pod {}: {error}", self.id);
         }

@@ -250,21 +250,14 @@ fn what_is_left_of_a_shared_pid_namespace_dies_with_init(stage: &Stage) -> Outco
     let client = stage.shim_of("c1", &spec)?;
     let _: CreateTaskResponse = client.call("Create", &create_request(stage, "c1"))?;
     client.start("c1", "")?;
-    wait::until_true("both processes", SOON, || {
-        client
-            .pids("c1")
-            .is_ok_and(|pids| pids.processes.len() >= 2)
-    })?;
-    let sleeper = client
-        .pids("c1")?
-        .processes
-        .iter()
-        .map(|p| p.pid)
-        .find(|pid| {
+    // It is the shell's copy until it has executed sleep.
+    let sleeper = wait::until("the sleeper", SOON, || {
+        let pids = client.pids("c1").ok()?;
+        pids.processes.iter().map(|p| p.pid).find(|pid| {
             fs::read_to_string(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|line| line.starts_with("sleep"))
-        });
-    let sleeper = sleeper.ok_or("no sleeper")?;
+        })
+    })?;
     client.exec("c1", "end", &["touch", "/tmp/end"])?;
     client.start("c1", "end")?;
     assert_eq!(client.wait("c1", "")?.exit_status, 0);
