@@ -52,8 +52,21 @@ pub fn shims(address: &Path) -> Vec<Shim> {
         }
     }
     let pids: BTreeSet<_> = found.iter().map(|shim| shim.pid).collect();
-    found.retain(|shim| parent(shim.pid).is_some_and(|parent| !pids.contains(&parent)));
+    found.retain(|shim| !descends(shim.pid, &pids));
     found
+}
+
+/// Whether a process descends from one of these; one that has ended is theirs.
+fn descends(pid: i32, from: &BTreeSet<i32>) -> bool {
+    let mut ancestor = parent(pid);
+    loop {
+        match ancestor {
+            None => return true,
+            Some(pid) if from.contains(&pid) => return true,
+            Some(0 | 1) => return false,
+            Some(pid) => ancestor = parent(pid),
+        }
+    }
 }
 
 /// None of a process that has ended.

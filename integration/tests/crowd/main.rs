@@ -78,7 +78,7 @@ fn two_hundred_containers_with_hooks_of_all_kinds_at_once(node: &Node) -> Outcom
             .iter()
             .map(|(container, _)| scope.spawn(|| container.start_within(PATIENCE * 2)))
             .collect();
-        let held = wait_held(&crowd);
+        let held = wait_held(&crowd, &trace);
         let memory = memory::report(node, pods, "while all hooks run");
         let opened = start.open();
         door.open();
@@ -213,12 +213,15 @@ fn create<'a>(
 }
 
 /// Waits until every hook that is held at the gate is there.
-fn wait_held(crowd: &[(&PodContainer<'_>, &Member)]) -> Outcome {
-    for (container, _) in crowd.iter().filter(|(_, member)| member.gated) {
+fn wait_held(crowd: &[(&PodContainer<'_>, &Member)], trace: &Trace) -> Outcome {
+    for (container, member) in crowd.iter().filter(|(_, member)| member.gated) {
         container.wait_record("its postStart", PATIENCE, |record| {
             record.phase() == "PostStart"
         })?;
         assert_eq!(container.state()?, "CONTAINER_CREATED");
+        if let Some(up) = &member.up {
+            wait::until_true(up, PATIENCE, || trace.has(up))?;
+        }
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! The containers of the crowd: what each runs, what its hooks do, and what must become of it.
 
+use podhook_integration::trace::mark;
 use serde_json::{Value, json};
 
 use crate::gate::pass;
+
 use crate::script::{Command, exec, sh, with};
 
 /// The gate that postStart hooks wait at.
@@ -43,6 +45,8 @@ pub struct Member {
     pub lifecycle: Option<Value>,
     /// Whether its postStart waits at [`START`].
     pub gated: bool,
+    /// The mark that its process leaves once it takes signals, where that must be before its hook ends.
+    pub up: Option<String>,
     pub start: Start,
     pub post_start: Option<Run>,
     pub pre_stop: Option<Run>,
@@ -103,17 +107,21 @@ impl Member {
             command: stops_with(exit_status),
             lifecycle: None,
             gated: false,
+            up: None,
             start: Start::Running,
             post_start: None,
             pre_stop: None,
             exit_status,
             killed: false,
         };
-        // It never gets to wait at the end.
+        // It never gets to wait at the end. A process without its handler yet would ignore the signal.
+        let up = format!("up-{n}");
         let failing = Self {
             command: sh(&format!(
-                "trap 'exit {exit_status}' TERM; while :; do sleep 600 & wait $!; done"
+                "trap 'exit {exit_status}' TERM; {}; while :; do sleep 600 & wait $!; done",
+                mark(&up)
             )),
+            up: Some(up),
             ..plain.clone()
         };
         let fails = |text: &str| Start::Fails(text.to_owned());
@@ -138,10 +146,10 @@ impl Member {
             },
             3 => Self {
                 lifecycle: of(
-                    Some(with(exec("exec sleep 600"), json!({"timeoutSeconds": 2}))),
+                    Some(with(exec("exec sleep 600"), json!({"timeoutSeconds": 10}))),
                     Some(exec("exit 1")),
                 ),
-                start: fails("timed out after 2s (timeoutSeconds)"),
+                start: fails("timed out after 10s (timeoutSeconds)"),
                 ..failing
             },
             4 => Self {
