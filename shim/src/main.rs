@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod info;
 mod log;
+mod memory;
 mod message_type;
 mod mount;
 mod options;

@@ -23,7 +23,7 @@ use crate::{
     end,
     error::{Error, Result},
     events::Publisher,
-    own_binary,
+    memory, own_binary,
     reaper::Reaper,
     service,
     shim::Shim,
@@ -81,6 +81,7 @@ async fn run(
         .await
         .map_err(|e| Error::Unknown(format!("serve: {e}")))?;
     dump_on_sigusr1(&shim, &clients)?;
+    tokio::spawn(memory::give_back());
     log::debug!(version = env!("CARGO_PKG_VERSION"); "shim serves");
     end::wait(&shim, &clients).await?;
     // Before anything is closed: from now on the address is free for the next shim of this name, and
