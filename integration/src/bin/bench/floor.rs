@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use podhook_integration::Node;
 use podhook_integration::generation::OciRuntime;
 use podhook_integration::node::Container;
@@ -13,11 +14,13 @@ use serde_json::{Value, json};
 
 use crate::Fallible;
 
-/// The OCI runtime's create, start and delete of `/bin/true`, on the root filesystem of a container that sleeps.
+/// The OCI runtime's create, start and delete of `/bin/true`, on an overlay of the root filesystem of a container
+/// that sleeps; to mount and unmount that is included.
 pub struct Runtime<'a> {
     _asleep: Container<'a>,
     program: PathBuf,
     dir: PathBuf,
+    lower: PathBuf,
 }
 
 impl<'a> Runtime<'a> {
@@ -31,15 +34,16 @@ impl<'a> Runtime<'a> {
         let bundle = asleep.bundle();
         let mut config: Value = serde_json::from_slice(&fs::read(bundle.join("config.json"))?)?;
         config["process"]["args"] = json!(["/bin/true"]);
-        config["root"]["path"] = json!(bundle.join("rootfs"));
+        config["root"]["path"] = json!("rootfs");
         config["linux"]["cgroupsPath"] = json!(format!("/{}/runtime-alone", containerd.id()));
         let dir = containerd.dir().join("runtime-alone");
-        fs::create_dir_all(&dir)?;
+        fs::create_dir_all(dir.join("rootfs"))?;
         fs::write(dir.join("config.json"), serde_json::to_vec(&config)?)?;
         Ok(Self {
             _asleep: asleep,
             program: containerd.generation().oci_runtime(OciRuntime::Runc)?,
             dir,
+            lower: bundle.join("rootfs"),
         })
     }
 
@@ -48,15 +52,38 @@ impl<'a> Runtime<'a> {
     /// # Errors
     /// When the runtime says so.
     pub fn once(&self) -> Fallible<Duration> {
+        let [upper, work] = ["upper", "work"].map(|name| self.dir.join(name));
+        let rootfs = self.dir.join("rootfs");
+        for dir in [&upper, &work] {
+            fs::create_dir_all(dir)?;
+        }
         let start = Instant::now();
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            self.lower.display(),
+            upper.display(),
+            work.display()
+        );
+        let kind = Some("overlay");
+        mount(kind, &rootfs, kind, MsFlags::empty(), Some(layers.as_str()))?;
+        let done = self.run();
+        umount2(&rootfs, MntFlags::empty())?;
+        done?;
+        let elapsed = start.elapsed();
+        for dir in [&upper, &work] {
+            fs::remove_dir_all(dir)?;
+        }
+        Ok(elapsed)
+    }
+
+    fn run(&self) -> Fallible<()> {
         let (mut ended, output) = std::io::pipe()?;
         let bundle = self.dir.display().to_string();
         self.call(&["create", "--bundle", &bundle, "alone"], Some(output))?;
         self.call(&["start", "alone"], None)?;
         // Its output ends with it.
         ended.read_to_end(&mut Vec::new())?;
-        self.call(&["delete", "--force", "alone"], None)?;
-        Ok(start.elapsed())
+        self.call(&["delete", "--force", "alone"], None)
     }
 
     fn call(&self, words: &[&str], output: Option<PipeWriter>) -> Fallible<()> {

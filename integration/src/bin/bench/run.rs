@@ -16,7 +16,7 @@ const PODHOOK: &str = "ctr run --rm, podhook";
 const RUNC: &str = "ctr run --rm, runc-v2";
 const CTR: &str = "ctr itself: ctr version";
 const NO_TASK: &str = "ctr container create, rm: no task";
-const NO_SHIM: &str = "runc create, start, delete: no shim";
+const NO_SHIM: &str = "mount, runc create, start, delete: no shim";
 
 /// Measures and prints.
 ///
