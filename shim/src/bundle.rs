@@ -1,6 +1,6 @@
-//! What the shim itself reads of a bundle's `config.json`.
+//! What the shim itself reads of a bundle's `config.json`, and what it leaves there for `delete`.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use podhook_hooks::exec::spec::Spec;
 use serde::Deserialize;
@@ -35,6 +35,29 @@ struct Namespace {
     path: Option<String>,
 }
 
+/// There once the OCI runtime has deleted the container of this bundle.
+const DELETED: &str = "deleted";
+
+/// Tells the `delete` that follows that the OCI runtime has nothing left to delete.
+pub fn mark_deleted(bundle: &Path) -> Result<()> {
+    let path = bundle.join(DELETED);
+    fs::write(&path, "").map_err(Error::io("write", &path))
+}
+
+/// Whether [`mark_deleted`] was called, and no container was made in the bundle since.
+pub fn is_deleted(bundle: &Path) -> bool {
+    bundle.join(DELETED).exists()
+}
+
+/// A container is to be made here.
+pub fn unmark_deleted(bundle: &Path) -> Result<()> {
+    let path = bundle.join(DELETED);
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(e)),
+        _ => Ok(()),
+    }
+}
+
 impl Config {
     /// Reads it.
     pub fn read(bundle: &Path) -> Result<Self> {
@@ -61,6 +84,17 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_marked_as_deleted_is_so_until_the_next_container() {
+        let bundle = tempfile::tempdir().unwrap();
+        unmark_deleted(bundle.path()).unwrap();
+        assert!(!is_deleted(bundle.path()));
+        mark_deleted(bundle.path()).unwrap();
+        assert!(is_deleted(bundle.path()));
+        unmark_deleted(bundle.path()).unwrap();
+        assert!(!is_deleted(bundle.path()));
+    }
 
     #[test]
     fn a_pid_namespace_without_a_path_is_the_containers_own() {

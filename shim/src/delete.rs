@@ -13,6 +13,7 @@ use containerd_shim_protos::{api::DeleteResponse, protobuf::Message};
 use serde::Deserialize;
 
 use crate::{
+    bundle,
     cgroup::Leftover,
     error::{Error, Result},
     mount,
@@ -27,7 +28,7 @@ const KILLED: u32 = 128 + libc::SIGKILL as u32;
 /// Runs the verb; returns what to print. Everything is tried, and what does not work is said on
 /// stderr, which containerd logs. It is no error: containerd would keep the bundle for good then.
 pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
-    let bundle = bundle(flags)?;
+    let bundle = bundle_of(flags)?;
     let options = Options::load(&bundle).unwrap_or_else(|e| {
         warn(&e);
         Options::default()
@@ -37,7 +38,11 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .and_then(|pid| pid.trim().parse().ok())
         .unwrap_or(0);
     let leftover = Leftover::find(&cgroups_path(&bundle), options.systemd_cgroup);
-    if let Err(e) = delete_container(flags, &bundle, &options) {
+    // Usually the shim has done it: containerd waits for this after every Delete too, and an OCI runtime
+    // takes its time to find nothing.
+    if !bundle::is_deleted(&bundle)
+        && let Err(e) = delete_container(flags, &bundle, &options)
+    {
         warn(&e);
         if !leftover.kill() {
             warn(&"processes of the container are left, SIGKILL or not");
@@ -67,7 +72,7 @@ fn warn(problem: &dyn std::fmt::Display) {
     eprintln!("containerd-shim-podhook-v1: {problem}");
 }
 
-fn bundle(flags: &Flags) -> Result<PathBuf> {
+fn bundle_of(flags: &Flags) -> Result<PathBuf> {
     if !flags.bundle.is_empty() {
         return Ok(PathBuf::from(&flags.bundle));
     }

@@ -12,14 +12,17 @@ use std::{
 
 use containerd_shim::event::Event;
 use containerd_shim_protos::{
-    protobuf::{MessageFull, well_known_types::any::Any},
+    protobuf::{Message, well_known_types::any::Any},
     shim::{event::Envelope, events::ForwardRequest},
     shim_async::{Client, EventsClient},
     ttrpc::{self, r#async::transport::Socket, context},
 };
 use tokio::{net::UnixStream, sync::Notify};
 
-use crate::timestamp::timestamp;
+use crate::{
+    message_type::{EVENTS, full_name},
+    timestamp::timestamp,
+};
 
 /// As many as 4,000 containers' lives while containerd is away: about 4 MB.
 const QUEUE_LIMIT: usize = 16_384;
@@ -57,14 +60,14 @@ impl Publisher {
     }
 
     /// Queues an event.
-    pub fn publish<E: Event + MessageFull>(&self, event: E) {
+    pub fn publish<E: Event + Message>(&self, event: E) {
         let topic = event.topic();
         let Ok(value) = event.write_to_bytes() else {
             log::error!("cannot encode an event for {topic}");
             return;
         };
         let any = Any {
-            type_url: E::descriptor().full_name().to_owned(),
+            type_url: full_name::<E>(EVENTS),
             value,
             ..Any::default()
         };

@@ -14,6 +14,8 @@ mod error;
 mod events;
 mod info;
 mod log;
+mod memory;
+mod message_type;
 mod mount;
 mod options;
 mod own_binary;

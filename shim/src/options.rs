@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use containerd_shim::bootstrap::any_is;
 use containerd_shim_protos::{
     protobuf::{Message, well_known_types::any::Any},
     shim::oci::Options as RuncOptions,
@@ -13,7 +12,10 @@ use containerd_shim_protos::{
 use podhook_hooks::config::{Config, RuntimeOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    message_type::{RUNC, any_is},
+};
 
 /// Where the node's configuration is unless the runtime options name another file.
 const CONFIG: &str = "/etc/podhook/config.toml";
@@ -72,7 +74,7 @@ struct GenericOptions {
 impl Options {
     /// Whether `any` is options of a type that [`Options::decode`] takes.
     pub fn are_known(any: &Any) -> bool {
-        any_is::<RuncOptions>(any) || is_generic(any)
+        any_is::<RuncOptions>(any, RUNC) || is_generic(any)
     }
 
     /// Decodes what containerd sent. No options at all are the defaults.
@@ -83,7 +85,7 @@ impl Options {
         if any.type_url.is_empty() {
             return Ok(Self::default());
         }
-        if any_is::<RuncOptions>(any) {
+        if any_is::<RuncOptions>(any, RUNC) {
             let options = RuncOptions::parse_from_bytes(&any.value).map_err(|e| {
                 Error::InvalidArgument(format!("runtime options {}: {e}", any.type_url))
             })?;

@@ -50,20 +50,27 @@ impl Program {
     }
 }
 
-/// In the server: forbids to execute the binary from now on, by who finds it in a container too, and
-/// lets go of the mount, which only the running program refers to then. It can be neither attached,
-/// copied nor changed any more, with any capability.
-pub fn settle() -> Result<()> {
+/// The mount that `start` left to the server, if it did. To be called before anything is opened.
+pub fn inherited_mount() -> Option<OwnedFd> {
+    // SAFETY: fcntl on any number is harmless.
+    let ret = unsafe { libc::fcntl(MOUNT_FD, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: `start` left this descriptor to us, and nothing else uses it.
+    (ret == 0).then(|| unsafe { OwnedFd::from_raw_fd(MOUNT_FD) })
+}
+
+/// In the server: forbids to execute the binary from now on, by who finds it in a container too. `mount`
+/// is to be closed before any process joins a container: only the running program refers to it then, and
+/// it can be neither attached, copied nor changed any more, with any capability.
+pub fn settle(mount: Option<&OwnedFd>) -> Result<()> {
     // SAFETY: prctl reads the C string only.
     unsafe { libc::prctl(libc::PR_SET_NAME, COMM.as_ptr()) };
-    // Fails where there is no mount: no harm in a sealed copy.
-    let sealed_off = set_attributes(MOUNT_FD, libc::MOUNT_ATTR_NOEXEC);
-    // SAFETY: `start` left this descriptor to us, if it is open, and nothing else uses it.
-    unsafe { libc::close(MOUNT_FD) };
+    // No harm in a sealed copy.
+    let sealed_off = mount
+        .is_some_and(|mount| set_attributes(mount.as_raw_fd(), libc::MOUNT_ATTR_NOEXEC).is_ok());
     if is_protected().map_err(Error::io("check", SELF))? {
         log::debug!(
             "own binary: {}",
-            if sealed_off.is_ok() {
+            if sealed_off {
                 "on a read-only mount"
             } else {
                 "sealed copy"

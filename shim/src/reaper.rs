@@ -65,6 +65,7 @@ impl Reaper {
     fn reap(&self) {
         let mut state = self.lock();
         while let Some((pid, exit)) = next_exit() {
+            crate::memory::worked();
             if let Some(waiter) = state.waiting.remove(&pid) {
                 // A waiter that went away no longer cares.
                 let _ = waiter.send(exit);

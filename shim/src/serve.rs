@@ -23,7 +23,7 @@ use crate::{
     end,
     error::{Error, Result},
     events::Publisher,
-    own_binary,
+    memory, own_binary,
     reaper::Reaper,
     service,
     shim::Shim,
@@ -36,6 +36,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves until containerd says `Shutdown`, or a signal ends the shim.
 pub fn serve(flags: &Flags) -> Result<()> {
+    let mount = own_binary::inherited_mount();
     sanitize()?;
     let listener = inherited_listener()?;
     let cleanup = listener
@@ -47,14 +48,14 @@ pub fn serve(flags: &Flags) -> Result<()> {
         // Tried by hand, outside of a bundle: there is no log, and no reason to stop.
         eprintln!("containerd-shim-podhook-v1: no log: {e}");
     }
-    own_binary::settle().inspect_err(|e| log::error!("shim failed: {e}"))?;
+    own_binary::settle(mount.as_ref()).inspect_err(|e| log::error!("shim failed: {e}"))?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         // Only mounts need a thread, and an idle shim none.
         .thread_keep_alive(Duration::from_millis(100))
         .build()
         .map_err(Error::sys("start the runtime"))?;
-    let served = runtime.block_on(run(flags, listener, cleanup));
+    let served = runtime.block_on(run(flags, listener, cleanup, mount));
     if let Err(e) = &served {
         log::error!("shim failed: {e}");
     }
@@ -67,11 +68,14 @@ async fn run(
     flags: &Flags,
     listener: UnixListener,
     cleanup: Option<socket::Cleanup>,
+    mount: Option<OwnedFd>,
 ) -> Result<()> {
+    // The kernel takes milliseconds for the end of a mount: as a container is created meanwhile.
+    let let_go = tokio::task::spawn_blocking(move || drop(mount));
     let reaper = Reaper::start()?;
     let ttrpc_address = env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::start(&ttrpc_address, &flags.namespace);
-    let shim = Shim::new(flags.namespace.clone(), publisher.clone(), reaper);
+    let shim = Shim::new(flags.namespace.clone(), publisher.clone(), reaper, let_go);
     let clients = Clients::default();
     let mut server = Server::new()
         .add_listener(socket::same_user_listener(listener, clients.clone())?)
@@ -81,6 +85,7 @@ async fn run(
         .await
         .map_err(|e| Error::Unknown(format!("serve: {e}")))?;
     dump_on_sigusr1(&shim, &clients)?;
+    tokio::spawn(memory::give_back());
     log::debug!(version = env!("CARGO_PKG_VERSION"); "shim serves");
     end::wait(&shim, &clients).await?;
     // Before anything is closed: from now on the address is free for the next shim of this name, and

@@ -6,7 +6,11 @@ use std::{
 };
 
 use containerd_shim_protos::api::{CreateTaskRequest, DeleteResponse};
-use tokio::sync::Notify;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
     container::Container,
@@ -29,6 +33,8 @@ pub struct Shim {
     containers: Mutex<HashMap<String, Slot>>,
     exit: Notify,
     create_failed: Notify,
+    /// The mount that the shim runs from is closed, see [`crate::own_binary`].
+    binary_settled: Shared<BoxFuture<'static, ()>>,
 }
 
 enum Slot {
@@ -38,7 +44,12 @@ enum Slot {
 
 impl Shim {
     /// A shim without containers.
-    pub fn new(namespace: String, publisher: Publisher, reaper: Arc<Reaper>) -> Arc<Self> {
+    pub fn new(
+        namespace: String,
+        publisher: Publisher,
+        reaper: Arc<Reaper>,
+        binary_settled: JoinHandle<()>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             namespace,
             publisher,
@@ -47,6 +58,7 @@ impl Shim {
             containers: Mutex::default(),
             exit: Notify::new(),
             create_failed: Notify::new(),
+            binary_settled: binary_settled.map(drop).boxed().shared(),
         })
     }
 
@@ -86,6 +98,8 @@ impl Shim {
             containers.insert(id.clone(), Slot::Creating);
         }
         let created = Container::create(self, request).await;
+        // No process of ours joins a container before its Create has succeeded.
+        self.binary_settled.clone().await;
         let mut containers = self.lock();
         match created {
             Ok(container) => {

@@ -177,7 +177,7 @@ impl Container {
         let mut seccomp = self.seccomp.lock().unwrap_or_else(PoisonError::into_inner);
         if let Seccomp::Source(source) = &*seccomp {
             *seccomp = match seccomp::compile(source.get())? {
-                Some(filter) => Seccomp::Compiled(Arc::new(filter)),
+                Some(filter) => Seccomp::Compiled(filter.shared()),
                 None => Seccomp::None,
             };
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::future::Future;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::cgroup::{Hierarchy, Membership};
@@ -22,6 +22,8 @@ pub(super) struct Leaf {
     stop: Stop,
     /// Where survivors go if the cgroup above takes no process.
     moved: Option<PathBuf>,
+    /// Removed already.
+    gone: AtomicBool,
 }
 
 /// How forks are kept from outrunning the kill.
@@ -82,6 +84,7 @@ impl Leaf {
                         path,
                         stop,
                         moved: None,
+                        gone: AtomicBool::new(false),
                     });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -182,17 +185,23 @@ impl Leaf {
 
     /// True once the leaf is gone.
     fn remove(&self) -> bool {
-        match fs::remove_dir(&self.dir) {
+        let gone = match fs::remove_dir(&self.dir) {
             Ok(()) => true,
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if gone {
+            self.gone.store(true, Ordering::Relaxed);
         }
+        gone
     }
 }
 
 impl Drop for Leaf {
     fn drop(&mut self) {
-        // After kill or release it is gone, and the name is never used again.
-        self.remove();
+        // After kill or release it is gone.
+        if !self.gone.load(Ordering::Relaxed) {
+            self.remove();
+        }
     }
 }
 

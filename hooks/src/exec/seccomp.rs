@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::FromRawFd;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
@@ -45,6 +46,33 @@ impl Filter {
             lets_fork: calls.iter().all(allows),
             program,
         }
+    }
+
+    /// One for all that are the same: so are, as a rule, those of a pod's containers.
+    pub fn shared(self) -> Arc<Self> {
+        static ALL: Mutex<Vec<Weak<Filter>>> = Mutex::new(Vec::new());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|filter| filter.strong_count() > 0);
+        if let Some(same) = all
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|filter| filter.is(&self))
+        {
+            return same;
+        }
+        let filter = Arc::new(self);
+        all.push(Arc::downgrade(&filter));
+        filter
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let words = |i: &libc::sock_filter| (i.code, i.jt, i.jf, i.k);
+        self.flags == other.flags
+            && self
+                .program
+                .iter()
+                .map(words)
+                .eq(other.program.iter().map(words))
     }
 }
 
@@ -308,6 +336,21 @@ mod tests {
         let filter = compile(PROFILE).unwrap().unwrap();
         assert!(filter.program.len() > 10);
         assert_eq!(filter.flags, 0);
+    }
+
+    #[test]
+    fn the_same_program_is_kept_once_and_only_as_long_as_it_is_used() {
+        let filter = |text: &str| compile(text).unwrap().unwrap().shared();
+        let flags = PROFILE.replacen('{', r#"{"flags":["SECCOMP_FILTER_FLAG_LOG"],"#, 1);
+        let other = PROFILE.replace("personality", "mkdir");
+        let first = filter(PROFILE);
+        assert!(Arc::ptr_eq(&first, &filter(&format!(" {PROFILE}"))));
+        assert!(!Arc::ptr_eq(&first, &filter(&flags)));
+        assert!(!Arc::ptr_eq(&first, &filter(&other)));
+        let gone = Arc::downgrade(&first);
+        drop(first);
+        let _later = filter(&other);
+        assert!(gone.upgrade().is_none());
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub fn tests() -> Vec<Test> {
     all.extend(podhook_only(tests![ending:
         either_delete_reads_the_others_bundle,
         delete_kills_what_the_runtime_cannot,
+        delete_of_what_the_shim_has_deleted_needs_no_runtime,
+        a_bundle_that_is_used_again_is_deleted_by_the_runtime,
         sigterm_ends_the_shim_with_its_containers,
         sigterm_ends_an_idle_shim_that_nobody_is_connected_to,
         a_shim_that_nobody_wants_ends,
@@ -145,6 +147,29 @@ fn delete_kills_what_the_runtime_cannot(stage: &Stage) -> Outcome {
     );
     fs::remove_dir_all(state)?;
     Ok(())
+}
+
+fn delete_of_what_the_shim_has_deleted_needs_no_runtime(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["true"])?;
+    client.run(stage, "c1")?;
+    assert_eq!(client.wait("c1", "")?.exit_status, 0);
+    client.delete("c1", "")?;
+    fs::write(stage.bundle("c1").join("runtime"), "/no/such/runtime")?;
+    let output = stage.delete_verb("c1")?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    client.shutdown("c1");
+    stage.wait_gone("c1")
+}
+
+fn a_bundle_that_is_used_again_is_deleted_by_the_runtime(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    client.remove("c1")?;
+    let pid = client.run(stage, "c1")?;
+    kill9(stage.shim_pid("c1"))?;
+    stage.wait_gone("c1")?;
+    expect_deleted(stage, "c1", pid, &stage.delete_verb("c1")?)
 }
 
 fn send(stage: &Stage, id: &str, signal: Signal) -> Outcome {

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use containerd_shim::bootstrap::any_is;
 use containerd_shim_protos::{
     api::{CheckpointTaskRequest, Status},
     protobuf::{Message, well_known_types::any::Any},
@@ -15,6 +14,7 @@ use containerd_shim_protos::{
 use super::Container;
 use crate::{
     error::{Error, Result},
+    message_type::{RUNC, any_is},
     runtime::CheckpointArgs,
 };
 
@@ -82,7 +82,7 @@ fn decode(any: Option<&Any>) -> Result<CheckpointOptions> {
     let Some(any) = any.filter(|any| !any.type_url.is_empty()) else {
         return Ok(CheckpointOptions::default());
     };
-    if !any_is::<CheckpointOptions>(any) {
+    if !any_is::<CheckpointOptions>(any, RUNC) {
         return Err(Error::InvalidArgument(format!(
             "checkpoint options of type {:?} are not supported: expected containerd.runc.v1.CheckpointOptions",
             any.type_url

@@ -57,6 +57,7 @@ impl Container {
                 .map_err(Error::io("create directory", &rootfs))?;
         }
         options.save(&bundle)?;
+        bundle::unmark_deleted(&bundle)?;
         mount::mount_rootfs(&request.rootfs, &rootfs).await?;
         let stdio = Stdio::new(
             &request.stdin,

@@ -13,6 +13,7 @@ use containerd_shim_protos::{
 
 use super::{Container, Freezer};
 use crate::{
+    bundle,
     error::{Error, Result},
     mount,
     process::{ExitInfo, Process},
@@ -51,6 +52,10 @@ impl Container {
         drain(&self.init).await;
         self.runtime.delete(false).await?;
         mount::unmount_rootfs(&self.bundle.join("rootfs")).await?;
+        if let Err(e) = bundle::mark_deleted(&self.bundle) {
+            // `delete` asks the runtime once more then.
+            log::warn!(id = self.id.as_str(); "{e}");
+        }
         self.lock().deleted = true;
         let exit = self.init.exit();
         self.publisher.publish(TaskDelete {

@@ -283,6 +283,8 @@ impl Container {
 
     fn hook_done(self: &Arc<Self>, kind: HookKind, result: HookResult) {
         let succeeded = result.succeeded();
+        // A request has no child to be reaped, which is what else tells of work.
+        crate::memory::worked();
         {
             let mut driver = self.driver();
             let at = driver

@@ -52,8 +52,8 @@ where
     };
     let path = path.to_owned();
     copies.spawn(async move {
-        match tokio::io::copy(&mut from, &mut to).await {
-            Ok(_) => {}
+        match super::copy::copy(&mut from, &mut to).await {
+            Ok(()) => {}
             // A terminal that hangs up.
             Err(e) if e.raw_os_error() == Some(libc::EIO) => {}
             Err(e) => log::warn!("copy to {}: {e}", path.display()),

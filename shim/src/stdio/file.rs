@@ -9,14 +9,12 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    io::{AsyncRead, AsyncWrite},
     task::JoinSet,
 };
 
+use super::copy::{chunk, copy};
 use crate::error::{Error, Result};
-
-/// As large as a read from a pipe gets by default.
-const BUFFER: usize = 4096;
 
 /// Whether there is a fifo at `path`.
 pub fn is_fifo(path: &Path) -> bool {
@@ -43,10 +41,11 @@ where
         .map_err(Error::io("open", path))?;
     let (file, path) = (Arc::new(file), path.to_owned());
     copies.spawn(async move {
-        let mut buffer = vec![0; BUFFER];
-        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        while let Ok(bytes) = chunk(&mut from).await
+            && !bytes.is_empty()
+        {
             // A full disk loses output, but does not stop the container.
-            if let Err(e) = write(&file, buffer[..count].to_vec()).await {
+            if let Err(e) = write(&file, bytes).await {
                 log::warn!("write {}: {e}", path.display());
             }
         }
@@ -67,7 +66,7 @@ where
     R: AsyncRead + Send + Unpin + 'static,
 {
     copies.spawn(async move {
-        let _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
+        let _ = copy(&mut from, &mut tokio::io::sink()).await;
     });
 }
 
@@ -78,6 +77,6 @@ where
     W: AsyncWrite + Send + Unpin + 'static,
 {
     copies.spawn(async move {
-        let _ = tokio::io::copy(&mut from, &mut to).await;
+        let _ = copy(&mut from, &mut to).await;
     });
 }

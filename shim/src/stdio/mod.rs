@@ -2,6 +2,7 @@
 //! towards containerd.
 
 mod console;
+mod copy;
 mod fifo;
 mod file;
 mod logger;

@@ -7,6 +7,7 @@
 mod answers;
 mod cpu;
 mod exec;
+mod floor;
 mod machine;
 mod memory;
 mod peer;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use podhook_integration::{Node, ShimKind};
 
 use crate::Fallible;
+use crate::floor;
 use crate::rounds::{self, Method, samples};
 use crate::samples::{Samples, ratio};
 use crate::stage::Stage;
@@ -14,6 +15,8 @@ use crate::table::{self, Budget, ms};
 const PODHOOK: &str = "ctr run --rm, podhook";
 const RUNC: &str = "ctr run --rm, runc-v2";
 const CTR: &str = "ctr itself: ctr version";
+const NO_TASK: &str = "ctr container create, rm: no task";
+const NO_SHIM: &str = "mount, runc create, start, delete: no shim";
 
 /// Measures and prints.
 ///
@@ -30,12 +33,18 @@ pub fn run(stage: &Stage, rounds: usize) -> Fallible<Vec<Budget>> {
         let mut command = node.container("run").run_rm_command(&["/bin/true"])?;
         timed(&mut command)
     };
+    let alone = floor::Runtime::open(&runc)?;
+    let runtime = ShimKind::Runc.runtime()?;
     let mut methods = vec![
         Method::each(PODHOOK, 3, &everything, || one(&podhook)),
         Method::each(RUNC, 3, &everything, || one(&runc)),
         Method::each(CTR, 3, &everything, || {
             timed(runc.ctr().command().arg("version"))
         }),
+        Method::each(NO_TASK, 3, &everything, || {
+            floor::container_alone(&runc, &runtime)
+        }),
+        Method::each(NO_SHIM, 3, &everything, || alone.once()),
     ];
     rounds::interleave(&mut methods, rounds)?;
     let none = Samples::default();
@@ -64,6 +73,16 @@ pub fn run(stage: &Stage, rounds: usize) -> Fallible<Vec<Budget>> {
         "of its CPU",
     ];
     table::print("A container from its making to its end", &heads, &rows);
+    let whole = of(NO_TASK).median() + of(NO_SHIM).median();
+    let least = whole.saturating_sub(of(CTR).median());
+    println!(
+        "\n  Without any shim (no task + no shim - one start of ctr): {}, {:.2} of runc-v2. What the shims add: \
+         podhook {}, runc-v2 {}.",
+        ms(least),
+        ratio(least, of(RUNC).median()),
+        ms(of(PODHOOK).median().saturating_sub(least)),
+        ms(of(RUNC).median().saturating_sub(least)),
+    );
     Ok(vec![Budget {
         what: "ctr run --rm, podhook / runc-v2",
         measured: ratio(of(PODHOOK).median(), of(RUNC).median()),
