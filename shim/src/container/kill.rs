@@ -22,7 +22,7 @@ impl Container {
     }
 
     /// Whether the container is frozen, by Pause or by somebody else.
-    fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         let frozen = |cgroup: &Cgroup| cgroup.is_frozen().unwrap_or(false);
         self.lock().freezer == Freezer::Paused || self.cgroup.get().is_some_and(frozen)
     }
