@@ -12,6 +12,7 @@ mod criu;
 mod ending;
 mod events;
 mod logging;
+mod metrics;
 mod options;
 mod signals;
 mod states;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         ending::tests(),
         events::tests(),
         logging::tests(),
+        metrics::tests(),
         options::tests(),
         signals::tests(),
         states::tests(),
