@@ -19,6 +19,7 @@ mod states;
 mod stdio;
 mod together;
 mod verbs;
+mod wording;
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -110,6 +111,7 @@ fn main() -> ExitCode {
         stdio::tests(),
         together::tests(),
         verbs::tests(),
+        wording::tests(),
     ];
     let all = tests.into_iter().flatten().map(|test| (test, true));
     let live = criu::live().into_iter().map(|test| (test, criu.is_ok()));
