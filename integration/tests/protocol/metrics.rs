@@ -15,9 +15,9 @@ pub fn tests() -> Vec<Test> {
     podhook_only(tests![metrics: every_field_of_the_originals_is_there])
 }
 
-/// Uses the processor, memory and the disk, then stands still.
-const WORK: &str = "head -c 3000000 /dev/urandom > /file; sync; i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done; \
-    cat /file > /dev/null; : > /worked; exec sleep 600";
+/// Uses memory and the disk, and then the processor without end.
+const WORK: &str = "head -c 3000000 /dev/urandom > /file; sync; cat /file > /dev/null; : > /worked; \
+    while :; do i=$((i+1)); done";
 
 /// The paths of the fields that are set: of numbers, those that are not zero.
 fn fields(path: &str, message: &dyn MessageDyn, all: &mut BTreeSet<String>) {
@@ -48,11 +48,20 @@ fn measured(stage: &Stage) -> Result<BTreeSet<String>, Failure> {
     wait::until_true("the work to be done", SOON, || {
         std::path::Path::new(&root).exists()
     })?;
-    let stats = client.stats("c1")?.stats.unwrap_or_default();
-    assert_eq!(stats.type_url, "io.containerd.cgroups.v1.Metrics");
     let mut all = BTreeSet::new();
-    fields("", &Metrics::parse_from_bytes(&stats.value)?, &mut all);
+    // Time in user mode is counted by samples.
+    let counted = wait::until_true("time in user mode", SOON, || {
+        let stats = client
+            .stats("c1")
+            .map(|answer| answer.stats.unwrap_or_default());
+        let stats = stats.unwrap_or_default();
+        assert_eq!(stats.type_url, "io.containerd.cgroups.v1.Metrics");
+        let metrics = Metrics::parse_from_bytes(&stats.value).unwrap_or_default();
+        fields("", &metrics, &mut all);
+        all.contains("cpu.usage.user")
+    });
     client.end("c1")?;
+    counted?;
     Ok(all)
 }
 

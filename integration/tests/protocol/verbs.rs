@@ -7,6 +7,8 @@ use std::process::Command;
 
 use containerd_shim_protos::api::Empty;
 use containerd_shim_protos::shim::oci::Options;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Outcome};
 use ttrpc::Code;
@@ -78,14 +80,16 @@ fn a_socket_that_a_killed_shim_left_is_replaced(stage: &Stage) -> Outcome {
     Ok(second.end("c1")?)
 }
 
-/// Kills a shim.
+/// Kills a shim, and waits for its end: one that still dies has its socket open, but no command line any more.
 pub fn kill9(pid: Option<i32>) -> Outcome {
-    use nix::sys::signal::{Signal, kill};
-    kill(
-        nix::unistd::Pid::from_raw(pid.ok_or("no shim")?),
-        Signal::SIGKILL,
-    )?;
-    Ok(())
+    let pid = pid.ok_or("no shim")?;
+    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+    Ok(wait::until_true("the shim to be dead", SOON, || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Its first thread may end before the others.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        threads == 0 || (threads == 1 && stat.contains(") Z "))
+    })?)
 }
 
 fn the_shim_is_killed_before_containerd_for_memory(stage: &Stage) -> Outcome {
