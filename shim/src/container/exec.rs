@@ -116,9 +116,10 @@ impl Container {
         if self.init.exit().is_some() || state.init_gone {
             return refused("stopped");
         }
-        match state.freezer {
-            Freezer::Thawed => Ok(()),
-            Freezer::Pausing | Freezer::Paused => refused("paused"),
+        if state.freezer == Freezer::Thawed {
+            Ok(())
+        } else {
+            refused("paused")
         }
     }
 
