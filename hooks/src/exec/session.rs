@@ -18,11 +18,23 @@ pub(super) async fn kill(leader: libc::pid_t) {
     }
 }
 
+/// The session of a child that somebody else has made: its own, or that of who has made it (crun 1.8 starts none). Its
+/// own number where it is in this process's session, of which nobody must be signalled.
+pub fn session_of(child: libc::pid_t) -> libc::pid_t {
+    // SAFETY: takes integers only.
+    let (session, own) = unsafe { (libc::getsid(child), libc::getsid(0)) };
+    if session <= 0 || session == own {
+        child
+    } else {
+        session
+    }
+}
+
 /// How often a session is looked through for processes that were forked meanwhile.
 const PASSES: usize = 10;
 
-/// Sends a signal to every process of the session of `leader`, a child that has not been reaped; what has
-/// made a session of its own is not reached. False when there was none.
+/// Sends a signal to every process of the session that `leader` leads or has led; what has made a session of its own is
+/// not reached. False when there was none.
 pub fn signal_session(leader: libc::pid_t, signal: i32) -> bool {
     let mut reached = HashSet::new();
     // What is forked behind the eyes of one pass is seen by the next; who has a SIGKILL to come forks no more.
@@ -107,6 +119,15 @@ mod tests {
         kill(id).await;
         assert_eq!(members(id), 0);
         leader.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_in_this_processs_session_stands_for_itself() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let id = child.id() as libc::pid_t;
+        assert_eq!(session_of(id), id);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[tokio::test]

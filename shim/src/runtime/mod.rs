@@ -6,7 +6,7 @@ mod failure;
 mod log_json;
 
 use std::{
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -138,6 +138,14 @@ impl Runtime {
             .arg(args.pid_file);
         if let Some(console) = args.console {
             command.arg("--console-socket").arg(console);
+        }
+        // crun 1.8 leaves the process in its own session, which must not be the shim's: it is signalled as a whole.
+        // SAFETY: runs between fork and exec; setsid is async-signal-safe, and fails for a leader only.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setsid();
+                Ok(())
+            });
         }
         self.run(command, "exec", stdio).await
     }
