@@ -37,7 +37,8 @@ const PASSES: usize = 10;
 /// not reached. False when there was none.
 pub fn signal_session(leader: libc::pid_t, signal: i32) -> bool {
     let mut reached = HashSet::new();
-    // What is forked behind the eyes of one pass is seen by the next; who has a SIGKILL to come forks no more.
+    // What is forked behind the eyes of one pass is seen by the next; who has a SIGKILL to come forks no more. A chain
+    // of processes that only fork can run ahead of it: what holds such a tree is a cgroup.
     for _ in 0..PASSES {
         let before = reached.len();
         signal_new(leader, signal, &mut reached);
@@ -132,7 +133,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_kill_reaches_what_is_forked_meanwhile() {
-        let (mut leader, id) = session("f() { (f) & exec sleep 1000; }; f");
+        let (mut leader, id) =
+            session("n=0; while [ $n -lt 500 ]; do sleep 1000 & n=$((n+1)); done; wait");
         until(|| members(id) >= 10).await;
         signal_session(id, libc::SIGKILL);
         // Those that were reached end, and there are no others.
