@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command;
@@ -100,6 +101,24 @@ impl Generation {
     /// When it is not installed or does not say.
     pub fn oci_version(self, runtime: OciRuntime) -> Result<String, Error> {
         version_of(self.oci_runtime(runtime)?)
+    }
+
+    /// The Debian packages its programs are from, as `containerd 1.6.20~ds1-1+deb12u3`.
+    #[must_use]
+    pub fn packages(self) -> Vec<String> {
+        let text = match self {
+            Self::V1_6 => {
+                let format = "${Package} ${Version}\n";
+                let names = ["containerd", "runc", "crun"];
+                command::stdout_of("dpkg-query", &[&["-W", "-f", format][..], &names].concat())
+                    .unwrap_or_default()
+            }
+            Self::V1_7 | Self::V2 => {
+                let list = self.bin().with_file_name("packages");
+                fs::read_to_string(list).unwrap_or_default()
+            }
+        };
+        text.lines().map(str::to_owned).collect()
     }
 
     /// The generation a matrix entry names: `1.6`, `1.7`, `2`, or any longer version of one.

@@ -11,6 +11,8 @@ pub mod containerd;
 pub mod cri;
 pub mod criu;
 pub mod ctr;
+#[cfg(test)]
+mod documented;
 pub mod driver;
 pub mod events;
 pub mod execs;

@@ -10,7 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use libtest_mimic::{Arguments, Failed};
 use serde_json::{Map, Value, json};
 
+use crate::command;
 use crate::place::Place;
+use crate::shim::podhook_shim;
 
 /// The result of one test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,10 +107,34 @@ fn render(suite: &str, place: Place, tests: &BTreeMap<&str, One>) -> Value {
         "place": place.to_string(),
         "containerd": place.generation.version().unwrap_or_default(),
         "runtime": place.generation.oci_version(place.runtime).unwrap_or_default(),
+        "packages": place.generation.packages(),
+        "podhook": podhook_version(),
+        "kernel": kernel(),
         "passed": tests.values().filter(|one| **one == One::Passed).count(),
         "failed": of(|one| if let One::Failed(text) = one { Some(text) } else { None }),
         "notRun": of(|one| if let One::NotRun(text) = one { Some(text) } else { None }),
     })
+}
+
+/// What the shim under test says of itself.
+fn podhook_version() -> String {
+    let said = podhook_shim().map(|shim| command::stdout_of(&shim.to_string_lossy(), &["-v"]));
+    let said = said.ok().and_then(Result::ok).unwrap_or_default();
+    let version = said
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Version: "));
+    version.unwrap_or("?").to_owned()
+}
+
+/// `Linux 6.1.0, cgroup v1`
+fn kernel() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.split(['-', '\n']).next().unwrap_or_default();
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    format!(
+        "Linux {release}, cgroup {}",
+        if unified { "v2" } else { "v1" }
+    )
 }
 
 /// Reads the files of a folder, one value each.

@@ -29,6 +29,10 @@ use crate::{
     timestamp::timestamp,
 };
 
+/// What containerd may ask for and no shim of runc's kind has: its methods are unimplemented. (Of a service that is
+/// not here at all ttrpc says InvalidArgument.)
+const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
+
 /// The service under both of its names: the messages are the same.
 pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
     let both = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
@@ -40,7 +44,15 @@ pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
                 .map(move |service| (name.to_owned(), service))
         })
         .chain([counters::service(&shim.counters)])
+        .chain([(SANDBOX.to_owned(), no_methods())])
         .collect()
+}
+
+fn no_methods() -> Service {
+    Service {
+        methods: HashMap::new(),
+        streams: HashMap::new(),
+    }
 }
 
 struct TaskService(Arc<Shim>);

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    env, fs, io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::{net::UnixListener, process::CommandExt},
@@ -117,12 +117,9 @@ fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Chil
         .process_group(0);
     let mut given = vec![(socket.as_raw_fd(), SOCKET_FD)];
     given.extend(mount.as_ref().map(|mount| (mount.as_raw_fd(), MOUNT_FD)));
-    // SAFETY: runs between fork and exec; dup2 and prctl are async-signal-safe.
+    // SAFETY: runs between fork and exec; dup2 is async-signal-safe.
     unsafe {
         command.pre_exec(move || {
-            if env_sched_core() {
-                sched_core_new_cookie()?;
-            }
             for &(from, to) in &given {
                 if libc::dup2(from, to) != to {
                     return Err(io::Error::last_os_error());
@@ -131,6 +128,7 @@ fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Chil
             Ok(())
         });
     }
+    enable_sched_core()?;
     command.spawn().map_err(Error::io("start", program.path))
 }
 
@@ -160,22 +158,22 @@ fn take_below(limit: i32, any: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-fn env_sched_core() -> bool {
-    // getenv does not allocate, unlike std's.
-    // SAFETY: the name is a C string; the process has one thread.
-    let value = unsafe { libc::getenv(c"SCHED_CORE".as_ptr()) };
-    // SAFETY: a non-null result points to a C string.
-    !value.is_null() && unsafe { *value } != 0
-}
-
-fn sched_core_new_cookie() -> io::Result<()> {
+/// A scheduling cookie of its own for this process, and so for the server and everything below it: containerd
+/// asks for it with `SCHED_CORE` (Linux 5.14, CONFIG_SCHED_CORE, hyper-threads). As with the Go shim, a kernel that
+/// cannot do it fails the start.
+fn enable_sched_core() -> Result<()> {
     const PR_SCHED_CORE: libc::c_int = 62;
     const PR_SCHED_CORE_CREATE: libc::c_ulong = 1;
-    const PROCESS_GROUP: libc::c_ulong = 2;
+    const THREAD: libc::c_ulong = 0;
+    if env::var_os("SCHED_CORE").is_none_or(|value| value.is_empty()) {
+        return Ok(());
+    }
     // SAFETY: prctl with integer arguments only.
-    match unsafe { libc::prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, PROCESS_GROUP, 0) } {
+    match unsafe { libc::prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, THREAD, 0) } {
         0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+        _ => Err(Error::sys("enable sched core support")(
+            io::Error::last_os_error(),
+        )),
     }
 }
 

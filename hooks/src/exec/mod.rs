@@ -46,6 +46,6 @@ pub(crate) use launch::pipe;
 pub use plan::Stdio;
 pub use process::Process;
 pub use report::Step;
-pub use session::signal_session;
+pub use session::{session_of, signal_session};
 pub use spawn::{Child, spawn, spawn_on_terminal};
 pub use tree::Tree;

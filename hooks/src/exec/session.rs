@@ -1,5 +1,6 @@
 //! The processes of one session: the tree where no cgroup can hold one.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -17,27 +18,56 @@ pub(super) async fn kill(leader: libc::pid_t) {
     }
 }
 
-/// Sends a signal to every process of the session of `leader`, a child that has not been reaped; what has
-/// made a session of its own is not reached. False when there was none.
+/// The session of a child that somebody else has made: its own, or that of who has made it (crun 1.8 starts none). Its
+/// own number where it is in this process's session, of which nobody must be signalled.
+pub fn session_of(child: libc::pid_t) -> libc::pid_t {
+    // SAFETY: takes integers only.
+    let (session, own) = unsafe { (libc::getsid(child), libc::getsid(0)) };
+    if session <= 0 || session == own {
+        child
+    } else {
+        session
+    }
+}
+
+/// How often a session is looked through for processes that were forked meanwhile.
+const PASSES: usize = 10;
+
+/// Sends a signal to every process of the session that `leader` leads or has led; what has made a session of its own is
+/// not reached. False when there was none.
 pub fn signal_session(leader: libc::pid_t, signal: i32) -> bool {
+    let mut reached = HashSet::new();
+    // What is forked behind the eyes of one pass is seen by the next; who has a SIGKILL to come forks no more. A chain
+    // of processes that only fork can run ahead of it: what holds such a tree is a cgroup.
+    for _ in 0..PASSES {
+        let before = reached.len();
+        signal_new(leader, signal, &mut reached);
+        if reached.len() == before {
+            break;
+        }
+    }
+    !reached.is_empty()
+}
+
+/// One pass, for those not `reached` yet.
+fn signal_new(leader: libc::pid_t, signal: i32, reached: &mut HashSet<libc::pid_t>) {
     let Ok(processes) = fs::read_dir("/proc") else {
-        return false;
+        return;
     };
-    let mut found = false;
     for pid in processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<libc::pid_t>().ok())
     {
-        if in_session(pid, leader)
+        if !reached.contains(&pid)
+            && in_session(pid, leader)
             && let Ok(pidfd) = pidfd_open(pid)
             // Once more: the pidfd may be another process's than the one looked at.
             && in_session(pid, leader)
         {
-            found = true;
+            reached.insert(pid);
             let _ = send_signal(pidfd.as_fd(), signal);
         }
     }
-    found
 }
 
 /// Alive and in the session.
@@ -57,30 +87,61 @@ fn in_session(pid: libc::pid_t, leader: libc::pid_t) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::process::{Child, Command};
 
     use super::*;
 
+    fn session(script: &str) -> (Child, libc::pid_t) {
+        let leader = Command::new("setsid").args(["sh", "-c", script]).spawn();
+        let leader = leader.unwrap();
+        let id = leader.id() as libc::pid_t;
+        (leader, id)
+    }
+
+    fn members(id: libc::pid_t) -> usize {
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|&pid| in_session(pid, id))
+            .count()
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     #[tokio::test]
     async fn a_session_dies_with_all_its_processes() {
-        let mut leader = Command::new("setsid")
-            .args(["sh", "-c", "sleep 1000 & sleep 1000 & wait"])
-            .spawn()
-            .unwrap();
-        let id = leader.id() as libc::pid_t;
-        let members = || {
-            fs::read_dir("/proc")
-                .unwrap()
-                .flatten()
-                .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-                .filter(|&pid| in_session(pid, id))
-                .count()
-        };
-        while members() < 3 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let (mut leader, id) = session("sleep 1000 & sleep 1000 & wait");
+        until(|| members(id) >= 3).await;
         kill(id).await;
-        assert_eq!(members(), 0);
+        assert_eq!(members(id), 0);
+        leader.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_in_this_processs_session_stands_for_itself() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let id = child.id() as libc::pid_t;
+        assert_eq!(session_of(id), id);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_kill_reaches_what_is_forked_meanwhile() {
+        let (mut leader, id) =
+            session("n=0; while [ $n -lt 500 ]; do sleep 1000 & n=$((n+1)); done; wait");
+        until(|| members(id) >= 10).await;
+        signal_session(id, libc::SIGKILL);
+        // Those that were reached end, and there are no others.
+        let over = tokio::time::timeout(Duration::from_secs(20), until(|| members(id) == 0));
+        let over = over.await;
+        kill(id).await;
+        over.unwrap();
         leader.wait().unwrap();
     }
 }

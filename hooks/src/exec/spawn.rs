@@ -9,6 +9,7 @@ use super::container::{Container, pidfd_open, send_signal};
 use super::launch::{self, Launched};
 use super::plan::{Files, Plan, Stdio};
 use super::process::Process;
+use super::session::session_of;
 use super::tree::Tree;
 use super::{Children, Error, Exit, message, namespaces, terminal, traced};
 
@@ -26,14 +27,14 @@ pub struct Child {
 }
 
 impl Child {
-    /// Child `pid` that somebody else has made, as a leader of its own session, and left to this process.
+    /// Child `pid` that somebody else has made, in a session of its own or of that somebody, and left to this process.
     /// The caller holds (see [`Children`]) since before it was made.
     pub fn adopted(pid: libc::pid_t, children: &dyn Children) -> Self {
         Self {
             pid,
             pidfd: own_pidfd(pid),
             exit: children.wait(pid),
-            tree: Some(Tree::session(pid)),
+            tree: Some(Tree::session(session_of(pid))),
         }
     }
 

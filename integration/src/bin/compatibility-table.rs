@@ -38,6 +38,7 @@ fn main() -> ExitCode {
 fn document(files: &[Value]) -> String {
     let suites: BTreeSet<_> = files.iter().map(|file| text(file, "suite")).collect();
     let mut out = HEAD.to_owned();
+    out += &made_of(files);
     for suite in suites {
         let of = |place: &Place| {
             let named = place.to_string();
@@ -64,6 +65,29 @@ fn document(files: &[Value]) -> String {
         let places: Vec<_> = Place::all().iter().filter_map(of).collect();
         out += &list("Failed", "failed", &places);
         out += &list("Not run", "notRun", &places);
+    }
+    out
+}
+
+/// The versions of everything, as they were when the tests ran: more than one of a kind if the parts of the table
+/// were made of different ones.
+fn made_of(files: &[Value]) -> String {
+    let of = |field: &str| {
+        let all: BTreeSet<_> = files.iter().map(|file| text(file, field)).collect();
+        all.into_iter().collect::<Vec<_>>().join(" and ")
+    };
+    let packages: BTreeSet<_> = files
+        .iter()
+        .flat_map(|file| file["packages"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .collect();
+    let mut out = format!(
+        "\npodhook {} on {}, with these packages of Debian 12, 13 and 14:\n\n",
+        of("podhook"),
+        of("kernel")
+    );
+    for package in packages {
+        out += &format!("- {package}\n");
     }
     out
 }

@@ -5,7 +5,7 @@ use podhook_integration::cri::v1;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Generation, Node, Outcome, tests};
+use podhook_integration::{Generation, Node, OciRuntime, Outcome, tests};
 use serde_json::json;
 
 use crate::script::{exec, held, polite, processes, sh, words};
@@ -35,8 +35,14 @@ fn describe(file: &str) -> String {
 }
 
 /// The two must be alike.
-fn compare(trace: &Trace) -> Outcome {
-    let (own, hook) = (trace.read("own")?, trace.read("hook")?);
+fn compare(node: &Node, trace: &Trace) -> Outcome {
+    let (own, mut hook) = (trace.read("own")?, trace.read("hook")?);
+    let place = node.place();
+    if (place.generation, place.runtime) == (Generation::V1_6, OciRuntime::Crun) {
+        // crun 1.8 gives no HOME to a user whom /etc/passwd does not name; the engine gives "/", as runc does.
+        assert!(!own.contains("HOME=/\n"), "{own}");
+        hook = hook.replace("HOME=/\n", "");
+    }
     assert!(own.lines().count() > 40, "{own}");
     let different: Vec<_> = own
         .lines()
@@ -74,7 +80,7 @@ fn a_hook_is_as_the_containers_own_process(node: &Node) -> Outcome {
     wait::until_true("the entrypoint", SOON, || {
         processes(node, container.id()) == ["sleep 600"]
     })?;
-    compare(&trace)?;
+    compare(node, &trace)?;
     assert!(trace.read("hook")?.contains("COLOUR=dark green\n"));
     assert_eq!(trace.read("hook")?.lines().nth(1), Some("/usr/share"));
     Ok(())
@@ -122,7 +128,7 @@ fn a_cri_hook_is_as_the_containers_own_process(node: &Node) -> Outcome {
     wait::until_true("the entrypoint", SOON, || {
         processes(node, container.id()) == ["sleep 600"]
     })?;
-    compare(&trace)?;
+    compare(node, &trace)?;
     let hook = trace.read("hook")?;
     assert!(
         hook.starts_with("uid=1234 gid=567 groups=11,22,33")

@@ -1,20 +1,21 @@
 //! What containerd's own client tests ask of a shim (`integration/client`), told anew.
 
-use std::fs;
+use std::fs::{self, FileType};
 use std::os::unix::fs::FileTypeExt;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::containerd::remains;
-use podhook_integration::suite::{Test, own_containerd, unless};
+use podhook_integration::suite::{Test, own_containerd, podhook_only};
 use podhook_integration::tasks::Stdio;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Generation, Node, OciRuntime, Outcome, ShimKind, tests};
+use podhook_integration::{Node, OciRuntime, Outcome, tests};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![client:
         the_oci_runtime_is_the_configured_one,
         the_shim_leaks_no_pipes_over_execs,
+        the_shim_leaks_no_sockets_over_terminals,
         the_shim_ends_with_its_last_container,
         init_killed_by_its_host_pid_is_seen,
         every_process_ends_once_in_the_events,
@@ -22,13 +23,9 @@ pub fn tests() -> Vec<Test> {
         a_task_that_ends_during_start_is_started_and_ended,
         the_shims_oom_score_is_one_above_containerds,
     ];
-    all.extend(unless(
-        tests![client: the_shim_leaks_no_sockets_over_terminals],
-        |place| {
-            (place.generation == Generation::V1_6 && place.shim == ShimKind::Runc)
-                .then_some("the original of 1.6 leaks them")
-        },
-    ));
+    all.extend(podhook_only(tests![client:
+        the_shim_leaks_no_pipes_over_terminals,
+    ]));
     all.extend(own_containerd(tests![client:
         output_goes_on_after_a_restart_of_containerd,
         an_exec_outlives_a_restart_of_containerd,
@@ -46,17 +43,46 @@ fn shim_of(node: &Node, id: &str) -> Fallible<i32> {
     Ok(shim.ok_or("no shim")?.pid)
 }
 
-/// How many of a process's file descriptors are pipes and sockets.
-fn pipes_and_sockets(pid: i32) -> usize {
+/// A process's file descriptors of a kind.
+fn descriptors(pid: i32, of_kind: fn(FileType) -> bool) -> Vec<String> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
         .flatten()
         .flatten();
-    fds.filter(|fd| {
-        let kind = fs::metadata(fd.path()).map(|file| file.file_type());
-        kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket())
+    fds.filter_map(|fd| {
+        let kind = fs::metadata(fd.path()).ok()?.file_type();
+        let link = fs::read_link(fd.path()).ok()?.display().to_string();
+        of_kind(kind).then_some(link)
     })
-    .count()
+    .collect()
+}
+
+fn pipes(kind: FileType) -> bool {
+    kind.is_fifo()
+}
+
+fn sockets(kind: FileType) -> bool {
+    kind.is_socket()
+}
+
+/// Does something several times: there must be no more descriptors of the kind after it than after the first time.
+fn leaves_none(
+    pid: i32,
+    of_kind: fn(FileType) -> bool,
+    mut act: impl FnMut() -> Outcome,
+) -> Outcome {
+    act()?;
+    let before = descriptors(pid, of_kind);
+    for _ in 0..10 {
+        act()?;
+    }
+    let mut now = Vec::new();
+    let fewer = wait::until_true("as many descriptors as before", SOON, || {
+        now = descriptors(pid, of_kind);
+        now.len() <= before.len()
+    });
+    now.retain(|fd| !before.contains(fd));
+    fewer.map_err(|error| format!("{error}; since then: {now:?}").into())
 }
 
 /// Guards the matrix: with another OCI runtime in the shim's PATH every other test might pass as well.
@@ -75,19 +101,14 @@ fn the_oci_runtime_is_the_configured_one(node: &Node) -> Outcome {
 fn the_shim_leaks_no_pipes_over_execs(node: &Node) -> Outcome {
     let container = node.container("pipes").start(&["sleep", "600"])?;
     let shim = shim_of(node, container.id())?;
-    container.exec(&["true"])?;
-    let before = pipes_and_sockets(shim);
-    for _ in 0..10 {
+    leaves_none(shim, pipes, || {
         container.exec(&["true"])?;
-    }
-    wait::until_true("as many pipes as before", SOON, || {
-        pipes_and_sockets(shim) <= before
-    })?;
-    Ok(())
+        Ok(())
+    })
 }
 
-fn the_shim_leaks_no_sockets_over_terminals(node: &Node) -> Outcome {
-    let pod = node.pod("sockets").run()?;
+fn over_terminals(node: &Node, of_kind: fn(FileType) -> bool) -> Outcome {
+    let pod = node.pod("terminals").run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
     let shims = remains::shims(&node.containerd().address());
     let shim = shims
@@ -95,20 +116,20 @@ fn the_shim_leaks_no_sockets_over_terminals(node: &Node) -> Outcome {
         .find(|shim| shim.id == pod.id())
         .ok_or("no shim")?
         .pid;
-    let on_terminal = || -> Fallible<()> {
+    leaves_none(shim, of_kind, || {
         let mut stream = container.exec_stream(&["sh", "-c", "tty; exit 3"], true)?;
         assert_eq!(stream.exit_status(SOON)?, 3);
         Ok(())
-    };
-    on_terminal()?;
-    let before = pipes_and_sockets(shim);
-    for _ in 0..5 {
-        on_terminal()?;
-    }
-    wait::until_true("as many sockets as before", SOON, || {
-        pipes_and_sockets(shim) <= before
-    })?;
-    Ok(())
+    })
+}
+
+fn the_shim_leaks_no_sockets_over_terminals(node: &Node) -> Outcome {
+    over_terminals(node, sockets)
+}
+
+/// The original keeps the input of terminals that have ended open, until its garbage is collected.
+fn the_shim_leaks_no_pipes_over_terminals(node: &Node) -> Outcome {
+    over_terminals(node, pipes)
 }
 
 fn the_shim_ends_with_its_last_container(node: &Node) -> Outcome {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use podhook_integration::suite::{Test, podhook_only};
+use podhook_integration::suite::{Test, podhook_only, unless};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, tests};
+use podhook_integration::{Generation, Node, OciRuntime, Outcome, Place, tests};
 
 use crate::terminal::on_terminal;
 
@@ -13,8 +13,8 @@ pub fn tests() -> Vec<Test> {
         run_prints_and_gives_the_exit_status,
         run_passes_input,
         run_on_a_terminal_is_on_a_terminal,
-        run_of_a_missing_program_is_127,
-        run_of_what_is_no_program_is_126,
+        run_says_that_a_program_is_missing,
+        run_says_that_something_is_no_program,
         logs_have_both_streams,
         stop_lets_it_end_by_itself,
         stop_kills_after_its_time,
@@ -39,7 +39,21 @@ pub fn tests() -> Vec<Test> {
         a_failed_post_start_hook_fails_run,
         a_pre_stop_hook_runs_before_the_signal,
     ]));
+    let mut all = unless(all, |place| {
+        too_old_a_crun(place).then_some(
+            "docker 28.5 asks for version 1.2 of the OCI specification, crun 1.8 knows 1.0 only; \
+             see `docker::the_oci_runtimes_refusal_is_told`",
+        )
+    });
+    all.extend(unless(
+        tests![docker: the_oci_runtimes_refusal_is_told],
+        |place| (!too_old_a_crun(place)).then_some("the OCI runtime takes what docker writes"),
+    ));
     all
+}
+
+fn too_old_a_crun(place: Place) -> bool {
+    (place.generation, place.runtime) == (Generation::V1_6, OciRuntime::Crun)
 }
 
 const SLEEP: [&str; 2] = ["sleep", "600"];
@@ -84,17 +98,48 @@ fn run_on_a_terminal_is_on_a_terminal(node: &Node) -> Outcome {
     Ok(())
 }
 
-fn run_of_a_missing_program_is_127(node: &Node) -> Outcome {
+/// docker's client looks for runc's words; with others the status is that of any error of the daemon.
+fn start_error_status(node: &Node, with_runc: i32) -> i32 {
+    match node.place().runtime {
+        OciRuntime::Runc => with_runc,
+        OciRuntime::Crun => 125,
+    }
+}
+
+fn run_says_that_a_program_is_missing(node: &Node) -> Outcome {
     for program in ["/no/such/program", "no-such-program"] {
         let output = node.docker_run(&["--rm"], &[program])?;
-        assert_eq!(output.status, 127, "{output:?}");
+        assert_eq!(output.status, start_error_status(node, 127), "{output:?}");
+        let text = &output.stderr;
+        assert!(
+            text.contains(program) && text.contains("not found") || text.contains("no such file"),
+            "{output:?}"
+        );
+        // What the OCI runtime prints besides is no output of the container.
+        assert!(
+            text.starts_with("docker: Error response from daemon: "),
+            "{output:?}"
+        );
     }
     Ok(())
 }
 
-fn run_of_what_is_no_program_is_126(node: &Node) -> Outcome {
+fn run_says_that_something_is_no_program(node: &Node) -> Outcome {
     let output = node.docker_run(&["--rm"], &["/etc/passwd"])?;
-    assert_eq!(output.status, 126, "{output:?}");
+    assert_eq!(output.status, start_error_status(node, 126), "{output:?}");
+    let text = &output.stderr;
+    assert!(
+        text.contains("permission denied") || text.contains("not executable"),
+        "{output:?}"
+    );
+    Ok(())
+}
+
+fn the_oci_runtimes_refusal_is_told(node: &Node) -> Outcome {
+    let output = node.docker_run(&["--rm"], &["true"])?;
+    assert_eq!(output.status, 125, "{output:?}");
+    let words = "OCI runtime create failed: unknown version specified";
+    assert!(output.stderr.contains(words), "{output:?}");
     Ok(())
 }
 

@@ -142,10 +142,14 @@ fn containers_of_a_shared_process_namespace_see_each_other(node: &Node) -> Outco
         .shared_pid()
         .command(&["sleep", "602"])
         .start()?;
-    let processes = one.exec(&["ps", "-o", "args"])?;
-    for wanted in ["/pause", "sleep 601", "sleep 602"] {
-        assert!(processes.contains(wanted), "{processes}");
-    }
+    // A start may return a moment before the OCI runtime's process has become the command.
+    wait::until_true("pause and both containers", SOON, || {
+        one.exec(&["ps", "-o", "args"]).is_ok_and(|processes| {
+            ["/pause", "sleep 601", "sleep 602"]
+                .iter()
+                .all(|wanted| processes.contains(wanted))
+        })
+    })?;
     one.stop(0)?;
     let processes = two.exec(&["ps", "-o", "args"])?;
     assert!(!processes.contains("sleep 601"), "{processes}");

@@ -2,12 +2,12 @@
 
 use podhook_integration::cri::v1;
 use podhook_integration::node::PodContainer;
-use podhook_integration::suite::Test;
+use podhook_integration::suite::{Test, unless};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, tests};
+use podhook_integration::{Node, OciRuntime, Outcome, tests};
 
 pub fn tests() -> Vec<Test> {
-    tests![pod_resources:
+    let mut all = tests![pod_resources:
         limits_are_those_of_the_container,
         cpu_shares_and_quota_can_be_changed,
         the_cpus_can_be_changed,
@@ -21,7 +21,15 @@ pub fn tests() -> Vec<Test> {
         an_exec_is_counted_with_its_container,
         oom_score_adj_is_that_of_the_container,
         an_oom_kill_of_a_child_is_reported,
-    ]
+    ];
+    all.extend(unless(
+        tests![pod_resources: execs_have_the_containers_oom_score_adj],
+        |place| {
+            (place.runtime == OciRuntime::Crun && !place.shim.is_podhook())
+                .then_some("crun's exec leaves the score as its caller, the shim, has it")
+        },
+    ));
+    all
 }
 
 const SLEEP: [&str; 2] = ["sleep", "600"];
@@ -267,6 +275,19 @@ fn oom_score_adj_is_that_of_the_container(node: &Node) -> Outcome {
         .command(&SLEEP)
         .start()?;
     assert_eq!(container.exec(&["cat", "/proc/1/oom_score_adj"])?, "777\n");
+    Ok(())
+}
+
+fn execs_have_the_containers_oom_score_adj(node: &Node) -> Outcome {
+    let pod = node.pod("exec-score").run()?;
+    let container = pod
+        .container("main")
+        .config(with(v1::LinuxContainerResources {
+            oom_score_adj: 777,
+            ..Default::default()
+        }))
+        .command(&SLEEP)
+        .start()?;
     assert_eq!(
         container.exec(&["cat", "/proc/self/oom_score_adj"])?,
         "777\n"

@@ -49,9 +49,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 impl Client {
     pub fn connect(address: &str, version: i64) -> Result<Self, Failure> {
+        Self::of(&format!("containerd.task.v{version}.Task"), address)
+    }
+
+    /// A client of any service.
+    pub fn of(service: &str, address: &str) -> Result<Self, Failure> {
         Ok(Self {
             ttrpc: runtime().block_on(Ttrpc::connect(address))?,
-            service: format!("containerd.task.v{version}.Task"),
+            service: service.to_owned(),
             address: address.to_owned(),
         })
     }

@@ -4,27 +4,28 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use containerd_shim_protos::api::CreateTaskResponse;
+use containerd_shim_protos::api::{CreateTaskResponse, Empty, ExecProcessRequest};
 use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 
-use crate::client::{Client, Refused};
-use crate::stage::{Failure, Kind, Stage};
+use crate::client::{Client, Refused, exec_request};
+use crate::stage::{Failure, Stage};
 use crate::stdio::{Stdio, fifo, reader, request, run, wait_text};
 use crate::{Test, podhook_only, tests};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![logging:
         a_plain_path_to_a_file_is_appended_to,
-        a_file_that_is_a_fifo_does_not_hang_create,
         both_outputs_may_go_to_one_file,
         the_last_output_is_in_the_file_when_delete_returns,
         a_logging_program_knows_its_container,
+        a_logging_program_of_an_exec_knows_the_exec,
         a_logging_program_that_never_ends_is_killed,
     ];
     all.extend(podhook_only(tests![logging:
         a_logging_program_of_version_2_must_say_that_it_is_ready,
         an_unknown_scheme_is_refused_by_name,
+        a_file_that_is_a_fifo_does_not_hang_create,
     ]));
     all
 }
@@ -49,12 +50,9 @@ fn a_plain_path_to_a_file_is_appended_to(stage: &Stage) -> Outcome {
     Ok(())
 }
 
+/// The original opens it as a file first, and hangs without a reader.
 fn a_file_that_is_a_fifo_does_not_hang_create(stage: &Stage) -> Outcome {
     let out = fifo(stage, "out")?;
-    if stage.kind != Kind::Podhook {
-        // The original opens it as a file first, and hangs without a reader.
-        return Ok(());
-    }
     let client = stage.shim("c1", &["echo", "through a fifo"])?;
     run(
         stage,
@@ -150,6 +148,31 @@ fn a_logging_program_knows_its_container(stage: &Stage) -> Outcome {
     log_contains(&log, &format!("{}/c1 tag a b\n", stage.namespace()))?;
     log_contains(&log, "to stdout\n")?;
     log_contains(&log, "to stderr\n")?;
+    Ok(client.end("c1")?)
+}
+
+fn a_logging_program_of_an_exec_knows_the_exec(stage: &Stage) -> Outcome {
+    let script =
+        "echo \"$CONTAINER_NAMESPACE/$CONTAINER_ID\" >> $log\nexec 5>&-\nexec cat <&3 >> $log";
+    let (program, log) = logger(stage, script)?;
+    let uri = format!("binary://{program}");
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    for terminal in [false, true] {
+        let id = format!("e-{terminal}");
+        let request = ExecProcessRequest {
+            stdout: uri.clone(),
+            stderr: if terminal { String::new() } else { uri.clone() },
+            terminal,
+            ..exec_request("c1", &id, &["echo", "said by", &id])
+        };
+        let _: Empty = client.call("Exec", &request)?;
+        client.start("c1", &id)?;
+        client.wait("c1", &id)?;
+        log_contains(&log, &format!("{}/{id}\n", stage.namespace()))?;
+        log_contains(&log, &format!("said by {id}"))?;
+        client.delete("c1", &id)?;
+    }
     Ok(client.end("c1")?)
 }
 

@@ -12,12 +12,14 @@ mod criu;
 mod ending;
 mod events;
 mod logging;
+mod metrics;
 mod options;
 mod signals;
 mod states;
 mod stdio;
 mod together;
 mod verbs;
+mod wording;
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -35,6 +37,8 @@ pub struct Test {
     name: &'static str,
     run: fn(&Stage) -> Outcome,
     podhook_only: bool,
+    /// Why it cannot run with a shim, if so.
+    unless: fn(Kind) -> Option<&'static str>,
 }
 
 /// `tests![states: first, second]`
@@ -44,6 +48,7 @@ macro_rules! tests {
             name: concat!(stringify!($module), "::", stringify!($name)),
             run: $name,
             podhook_only: false,
+            unless: |_| None,
         }),*]
     };
 }
@@ -55,6 +60,17 @@ pub fn podhook_only(tests: Vec<Test>) -> Vec<Test> {
         .into_iter()
         .map(|test| Test {
             podhook_only: true,
+            ..test
+        })
+        .collect()
+}
+
+/// The same tests, but not where `reason` gives one: there they are listed as ignored, with the reason.
+pub fn unless(tests: Vec<Test>, reason: fn(Kind) -> Option<&'static str>) -> Vec<Test> {
+    tests
+        .into_iter()
+        .map(|test| Test {
+            unless: reason,
             ..test
         })
         .collect()
@@ -88,12 +104,14 @@ fn main() -> ExitCode {
         ending::tests(),
         events::tests(),
         logging::tests(),
+        metrics::tests(),
         options::tests(),
         signals::tests(),
         states::tests(),
         stdio::tests(),
         together::tests(),
         verbs::tests(),
+        wording::tests(),
     ];
     let all = tests.into_iter().flatten().map(|test| (test, true));
     let live = criu::live().into_iter().map(|test| (test, criu.is_ok()));
@@ -101,9 +119,11 @@ fn main() -> ExitCode {
     for (test, possible) in all.chain(live) {
         for (shim, kind) in KINDS {
             if kind == Kind::Podhook || !test.podhook_only {
+                let reason = (test.unless)(kind);
                 let trial =
                     Trial::test(format!("{shim}/{}", test.name), move || one(test.run, kind));
-                trials.push(trial.with_ignored_flag(!possible));
+                let trial = trial.with_ignored_flag(!possible || reason.is_some());
+                trials.push(trial.with_kind(reason.unwrap_or_default()));
             }
         }
     }

@@ -19,6 +19,8 @@ pub fn tests() -> Vec<Test> {
         deleted,
         an_id_is_taken_once,
         an_exec_that_was_not_started,
+        a_paused_container_takes_no_execs,
+        a_stopped_container_takes_no_execs,
         a_failed_create_leaves_nothing,
         resize_without_a_terminal_is_no_error,
         processes_of_execs_are_named,
@@ -273,6 +275,64 @@ fn an_exec_that_was_not_started(stage: &Stage) -> Outcome {
         Code::NOT_FOUND,
         "process does not exist e: not found",
     );
+    Ok(client.end("c1")?)
+}
+
+fn a_paused_container_takes_no_execs(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    client.exec("c1", "e", &["true"])?;
+    client.pause("c1")?;
+    unknown(
+        client.exec("c1", "f", &["true"]),
+        "cannot exec in a paused state",
+    );
+    refused(
+        client.exec("c1", "e", &["true"]),
+        Code::ALREADY_EXISTS,
+        "id e: already exists",
+    );
+    // Not once it is thawed: at once, and for good.
+    unknown(
+        client.start("c1", "e"),
+        "OCI runtime exec failed: exec failed: cannot exec in a paused container (use --ignore-paused to override)",
+    );
+    client.resume("c1")?;
+    client.delete("c1", "e")?;
+    client.exec("c1", "e", &["true"])?;
+    client.start("c1", "e")?;
+    assert_eq!(client.wait("c1", "e")?.exit_status, 0);
+    Ok(client.end("c1")?)
+}
+
+fn a_stopped_container_takes_no_execs(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    client.run(stage, "c1")?;
+    client.exec("c1", "e", &["true"])?;
+    client.kill("c1", "", 9, false)?;
+    client.wait("c1", "")?;
+    unknown(
+        client.exec("c1", "f", &["true"]),
+        "cannot exec in a stopped state",
+    );
+    refused(
+        client.exec("c1", "e", &["true"]),
+        Code::ALREADY_EXISTS,
+        "id e: already exists",
+    );
+    if stage.kind == Kind::Go(Generation::V1_6) {
+        // It leaves it to runc.
+        unknown(
+            client.start("c1", "e"),
+            "OCI runtime exec failed: exec failed: cannot exec in a stopped container",
+        );
+    } else {
+        refused(
+            client.start("c1", "e"),
+            Code::FAILED_PRECONDITION,
+            "container c1 init process is not running: failed precondition",
+        );
+    }
     Ok(client.end("c1")?)
 }
 

@@ -15,7 +15,7 @@ use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 
 use crate::client::{Client, create_request, exec_request};
-use crate::stage::{Failure, Kind, Stage, any};
+use crate::stage::{Failure, Stage, any};
 use crate::{Test, podhook_only, tests};
 
 pub fn tests() -> Vec<Test> {
@@ -25,11 +25,12 @@ pub fn tests() -> Vec<Test> {
         stdin_without_a_writer_hangs_nothing,
         close_io_ends_the_input,
         close_io_before_the_writer_is_gone_loses_nothing,
-        a_missing_fifo_fails_create_and_leaves_nothing,
+        what_the_oci_runtime_prints_is_no_output_of_the_container,
         the_pipes_belong_to_the_owner_in_the_options,
         an_exec_that_leaves_a_child_with_its_output_is_deleted_in_time,
     ];
     all.extend(podhook_only(tests![stdio:
+        a_missing_fifo_fails_create_and_leaves_nothing,
         the_last_output_of_a_terminal_is_not_lost,
         execs_leave_no_descriptors,
     ]));
@@ -239,11 +240,8 @@ fn close_io_before_the_writer_is_gone_loses_nothing(stage: &Stage) -> Outcome {
     Ok(client.end("c1")?)
 }
 
+/// The original leaves the container that runc has made by then.
 fn a_missing_fifo_fails_create_and_leaves_nothing(stage: &Stage) -> Outcome {
-    if stage.kind != Kind::Podhook {
-        // The original leaves the container that runc has made by then.
-        return Ok(());
-    }
     let client = stage.shim("c1", &["sleep", "600"])?;
     let missing = stage.dir().join("missing").display().to_string();
     let stdio = Stdio {
@@ -259,7 +257,25 @@ fn a_missing_fifo_fails_create_and_leaves_nothing(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// A logging program, and the file it writes to.
+/// The OCI runtime has the process's stderr, and prints its error there too.
+fn what_the_oci_runtime_prints_is_no_output_of_the_container(stage: &Stage) -> Outcome {
+    let out = fifo(stage, "out")?;
+    let mut output = reader(&out)?;
+    let stdio = Stdio {
+        stdin: "",
+        stdout: &out,
+        stderr: "",
+    };
+    let client = stage.shim("c1", &["/no/such/program"])?;
+    let answer = client.call::<CreateTaskResponse>("Create", &request(stage, "c1", &stdio));
+    let error = answer.err().ok_or("it was created")?;
+    assert!(error.message.contains("/no/such/program"), "{error}");
+    client.shutdown("c1");
+    stage.wait_gone("c1")?;
+    assert_eq!(read(&mut output), "");
+    Ok(())
+}
+
 fn the_pipes_belong_to_the_owner_in_the_options(stage: &Stage) -> Outcome {
     let out = fifo(stage, "out")?;
     let mut output = reader(&out)?;

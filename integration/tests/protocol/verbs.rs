@@ -5,10 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use containerd_shim_protos::api::Empty;
 use containerd_shim_protos::shim::oci::Options;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Outcome};
+use ttrpc::Code;
 
+use crate::client::Client;
 use crate::stage::{Failure, Kind, Stage, any};
 use crate::start::output;
 use crate::{Test, podhook_only, tests};
@@ -22,10 +27,13 @@ pub fn tests() -> Vec<Test> {
         sched_core_is_as_the_kernel_has_it,
         the_shim_moves_to_its_cgroup,
         start_without_a_bundle_fails_and_leaves_no_shim,
+        containers_of_one_group_have_one_shim,
+        the_sandbox_service_is_unimplemented,
     ];
     all.extend(podhook_only(tests![verbs:
         version_is_printed,
         the_server_needs_start,
+        both_versions_of_the_task_service_are_on_one_socket,
     ]));
     all
 }
@@ -72,14 +80,16 @@ fn a_socket_that_a_killed_shim_left_is_replaced(stage: &Stage) -> Outcome {
     Ok(second.end("c1")?)
 }
 
-/// Kills a shim.
+/// Kills a shim, and waits for its end: one that still dies has its socket open, but no command line any more.
 pub fn kill9(pid: Option<i32>) -> Outcome {
-    use nix::sys::signal::{Signal, kill};
-    kill(
-        nix::unistd::Pid::from_raw(pid.ok_or("no shim")?),
-        Signal::SIGKILL,
-    )?;
-    Ok(())
+    let pid = pid.ok_or("no shim")?;
+    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+    Ok(wait::until_true("the shim to be dead", SOON, || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Its first thread may end before the others.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        threads == 0 || (threads == 1 && stat.contains(") Z "))
+    })?)
 }
 
 fn the_shim_is_killed_before_containerd_for_memory(stage: &Stage) -> Outcome {
@@ -125,7 +135,12 @@ fn sched_core_is_as_the_kernel_has_it(stage: &Stage) -> Outcome {
             client.shutdown("c1");
         }
         // Without hyper-threads, or not in the kernel: whoever asks for it is told.
-        Err(_) => assert!(!started.status.success(), "{started:?}"),
+        Err(_) => {
+            let text = started.stdout.iter().chain(&started.stderr).copied();
+            let text = String::from_utf8_lossy(&text.collect::<Vec<_>>()).into_owned();
+            assert!(!started.status.success(), "{text}");
+            assert!(text.contains("enable sched core support: "), "{text}");
+        }
     }
     Ok(())
 }
@@ -192,6 +207,56 @@ fn start_without_a_bundle_fails_and_leaves_no_shim(stage: &Stage) -> Outcome {
     assert!(text.contains("config.json"), "{text}");
     assert_eq!(stage.shim_pid("c1"), None);
     Ok(())
+}
+
+fn containers_of_one_group_have_one_shim(stage: &Stage) -> Outcome {
+    let group = "io.containerd.runc.v2.group";
+    for (n, (label, value, joins)) in [
+        (group, "g", true),
+        ("io.kubernetes.cri.sandbox-id", "s", true),
+        ("some.other/label", "s", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let ids = [format!("a{n}"), format!("b{n}")];
+        let spec = |id| {
+            stage
+                .spec(id, &["sleep", "600"])
+                .annotation(label, &format!("{value}{n}"))
+        };
+        let client = stage.shim_of(&ids[0], &spec(&ids[0]))?;
+        client.run(stage, &ids[0])?;
+        if joins {
+            stage.join(&client, &ids[1], &spec(&ids[1]))?;
+        } else {
+            let other = stage.shim_of(&ids[1], &spec(&ids[1]))?;
+            assert_ne!(other.address(), client.address());
+            other.shutdown(&ids[1]);
+        }
+        client.end(&ids[0])?;
+        stage.wait_gone(&ids[0])?;
+    }
+    Ok(())
+}
+
+fn the_sandbox_service_is_unimplemented(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let sandbox = Client::of("containerd.runtime.sandbox.v1.Sandbox", client.address())?;
+    let answer = sandbox.call::<Empty>("Ping", &Empty::new());
+    assert_eq!(answer.err().ok_or("answered")?.code, Code::UNIMPLEMENTED);
+    client.shutdown("c1");
+    stage.wait_gone("c1")
+}
+
+fn both_versions_of_the_task_service_are_on_one_socket(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let pid = client.run(stage, "c1")?;
+    for version in [2, 3] {
+        let client = Client::connect(client.address(), version)?;
+        assert_eq!(client.state("c1", "")?.pid, pid, "version {version}");
+    }
+    Ok(client.end("c1")?)
 }
 
 fn version_is_printed(stage: &Stage) -> Outcome {

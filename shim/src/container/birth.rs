@@ -50,12 +50,13 @@ impl Birth<'_> {
         } else {
             let (child, ends) = stdio::pipes(stdio, self.options)?;
             // Connected first: a fifo that is missing must not leave a container behind.
-            let ends = ends.shared_with_hooks(self.hook_output);
-            let io = ends.connect(stdio, owner).await?;
+            let ends = ends.shared_with_hooks(self.hook_output).held();
+            let mut io = ends.connect(stdio, owner).await?;
             if let Err(e) = self.call(None, child).await {
                 io.abort().await;
                 return Err(e);
             }
+            io.release();
             io
         };
         let pid = self

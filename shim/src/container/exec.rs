@@ -82,19 +82,6 @@ impl Container {
                 "invalid exec id {exec_id:?}"
             )));
         }
-        {
-            let state = self.lock();
-            if self.init.exit().is_some() || state.init_gone {
-                return Err(Error::FailedPrecondition(
-                    "cannot exec in a stopped container".to_owned(),
-                ));
-            }
-            if state.freezer != Freezer::Thawed {
-                return Err(Error::FailedPrecondition(
-                    "cannot exec in a paused container".to_owned(),
-                ));
-            }
-        }
         let stdio = Stdio::new(
             &request.stdin,
             &request.stdout,
@@ -107,9 +94,11 @@ impl Container {
         };
         {
             let mut execs = self.execs();
+            // In the Go shim's order: an id that is taken comes first.
             if execs.contains_key(&exec_id) {
                 return Err(Error::AlreadyExists(format!("id {exec_id}")));
             }
+            self.takes_execs()?;
             execs.insert(exec_id.clone(), Arc::new(exec));
         }
         self.publisher.publish(TaskExecAdded {
@@ -118,6 +107,20 @@ impl Container {
             ..Default::default()
         });
         Ok(())
+    }
+
+    /// In the Go shim's words.
+    fn takes_execs(&self) -> Result<()> {
+        let state = self.lock();
+        let refused = |what| Err(Error::Unknown(format!("cannot exec in a {what} state")));
+        if self.init.exit().is_some() || state.init_gone {
+            return refused("stopped");
+        }
+        if state.freezer == Freezer::Thawed {
+            Ok(())
+        } else {
+            refused("paused")
+        }
     }
 
     /// Starts it.
@@ -134,9 +137,10 @@ impl Container {
             return Err(Error::Unknown("cannot start a running process".to_owned()));
         };
         if self.lock().init_gone {
-            return Err(Error::FailedPrecondition(
-                "container has stopped".to_owned(),
-            ));
+            return Err(Error::FailedPrecondition(format!(
+                "container {} init process is not running",
+                self.id
+            )));
         }
         let started = self.run_exec(&exec, &spec).await;
         let exit = match started {
@@ -177,6 +181,14 @@ impl Container {
 
     /// Makes the process: by the engine where that can do it, else by the OCI runtime.
     async fn run_exec(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
+        if self.is_paused() {
+            // Its process would wait for the thaw, and Start with it.
+            return Err(Error::Unknown(
+                "OCI runtime exec failed: exec failed: cannot exec in a paused container \
+                 (use --ignore-paused to override)"
+                    .to_owned(),
+            ));
+        }
         let by_engine = match self.target() {
             Ok(target) if self.exec_engine == ExecEngine::Native => {
                 self.run_natively(target, exec, spec).await?
@@ -204,6 +216,14 @@ impl Container {
         Ok(exit)
     }
 
+    /// As the Go shim names an exec's stdio to a logging binary: by the exec's own id.
+    fn owner<'a>(&'a self, process: &'a Process) -> Owner<'a> {
+        Owner {
+            id: &process.exec_id,
+            namespace: &self.namespace,
+        }
+    }
+
     /// The inner error says why the engine cannot do it; nothing was made then.
     async fn run_natively(
         &self,
@@ -222,10 +242,7 @@ impl Container {
         };
         let command = engine::Process::from_json(spec).map_err(failed)?;
         let children: Arc<dyn Children> = self.reaper.clone();
-        let owner = Owner {
-            id: &self.id,
-            namespace: &self.namespace,
-        };
+        let owner = self.owner(process);
         if process.stdio.terminal {
             let made = engine::spawn_on_terminal(target, &command, &children).await;
             let (made, master) = match made {
@@ -256,10 +273,7 @@ impl Container {
     async fn run_by_runtime(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
         let process = &exec.process;
         let stdio = &process.stdio;
-        let owner = Owner {
-            id: &self.id,
-            namespace: &self.namespace,
-        };
+        let owner = self.owner(process);
         let files = Files {
             process: self
                 .bundle
@@ -288,11 +302,12 @@ impl Container {
             ProcessIo::terminal(console.receive().await?, stdio, owner).await?
         } else {
             let (child, ends) = stdio::pipes(stdio, &self.options)?;
-            let io = ends.connect(stdio, owner).await?;
+            let mut io = ends.held().connect(stdio, owner).await?;
             if let Err(e) = self.runtime.exec(args(None), child).await {
                 io.abort().await;
                 return Err(e);
             }
+            io.release();
             io
         };
         let pid = read_pid(&files.pid)?;

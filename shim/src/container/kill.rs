@@ -22,7 +22,7 @@ impl Container {
     }
 
     /// Whether the container is frozen, by Pause or by somebody else.
-    fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         let frozen = |cgroup: &Cgroup| cgroup.is_frozen().unwrap_or(false);
         self.lock().freezer == Freezer::Paused || self.cgroup.get().is_some_and(frozen)
     }
@@ -41,7 +41,7 @@ impl Container {
         self.init.signal(signal)
     }
 
-    /// Sends a signal to a process made by `Exec`; with `all` to its whole session, which it leads. (The Go
+    /// Sends a signal to a process made by `Exec`; with `all` to its whole session. (The Go
     /// shim leaves the others alone. A leaf cgroup, as hooks have, the process would see.)
     pub fn kill_exec(&self, exec_id: &str, signal: i32, all: bool) -> Result<()> {
         let named = self.process(exec_id)?;
@@ -51,7 +51,7 @@ impl Container {
         }
         // The error, if it has ended or never was.
         process.signal(0)?;
-        exec::signal_session(process.pid().cast_signed(), signal);
+        exec::signal_session(exec::session_of(process.pid().cast_signed()), signal);
         match process.signal(signal) {
             Err(Error::NotFound(_)) => Ok(()),
             other => other,

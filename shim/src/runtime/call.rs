@@ -18,6 +18,9 @@ use crate::{
     reaper::Reaper,
 };
 
+/// What fails where there is no such program.
+pub const START: &str = "start the OCI runtime";
+
 /// The most of the runtime's own output that is kept for an error message.
 const OUTPUT_LIMIT: u64 = 4 << 10;
 
@@ -58,16 +61,13 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// For where the runtime logged no error.
-    pub fn describe(&self) -> String {
+    /// Its status in words, and what it has printed.
+    pub fn describe(&self) -> (String, &str) {
         let status = match (self.exit.code(), self.exit.signal()) {
             (Some(code), _) => format!("exit status {code}"),
             (_, signal) => format!("killed by signal {}", signal.unwrap_or(0)),
         };
-        match self.stderr.trim() {
-            "" => status,
-            text => format!("{text}: {status}"),
-        }
+        (status, &self.stderr)
     }
 }
 
@@ -100,9 +100,7 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
         });
     }
     let hold = reaper.hold();
-    let child = command
-        .spawn()
-        .map_err(Error::sys("start the OCI runtime"))?;
+    let child = command.spawn().map_err(Error::sys(START))?;
     let pid = libc::pid_t::try_from(child.id())
         .map_err(|_| Error::Unknown("pid out of range".to_owned()))?;
     let exit = reaper.wait(pid);

@@ -2,10 +2,11 @@
 
 mod call;
 mod criu;
+mod failure;
 mod log_json;
 
 use std::{
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -14,6 +15,7 @@ use std::{
 pub use call::Stdio;
 use call::call;
 pub use criu::{CheckpointArgs, RestoreArgs};
+use failure::Failure;
 
 use crate::{
     error::{Error, Result},
@@ -137,6 +139,14 @@ impl Runtime {
         if let Some(console) = args.console {
             command.arg("--console-socket").arg(console);
         }
+        // crun 1.8 leaves the process in its own session, which must not be the shim's: it is signalled as a whole.
+        // SAFETY: runs between fork and exec; setsid is async-signal-safe, and fails for a leader only.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setsid();
+                Ok(())
+            });
+        }
         self.run(command, "exec", stdio).await
     }
 
@@ -202,22 +212,24 @@ impl Runtime {
     }
 
     async fn run_bare(&self, command: Command, verb: &str, stdio: Stdio) -> Result<()> {
-        let logged = log_json::Mark::now(&self.log);
-        let ended = call(&self.reaper, command, stdio)
-            .await
-            .map_err(|e| match e {
-                Error::Sys { source, .. } => Error::Unknown(format!(
-                    "OCI runtime {verb} failed: start {}: {source}",
-                    self.binary
-                )),
-                other => other,
-            })?;
-        if ended.exit.code() == Some(0) {
-            return Ok(());
-        }
-        let reason = logged.last_error().unwrap_or_else(|| ended.describe());
-        Err(Error::Unknown(format!(
-            "OCI runtime {verb} failed: {reason}"
-        )))
+        let mark = log_json::Mark::now(&self.log);
+        let (logged, how) = match call(&self.reaper, command, stdio).await {
+            Ok(ended) if ended.exit.code() == Some(0) => return Ok(()),
+            Ok(ended) => {
+                let (status, printed) = ended.describe();
+                let how = failure::ended(&self.binary, &status, printed);
+                (mark.last_error(), how)
+            }
+            Err(Error::Sys { operation, source }) if operation == call::START => {
+                (None, failure::not_started(&self.binary, &source))
+            }
+            Err(other) => return Err(other),
+        };
+        let failure = Failure {
+            logged,
+            log: &self.log,
+            how,
+        };
+        Err(Error::Unknown(failure.message(verb)))
     }
 }

@@ -5,6 +5,7 @@ mod console;
 mod copy;
 mod fifo;
 mod file;
+mod gate;
 mod logger;
 mod merge;
 mod target;
@@ -24,6 +25,7 @@ use podhook_hooks::handler::{LineQueue, Sink, line_queue};
 use tokio::{io::AsyncRead, net::unix::pipe, task::JoinSet};
 
 pub use console::ConsoleSocket;
+use gate::{Gate, Gated};
 use logger::Logger;
 use merge::Merged;
 use target::Target;
@@ -42,12 +44,14 @@ pub struct Ends {
     stderr: Option<PipeReader>,
     /// Hooks print there too.
     hooks: bool,
+    /// Nothing is copied before [`ProcessIo::release`].
+    held: bool,
 }
 
 /// Whose stdio it is, for a logging binary.
 #[derive(Clone, Copy)]
 pub struct Owner<'a> {
-    /// The container.
+    /// The container's id, or the exec's.
     pub id: &'a str,
     /// Its namespace.
     pub namespace: &'a str,
@@ -61,6 +65,8 @@ pub struct ProcessIo {
     copies: tokio::sync::Mutex<JoinSet<()>>,
     pty: Option<Pty>,
     logger: Option<Logger>,
+    /// What holds the output back.
+    gates: Vec<Gate>,
     /// Where hooks print, until no hook can any more.
     hooks: Mutex<Option<Sink>>,
 }
@@ -109,6 +115,14 @@ impl Ends {
         self
     }
 
+    /// Nothing is copied before [`ProcessIo::release`]: the OCI runtime prints its own errors there. (A logging
+    /// program has the pipe itself.)
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.held = true;
+        self
+    }
+
     /// Connects the ends to where containerd wants them.
     pub async fn connect(mut self, stdio: &Stdio, owner: Owner<'_>) -> Result<ProcessIo> {
         let mut io = ProcessIo::default();
@@ -135,12 +149,12 @@ impl Ends {
                     (self.stderr, &stderr, &mut queues.stderr),
                 ];
                 for (reader, target, queue) in streams {
-                    match reader {
-                        Some(reader) if self.hooks => {
-                            io.copy_out(queue.merged(receiver(reader)?, false), target)?;
-                        }
-                        Some(reader) => io.copy_out(receiver(reader)?, target)?,
-                        None => {}
+                    let Some(reader) = reader else { continue };
+                    let from = io.gated(receiver(reader)?, self.held);
+                    if self.hooks {
+                        io.copy_out(queue.merged(from, false), target)?;
+                    } else {
+                        io.copy_out(from, target)?;
                     }
                 }
             }
@@ -251,6 +265,20 @@ impl ProcessIo {
                 .map_err(shim_error)?;
         }
         Ok(io)
+    }
+
+    fn gated<R>(&mut self, from: R, held: bool) -> Gated<R> {
+        if !held {
+            return Gated::open(from);
+        }
+        let (gated, gate) = Gated::closed(from);
+        self.gates.push(gate);
+        gated
+    }
+
+    /// The process exists: its output may pass.
+    pub fn release(&mut self) {
+        self.gates = Vec::new();
     }
 
     fn copy_out<R>(&mut self, from: R, to: &Target) -> Result<()>

@@ -1,0 +1,103 @@
+//! What clients are told of a failed call of the OCI runtime: the Go shim's words, which docker and others read.
+
+use std::{fmt::Write, io, path::Path};
+
+use nix::errno::Errno;
+
+/// A call that failed.
+pub struct Failure<'a> {
+    /// The last error that it logged.
+    pub logged: Option<String>,
+    /// The log it was told to write, which may not be there.
+    pub log: &'a Path,
+    /// How it ended: see [`ended`] and [`not_started`].
+    pub how: String,
+}
+
+/// It ran: how it ended, and what it printed.
+pub fn ended(binary: &str, status: &str, printed: &str) -> String {
+    let mut how = format!("{binary} did not terminate successfully: {status}");
+    if !printed.trim().is_empty() {
+        let _ = write!(how, ": {}", printed.trim());
+    }
+    how
+}
+
+/// It could not be executed.
+pub fn not_started(binary: &str, error: &io::Error) -> String {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    if errno == Some(Errno::ENOENT) && !binary.contains('/') {
+        return format!("exec: {binary:?}: executable file not found in $PATH");
+    }
+    let words = errno.map_or(error.to_string(), |errno| errno.desc().to_lowercase());
+    format!("fork/exec {binary}: {words}")
+}
+
+impl Failure<'_> {
+    /// The message for the RPC that has called `verb`.
+    pub fn message(self, verb: &str) -> String {
+        let Self { log, how, .. } = self;
+        match (verb, self.logged) {
+            // Without a look at the log: what the runtime prints says the same.
+            ("update", _) => how,
+            ("kill", _) => format!("unknown error after kill: {how}"),
+            (_, Some(logged)) => format!("{}: {logged}", head(verb)),
+            (_, None) if log.exists() => format!("{}: {how}", head(verb)),
+            (_, None) => format!(
+                "{}: unable to retrieve OCI runtime error (open {}: no such file or directory): {how}",
+                head(verb),
+                log.display()
+            ),
+        }
+    }
+}
+
+fn head(verb: &str) -> String {
+    match verb {
+        "delete" => "failed to delete task".to_owned(),
+        verb => format!("OCI runtime {verb} failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_the_go_shim() {
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(
+            not_started("/no/such/runtime", &missing),
+            "fork/exec /no/such/runtime: no such file or directory"
+        );
+        assert_eq!(
+            not_started("runc", &missing),
+            "exec: \"runc\": executable file not found in $PATH"
+        );
+        let message = |verb, logged: Option<&str>, log: &str| {
+            let failure = Failure {
+                logged: logged.map(str::to_owned),
+                log: Path::new(log),
+                how: ended("runc", "exit status 1", "boom\n"),
+            };
+            failure.message(verb)
+        };
+        assert_eq!(
+            message("create", Some("why"), "/dev/null"),
+            "OCI runtime create failed: why"
+        );
+        assert_eq!(
+            message("start", None, "/dev/null"),
+            "OCI runtime start failed: runc did not terminate successfully: exit status 1: boom"
+        );
+        assert_eq!(
+            message("delete", None, "/no/log.json"),
+            "failed to delete task: unable to retrieve OCI runtime error (open /no/log.json: no such file or \
+             directory): runc did not terminate successfully: exit status 1: boom"
+        );
+        assert_eq!(
+            message("update", Some("why"), "/dev/null"),
+            "runc did not terminate successfully: exit status 1: boom"
+        );
+    }
+}
