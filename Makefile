@@ -34,7 +34,7 @@ demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a priv
 	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin demo
 
 .PHONY: test
-test: test-unit test-integration ## Run all tests but those of the emulated machine (test-v2)
+test: test-unit test-integration test-v2 ## Run all tests
 
 .PHONY: runtimes
 runtimes: deps ## Fetch the other generation of runc and crun into .cache/
@@ -62,7 +62,7 @@ test-matrix: build images ## Run the parity tests on every combination and write
 		> docs/compatibility-matrix.md
 
 .PHONY: test-v2
-test-v2: build images ## Run the cgroup v2 tests in an emulated machine (FILTER=oom:: for some)
+test-v2: build images ## Run the cgroup v2 tests in emulated machines (FILTER=oom:: for some)
 	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin machine -- $(FILTER)
 
 # Benchmarks are of optimised programs.

@@ -34,7 +34,15 @@ pub(crate) fn options(plugin: &str, kind: ShimKind) -> String {
     if !has_options() || kind == ShimKind::PodhookV1 {
         return String::new();
     }
-    let mut text = format!("[plugins.\"{plugin}\".containerd.runtimes.{kind}.options]\n");
+    format!(
+        "[plugins.\"{plugin}\".containerd.runtimes.{kind}.options]\n{}",
+        option_lines()
+    )
+}
+
+/// The lines of that table.
+pub(crate) fn option_lines() -> String {
+    let mut text = String::new();
     if is_systemd() {
         text += "SystemdCgroup = true\n";
     }

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::env;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,11 @@ use crate::results::{Outcomes, Results};
 
 /// The original shim as the yardstick, and each configuration of podhook.
 const DEFAULT_MATRIX: &str = "1.6/runc 1.6/podhook 1.6/podhook-v1 2/podhook 2/podhook-v1";
+
+/// A run whose failures are printed when they happen, too.
+pub const AT_ONCE: &str = "PODHOOK_FAILURES_AT_ONCE";
+/// The beginning of each of their lines.
+pub const MARK: &str = "| ";
 
 /// Tests that mostly wait; more than the cores of a small machine.
 const THREADS: usize = 4;
@@ -259,7 +265,27 @@ fn one(test: Test, place: Place, shared: &Shared) -> Result<(), Failed> {
     if outcome.is_ok() && test.own_containerd {
         outcome = containerd.close().map_err(|error| error.to_string());
     }
-    outcome.map_err(|message| format!("{message}\n{}", node.log()).into())
+    outcome.map_err(|message| {
+        let message = format!("{message}\n{}", node.log());
+        if env::var_os(AT_ONCE).is_some() {
+            at_once(
+                &format!("{}/{}", node.containerd().version(), test.name),
+                &message,
+            );
+        }
+        message.into()
+    })
+}
+
+/// Prints a failure now, in one piece and marked, and not only after the last test.
+fn at_once(name: &str, message: &str) {
+    let text: String = [&format!("{name} failed")]
+        .into_iter()
+        .map(String::as_str)
+        .chain(message.lines())
+        .map(|line| format!("{MARK}{line}\n"))
+        .collect();
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// The generation, the OCI runtime, and whether podhook stands in for the original.

@@ -7,6 +7,9 @@ use std::{env, thread};
 /// The limit for what should take no noticeable time; generous, because the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(10);
 
+/// The time between two looks, at least.
+const INTERVAL: Duration = Duration::from_millis(10);
+
 /// `limit` on this machine: times `PODHOOK_TIME_SCALE` (default 1), for one that is slow by nature, as an
 /// emulated one is.
 #[must_use]
@@ -38,16 +41,19 @@ pub fn until<T>(
 ) -> Result<T, TimedOut> {
     let (start, limit) = (Instant::now(), scaled(limit));
     loop {
+        let begun = Instant::now();
         if let Some(value) = condition() {
             return Ok(value);
         }
+        let took = begun.elapsed();
         if start.elapsed() > limit {
             return Err(TimedOut {
                 what: what.to_owned(),
                 limit,
             });
         }
-        thread::sleep(Duration::from_millis(10));
+        // What takes long to look at is looked at less often: the processor is for what is waited for.
+        thread::sleep(INTERVAL.max(took * 3));
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use podhook_hooks::exec::{Children, Container, spec::Spec};
 use serde_json::{Value, json};
@@ -202,6 +203,39 @@ impl TestContainer {
     /// The container's directory in a v1 hierarchy of the host; in cgroup v2's with an empty name.
     pub fn cgroup(&self, hierarchy: &str) -> PathBuf {
         Path::new("/sys/fs/cgroup").join(hierarchy).join(&self.id)
+    }
+
+    /// A file of a controller in its v1 hierarchy, or what stands for it in v2.
+    pub fn controller(&self, hierarchy: &str, v1: &str, v2: &str) -> PathBuf {
+        let path = self.cgroup(hierarchy).join(v1);
+        if path.exists() {
+            path
+        } else {
+            self.cgroup("").join(v2)
+        }
+    }
+
+    /// Freezes the container, or thaws it.
+    pub fn freeze(&self, frozen: bool) {
+        let path = self.controller("freezer", "freezer.state", "cgroup.freeze");
+        let is_v1 = path.ends_with("freezer.state");
+        let text = match (is_v1, frozen) {
+            (true, true) => "FROZEN",
+            (true, false) => "THAWED",
+            (false, true) => "1",
+            (false, false) => "0",
+        };
+        fs::write(path, text).unwrap();
+    }
+
+    /// The CPU time that the container has used.
+    pub fn cpu_time(&self) -> Duration {
+        let path = self.controller("cpuacct", "cpuacct.usage", "cpu.stat");
+        let text = fs::read_to_string(path).unwrap();
+        match text.trim().strip_prefix("usage_usec ") {
+            Some(rest) => Duration::from_micros(rest.lines().next().unwrap().parse().unwrap()),
+            None => Duration::from_nanos(text.trim().parse().unwrap()),
+        }
     }
 
     /// All leaf cgroups of the engine that the container has now.

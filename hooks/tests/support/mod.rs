@@ -19,7 +19,7 @@ use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podhook_hooks::exec::{Children, Exit};
 use reaper::Reaper;
@@ -105,9 +105,16 @@ pub fn pipe() -> (File, OwnedFd) {
     (File::from(OwnedFd::from(read)), write.into())
 }
 
+/// A time on this machine: `PODHOOK_TIME_SCALE` times as long (default 1), as for the integration tests.
+pub fn scaled(time: Duration) -> Duration {
+    let scale = std::env::var("PODHOOK_TIME_SCALE").ok();
+    time * scale.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// Checks until it holds, for ten seconds.
 pub async fn eventually(what: &str, check: impl Fn() -> bool) {
-    for _ in 0..1000 {
+    let end = Instant::now() + scaled(Duration::from_secs(10));
+    while Instant::now() < end {
         if check() {
             return;
         }

@@ -66,6 +66,10 @@ bin_dir = "/usr/lib/cni"
 /// `DIR/podhook.toml`. The test writes that.
 pub(crate) const CONFIGURED: &str = "podhook-configured";
 
+/// The handler of a podhook that stands in for the original, with the option `ShimCgroup`: the cgroup with the
+/// name of the instance and `-shims`. The test makes that.
+pub(crate) const PLACED: &str = "podhook-placed";
+
 fn runtimes(place: Place, dir: &Path) -> String {
     let generation = place.generation;
     let plugin = if generation == Generation::V2 {
@@ -97,6 +101,15 @@ fn runtimes(place: Place, dir: &Path) -> String {
              pod_annotations = {ANNOTATIONS}\ncontainer_annotations = {ANNOTATIONS}\n"
         );
         text += &driver::options(plugin, kind);
+    }
+    if place.stands_in() {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let runtime = format!("plugins.\"{plugin}\".containerd.runtimes.{PLACED}");
+        text += &format!(
+            "[{runtime}]\nruntime_type = \"io.containerd.runc.v2\"\n[{runtime}.options]\n\
+             ShimCgroup = \"/{name}-shims\"\n{}",
+            driver::option_lines()
+        );
     }
     if podhook.is_some() {
         // containerd 1.6 passes on nothing but ConfigPath; later ones the whole section.

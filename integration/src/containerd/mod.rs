@@ -9,7 +9,7 @@ mod process;
 pub mod remains;
 pub mod scrub;
 
-pub(crate) use config::CONFIGURED;
+pub(crate) use config::{CONFIGURED, PLACED};
 pub use docker::Docker;
 pub use error::Error;
 

@@ -94,6 +94,14 @@ impl<'a> PodBuilder<'a> {
         self
     }
 
+    /// With the runtime handler whose shims are in the cgroup `INSTANCE-shims`, which the test makes; where podhook
+    /// stands in for the original.
+    #[must_use]
+    pub fn placed(mut self) -> Self {
+        self.handler = crate::containerd::PLACED;
+        self
+    }
+
     /// Anything else of the CRI configuration.
     #[must_use]
     pub fn config(mut self, change: impl FnOnce(&mut v1::PodSandboxConfig)) -> Self {

@@ -311,7 +311,8 @@ fn a_paused_container_gets_the_signal_without_the_hook(node: &Node) -> Outcome {
         (record.phase(), container.status()?),
         ("Signalled", "PAUSED".to_owned())
     );
-    node.ctr().run(&["task", "resume", container.id()])?;
+    // It ends at once, and systemd removes the cgroup: runc, which looks at it again, may call that an error.
+    node.ctr().try_run(&["task", "resume", container.id()])?;
     assert_eq!(container.wait_exit(SOON)?, 7);
     assert_eq!(trace.marks(), ["ready", "got-TERM"]);
     Ok(())

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use podhook_integration::node::PodContainer;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
-use podhook_integration::wait::SOON;
+use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
@@ -27,9 +27,15 @@ fn move_down(node: &Node, container: &PodContainer<'_>) -> Result<PathBuf, Error
     let own = cgroup::of(cgroup::pid(node, container)?)?;
     let child = own.join("init.scope");
     fs::create_dir(&child)?;
-    for pid in cgroup::read(&own, "cgroup.procs")?.lines() {
-        fs::write(child.join("cgroup.procs"), pid)?;
-    }
+    // Until none is left: one that is not moved yet may start another.
+    wait::until_true("an empty cgroup", SOON, || {
+        let left = cgroup::read(&own, "cgroup.procs").unwrap_or_default();
+        for pid in left.lines() {
+            // It may have ended.
+            let _ = fs::write(child.join("cgroup.procs"), pid);
+        }
+        left.is_empty()
+    })?;
     fs::write(own.join("cgroup.subtree_control"), "+memory +pids")?;
     Ok(own)
 }

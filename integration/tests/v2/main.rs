@@ -29,6 +29,7 @@ mod delegated;
 mod freezer;
 mod leaf;
 mod oom;
+mod options;
 mod statistics;
 mod update;
 
@@ -38,24 +39,27 @@ use std::process::ExitCode;
 
 use podhook_integration::suite::{Test, podhook_only, run_with_threads};
 
-/// Of the other suites: what cgroups have a part in.
-const CHOSEN: [&str; 23] = [
+/// All of this suite's own, and of the other suites what cgroups have a part in.
+const CHOSEN: [&str; 26] = [
+    "crash::",
+    "delegated::",
+    "freezer::",
+    "leaf::",
+    "oom::",
+    "options::",
+    "statistics::",
+    "update::",
     "accounting::",
     "tree::",
     "process::a_hook_is_as_the_containers_own_process",
     "process::a_cri_hook_is_as_the_containers_own_process",
     "kill::sigkill_ends_hook_and_container_at_once",
     "kill::a_paused_container_gets_the_signal_without_the_hook",
-    "tutorial::the_",
     "tutorial::nginx",
-    "ctr::run_rm_gives_the_exit_status",
-    "ctr::a_detached_task_runs_until_it_is_killed",
-    "ctr::a_missing_program_fails_the_start_and_leaves_nothing",
     "ctr::kill_all_ends_execs_too",
     "ctr::a_paused_task_stands_still",
     "ctr::metrics_count_the_tasks_memory",
     "ctr::ps_lists_the_tasks_processes",
-    "exec::exec_gives_output_and_exit_status",
     "exec::exec_is_inside_the_container",
     "exec::a_missing_program_fails_the_exec_only",
     "exec::the_end_of_init_ends_execs",
@@ -64,6 +68,9 @@ const CHOSEN: [&str; 23] = [
     "cri::a_container_beyond_its_memory_limit_is_oom_killed",
     "cri::stopping_the_pod_ends_all_containers",
 ];
+
+/// Fewer of them: the beginnings of names.
+const ONLY: &str = "PODHOOK_ONLY";
 
 /// More than cores: they wait for each other's containers.
 const THREADS: usize = 3;
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
         crash::tests(),
         delegated::tests(),
         leaf::tests(),
+        options::tests(),
         statistics::tests(),
         accounting::tests(),
         tree::tests(),
@@ -98,22 +106,15 @@ fn main() -> ExitCode {
     ];
     let mut tests = podhook_only(hooks.concat());
     tests.extend(parity.concat());
-    tests.retain(is_chosen);
+    tests.retain(|test| begins(test, CHOSEN));
+    if let Ok(only) = env::var(ONLY)
+        && !only.is_empty()
+    {
+        tests.retain(|test| begins(test, only.split(' ')));
+    }
     run_with_threads(tests, THREADS)
 }
 
-/// All of this suite's own, and [`CHOSEN`].
-fn is_chosen(test: &Test) -> bool {
-    let own = [
-        "crash::",
-        "delegated::",
-        "freezer::",
-        "leaf::",
-        "oom::",
-        "statistics::",
-        "update::",
-    ];
-    own.iter()
-        .chain(&CHOSEN)
-        .any(|start| test.name.starts_with(start))
+fn begins<'a>(test: &Test, with: impl IntoIterator<Item = &'a str>) -> bool {
+    with.into_iter().any(|start| test.name.starts_with(start))
 }

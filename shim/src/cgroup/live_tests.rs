@@ -331,6 +331,7 @@ fn v2_what_the_kernel_offers_without_controllers_is_read() {
     let dir = live.dirs[0].clone();
     let cgroup = Cgroup {
         layout: Layout::V2(dir.clone()),
+        init: pid,
     };
     std::thread::sleep(Duration::from_millis(300));
     let any = cgroup.stats().unwrap();

@@ -6,6 +6,7 @@ mod blkio;
 mod error;
 mod file;
 mod hugetlb;
+mod kernel_log;
 mod leftover;
 mod locate;
 mod notify;
@@ -35,6 +36,8 @@ const V2_METRICS: &str = "io.containerd.cgroups.v2.Metrics";
 #[derive(Debug)]
 pub struct Cgroup {
     layout: Layout,
+    /// The process it was found by.
+    init: i32,
 }
 
 /// Where the machine-wide files are; tests have their own.
@@ -62,7 +65,7 @@ impl Cgroup {
     /// the root of every v1 hierarchy.
     pub fn of_pid(pid: i32) -> Result<Self, Error> {
         let layout = locate::of_pid(HostFiles::real().proc, pid)?;
-        Ok(Self { layout })
+        Ok(Self { layout, init: pid })
     }
 
     /// The message of the `Stats` RPC: v1 metrics if any controller is in a v1 hierarchy (hybrid
@@ -103,7 +106,7 @@ impl Cgroup {
         let path = || self.directory().to_owned();
         unified.map_or_else(
             || Err(Error::NoMemoryController { path: path() }),
-            OomWatch::v2,
+            |dir| OomWatch::v2(dir, self.init),
         )
     }
 

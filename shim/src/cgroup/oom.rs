@@ -2,6 +2,11 @@
 //! memory.events. Both only say "look again"; what counts is the `oom_kill` counter, which the
 //! kernel raises before it sends the SIGKILL (`__oom_kill_process`), so that once the victim has
 //! been reaped the counter is right.
+//!
+//! systemd removes a scope, and the counter with it, as soon as the scope is empty, which it is a little before
+//! init can be reaped: who is first is chance (the original shim loses the event then), and an open descriptor
+//! of a removed cgroup's file only says ENODEV. Then the kernel's log tells. The counter of the parent would stay,
+//! but counts all its children.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,6 +17,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::error::Error;
+use super::kernel_log::KernelLog;
 use super::notify::Notifier;
 use super::{file, v1};
 
@@ -41,6 +47,8 @@ enum Source {
         /// kernel raises it before it looks for a victim.
         oom: u64,
         explained: u64,
+        /// For kills since the last one reported (or the start).
+        kernel_log: KernelLog,
     },
 }
 
@@ -93,8 +101,12 @@ impl OomWatch {
         })
     }
 
-    /// Watches the cgroup `dir` of a v2 hierarchy.
-    pub(super) fn v2(dir: &Path) -> Result<Self, Error> {
+    /// Watches the cgroup `dir` of a v2 hierarchy, with the container's first process in it.
+    pub(super) fn v2(dir: &Path, init: i32) -> Result<Self, Error> {
+        Self::v2_with(dir, KernelLog::from_now(dir, init))
+    }
+
+    fn v2_with(dir: &Path, kernel_log: KernelLog) -> Result<Self, Error> {
         let (memory_events, cgroup_events) = (dir.join("memory.events"), dir.join("cgroup.events"));
         let notifier =
             Notifier::inotify().map_err(Error::io("make an inotify for", &memory_events))?;
@@ -107,6 +119,7 @@ impl OomWatch {
             cgroup_events,
             oom,
             explained: oom,
+            kernel_log,
         };
         Ok(Self {
             notifier,
@@ -129,7 +142,10 @@ impl OomWatch {
             let waited = match self.look() {
                 Ok(Look::Killed) => return Some(()),
                 Ok(Look::Nothing) => self.wait().await,
-                Ok(Look::Removed) => self.wait_for_removal().await,
+                Ok(Look::Removed) => match self.wait_for_removal().await {
+                    Ok(()) => return self.killed_before_removal().then_some(()),
+                    Err(error) => Err(error),
+                },
                 Ok(Look::End) => break,
                 Err(error) => Err(error),
             };
@@ -139,7 +155,7 @@ impl OomWatch {
             }
         }
         self.ended = true;
-        self.killed_before_removal().then_some(())
+        None
     }
 
     /// Whether an OOM kill has happened that [`OomWatch::next`] has not reported; it counts as
@@ -184,6 +200,7 @@ impl OomWatch {
                 cgroup_events,
                 oom,
                 explained,
+                kernel_log,
             } => {
                 // In this order: kills that come before the end are in the counter then.
                 let populated =
@@ -196,6 +213,7 @@ impl OomWatch {
                 if kills > self.seen {
                     *explained = ooms;
                     self.seen = kills;
+                    kernel_log.restart();
                     return Ok(Look::Killed);
                 }
                 Ok(match populated.flatten() {
@@ -206,15 +224,23 @@ impl OomWatch {
         }
     }
 
-    /// A removed cgroup has no counter any more, and systemd removes a scope as soon as it is empty. In v1
-    /// the removal is one event: with more than that an OOM came just before it. In v2 an OOM that was seen
-    /// has no kill yet.
+    /// A removed cgroup has no counter any more. In v1 the removal is one event: with more than that an OOM
+    /// came just before it. In v2 the kernel's log tells, or where it cannot be read an OOM that was seen and
+    /// had no kill yet.
     fn killed_before_removal(&mut self) -> bool {
         match &mut self.source {
             Source::V1(control) => std::mem::take(&mut control.unexplained) > 1,
-            Source::V2 { oom, explained, .. } => {
-                let killed = *oom > *explained;
+            Source::V2 {
+                oom,
+                explained,
+                kernel_log,
+                ..
+            } => {
+                let killed = kernel_log.names_kill().unwrap_or(*oom > *explained);
                 *explained = *oom;
+                if killed {
+                    kernel_log.restart();
+                }
                 killed
             }
         }

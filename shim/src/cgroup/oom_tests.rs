@@ -5,6 +5,8 @@ use tokio::time::timeout;
 
 use super::*;
 
+const PID: i32 = 4711;
+
 /// Regular files with the contents of a v2 cgroup's: inotify treats them alike.
 struct Fixture(tempfile::TempDir);
 
@@ -41,7 +43,31 @@ impl Fixture {
     }
 
     fn watch(&self) -> OomWatch {
-        OomWatch::v2(self.0.path()).unwrap()
+        // Without a kernel's log.
+        let none = self.0.path().join("none");
+        let kernel_log = KernelLog::of_files(self.0.path(), PID, &none, &none);
+        OomWatch::v2_with(self.0.path(), kernel_log).unwrap()
+    }
+
+    /// With the log of a kernel that has killed nothing yet.
+    fn watch_with_log(&self) -> OomWatch {
+        self.machine(0);
+        self.write("kmsg", "");
+        let (counters, log) = (self.0.path().join("vmstat"), self.0.path().join("kmsg"));
+        let kernel_log = KernelLog::of_files(self.0.path(), PID, &counters, &log);
+        OomWatch::v2_with(self.0.path(), kernel_log).unwrap()
+    }
+
+    /// So many kills in the whole machine.
+    fn machine(&self, kills: u64) {
+        self.write("vmstat", &format!("pgfault 1\noom_kill {kills}\n"));
+    }
+
+    /// The log of the kernel says that it has killed a process, long after this test.
+    fn logged(&self, pid: i32) {
+        let message =
+            format!("Memory cgroup out of memory: Killed process {pid} (tail) total-vm:1kB");
+        self.write("kmsg", &format!("3,1,{},-;{message}\n", u64::MAX));
     }
 }
 
@@ -131,6 +157,35 @@ async fn an_oom_without_a_kill_before_the_removal_was_one() {
 }
 
 #[tokio::test]
+async fn after_a_removal_the_kernels_log_tells() {
+    for (pid, killed) in [(PID, true), (PID + 1, false)] {
+        let fixture = Fixture::new(0);
+        let mut watch = fixture.watch_with_log();
+        // At its limit, which need not be the end of anyone.
+        fixture.write("memory.events", "max 10\noom 1\noom_kill 0\n");
+        assert!(stays_silent(&mut watch).await);
+        fixture.machine(1);
+        fixture.logged(pid);
+        fixture.remove();
+        assert_eq!(watch.poll_now(), killed, "{pid}");
+        assert!(!watch.poll_now());
+        assert_eq!(next(&mut watch).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_kill_that_was_reported_is_not_found_in_the_log_again() {
+    let fixture = Fixture::new(0);
+    let mut watch = fixture.watch_with_log();
+    fixture.machine(1);
+    fixture.logged(PID);
+    fixture.kills(1);
+    assert_eq!(next(&mut watch).await, Some(()));
+    fixture.remove();
+    assert_eq!(next(&mut watch).await, None);
+}
+
+#[tokio::test]
 async fn a_removal_after_a_reported_kill_is_none() {
     let fixture = Fixture::new(0);
     let mut watch = fixture.watch();
@@ -172,10 +227,10 @@ async fn a_cgroup_without_the_memory_controller_cannot_be_watched() {
         Err(Error::NoMemoryController { .. })
     ));
     assert!(matches!(
-        OomWatch::v2(dir.path()),
+        OomWatch::v2(dir.path(), PID),
         Err(Error::NoMemoryController { .. })
     ));
     let gone = dir.path().join("c1");
     assert!(matches!(OomWatch::v1(&gone), Err(Error::Gone { .. })));
-    assert!(matches!(OomWatch::v2(&gone), Err(Error::Gone { .. })));
+    assert!(matches!(OomWatch::v2(&gone, PID), Err(Error::Gone { .. })));
 }

@@ -1,4 +1,4 @@
-//! The machine's second disk: what it runs, at the places of this machine's repository.
+//! The machines' second disk: what they run, at the places of this machine's repository.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -12,7 +12,7 @@ use podhook_integration::generation::{cache, repository};
 use std::time::Duration;
 
 use crate::Error;
-use crate::plan::Run;
+use crate::plan::{self, Run};
 use crate::programs::Programs;
 
 /// Of the folders in the folder for temporary files; the run's pid follows.
@@ -24,16 +24,22 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk with `program` and everything it calls.
-    pub fn new(program: &str, runs: &[Run], programs: &Programs) -> Result<Self, Error> {
+    /// A disk with the programs of `machines` and everything they call.
+    pub fn new(
+        machines: &[(usize, Vec<Run>)],
+        filter: Option<&str>,
+        programs: &Programs,
+    ) -> Result<Self, Error> {
         remove_stale();
         let prefix = format!("{PREFIX}{}-", process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let root = folder.path().join("disk");
         let tree = root.join("tree");
         let tests = programs.tests.iter();
-        let needed =
-            tests.filter(|(target, _)| runs.iter().any(|run| run.program == target.as_str()));
+        let needed = tests.filter(|(target, _)| {
+            let mut runs = machines.iter().flat_map(|(_, runs)| runs);
+            runs.any(|run| run.program == target.as_str())
+        });
         for from in needed.map(|(_, path)| path).chain(&programs.own) {
             let to = inside(&tree, from)?;
             // Debug information is nine tenths of them.
@@ -53,9 +59,17 @@ impl Disk {
             .arg("-r")
             .arg(repository().join("examples"))
             .arg(examples))?;
-        let start = root.join("program");
-        fs::write(&start, program)?;
-        fs::set_permissions(&start, Permissions::from_mode(0o755))?;
+        let script = |name: String, text: String| -> Result<(), Error> {
+            let path = root.join(name);
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+            Ok(())
+        };
+        script("program".to_owned(), plan::dispatcher())?;
+        for (number, runs) in machines {
+            let text = plan::program(runs, programs, filter)?;
+            script(format!("program-{number}"), text)?;
+        }
         let disk = Self { folder };
         run(Command::new("truncate")
             .args(["-s", "1G"])

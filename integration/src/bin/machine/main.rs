@@ -1,4 +1,4 @@
-//! `make test-v2`: boots a small machine with the unified cgroup hierarchy and runs tests in it that were
+//! `make test-v2`: boots small machines with the unified cgroup hierarchy and runs tests in them that were
 //! built here. `integration/vm/build` makes the machine; docs/testing.md says more.
 
 mod disk;
@@ -6,6 +6,7 @@ mod plan;
 mod programs;
 mod qemu;
 mod report;
+mod tsc;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -48,19 +49,16 @@ fn run(filter: Option<&str>) -> Result<bool, Error> {
         return Err("integration/vm/build failed".into());
     }
     let programs = programs::build()?;
-    let (runs, filter) = match filter {
+    let (machines, filter) = match filter {
         Some(filter) => {
-            let (runs, rest) = plan::choose(plan::runs(), filter);
-            (runs, Some(rest))
+            let (machines, rest) = plan::choose(plan::machines(), filter);
+            (machines, Some(rest))
         }
-        None => (plan::runs(), None),
+        None => (plan::machines(), None),
     };
-    let disk = disk::Disk::new(
-        &plan::program(&runs, &programs, filter.as_deref())?,
-        &runs,
-        &programs,
-    )?;
-    let mut report = report::Report::new(&runs, filter.is_some());
-    let console = qemu::boot(disk, |line| report.line(line))?;
-    Ok(report.close(&console))
+    let disk = disk::Disk::new(&machines, filter.as_deref(), &programs)?;
+    let mut report = report::Report::new(&machines, filter.is_some());
+    let numbers: Vec<_> = machines.iter().map(|(number, _)| *number).collect();
+    let ends = qemu::boot(disk, &numbers, |number, line| report.line(number, line))?;
+    Ok(report.close(&ends))
 }

@@ -1,120 +1,174 @@
 //! The emulator.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
+use podhook_integration::wait::{self, SOON};
+
 use crate::Error;
 use crate::disk::Disk;
+use crate::tsc;
 
-/// Far more than the tests take on a quiet machine: six to eight minutes.
-const LIMIT: Duration = Duration::from_secs(40 * 60);
+/// Several times what the tests take on a quiet machine.
+pub const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// The parameter of the kernel's that tells a machine which of them it is; the kernel takes no notice of it.
+pub const NUMBER: &str = "podhook.machine";
 
 /// `no_timer_check`: on a busy machine the kernel would find too few ticks and give up.
 const KERNEL: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off apparmor=0 selinux=0 audit=0 \
     random.trust_cpu=on cgroup_no_v1=all systemd.show_status=0 \
     no_timer_check";
 
-/// Boots the machine, gives `each` line of its second serial line, and returns what its console said once
-/// it is off. The emulator ends with this process, however that ends.
-pub fn boot(disk: Disk, mut each: impl FnMut(&str)) -> Result<String, Error> {
-    let console = disk.beside("console.log");
-    let errors = disk.beside("qemu.log");
-    let mut command = command(&disk);
-    command.stderr(fs::File::create(&errors)?);
-    let mut qemu = Machine(
-        command
-            .spawn()
-            .map_err(|error| format!("qemu-system-x86_64: {error}"))?,
-    );
-    let output = qemu.0.stdout.take().ok_or("no output of the emulator")?;
+/// How a machine ended.
+pub struct End {
+    /// What its console said.
+    pub console: String,
+    /// It had to be stopped at [`LIMIT`].
+    pub stopped: bool,
+}
+
+/// Boots the machines with these numbers, gives `each` line of their second serial lines, and returns once they
+/// are off. The emulators end with this process, however that ends, and the files of `disk` have no name any more
+/// by then.
+pub fn boot(
+    disk: Disk,
+    numbers: &[usize],
+    mut each: impl FnMut(usize, &str),
+) -> Result<Vec<(usize, End)>, Error> {
     let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line)
-                .trim_end_matches('\r')
-                .to_owned();
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
+    let mut machines = Vec::new();
+    for &number in numbers {
+        machines.push((number, Machine::start(&disk, number, sender.clone())?));
+    }
+    drop(sender);
     let start = Instant::now();
-    let over = loop {
+    let mut disk = Some(disk);
+    let mut silent = numbers.to_vec();
+    let stopped = loop {
         match lines.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
-            Ok(line) => each(&line),
+            Ok((number, line)) => {
+                silent.retain(|other| *other != number);
+                if silent.is_empty() {
+                    // All have opened their files.
+                    disk = None;
+                }
+                each(number, &line);
+            }
             Err(RecvTimeoutError::Disconnected) => break false,
             Err(RecvTimeoutError::Timeout) => break true,
         }
     };
-    if over {
-        let _ = qemu.0.kill();
-    }
-    let status = qemu.0.wait()?;
-    let mut said =
-        String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).replace('\r', "");
-    if over {
-        said += &format!(
-            "\nthe machine was stopped after {} minutes\n",
-            LIMIT.as_secs() / 60
-        );
-    }
-    if !status.success() {
-        said += &format!(
-            "\nqemu: {status}\n{}",
-            fs::read_to_string(&errors).unwrap_or_default()
-        );
-    }
-    Ok(said)
+    drop(disk);
+    let end = |(number, machine): (usize, Machine)| Ok((number, machine.end(stopped)?));
+    machines.into_iter().map(end).collect()
+}
+
+/// The parameters of the kernel. Its clock is the processor's counter, which the kernel takes only from
+/// processors it knows, and measures wrongly on a busy machine: with any other clock, each look at it is a call
+/// of a device that is emulated.
+fn kernel(number: usize) -> Result<String, Error> {
+    let khz = tsc::khz()?;
+    Ok(format!(
+        "{KERNEL} tsc=reliable tsc_early_khz={khz} {NUMBER}={number}"
+    ))
 }
 
 /// A running emulator; killed if something fails before it is waited for.
-struct Machine(Child);
+struct Machine {
+    qemu: Child,
+    console: File,
+    errors: PipeReader,
+}
 
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+impl Machine {
+    fn start(disk: &Disk, number: usize, lines: Sender<(usize, String)>) -> Result<Self, Error> {
+        let path = disk.beside(&format!("console-{number}"));
+        let console = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&path)?;
+        let (errors, stderr) = pipe()?;
+        let mut command = command(disk, number, &path)?;
+        let mut qemu = command
+            .stderr(stderr)
+            .spawn()
+            .map_err(|error| format!("qemu-system-x86_64: {error}"))?;
+        let output = qemu.stdout.take();
+        let this = Self {
+            qemu,
+            console,
+            errors,
+        };
+        let output = output.ok_or("no output of the emulator")?;
+        thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim_end_matches('\r').to_owned();
+                if lines.send((number, line)).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(this)
+    }
+
+    /// Waits for it; when the time is over, not for long.
+    fn end(mut self, over: bool) -> Result<End, Error> {
+        let mut wait = || wait::until("end", SOON, || self.qemu.try_wait().transpose());
+        // Another one may have taken the time, and this be off.
+        let stopped = over && wait().is_err();
+        if stopped {
+            self.qemu.kill()?;
+        }
+        let status = self.qemu.wait()?;
+        let mut said = Vec::new();
+        self.console.read_to_end(&mut said)?;
+        let mut console = String::from_utf8_lossy(&said).replace('\r', "");
+        if !status.success() {
+            let mut text = String::new();
+            self.errors.read_to_string(&mut text)?;
+            console += &format!("\nqemu: {status}\n{text}");
+        }
+        Ok(End { console, stopped })
     }
 }
 
-fn command(disk: &Disk) -> Command {
-    let drive = |file: std::path::PathBuf, more: &str| {
-        format!("file={},if=virtio,format=raw,{more}", file.display())
-    };
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// One processor: what two of them have to say to each other costs more than the second one brings. An older
+/// model: the state of a newer one is larger, and saved and restored at every switch.
+const PROCESSOR: &str = "Nehalem,+rdrand";
+
+fn command(disk: &Disk, number: usize, console: &Path) -> Result<Command, Error> {
+    let drive =
+        |file: PathBuf, more: &str| format!("file={},if=virtio,format=raw,{more}", file.display());
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args([
-            "-machine",
-            "q35",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "2048",
-        ])
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-        ])
+        .args(["-machine", "q35", "-accel", "tcg,thread=single"])
+        .args(["-cpu", PROCESSOR, "-smp", "1", "-m", "1536"])
+        .args(["-nodefaults", "-no-user-config"])
+        .args(["-display", "none", "-no-reboot"])
         .arg("-kernel")
         .arg(Disk::of_machine("vmlinuz"))
         .arg("-initrd")
         .arg(Disk::of_machine("initrd.cpio"))
-        .args(["-append", KERNEL])
+        .args(["-append", &kernel(number)?])
         // The root file system is shared by all runs: what one writes goes to a file without a name.
         .args([
             "-drive",
@@ -122,18 +176,14 @@ fn command(disk: &Disk) -> Command {
         ])
         .args(["-drive", &drive(disk.image(), "readonly=on")])
         .arg("-serial")
-        .arg(format!("file:{}", disk.beside("console.log").display()))
-        .args([
-            "-chardev",
-            "stdio,id=results,signal=off",
-            "-serial",
-            "chardev:results",
-        ])
+        .arg(format!("file:{}", console.display()))
+        .args(["-chardev", "stdio,id=results,signal=off"])
+        .args(["-serial", "chardev:results"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         // An interrupt is for this process; what it leaves is taken along by the signal below.
         .process_group(0);
     // SAFETY: prctl(2) is async-signal-safe, and nothing else is called.
     unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
-    command
+    Ok(command)
 }

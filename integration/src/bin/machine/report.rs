@@ -1,26 +1,33 @@
-//! The machine's lines as those of a test run on this one.
+//! The machines' lines as those of a test run on this one.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use podhook_integration::suite::MARK;
+
 use crate::plan::Run;
+use crate::qemu::{End, LIMIT};
 
 /// The end of the console that is shown if the machine did not end as it should.
 const CONSOLE_LINES: usize = 40;
 
-/// What the runs have said so far.
+/// What the machines have said so far.
 pub struct Report {
     start: Instant,
     filtered: bool,
-    /// The runs that have not begun, first first.
-    ahead: Vec<&'static str>,
-    current: Option<Current>,
+    machines: BTreeMap<usize, Progress>,
     passed: usize,
     ignored: usize,
     failed: Vec<String>,
     /// Failures that no test's name stands for.
     broken: Vec<String>,
-    /// What failed runs printed besides their tests' results.
-    texts: Vec<String>,
+}
+
+/// How far a machine is.
+struct Progress {
+    /// The runs that have not begun, first first.
+    ahead: VecDeque<&'static str>,
+    current: Option<Current>,
     over: bool,
 }
 
@@ -29,90 +36,127 @@ struct Current {
     name: &'static str,
     tests: usize,
     failed: usize,
+    /// What it printed besides its tests' results.
     text: String,
+    /// Its failures have been printed when they happened.
+    explained: bool,
+}
+
+impl Current {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            tests: 0,
+            failed: 0,
+            text: String::new(),
+            explained: false,
+        }
+    }
+
+    fn print(&self) {
+        println!("\n---- {} ----\n{}", self.name, self.text);
+    }
 }
 
 impl Report {
     /// Nothing yet. With a filter a run may be without a test.
-    pub fn new(runs: &[Run], filtered: bool) -> Self {
+    pub fn new(machines: &[(usize, Vec<Run>)], filtered: bool) -> Self {
+        let progress = |(number, runs): &(usize, Vec<Run>)| {
+            let ahead = runs.iter().map(|run| run.name).collect();
+            let progress = Progress {
+                ahead,
+                current: None,
+                over: false,
+            };
+            (*number, progress)
+        };
         Self {
             start: Instant::now(),
             filtered,
-            ahead: runs.iter().map(|run| run.name).collect(),
-            current: None,
+            machines: machines.iter().map(progress).collect(),
             passed: 0,
             ignored: 0,
             failed: Vec::new(),
             broken: Vec::new(),
-            texts: Vec::new(),
-            over: false,
         }
     }
 
-    /// A line of the machine.
-    pub fn line(&mut self, line: &str) {
+    /// A line of a machine.
+    pub fn line(&mut self, machine: usize, line: &str) {
+        let Some(progress) = self.machines.get_mut(&machine) else {
+            return;
+        };
         if let Some(word) = line.strip_prefix('#') {
-            self.mark(word);
+            self.mark(machine, word);
         } else if let Some((name, result)) = test(line) {
-            self.test(name, result);
-        } else if let Some(current) = &mut self.current {
+            self.test(machine, name, result);
+        } else if line.starts_with(MARK) {
+            println!("{line}");
+            if let Some(current) = &mut progress.current {
+                current.explained = true;
+            }
+        } else if let Some(current) = &mut progress.current {
             current.text += line;
             current.text.push('\n');
         } else {
-            self.texts.push(format!("{line}\n"));
+            println!("{line}");
         }
     }
 
-    fn mark(&mut self, word: &str) {
+    fn mark(&mut self, machine: usize, word: &str) {
+        let Some(progress) = self.machines.get_mut(&machine) else {
+            return;
+        };
         let words: Vec<_> = word.split(' ').collect();
         match words[..] {
-            ["begin", name] if self.ahead.first() == Some(&name) => {
-                self.never_ended();
-                self.current = Some(Current {
-                    name: self.ahead.remove(0),
-                    tests: 0,
-                    failed: 0,
-                    text: String::new(),
-                });
-                println!(
-                    "\n{name}, after {:.0} s",
-                    self.start.elapsed().as_secs_f64()
-                );
+            ["begin", name] if progress.ahead.front() == Some(&name) => {
+                let before = progress.current.take();
+                progress.current = progress.ahead.pop_front().map(Current::new);
+                self.never_ended(before);
+                println!("{name} begins after {:.0} s", self.seconds());
             }
-            ["end", name, status] => self.end(name, status),
-            ["over"] => self.over = true,
-            _ => self.broken.push(format!("the machine said #{word}")),
+            ["end", name, status] => {
+                let ended = progress.current.take();
+                self.end(ended, name, status);
+            }
+            ["over"] => progress.over = true,
+            _ => self.broken.push(format!("machine {machine} said #{word}")),
         }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
     }
 
     /// A run under way that will not say how it ended.
-    fn never_ended(&mut self) {
-        if let Some(current) = self.current.take() {
+    fn never_ended(&mut self, current: Option<Current>) {
+        if let Some(current) = current {
             self.broken.push(format!("{}: never ended", current.name));
-            self.texts
-                .push(format!("---- {} ----\n{}", current.name, current.text));
+            current.print();
         }
     }
 
-    fn end(&mut self, name: &str, status: &str) {
-        let Some(current) = self.current.take().filter(|current| current.name == name) else {
+    fn end(&mut self, ended: Option<Current>, name: &str, status: &str) {
+        let Some(current) = ended.filter(|current| current.name == name) else {
             return self.broken.push(format!("{name} ended and had not begun"));
         };
+        println!("{name} ends after {:.0} s", self.seconds());
         if current.tests == 0 && !self.filtered {
             self.broken.push(format!("{name}: no test ran"));
         }
         // As a leak that is found at the end, or a crash.
-        if status != "0" && current.failed == 0 {
+        let crashed = status != "0" && current.failed == 0;
+        if crashed {
             self.broken.push(format!("{name}: exit status {status}"));
         }
-        if status != "0" || current.failed > 0 {
-            self.texts
-                .push(format!("---- {name} ----\n{}", current.text));
+        if crashed || (current.failed > 0 && !current.explained) {
+            current.print();
         }
     }
 
-    fn test(&mut self, name: &str, result: &str) {
-        let Some(current) = &mut self.current else {
+    fn test(&mut self, machine: usize, name: &str, result: &str) {
+        let progress = self.machines.get_mut(&machine);
+        let Some(current) = progress.and_then(|progress| progress.current.as_mut()) else {
             return self.broken.push(format!("{name} ran in no run"));
         };
         current.tests += 1;
@@ -128,23 +172,42 @@ impl Report {
         }
     }
 
+    /// A machine is off.
+    fn off(&mut self, machine: usize, end: &End) {
+        let Some(mut progress) = self.machines.remove(&machine) else {
+            return;
+        };
+        let current = progress.current.take();
+        let at = current
+            .as_ref()
+            .map_or("no run", |current| current.name)
+            .to_owned();
+        self.never_ended(current);
+        if progress.over {
+            return;
+        }
+        let lines: Vec<_> = end.console.lines().collect();
+        let last = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
+        println!("\n---- console of machine {machine} ----\n{last}\n");
+        self.broken.push(if end.stopped {
+            let minutes = LIMIT.as_secs() / 60;
+            format!("machine {machine} was stopped: not over after {minutes} minutes, in {at}")
+        } else {
+            format!("machine {machine} ended before its tests, in {at}")
+        });
+    }
+
     /// Prints what failed and the closing line; true when all is well.
-    pub fn close(mut self, console: &str) -> bool {
-        self.never_ended();
-        if !self.over {
-            let lines: Vec<_> = console.lines().collect();
-            let end = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
-            self.texts.push(format!("---- console ----\n{end}\n"));
-            self.broken
-                .push("the machine ended before its tests".to_owned());
+    pub fn close(mut self, ends: &[(usize, End)]) -> bool {
+        for (machine, end) in ends {
+            self.off(*machine, end);
         }
         if self.passed == 0 && self.failed.is_empty() {
             self.broken.push("no test ran".to_owned());
         }
         let well = self.failed.is_empty() && self.broken.is_empty();
         if !well {
-            println!("\nfailures:\n\n{}", self.texts.join("\n"));
-            println!("failures:");
+            println!("\nfailures:");
             for name in self.failed.iter().chain(&self.broken) {
                 println!("    {name}");
             }
@@ -155,7 +218,7 @@ impl Report {
             self.passed,
             self.failed.len() + self.broken.len(),
             self.ignored,
-            self.start.elapsed().as_secs_f64()
+            self.seconds()
         );
         well
     }
@@ -173,21 +236,28 @@ fn test(line: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::Report;
     use crate::plan;
+    use crate::qemu::End;
 
-    /// What the machine says when all runs pass but for `changes`.
+    /// Whether all is well when the machines say that all runs pass, but for `changes`, and then `last`.
     fn said(changes: &[(&str, &str)], last: &str) -> bool {
-        let runs = plan::runs();
-        let mut report = Report::new(&runs, false);
-        for run in &runs {
-            let name = run.name;
-            let text = format!("#begin {name}\nrunning 1 test\ntest one ... ok\n#end {name} 0\n");
-            let text = changes
-                .iter()
-                .fold(text, |text, (from, to)| text.replace(from, to));
-            text.lines().for_each(|line| report.line(line));
+        let machines = plan::machines();
+        let mut report = Report::new(&machines, false);
+        let mut ends = Vec::new();
+        for (number, runs) in &machines {
+            for run in runs {
+                let name = run.name;
+                let text =
+                    format!("#begin {name}\nrunning 1 test\ntest one ... ok\n#end {name} 0\n");
+                let text = changes
+                    .iter()
+                    .fold(text, |text, (from, to)| text.replace(from, to));
+                text.lines().for_each(|line| report.line(*number, line));
+            }
+            report.line(*number, last);
+            let (console, stopped) = ("the console".to_owned(), false);
+            ends.push((*number, End { console, stopped }));
         }
-        report.line(last);
-        report.close("the console")
+        report.close(&ends)
     }
 
     #[test]
