@@ -68,6 +68,12 @@ impl Watch {
         phases
     }
 
+    /// A version for which `wanted` is true, if one was seen.
+    pub fn find(&self, wanted: impl Fn(&Record) -> bool) -> Option<Record> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().find(|record| wanted(record)).cloned()
+    }
+
     /// Waits for a version for which `wanted` is true.
     ///
     /// # Errors
@@ -78,10 +84,7 @@ impl Watch {
         limit: Duration,
         wanted: impl Fn(&Record) -> bool,
     ) -> Result<Record, TimedOut> {
-        wait::until(what, limit, || {
-            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.iter().find(|record| wanted(record)).cloned()
-        })
+        wait::until(what, limit, || self.find(&wanted))
     }
 }
 

@@ -154,7 +154,7 @@ impl Drop for Page {
 }
 
 /// A pipe: reading end, writing end.
-pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
     let mut fds = [-1; 2];
     // SAFETY: `fds` has room for two descriptors.
     if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {

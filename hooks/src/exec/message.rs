@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Error;
 use super::container::Container;
-use super::error::errno_name;
+use super::error::{NOT_FOUND, errno_name};
 use super::plan::Plan;
 use super::report::{Failure, Step};
 use super::rlimit;
@@ -48,7 +48,7 @@ impl Context {
                 "chdir to cwd ({:?}) set in config.json failed: {why}",
                 self.cwd
             ),
-            Step::NotFound => format!("exec: {command:?}: executable file not found in $PATH"),
+            Step::NotFound => format!("exec: {command:?}: {NOT_FOUND}"),
             Step::Relative => {
                 format!(
                     "exec: {command:?}: cannot run executable found relative to current directory"

@@ -42,7 +42,6 @@ mod tree;
 pub use children::{Children, Exit};
 pub use container::Container;
 pub use error::Error;
-pub(crate) use launch::pipe;
 pub use plan::Stdio;
 pub use process::Process;
 pub use report::Step;

@@ -8,10 +8,14 @@ use std::time::{Duration, SystemTime};
 pub mod exec;
 mod lines;
 pub mod net;
+mod ordered;
 mod output;
+mod pipes;
+mod rest;
 mod sink;
 pub mod sleep;
 
+pub use rest::Rest;
 pub use sink::{LineQueue, Sink, line_queue};
 
 /// How a hook ended.
@@ -36,8 +40,7 @@ pub struct HookResult {
     pub signal: Option<i32>,
     /// The status of the HTTP response, where there was one.
     pub http_status: Option<u16>,
-    /// The last 4 KiB of its output, stdout and stderr in the order they were written (where a sink takes
-    /// them apart: in the order they were read).
+    /// The last 4 KiB of its output, stdout and stderr in the order they were written.
     pub output: Vec<u8>,
     /// Bytes of its output that the sink did not take: nobody read there.
     pub dropped: u64,
