@@ -44,10 +44,8 @@ unsafe fn become_late(last: *mut Last) -> Result<(), Failure> {
 }
 
 fn become_command(last: &Last) -> Result<(), Failure> {
-    // From here on a signal of the container ends it.
-    at(Step::Signals, sys::set_signal_mask(0))?;
-    if let (Some(path), before @ 1..) = (last.cwd, last.cwd_errno) {
-        match (sys::chdir(path), before) {
+    if let before @ 1.. = last.cwd_errno {
+        match (sys::chdir(last.cwd), before) {
             (Err(_), libc::ENOENT) => at(Step::Chdir, Err(libc::ENOENT))?,
             (result, _) => at(Step::Chdir, result)?,
         }

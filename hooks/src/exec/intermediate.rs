@@ -12,9 +12,9 @@ use std::sync::atomic::AtomicI32;
 
 use super::last::Last;
 use super::mappings::Foreign;
-use super::plan::Plan;
+use super::plan::{Affinity, Plan};
 use super::report::{Failure, Step};
-use super::{child, labels, restrict, sys, terminal};
+use super::{child, labels, restrict, schedule, sys, terminal};
 
 /// Where the report pipe goes: right behind the stdio.
 pub(super) const REPORT: c_int = 3;
@@ -152,12 +152,16 @@ fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
     if namespaces != 0 {
         at(Step::JoinNamespaces, sys::setns(pidfd, namespaces))?;
     }
-    if let Some(mask) = &plan.final_affinity {
-        at(Step::FinalAffinity, sys::setaffinity(mask))?;
+    match &plan.final_affinity {
+        Affinity::Kept => {}
+        // runc warns where that fails.
+        Affinity::All => drop(sys::setaffinity(&schedule::ALL_CPUS)),
+        Affinity::Set(mask) => at(Step::FinalAffinity, sys::setaffinity(mask))?,
     }
     // So does raising a limit.
-    for (which, (resource, limit)) in plan.limits.iter().enumerate() {
-        at_nth(Step::Rlimit, which, sys::setrlimit(*resource, limit))?;
+    for (resource, limit) in &plan.limits.raise {
+        let raised = sys::setrlimit(*resource, limit);
+        at_nth(Step::Rlimit, *resource as usize, raised)?;
     }
     if plan.container.namespaces & libc::CLONE_NEWUSER != 0 {
         let joined = sys::setns(pidfd, libc::CLONE_NEWUSER);

@@ -24,7 +24,7 @@ pub(super) struct Last {
     /// The final child takes on user and restrictions itself, by the plan, and so with all of the shim's
     /// memory; set by the first child.
     pub late: Option<NonNull<Plan<'static>>>,
-    pub cwd: Option<&'static CStr>,
+    pub cwd: &'static CStr,
     /// Why the first child could not enter `cwd`; 0 where it could.
     pub cwd_errno: c_int,
     /// The profile that is taken on last, just before execve.
@@ -40,7 +40,7 @@ pub(super) struct Last {
 /// What goes into one.
 pub(super) struct Parts<'a> {
     pub terminal: bool,
-    pub cwd: Option<&'a CStr>,
+    pub cwd: &'a CStr,
     pub seccomp: Option<&'a Filter>,
     pub lookup: &'a process::Lookup,
     pub argv: &'a [CString],
@@ -60,7 +60,7 @@ impl Parts<'_> {
         self.argv.iter().chain(self.envp).map(string).sum::<usize>()
             + searched
             + filter
-            + self.cwd.map_or(0, |cwd| cwd.count_bytes())
+            + self.cwd.count_bytes()
             + size_of::<Last>()
             + 4096
     }
@@ -84,7 +84,7 @@ impl Prepared {
         let last = Last {
             terminal: parts.terminal,
             late: None,
-            cwd: parts.cwd.map(|cwd| arena.string(cwd)).transpose()?,
+            cwd: arena.string(parts.cwd)?,
             cwd_errno: 0,
             seccomp: match parts.seccomp {
                 Some(filter) => Some((filter.flags, arena.copy(&filter.program)?)),

@@ -16,7 +16,6 @@ pub(super) struct Context {
     command: String,
     cwd: String,
     cgroups: Vec<PathBuf>,
-    limits: Vec<u32>,
 }
 
 impl Context {
@@ -31,7 +30,6 @@ impl Context {
                 .iter()
                 .map(|hierarchy| hierarchy.dir.clone())
                 .collect(),
-            limits: plan.limits.iter().map(|(resource, _)| *resource).collect(),
         }
     }
 
@@ -73,8 +71,7 @@ impl Context {
                 format!("joining cgroup {}: {why}", dir.display())
             }
             Step::Rlimit => {
-                let name = self.limits.get(which as usize).copied().map(rlimit::name);
-                format!("setting rlimit {}: {why}", name.unwrap_or_default())
+                format!("setting rlimit {}: {why}", rlimit::name(which))
             }
             step => format!("{}: {why}", step.describe()),
         };

@@ -12,7 +12,7 @@ use super::capabilities::Sets;
 use super::container::{Container, above};
 use super::last::{Last, Parts, Prepared};
 use super::process::{self, Process, c_string};
-use super::rlimit::{self, Limits};
+use super::rlimit;
 use super::seccomp::Filter;
 use super::terminal::Terminal;
 use super::tree::Tree;
@@ -37,6 +37,16 @@ pub(super) struct Join {
     pub otherwise: Option<RawFd>,
 }
 
+/// The CPUs of a process that has joined the container's cgroups.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Affinity {
+    /// Those that the caller has.
+    Kept,
+    /// All of the cpuset.
+    All,
+    Set(Vec<u64>),
+}
+
 /// The plan of one process.
 pub(super) struct Plan<'a> {
     pub container: &'a Container,
@@ -49,10 +59,8 @@ pub(super) struct Plan<'a> {
     pub into: Vec<RawFd>,
     pub oom_score_adj: Option<String>,
     pub initial_affinity: Option<Vec<u64>>,
-    pub final_affinity: Option<Vec<u64>>,
-    pub limits: Limits,
-    /// The limit of processes that was asked for, where it must wait: the first child would count.
-    pub processes: Option<libc::rlimit64>,
+    pub final_affinity: Affinity,
+    pub limits: rlimit::Steps,
     pub key_label: Option<String>,
     pub exec_label: Option<String>,
     pub apparmor: Option<String>,
@@ -89,10 +97,8 @@ impl<'a> Plan<'a> {
         container.check()?;
         let spec = &process.spec;
         let own = &container.process.spec;
-        let command = spec
-            .args
-            .first()
-            .ok_or_else(|| Error::Invalid("process args cannot be empty".into()))?;
+        process::check(spec, container.inherited.runtime)?;
+        let command = spec.args.first().map(String::as_str).unwrap_or_default();
         let (envp, home) = process::environment(&spec.env)?;
         let argv = spec
             .args
@@ -138,22 +144,22 @@ impl<'a> Plan<'a> {
         let scheduler = spec.scheduler.as_ref().or(own.scheduler.as_ref());
         let io_priority = spec.io_priority.as_ref().or(own.io_priority.as_ref());
         let capabilities = spec.capabilities.as_ref().or(own.capabilities.as_ref());
-        let mut limits = rlimit::with(&container.inherited.limits, rlimits)?;
-        let processes = match rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC") {
-            true => rlimit::put_off_processes(&mut limits),
-            false => None,
+        let limits = rlimit::of(0);
+        let base = match spec.rlimits.as_slice() {
+            [] => container.inherited.limits.clone(),
+            // All in place of all: what the container's process has of its own is not the runtime's to give.
+            _ => rlimit::without(&container.inherited.limits, &own.rlimits, &limits),
         };
-        // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE).
+        let limits = rlimit::Steps::new(&limits, rlimit::with(&base, rlimits)?);
+        // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE). A limit of
+        // processes would count the first child.
         let late = scheduler.is_some()
-            || processes.is_some()
+            || rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC")
             || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
-        let cwd = match spec.cwd.as_str() {
-            "" => None,
-            cwd => Some(c_string("cwd", cwd)?),
-        };
+        let cwd = c_string("cwd", &spec.cwd)?;
         let prepared = Prepared::new(&Parts {
             terminal: terminal.is_some(),
-            cwd: cwd.as_deref(),
+            cwd: &cwd,
             seccomp: seccomp.as_deref().filter(|_| spec.no_new_privileges),
             lookup: &process::lookup(command, &envp)?,
             argv: &argv,
@@ -168,9 +174,8 @@ impl<'a> Plan<'a> {
             into: Vec::new(),
             oom_score_adj: container.oom_score_adj.map(|value| value.to_string()),
             initial_affinity: schedule::cpus(affinity.map_or("", |a| &a.initial))?,
-            final_affinity: schedule::cpus(affinity.map_or("", |a| &a.last))?,
+            final_affinity: final_affinity(affinity, container.inherited.all_cpus)?,
             limits,
-            processes,
             key_label: label.clone().filter(|_| container.keyring.is_some()),
             exec_label: label,
             apparmor: apparmor.map(|profile| format!("exec {profile}")),
@@ -188,7 +193,7 @@ impl<'a> Plan<'a> {
             gid: spec.user.gid,
             groups,
             capabilities: Sets::new(capabilities, container.last_capability),
-            command: command.clone(),
+            command: command.to_string(),
             cwd: spec.cwd.clone(),
             prepared,
             tree: None,
@@ -259,6 +264,17 @@ fn moved_to(container: &Container) -> Result<Option<PathBuf>, Error> {
     // The pid was the init's when its cgroup was read.
     container.send_signal(0)?;
     Ok(now?.filter(|now| now != own).map(|now| now.dir))
+}
+
+fn final_affinity(asked: Option<&spec::CpuAffinity>, all: bool) -> Result<Affinity, Error> {
+    let initial = asked.is_some_and(|asked| !asked.initial.trim().is_empty());
+    Ok(
+        match schedule::cpus(asked.map_or("", |asked| &asked.last))? {
+            Some(mask) => Affinity::Set(mask),
+            None if all && !initial => Affinity::All,
+            None => Affinity::Kept,
+        },
+    )
 }
 
 fn non_empty(text: &str) -> Option<String> {

@@ -106,7 +106,7 @@ impl Step {
 pub(super) struct Failure {
     pub step: Step,
     pub errno: i32,
-    /// Which of several (cgroup hierarchies, limits) it was.
+    /// Which of several it was: the hierarchy's place, the limit's resource.
     pub which: u32,
 }
 

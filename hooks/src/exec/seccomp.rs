@@ -29,7 +29,7 @@ pub(super) struct Filter {
 
 impl Filter {
     fn new(flags: libc::c_ulong, program: Vec<libc::sock_filter>) -> Self {
-        let calls: [(_, &[u64]); 9] = [
+        let calls: [(_, &[u64]); 8] = [
             (libc::SYS_madvise, &[]),
             (libc::SYS_munmap, &[]),
             (libc::SYS_clone, &[intermediate::CLONE_FLAGS as u64]),
@@ -37,7 +37,6 @@ impl Filter {
             (libc::SYS_exit_group, &[]),
             (libc::SYS_setsid, &[]),
             (libc::SYS_ioctl, &[0, libc::TIOCSCTTY]),
-            (libc::SYS_rt_sigprocmask, &[libc::SIG_SETMASK as u64]),
             (libc::SYS_chdir, &[]),
         ];
         let allows = |&(number, arguments)| bpf::allows(&program, number, arguments);
