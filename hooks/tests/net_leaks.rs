@@ -8,7 +8,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pod_network::{PodNetwork, V4, response, within};
+use pod_network::{PATIENCE, PodNetwork, V4, response, within};
 use podhook_hooks::handler::net::{HttpGet, http_get, tcp_connect};
 use podhook_hooks::lifecycle::Scheme;
 
@@ -48,16 +48,12 @@ fn a_hundred_requests_leave_no_thread_and_no_descriptor() {
         for _ in 0..number {
             let netns = pod.netns();
             let fine = get(server.port, Scheme::Http);
-            let fine = within(Duration::from_secs(5), http_get(netns, &fine)).expect("an end");
+            let fine = within(PATIENCE, http_get(netns, &fine)).expect("an end");
             assert_eq!(fine.result, Ok(()));
             let tls = get(silent, Scheme::Https);
             assert!(within(Duration::from_millis(10), http_get(netns, &tls)).is_none());
             let refused = tcp_connect(netns, None, 9);
-            assert!(
-                within(Duration::from_secs(5), refused)
-                    .expect("an end")
-                    .is_err()
-            );
+            assert!(within(PATIENCE, refused).expect("an end").is_err());
         }
     };
     let counts = || (count("/proc/self/task"), count("/proc/self/fd"));
@@ -67,9 +63,14 @@ fn a_hundred_requests_leave_no_thread_and_no_descriptor() {
     // their connections end.
     let before = settled(&counts);
     rounds(100);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while counts() != before && Instant::now() < deadline {
+    let deadline = Instant::now() + PATIENCE;
+    // Fewer than before: a server's thread of the first round that took its time to end.
+    let none_more = || {
+        let (threads, files) = counts();
+        threads <= before.0 && files <= before.1
+    };
+    while !none_more() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(counts(), before);
+    assert!(none_more(), "{before:?} before, {:?} now", counts());
 }

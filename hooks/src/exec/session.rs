@@ -138,7 +138,7 @@ mod tests {
         until(|| members(id) >= 10).await;
         signal_session(id, libc::SIGKILL);
         // Those that were reached end, and there are no others.
-        let over = tokio::time::timeout(Duration::from_secs(20), until(|| members(id) == 0));
+        let over = tokio::time::timeout(Duration::from_secs(60), until(|| members(id) == 0));
         let over = over.await;
         kill(id).await;
         over.unwrap();

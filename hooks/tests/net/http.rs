@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
-use crate::pod_network::{Get, PodNetwork, V4, V6, response, within};
+use crate::pod_network::{Get, PATIENCE, PodNetwork, V4, V6, response, within};
 use podhook_hooks::handler::net::{HttpGet, http_get};
 use podhook_hooks::lifecycle::Scheme;
 
@@ -268,7 +267,7 @@ fn what_is_no_network_namespace_is_an_error_and_the_node_stays_where_it_is() {
         headers: &[],
     };
     let before = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
-    let outcome = within(Duration::from_secs(10), http_get(not.as_fd(), &request)).unwrap();
+    let outcome = within(PATIENCE, http_get(not.as_fd(), &request)).unwrap();
     assert_eq!(
         outcome.result,
         Err("GET http://:80/: enter the network namespace: invalid argument".to_owned())

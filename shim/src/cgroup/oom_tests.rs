@@ -72,7 +72,7 @@ impl Fixture {
 }
 
 async fn next(watch: &mut OomWatch) -> Option<()> {
-    timeout(Duration::from_secs(5), watch.next())
+    timeout(Duration::from_secs(60), watch.next())
         .await
         .expect("no event")
 }
