@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::output::Output;
 use super::{HookResult, Outcome, Sink};
-use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
+use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
 use crate::signal;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
@@ -81,6 +81,8 @@ pub async fn run_with(
             return result;
         }
     };
+    let session_only = child.tree.as_ref().and_then(Tree::session_only);
+    let session_only = session_only.map(str::to_string);
     let mut running = Running(Some(child));
     let ended = tokio::select! {
         exit = running.exit() => Some(exit),
@@ -102,6 +104,7 @@ pub async fn run_with(
     result.dropped = output.dropped();
     result.output = output.into_tail();
     result.by_fallback = by_fallback;
+    result.session_only = session_only;
     result
 }
 

@@ -51,6 +51,11 @@ impl Container {
                         Some(reason) => log::info!("exec hook by the OCI runtime: {reason}"),
                         None => log::debug!("exec hook by the engine"),
                     }
+                    if let Some(why) = &result.session_only {
+                        log::warn!(
+                            "exec hook without a cgroup of its own ({why}): what leaves its session cannot be killed"
+                        );
+                    }
                     result
                 }
                 Err(reason) => HookResult::failed(reason.clone()),
