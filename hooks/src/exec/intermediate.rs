@@ -14,7 +14,7 @@ use super::last::Last;
 use super::mappings::Foreign;
 use super::plan::{Affinity, Plan};
 use super::report::{Failure, Step};
-use super::{child, labels, restrict, schedule, sys, terminal};
+use super::{child, labels, restrict, schedule, sys, terminal, view};
 
 /// Where the report pipe goes: right behind the stdio.
 pub(super) const REPORT: c_int = 3;
@@ -170,6 +170,9 @@ fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
         at(Step::BecomeRoot, sys::setuid(0))?;
         // A change of user makes a process dumpable again where fs.suid_dumpable says so.
         at(Step::NotDumpable, sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))?;
+    }
+    if plan.leaf_is_root {
+        view::make_root();
     }
     // As root of the container: the terminal's owner.
     match &plan.terminal {

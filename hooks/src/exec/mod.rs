@@ -38,6 +38,7 @@ mod sys;
 mod terminal;
 mod traced;
 mod tree;
+mod view;
 
 pub use children::{Children, Exit};
 pub use container::Container;

@@ -16,7 +16,7 @@ use super::rlimit;
 use super::seccomp::Filter;
 use super::terminal::Terminal;
 use super::tree::Tree;
-use super::{Error, cgroup, schedule, spec};
+use super::{Error, cgroup, schedule, spec, view};
 
 /// The three files of a new process.
 #[derive(Debug)]
@@ -82,6 +82,8 @@ pub(super) struct Plan<'a> {
     /// What the final child reads.
     pub prepared: Prepared,
     pub tree: Option<Tree>,
+    /// The tree's leaf is the root cgroup for the process, see [`view`].
+    pub leaf_is_root: bool,
     /// Keeps the descriptors above open.
     _files: Vec<OwnedFd>,
 }
@@ -197,12 +199,16 @@ impl<'a> Plan<'a> {
             cwd: spec.cwd.clone(),
             prepared,
             tree: None,
+            leaf_is_root: false,
             _files: Vec::new(),
         };
         let moved = moved_to(container)?;
         // Last, so that hardly anything after it can fail.
         if tree {
-            plan.tree = Some(Tree::new(&container.cgroups, moved.as_deref()));
+            let is_root = view::is_root(container);
+            let tree = Tree::new(&container.cgroups, moved.as_deref(), is_root);
+            plan.leaf_is_root = is_root && tree.leaf().is_some();
+            plan.tree = Some(tree);
         }
         plan.place(&mut files, moved.as_deref())?;
         plan._files = files.0;

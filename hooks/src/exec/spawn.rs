@@ -184,15 +184,9 @@ impl Spawning {
             let _ = answer.send(Err(self.context.error(failure)));
             return;
         }
-        let tree = match self.tree.take() {
-            // The leaf took no process: the child is in the container's own cgroup.
-            Some(tree) if self.leaf_first && tree.leaf().is_some() && self.launched.place != 0 => {
-                tree.release().await;
-                Some(Tree::session(pid))
-            }
-            Some(tree) if tree.leaf().is_none() => Some(Tree::session(pid)),
-            other => other,
-        };
+        // Where the leaf took no process the child is in the container's own cgroup.
+        let in_leaf = !self.leaf_first || self.launched.place == 0;
+        let tree = self.tree.take().map(|tree| tree.settled(pid, in_leaf));
         let pidfd = own_pidfd(pid);
         let watched = pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok());
         let child = Child {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::output::{Made, Output};
 use super::{HookResult, Outcome, Rest, Sink};
-use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
+use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
 use crate::signal;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
@@ -87,6 +87,8 @@ pub async fn run_with(
             return (result, None);
         }
     };
+    let session_only = child.tree.as_ref().and_then(Tree::session_only);
+    let session_only = session_only.map(str::to_string);
     let mut running = Running(Some(child));
     let ended = tokio::select! {
         exit = running.exit() => Some(exit),
@@ -109,6 +111,7 @@ pub async fn run_with(
     let (tail, rest) = output.into_tail_and_rest();
     result.output = tail;
     result.by_fallback = by_fallback;
+    result.session_only = session_only;
     (result, rest)
 }
 

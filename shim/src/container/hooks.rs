@@ -54,6 +54,11 @@ impl Container {
                     if let Some(rest) = rest {
                         self.read_on(rest);
                     }
+                    if let Some(why) = &result.session_only {
+                        log::warn!(
+                            "exec hook without a cgroup of its own ({why}): what leaves its session cannot be killed"
+                        );
+                    }
                     result
                 }
                 Err(reason) => HookResult::failed(reason.clone()),

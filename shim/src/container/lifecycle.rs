@@ -358,10 +358,8 @@ impl Container {
             let outcome = {
                 let driver = &mut *driver;
                 let mut why = cause.map(|cause| driver.advice.abort(cause));
-                if let (Some(why), Some(reason)) = (&mut why, &result.by_fallback) {
-                    why.push_str(&format!(
-                        "; run by the OCI runtime ({reason}): what left its session was not killed"
-                    ));
+                if let Some(why) = &mut why {
+                    why.push_str(&not_killed(&result));
                 }
                 driver.records.hook_finished(kind, &result, cause.zip(why))
             };
@@ -453,4 +451,14 @@ impl Container {
             .records
             .update(phase, termination, &self.bundle.join("podhook.json"));
     }
+}
+
+/// What an abort did not reach, for the message.
+fn not_killed(result: &HookResult) -> String {
+    let why = match (&result.by_fallback, &result.session_only) {
+        (Some(reason), _) => format!("run by the OCI runtime ({reason})"),
+        (None, Some(reason)) => format!("without a cgroup of its own ({reason})"),
+        (None, None) => return String::new(),
+    };
+    format!("; {why}: what left its session was not killed")
 }
