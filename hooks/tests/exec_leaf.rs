@@ -163,6 +163,15 @@ async fn on_v2_a_hook_reads_its_cgroups_as_an_exec_does() {
     reads_as_an_exec(&private().start()).await;
 }
 
+/// The first child, which makes the namespace, stays out of the container's limit of processes then.
+#[tokio::test]
+async fn where_few_processes_are_free_a_hook_reads_its_cgroups_as_an_exec_does() {
+    let container = private()
+        .set("/linux/resources/pids", json!({"limit": 12}))
+        .start();
+    reads_as_an_exec(&container).await;
+}
+
 /// In a user namespace: the new cgroup namespace belongs to that one.
 #[tokio::test]
 async fn a_hook_in_a_user_namespace_reads_its_cgroups_as_an_exec_does() {

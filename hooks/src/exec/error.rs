@@ -70,6 +70,8 @@ impl Error {
     pub fn reason(&self) -> String {
         match self {
             Self::Start { step, errno, .. } => match step {
+                // With the limit that is reached.
+                Step::Exec if *errno == libc::EAGAIN => self.to_string(),
                 Step::NotFound => "executable file not found in $PATH".to_string(),
                 Step::Stat | Step::Exec => errno_name(*errno),
                 _ => self.to_string(),
