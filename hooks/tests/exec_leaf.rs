@@ -76,12 +76,12 @@ async fn a_container_with_a_threaded_child_cgroup_has_its_hooks() {
 
 #[tokio::test]
 async fn a_container_that_takes_the_names_before_is_not_rid_of_its_hooks_tree() {
+    if !inside("a_container_that_takes_the_names_before_is_not_rid_of_its_hooks_tree") {
+        return;
+    }
     let container = Config::default().start();
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        for n in 0..64 {
-            let own = hierarchy.path().join(&container.id);
-            let _ = fs::create_dir(own.join(format!("podhook-{n}")));
-        }
+    for n in 0..64 {
+        fs::create_dir(unified(&container).join(format!("podhook-{n}"))).unwrap();
     }
     dies_as_a_whole(&container).await;
 }
