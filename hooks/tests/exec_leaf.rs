@@ -76,12 +76,12 @@ async fn a_container_with_a_threaded_child_cgroup_has_its_hooks() {
 
 #[tokio::test]
 async fn a_container_that_takes_the_names_before_is_not_rid_of_its_hooks_tree() {
+    if !inside("a_container_that_takes_the_names_before_is_not_rid_of_its_hooks_tree") {
+        return;
+    }
     let container = Config::default().start();
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        for n in 0..64 {
-            let own = hierarchy.path().join(&container.id);
-            let _ = fs::create_dir(own.join(format!("podhook-{n}")));
-        }
+    for n in 0..64 {
+        fs::create_dir(unified(&container).join(format!("podhook-{n}"))).unwrap();
     }
     dies_as_a_whole(&container).await;
 }
@@ -161,6 +161,15 @@ async fn on_v2_a_hook_reads_its_cgroups_as_an_exec_does() {
         return;
     }
     reads_as_an_exec(&private().start()).await;
+}
+
+/// The first child, which makes the namespace, stays out of the container's limit of processes then.
+#[tokio::test]
+async fn where_few_processes_are_free_a_hook_reads_its_cgroups_as_an_exec_does() {
+    let container = private()
+        .set("/linux/resources/pids", json!({"limit": 12}))
+        .start();
+    reads_as_an_exec(&container).await;
 }
 
 /// In a user namespace: the new cgroup namespace belongs to that one.

@@ -7,7 +7,7 @@
 
 use std::ffi::CStr;
 
-use super::intermediate::{REPORT, at, fail};
+use super::intermediate::{GO, REPORT, at, fail};
 use super::last::{Last, Lookup};
 use super::report::{Failure, Step};
 use super::{restrict, sys};
@@ -31,7 +31,10 @@ pub(super) unsafe fn run(last: *mut Last) -> ! {
 /// As of `run`.
 unsafe fn become_late(last: *mut Last) -> Result<(), Failure> {
     // SAFETY: by contract.
-    let (terminal, late) = unsafe { ((*last).terminal, (*last).late) };
+    let (waits, terminal, late) = unsafe { ((*last).waits, (*last).terminal, (*last).late) };
+    if waits {
+        at(Step::JoinCgroup, wait_for_go())?;
+    }
     at(Step::Session, sys::setsid())?;
     if terminal {
         at(Step::ControllingTerminal, sys::take_terminal(0))?;
@@ -40,6 +43,19 @@ unsafe fn become_late(last: *mut Last) -> Result<(), Failure> {
         // SAFETY: by contract.
         Some(mut plan) => restrict::all(unsafe { plan.as_mut() }),
         None => Ok(()),
+    }
+}
+
+/// Until the caller has put this process where it belongs. Where nobody does that any more, it never becomes
+/// the command.
+fn wait_for_go() -> sys::Result<()> {
+    let mut byte = [0u8];
+    loop {
+        match sys::read(GO, &mut byte) {
+            Ok(1) => return Ok(()),
+            Err(libc::EINTR) => {}
+            _ => return Err(libc::ECANCELED),
+        }
     }
 }
 

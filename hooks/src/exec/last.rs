@@ -21,6 +21,8 @@ pub(super) enum Lookup {
 /// The final child's part of a plan. Its references are into the arena that it is in itself.
 pub(super) struct Last {
     pub terminal: bool,
+    /// The caller moves the final child to the container's cgroups, and it waits for that.
+    pub waits: bool,
     /// The final child takes on user and restrictions itself, by the plan, and so with all of the shim's
     /// memory; set by the first child.
     pub late: Option<NonNull<Plan<'static>>>,
@@ -74,6 +76,9 @@ pub(super) struct Prepared {
     pub stacks: [usize; 2],
 }
 
+// SAFETY: it owns the arena that all of it is in; the pointer to the plan is set by the first child alone.
+unsafe impl Send for Prepared {}
+
 impl Prepared {
     pub fn new(parts: &Parts<'_>) -> Result<Self, Error> {
         // Room for the caller's list of mappings, too.
@@ -83,6 +88,7 @@ impl Prepared {
         let stacks = [stack()?, stack()?];
         let last = Last {
             terminal: parts.terminal,
+            waits: false,
             late: None,
             cwd: arena.string(parts.cwd)?,
             cwd_errno: 0,

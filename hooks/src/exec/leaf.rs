@@ -141,7 +141,7 @@ impl Leaf {
         }
     }
 
-    fn contains(&self, pid: libc::pid_t) -> bool {
+    pub fn contains(&self, pid: libc::pid_t) -> bool {
         fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| {
             text.lines()
                 .filter_map(|line| line.splitn(3, ':').nth(2)?.strip_prefix(&self.path))

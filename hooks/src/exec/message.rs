@@ -7,7 +7,7 @@ use super::container::Container;
 use super::error::{NOT_FOUND, errno_name};
 use super::plan::Plan;
 use super::report::{Failure, Step};
-use super::rlimit;
+use super::{launch, rlimit, room};
 
 /// What a message names. Taken from the plan, which is gone when the report comes.
 #[derive(Debug)]
@@ -80,5 +80,40 @@ impl Context {
             errno,
             message,
         }
+    }
+}
+
+/// The same error with the limit that it comes from, where a limit of processes was reached.
+pub(super) fn with_limit(error: Error, plan: &Plan<'_>) -> Error {
+    let of_user = plan.processes_of_user();
+    let cgroups = &plan.container.cgroups;
+    let limit = match &error {
+        Error::Start {
+            step: Step::ForkInside,
+            errno: libc::EAGAIN,
+            ..
+        } => room::culprit(cgroups, of_user),
+        // What setuid(2) finds execve(2) tells.
+        Error::Start {
+            step: Step::Exec,
+            errno: libc::EAGAIN,
+            ..
+        } => room::processes(of_user),
+        Error::System { operation, source }
+            if *operation == launch::CLONE && source.raw_os_error() == Some(libc::EAGAIN) =>
+        {
+            room::culprit(cgroups, of_user)
+        }
+        _ => None,
+    };
+    let Some(limit) = limit else { return error };
+    let (step, errno) = match &error {
+        Error::Start { step, errno, .. } => (*step, *errno),
+        _ => (Step::ForkInside, libc::EAGAIN),
+    };
+    Error::Start {
+        step,
+        errno,
+        message: format!("{error} ({limit})"),
     }
 }

@@ -57,10 +57,19 @@ impl Tree {
         }
     }
 
+    /// The same tree, now that nothing can go to its leaf.
+    pub(super) fn lose_leaf(&mut self, why: String) {
+        self.place = Place::Session {
+            leader: None,
+            why: Some(why),
+        };
+    }
+
     /// The same tree, now that its first process leads a session and is in the leaf, or is not.
     pub(super) fn settled(self, leader: libc::pid_t, in_leaf: bool) -> Self {
         let why = match self.place {
-            Place::Leaf(leaf) if in_leaf => {
+            // What the new process says of that may be a lie.
+            Place::Leaf(leaf) if in_leaf || leaf.contains(leader) => {
                 let place = Place::Leaf(leaf);
                 return Self { place };
             }
