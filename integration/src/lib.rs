@@ -19,11 +19,14 @@ pub mod execs;
 pub mod generation;
 pub mod image;
 pub mod node;
+#[cfg(test)]
+mod parts;
 pub mod place;
 pub mod podhook;
 pub mod record;
 pub mod results;
 pub mod shim;
+pub mod slow;
 pub mod stream;
 pub mod suite;
 pub mod tasks;
