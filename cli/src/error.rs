@@ -1,5 +1,6 @@
 //! What ends a command, in kubectl's words.
 
+use crate::output::escape;
 use crate::{cri, detached, logs, manifest, metrics, store};
 
 /// Why a command did not do what it was asked.
@@ -71,15 +72,30 @@ impl Error {
     }
 
     /// The line for stderr, if there is one: kubectl puts "error: " before its own errors, not
-    /// before the server's.
+    /// before the server's. It may quote what a manifest or a container holds: that is escaped.
     #[must_use]
     pub fn report(&self) -> Option<String> {
-        match self {
-            Self::Reported | Self::Interrupted => None,
+        let line = match self {
+            Self::Reported | Self::Interrupted => return None,
             Self::Server { .. }
             | Self::Exit(_)
-            | Self::Manifest(manifest::Error::Invalid { .. }) => Some(self.to_string()),
-            _ => Some(format!("error: {self}")),
-        }
+            | Self::Manifest(manifest::Error::Invalid { .. }) => self.to_string(),
+            _ => format!("error: {self}"),
+        };
+        Some(escape::lines(&line).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_cannot_write_to_the_terminal() {
+        let error = Error::Refused("no \x1b[2J\u{9b}1m\u{202e}:\n  a\rb".to_owned());
+        assert_eq!(
+            error.report().as_deref(),
+            Some("error: no \\x1b[2J\\u009b1m\\u202e:\n  a\\rb")
+        );
     }
 }

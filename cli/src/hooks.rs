@@ -6,6 +6,8 @@
 use std::path::Path;
 
 use k8s_openapi::jiff::Timestamp;
+use podhook_hooks::lifecycle::text;
+use podhook_hooks::record::Action;
 use serde::Deserialize;
 
 use crate::bundles;
@@ -90,6 +92,8 @@ pub struct Hook {
     pub hook: String,
     /// `exec`, `httpGet`, `tcpSocket`, `sleep`.
     pub handler: String,
+    /// What it does, as the handler of a pod's hook; see [`Hook::what`].
+    pub action: Option<serde_json::Value>,
     /// `Succeeded`, `Failed`, …; unset while it runs.
     pub result: Option<String>,
     /// When it began.
@@ -114,6 +118,42 @@ pub struct Hook {
     pub memory_peak_bytes: Option<u64>,
     /// The end of what it printed.
     pub output: Option<String>,
+}
+
+impl Hook {
+    /// What it does, on one line: `exec ["sh" "-c" "…"]`, `httpGet HTTP :8080/drain`. The handler's kind alone where
+    /// the shim does not tell more, or something that this command does not know.
+    #[must_use]
+    pub fn what(&self) -> String {
+        let action = self.action.clone().map(serde_json::from_value);
+        let Some(Ok(action)) = action else {
+            return self.handler.clone();
+        };
+        let authority = |host: Option<String>, port: u16| match host {
+            Some(host) if host.contains(':') => format!("[{host}]:{port}"),
+            host => format!("{}:{port}", host.unwrap_or_default()),
+        };
+        let what = match action {
+            Action::Exec { command } => text::quote_all(&command, usize::MAX),
+            Action::HttpGet {
+                path,
+                port,
+                host,
+                scheme,
+                http_headers,
+            } => {
+                let names: Vec<_> = http_headers.into_iter().map(|header| header.name).collect();
+                let headers = match names.is_empty() {
+                    true => String::new(),
+                    false => format!(" (headers {})", names.join(", ")),
+                };
+                format!("{scheme} {}{path}{headers}", authority(host, port))
+            }
+            Action::TcpSocket { host, port } => authority(host, port),
+            Action::Sleep { seconds } => format!("{seconds}s"),
+        };
+        format!("{} {what}", self.handler)
+    }
 }
 
 /// How a container was stopped.
@@ -143,4 +183,46 @@ pub fn record(state: &Path, container_id: &str) -> Option<Record> {
     let bundle = bundles::folder(state).join("k8s.io").join(container_id);
     let bytes = std::fs::read(bundle.join("podhook.json")).ok()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn what(handler: &str, action: serde_json::Value) -> String {
+        let json = json!({"hook": "preStop", "handler": handler, "action": action});
+        serde_json::from_value::<Hook>(json).unwrap().what()
+    }
+
+    #[test]
+    fn a_hook_says_what_it_does() {
+        assert_eq!(
+            what(
+                "exec",
+                json!({"exec": {"command": ["sh", "-c", "echo \"a b\"\n"]}})
+            ),
+            r#"exec ["sh" "-c" "echo \"a b\"\n"]"#
+        );
+        assert_eq!(
+            what(
+                "httpGet",
+                json!({"httpGet": {"path": "/d?x", "port": 80, "host": "::1", "scheme": "HTTPS",
+                                   "httpHeaders": [{"name": "A"}, {"name": "B"}]}})
+            ),
+            "httpGet HTTPS [::1]:80/d?x (headers A, B)"
+        );
+        assert_eq!(
+            what("tcpSocket", json!({"tcpSocket": {"port": 5432}})),
+            "tcpSocket :5432"
+        );
+        assert_eq!(what("sleep", json!({"sleep": {"seconds": 5}})), "sleep 5s");
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_read_all_the_same() {
+        assert_eq!(what("exec", json!(null)), "exec");
+        assert_eq!(what("grpc", json!({"grpc": {"port": 1}})), "grpc");
+    }
 }

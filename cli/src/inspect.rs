@@ -134,7 +134,7 @@ fn page(found: &Recorded, wide: bool) -> String {
         },
     );
     for hook in &record.hooks {
-        page.line(1, format!("{}:", hook.hook), &hook.handler);
+        page.line(1, format!("{}:", hook.hook), hook.what());
         lifecycle::hook(&mut page, 2, hook);
     }
     if let Some(termination) = &record.termination {
@@ -168,7 +168,8 @@ mod tests {
 
     fn recorded(id: &str, pod: Option<[&str; 3]>) -> Recorded {
         let mut json = json!({"version": 1, "id": id, "namespace": "k8s.io", "phase": "PreStop", "hooks": [
-            {"hook": "preStop", "handler": "exec", "result": "Failed", "message": "exited with status 1",
+            {"hook": "preStop", "handler": "exec", "action": {"exec": {"command": ["drain", "a b\u{9b}"]}},
+             "result": "Failed", "message": "exited with status 1",
              "output": "a\u{1b}[2J\nb"}],
             "termination": {"signal": "SIGTERM", "exitStatus": 0}});
         if let Some([namespace, name, container]) = pod {
@@ -227,7 +228,7 @@ Container:             nginx
 Phase:                 PreStop
 Bundle:                /nowhere/abc1
 Hooks:
-  preStop:  exec
+  preStop:  exec [\"drain\" \"a b\\u009b\"]
     Result:  Failed (exited with status 1)
     Output:
       a\\x1b[2J

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use jsonschema::Validator;
 use podhook_hooks::lifecycle::Pod;
-use podhook_hooks::record::{HookRecord, HookResult, Record, TerminationRecord};
+use podhook_hooks::record::{
+    Action, HeaderName, HookRecord, HookResult, Record, TerminationRecord,
+};
 use podhook_hooks::sequence::{HookKind, Phase};
 use podhook_hooks::signal;
 use serde_json::{Value, json};
@@ -47,13 +49,27 @@ fn check(record: &Record) -> Value {
     json
 }
 
+/// An action with every field of its kind.
+fn request() -> Action {
+    Action::HttpGet {
+        path: "/drain".to_owned(),
+        port: 8080,
+        host: Some("::1".to_owned()),
+        scheme: "HTTPS".to_owned(),
+        http_headers: vec![HeaderName {
+            name: "X-Reason".to_owned(),
+        }],
+    }
+}
+
 /// A record with every field of the model. A field that the model gains must be added here, and the
 /// schema must know it.
 fn full() -> Record {
     let time = |seconds| (SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into();
     let hook = HookRecord {
         hook: HookKind::PostStart,
-        handler: "exec".to_owned(),
+        handler: "httpGet".to_owned(),
+        action: Some(request()),
         result: Some(HookResult::Failed),
         started_at: Some(time(1_700_000_000)),
         finished_at: Some(time(1_700_000_001)),
@@ -124,6 +140,37 @@ fn every_field_of_the_model_is_in_the_schema_and_the_other_way_round() {
     ] {
         assert_eq!(named(&schema, part), fields(value), "{part}");
     }
+}
+
+#[test]
+fn every_action_is_in_the_schema_and_the_other_way_round() {
+    let host = Some("db".to_owned());
+    let actions = [
+        Action::Exec {
+            command: vec!["sh".to_owned()],
+        },
+        request(),
+        Action::TcpSocket { host, port: 5432 },
+        Action::Sleep { seconds: 0 },
+    ];
+    let schema = schema();
+    let mut kinds = BTreeSet::new();
+    for action in actions {
+        // Another one in the model is another one here.
+        match action {
+            Action::Exec { .. } | Action::HttpGet { .. } => {}
+            Action::TcpSocket { .. } | Action::Sleep { .. } => {}
+        }
+        let mut record = full();
+        record.hooks[0].action = Some(action);
+        let json = check(&record);
+        for (kind, value) in json["hooks"][0]["action"].as_object().expect("an object") {
+            let part = format!("/$defs/action/properties/{kind}/properties");
+            assert_eq!(named(&schema, &part), fields(value), "{kind}");
+            kinds.insert(kind.clone());
+        }
+    }
+    assert_eq!(named(&schema, "/$defs/action/properties"), kinds);
 }
 
 #[test]

@@ -68,21 +68,41 @@ async fn success_and_failure_carry_code_signal_and_output() {
 async fn what_cannot_be_run_says_why() {
     let container = Config::default().start();
     for (command, message) in [
-        ("nosuch", "executable file not found in $PATH"),
-        ("/no/such", "no such file or directory"),
-        ("/etc/not-executable", "permission denied"),
-        ("/etc", "permission denied"),
-        ("", "executable file not found in $PATH"),
+        (
+            "nosuch",
+            r#"exec: "nosuch": executable file not found in $PATH"#,
+        ),
+        (
+            "/no/such",
+            r#"exec: "/no/such": stat /no/such: no such file or directory"#,
+        ),
+        (
+            "/etc/not-executable",
+            r#"exec: "/etc/not-executable": permission denied"#,
+        ),
+        ("/etc", r#"exec: "/etc": permission denied"#),
+        ("", r#"exec: "": executable file not found in $PATH"#),
     ] {
         let result = hook(&container, &[command]).await;
         assert_eq!(result.outcome, failed(message), "{command}");
         assert_eq!(result.exit_code, None);
     }
     fs::write(container.rootfs().join("bin/garbage"), "\x7fELFgarbage").unwrap();
-    let chmod = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(container.rootfs().join("bin/garbage"), chmod).unwrap();
-    let result = hook(&container, &["garbage"]).await;
-    assert_eq!(result.outcome, failed("exec format error"));
+    fs::write(container.rootfs().join("bin/bashism"), "#!/bin/bash\n").unwrap();
+    for file in ["bin/garbage", "bin/bashism"] {
+        let chmod = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(container.rootfs().join(file), chmod).unwrap();
+    }
+    for (command, message) in [
+        ("garbage", "exec /bin/garbage: exec format error"),
+        (
+            "bashism",
+            "exec /bin/bashism: no such file or directory (the file is there: its interpreter or loader is not)",
+        ),
+    ] {
+        let result = hook(&container, &[command]).await;
+        assert_eq!(result.outcome, failed(message));
+    }
     assert_eq!(
         hook(&container, &[]).await.outcome,
         failed("process args cannot be empty")
@@ -238,6 +258,111 @@ async fn a_background_child_that_holds_the_pipe_does_not_delay_the_end() {
     let result = in_time("the hook's end", hook(&container, &command)).await;
     assert_eq!(result.outcome, Outcome::Succeeded);
     assert!(result.output.len() <= 4096);
+}
+
+/// A script that leaves a process behind which prints to both streams and counts its lines in /tmp/count.
+const TALKER: &str = "(i=0; while :; do i=$((i+1)); echo line $i; echo error $i >&2; echo $i >/tmp/count; usleep 10000; done) & \
+    echo begun";
+
+fn count(container: &TestContainer) -> u64 {
+    let text = fs::read_to_string(container.rootfs().join("tmp/count")).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn what_a_hook_leaves_running_prints_and_lives_on() {
+    let container = Config::default().start();
+    let result = hook(&container, &["sh", "-c", TALKER]).await;
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    let before = count(&container);
+    eventually("more lines", || count(&container) > before + 20).await;
+}
+
+#[tokio::test]
+async fn what_a_hook_leaves_running_goes_on_in_the_containers_log() {
+    let container = Config::default().start();
+    let ((to_out, mut out), (to_err, mut err)) = (line_queue(), line_queue());
+    let sink = Sink::Apart {
+        stdout: Some(to_out),
+        stderr: Some(to_err),
+    };
+    let command = strings(&["sh", "-c", TALKER]);
+    let children = children();
+    let hook = exec::run(
+        &container.container,
+        &command,
+        &children,
+        pending(),
+        Some(sink),
+    );
+    let limit = scaled(Duration::from_secs(60));
+    let result = tokio::time::timeout(limit, hook).await.unwrap();
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    let before = count(&container);
+    for (queue, word) in [(&mut out, "line"), (&mut err, "error")] {
+        let last = format!("{word} {}\n", before + 20);
+        let mut text = String::new();
+        while !text.contains(&last) {
+            let lines = tokio::time::timeout(limit, queue.recv()).await.unwrap();
+            text.push_str(&String::from_utf8(lines.expect("the queue has no end")).unwrap());
+        }
+    }
+    // Nobody reads any more: it lives on all the same.
+    drop((out, err));
+    let before = count(&container);
+    eventually("more lines", || count(&container) > before + 20).await;
+}
+
+#[tokio::test]
+async fn a_reader_of_what_is_left_ends_with_its_writers_and_costs_little() {
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let container = Config::default().start();
+    // The first makes what stays.
+    hook(&container, &["true"]).await;
+    let (fds, memory) = (descriptors(), resident());
+    for _ in 0..100 {
+        let result = hook(&container, &["sh", "-c", "exec sleep 1234 &"]).await;
+        assert_eq!(result.outcome, Outcome::Succeeded);
+    }
+    eventually("hooks have let go of all but the readers", || {
+        descriptors() <= fds + 100
+    })
+    .await;
+    assert!(resident() < memory + 4096, "grew to {} KiB", resident());
+    let result = hook(&container, &["sh", "-c", "killall sleep; exit 0"]).await;
+    assert_eq!(result.outcome, Outcome::Succeeded);
+    eventually("the readers are gone", || descriptors() <= fds).await;
+}
+
+#[tokio::test]
+async fn both_streams_are_recorded_as_they_were_written() {
+    let container = Config::default().start();
+    let script = "i=0; while [ $i -lt 400 ]; do echo $i out; echo $i err >&2; i=$((i+1)); done; \
+        printf 'the ' >&2; printf 'end ' ; printf 'is '; echo near >&2";
+    let mut expected: String = (0..400).map(|i| format!("{i} out\n{i} err\n")).collect();
+    expected.push_str("the end is near\n");
+    let expected = &expected[expected.len() - 4096..];
+    let (drained_out, mut out) = line_queue();
+    let (drained_err, mut err) = line_queue();
+    tokio::spawn(async move { while out.recv().await.is_some() {} });
+    tokio::spawn(async move { while err.recv().await.is_some() {} });
+    let apart = Sink::Apart {
+        stdout: Some(drained_out),
+        stderr: Some(drained_err),
+    };
+    let nowhere = Sink::Apart {
+        stdout: None,
+        stderr: None,
+    };
+    for sink in [None, Some(apart), Some(nowhere)] {
+        let how = format!("{sink:?}");
+        let (command, children) = (strings(&["sh", "-c", script]), children());
+        let hook = exec::run(&container.container, &command, &children, pending(), sink);
+        let result = hook.await;
+        assert_eq!(result.outcome, Outcome::Succeeded);
+        let output = String::from_utf8(result.output).unwrap();
+        assert!(output == expected, "{how}: {output}");
+    }
 }
 
 #[tokio::test]

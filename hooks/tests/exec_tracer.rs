@@ -192,6 +192,17 @@ async fn no_descriptor_of_the_host_either_where_the_profile_forbids_to_fork() {
     assert_eq!(ran.unwrap().stdout, "", "the profile applies");
 }
 
+/// Where few processes are free it waits until the caller has moved it to the container's cgroups.
+#[tokio::test]
+async fn nor_where_the_containers_limit_of_processes_is_reached() {
+    let limit = json!({"pids": {"limit": 1}});
+    let container = Config::default().set("/linux/resources", limit).start();
+    let process = slow(&container);
+    let seen = catch(&container, &process).await;
+    assert_nothing_of_the_host(&seen);
+    assert_eq!(seen.rights, rights(&container, &process).await);
+}
+
 #[tokio::test]
 async fn nor_in_a_user_namespace() {
     let namespaces =

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
-use podhook_hooks::lifecycle::Pod;
+use podhook_hooks::lifecycle::{Handler, Pod};
 use podhook_hooks::record::{HookRecord, HookResult, Record, TerminationRecord, Timestamp};
 use podhook_hooks::sequence::{HookKind, Phase};
 use serde_json::json;
@@ -39,7 +39,12 @@ fn full() -> Record {
         cpu_system_usec: Some(300),
         memory_peak_bytes: Some(1_310_720),
         output: text("last\n"),
-        ..HookRecord::new(HookKind::PostStart, "exec")
+        ..HookRecord::of(
+            HookKind::PostStart,
+            &Handler::Exec {
+                command: vec!["sh".to_owned(), "-c".to_owned()],
+            },
+        )
     };
     let termination = TerminationRecord {
         requested_at: at(1000),
@@ -64,7 +69,8 @@ fn the_fields_are_those_of_the_contract() {
         "pod": {"namespace": "shop", "name": "web-0", "uid": "u-1", "container": "nginx"},
         "phase": "Stopped",
         "hooks": [
-            {"hook": "postStart", "handler": "exec", "result": "TimedOut",
+            {"hook": "postStart", "handler": "exec", "action": {"exec": {"command": ["sh", "-c"]}},
+             "result": "TimedOut",
              "startedAt": "2023-11-14T22:13:20.000000Z", "finishedAt": "2023-11-14T22:13:20.012000Z",
              "durationMs": 12.4, "exitCode": 3, "signal": "SIGKILL", "httpStatus": 200,
              "message": "exited with status 3", "cpuUserUsec": 800, "cpuSystemUsec": 300,
@@ -102,6 +108,21 @@ fn it_is_read_as_it_was_written_and_only_root_may() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(names, ["podhook.json"], "nothing else is left");
+}
+
+#[test]
+fn a_container_cannot_write_to_the_terminal_of_who_prints_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("podhook.json");
+    let mut record = full();
+    let evil = "\x1b]0;owned\x07\x1b[2J\u{9b}1m\r\u{202e}txt\x7f\0";
+    record.hooks[0].output = Some(evil.to_owned());
+    record.pod.as_mut().unwrap().name = Some(evil.to_owned());
+    record.write(&path).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let hidden = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!text.contains(hidden), "{text:?}");
+    assert_eq!(Record::read(&path).unwrap(), record, "escaped, not lost");
 }
 
 #[test]

@@ -70,6 +70,13 @@ impl Watch {
         phases
     }
 
+    /// A version for which `wanted` is true, if one was seen.
+    pub fn find(&self, wanted: impl Fn(&Record) -> bool) -> Option<Record> {
+        let mut seen = lock(&self.seen);
+        seen.look();
+        seen.versions.iter().find(|record| wanted(record)).cloned()
+    }
+
     /// Waits for a version for which `wanted` is true.
     ///
     /// # Errors
@@ -80,11 +87,7 @@ impl Watch {
         limit: Duration,
         wanted: impl Fn(&Record) -> bool,
     ) -> Result<Record, TimedOut> {
-        wait::until(what, limit, || {
-            let mut seen = lock(&self.seen);
-            seen.look();
-            seen.versions.iter().find(|record| wanted(record)).cloned()
-        })
+        wait::until(what, limit, || self.find(&wanted))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use containerd_shim::Flags;
@@ -18,12 +18,18 @@ use crate::{
     error::{Error, Result},
     mount,
     options::Options,
-    runtime, socket,
+    runtime::{self, Presence},
+    socket,
     timestamp::timestamp,
 };
 
 /// What containerd expects of a task that was killed.
 const KILLED: u32 = 128 + libc::SIGKILL as u32;
+
+/// How long what was killed may take to end: containerd gives `delete` 5 s in all.
+const LIMIT: Duration = Duration::from_secs(4);
+/// The part of it that the OCI runtime's own processes may take.
+const RUNTIME_LIMIT: Duration = Duration::from_millis(2500);
 
 /// Runs the verb; returns what to print. Everything is tried, and what does not work is said on
 /// stderr, which containerd logs. It is no error: containerd would keep the bundle for good then.
@@ -37,18 +43,16 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .ok()
         .and_then(|pid| pid.trim().parse().ok())
         .unwrap_or(0);
-    let leftover = Leftover::find(&cgroups_path(&bundle), options.systemd_cgroup);
+    let leftover = Leftover::of(&cgroups_path(&bundle), options.systemd_cgroup);
     // Usually the shim has done it: containerd waits for this after every Delete too, and an OCI runtime
     // takes its time to find nothing.
-    if !bundle::is_deleted(&bundle)
-        && let Err(e) = delete_container(flags, &bundle, &options)
-    {
-        warn(&e);
-        if !leftover.kill() {
-            warn(&"processes of the container are left, SIGKILL or not");
+    if bundle::is_deleted(&bundle) {
+        if let Err((_, e)) = leftover.remove(Instant::now()) {
+            warn(&format_args!("the container's cgroup: {e}"));
         }
+    } else {
+        end(flags, &bundle, &options, &leftover);
     }
-    leftover.remove();
     if let Err(e) = mount::unmount_all(&bundle.join("rootfs")) {
         warn(&e);
     }
@@ -66,6 +70,35 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     response
         .write_to_bytes()
         .map_err(|e| Error::Unknown(format!("encode the response: {e}")))
+}
+
+/// Ends and removes a container, and the calls of the OCI runtime that were under way when its shim was killed.
+fn end(flags: &Flags, bundle: &Path, options: &Options, leftover: &Leftover) {
+    let begun = Instant::now();
+    let deadline = begun + LIMIT;
+    let presence = Presence::of(bundle);
+    let is_over = |deadline| {
+        // They ended with the shim. What they had started may not have: crun makes a container in a child.
+        let ours = |pid| {
+            runtime::names(pid, bundle) || leftover.pids().is_ok_and(|pids| pids.contains(&pid))
+        };
+        presence.as_ref().is_none_or(|it| it.end(deadline, ours))
+    };
+    // First: until then a call makes more of what is looked for below.
+    let mut over = is_over(begun + RUNTIME_LIMIT);
+    if let Err(e) = delete_container(flags, bundle, options) {
+        warn(&e);
+        if !leftover.kill(deadline) {
+            warn(&"processes of the container are left, SIGKILL or not");
+        }
+    }
+    over = over || is_over(deadline);
+    if !over {
+        warn(&"processes of the OCI runtime are left, and may make more");
+    }
+    if let Err((dir, e)) = leftover.remove(deadline) {
+        warn(&format_args!("remove cgroup {}: {e}", dir.display()));
+    }
 }
 
 fn warn(problem: &dyn std::fmt::Display) {

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use containerd_shim_protos::ttrpc::{self, Code};
+use podhook_hooks::lifecycle::text;
 
 /// An error of a task RPC or of a verb.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,9 @@ impl Error {
 impl From<Error> for ttrpc::Error {
     /// The message ends with the words of its code, as the Go shim's do: containerd's clients before
     /// 2.0 cut them off and append their own, later ones show the message as it is.
+    ///
+    /// Clients print it on terminals. What a container, an image or the OCI runtime has put into it (a program's
+    /// name, a hook's output) is escaped here, for every call.
     fn from(error: Error) -> Self {
         let words = match error.code() {
             Code::NOT_FOUND => ": not found",
@@ -86,7 +90,8 @@ impl From<Error> for ttrpc::Error {
             Code::FAILED_PRECONDITION => ": failed precondition",
             _ => "",
         };
-        Self::RpcStatus(ttrpc::get_status(error.code(), format!("{error}{words}")))
+        let message = text::visible_lines(&format!("{error}{words}")).into_owned();
+        Self::RpcStatus(ttrpc::get_status(error.code(), message))
     }
 }
 
@@ -110,6 +115,11 @@ mod tests {
             (Code::INVALID_ARGUMENT, "x: invalid argument".into())
         );
         assert_eq!(rpc(Error::Unknown(text())), (Code::UNKNOWN, "x".into()));
+        let evil = "exec \x1b[2J\u{9b}1m\r: line\n\tline";
+        assert_eq!(
+            rpc(Error::Unknown(evil.into())).1,
+            "exec \\x1b[2J\\u009b1m\\r: line\n\tline"
+        );
         let missing = io::Error::from(io::ErrorKind::NotFound);
         let (code, message) = rpc(Error::io("read", "/b/config.json")(missing));
         assert_eq!(code, Code::UNKNOWN);

@@ -17,6 +17,7 @@ use log::{
     Level, LevelFilter, Log, Metadata, Record,
     kv::{self, Key, Value, VisitSource},
 };
+use podhook_hooks::lifecycle::text;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 struct FifoLogger {
@@ -137,16 +138,16 @@ fn format_line(record: &Record<'_>, id: &str, namespace: &str) -> String {
         let id = CONTAINER
             .try_with(String::clone)
             .unwrap_or_else(|_| id.to_owned());
-        let _ = write!(line, " id={id}");
+        line.push_str(" id=");
+        quote(&mut line, &id);
         id
     });
     if let Some(labels) = all_labels().get(&container) {
         line.push_str(labels);
     }
-    let _ = writeln!(
-        line,
-        " namespace={namespace} runtime=io.containerd.podhook.v1"
-    );
+    line.push_str(" namespace=");
+    quote(&mut line, namespace);
+    line.push_str(" runtime=io.containerd.podhook.v1\n");
     line
 }
 
@@ -167,13 +168,13 @@ impl<'kvs> VisitSource<'kvs> for Pairs {
     }
 }
 
-/// Writes a logfmt value: bare where it can be, else quoted.
+/// Writes a logfmt value: bare where it can be, else quoted as Go quotes, which is what reads logfmt.
 fn quote(line: &mut String, text: &str) {
     let bare = |c: char| c.is_ascii_alphanumeric() || "-._/@^+:,%".contains(c);
     if !text.is_empty() && text.chars().all(bare) {
         line.push_str(text);
     } else {
-        let _ = write!(line, "{text:?}");
+        line.push_str(&text::quote(text, usize::MAX));
     }
 }
 
@@ -195,6 +196,20 @@ mod tests {
             ),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_container_cannot_write_to_the_terminal_of_who_reads_the_log() {
+        let evil = "\x1b]0;owned\x07\u{9b}2J\u{202e}\x7f\0\r";
+        let pairs = [("id", "c1"), ("message", evil)];
+        let record = Record::builder()
+            .args(format_args!("{evil}"))
+            .key_values(&pairs)
+            .build();
+        let line = format_line(&record, "c1", "default");
+        let escaped = r#""\x1b]0;owned\a\u009b2J\u202e\x7f\x00\r""#;
+        assert!(line.contains(&format!("msg={escaped} ")), "{line:?}");
+        assert!(line.contains(&format!("message={escaped} ")), "{line:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod container;
 mod counters;
 mod delete;
 mod end;
+mod ending;
 mod error;
 mod events;
 mod info;
@@ -38,6 +39,7 @@ use std::{
 };
 
 use error::{Error, Result};
+use podhook_hooks::lifecycle::text;
 
 /// The runtime type that containerd knows the shim by.
 const RUNTIME_NAME: &str = "io.containerd.podhook.v1";
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // containerd shows stdout of a failed `start`, and stderr of a failed `delete`.
             let text = format!("containerd-shim-podhook-v1: {error}\n");
+            let text = text::visible_lines(&text);
             let is_start = args.last().is_some_and(|arg| arg == "start");
             let _ = if is_start {
                 io::stdout().write_all(text.as_bytes())

@@ -121,13 +121,25 @@ impl Process {
             .ok_or_else(|| Error::Unknown("the process is gone".to_owned()))
     }
 
-    /// Whether it ends before `limit` is over, reaped or not.
-    pub async fn ends_within(&self, limit: Duration) -> bool {
-        let pidfd = self.lock().pidfd.clone();
-        match pidfd {
-            Some(pidfd) => crate::pidfd::wait(&pidfd, limit).await,
-            None => true,
+    /// Whether it has ended, or is on its way out (then its end is waited for, no longer than `limit`). One that goes
+    /// on costs no time.
+    pub async fn is_ending(&self, limit: Duration) -> bool {
+        let (pid, pidfd) = {
+            let state = self.lock();
+            (state.pid, state.pidfd.clone())
+        };
+        let (Some(pid), Some(pidfd)) = (pid, pidfd) else {
+            return true;
+        };
+        if crate::pidfd::wait(&pidfd, Duration::ZERO).await {
+            return true;
         }
+        // It has not ended, so it was not reaped: the pid is its own.
+        if !crate::ending::is_ending(pid) {
+            return false;
+        }
+        crate::pidfd::wait(&pidfd, limit).await;
+        true
     }
 
     /// Sends a signal. One that has ended is NotFound, as `runc kill` answers.

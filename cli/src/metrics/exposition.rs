@@ -6,6 +6,7 @@ use std::fmt::Write;
 use podhook_hooks::counters::{Counters, How};
 
 use super::scrape::Scrape;
+use crate::output::escape;
 
 /// The content type of what [`text`] makes.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -46,8 +47,9 @@ impl Page {
     }
 }
 
+/// For the format, and for a terminal: names of containers outside of pods may hold anything.
 fn escaped(label: &str) -> String {
-    label
+    escape::lines(label)
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
         .replace('\n', "\\n")
@@ -316,6 +318,17 @@ mod tests {
             !text.contains(r#"handler="sleep",mode="#),
             "only exec hooks use CPU time"
         );
+    }
+
+    #[test]
+    fn a_name_cannot_write_to_the_terminal_of_who_reads_the_page() {
+        let mut scrape = scrape();
+        let pod = scrape.containers[0].record.pod.as_mut().unwrap();
+        pod.name = Some("\x1b]0;owned\x07\u{9b}2J\u{202e}\r".to_owned());
+        let text = text(&scrape);
+        let label = r#"pod="\\x1b]0;owned\\x07\\u009b2J\\u202e\\r""#;
+        assert!(text.contains(label), "{text:?}");
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'));
     }
 
     #[test]

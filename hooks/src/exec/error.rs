@@ -4,6 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use super::report::Step;
+use crate::lifecycle::text;
+
+/// Go's exec.ErrNotFound, which is what runc's users know.
+pub(super) const NOT_FOUND: &str = "executable file not found in $PATH";
 
 /// Why a process could not be run in a container.
 #[derive(Debug, thiserror::Error)]
@@ -66,15 +70,29 @@ impl Error {
         }
     }
 
-    /// The error in a context that names the command already: why it could not be run, no more.
+    /// Why a hook's command could not be run, with the file or the program that it is about. What is named cannot
+    /// sound like another reason: see [`text::neutral`].
     pub fn reason(&self) -> String {
-        match self {
-            Self::Start { step, errno, .. } => match step {
-                Step::NotFound => "executable file not found in $PATH".to_string(),
-                Step::Stat | Step::Exec => errno_name(*errno),
-                _ => self.to_string(),
-            },
-            _ => self.to_string(),
+        let Self::Start {
+            step,
+            errno,
+            message,
+        } = self
+        else {
+            return self.to_string();
+        };
+        let why = match step {
+            Step::NotFound => NOT_FOUND.to_string(),
+            _ => errno_name(*errno),
+        };
+        let hint = match (step, *errno) {
+            // It was found a moment before.
+            (Step::Exec, libc::ENOENT) => " (the file is there: its interpreter or loader is not)",
+            _ => "",
+        };
+        match message.strip_suffix(&why) {
+            Some(about) => format!("{}{why}{hint}", text::neutral(about)),
+            None => message.clone(),
         }
     }
 
@@ -109,6 +127,43 @@ pub(super) fn errno_name(errno: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_names_the_program_and_a_program_cannot_fake_a_reason() {
+        let reason = |step, errno, message: &str| {
+            let message = message.to_string();
+            let error = Error::Start {
+                step,
+                errno,
+                message,
+            };
+            error.reason()
+        };
+        assert_eq!(
+            reason(
+                Step::NotFound,
+                libc::ENOENT,
+                r#"exec: "permission denied": executable file not found in $PATH"#
+            ),
+            r#"exec: "permission-denied": executable file not found in $PATH"#
+        );
+        assert_eq!(
+            reason(
+                Step::Stat,
+                libc::ENOENT,
+                r#"exec: "/no": stat /no: no such file or directory"#
+            ),
+            r#"exec: "/no": stat /no: no such file or directory"#
+        );
+        assert_eq!(
+            reason(
+                Step::Exec,
+                libc::ENOENT,
+                "exec /a.sh: no such file or directory"
+            ),
+            "exec /a.sh: no such file or directory (the file is there: its interpreter or loader is not)"
+        );
+    }
 
     #[test]
     fn errors_read_as_go_prints_them() {

@@ -8,9 +8,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::output::Output;
-use super::{HookResult, Outcome, Sink};
-use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
+use super::output::{Made, Output};
+use super::{HookResult, Outcome, Rest, Sink};
+use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
 use crate::signal;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
@@ -38,7 +38,7 @@ pub trait Fallback: Send + Sync {
 /// restrictions and limits; no shell; stdin is /dev/null.
 ///
 /// `abort` kills the command and all it has started; so does dropping the future. What a command that
-/// has ended by itself left running stays in the container.
+/// has ended by itself left running stays in the container; its output is read for as long as it lives.
 pub async fn run(
     container: &Arc<Container>,
     command: &[String],
@@ -46,11 +46,17 @@ pub async fn run(
     abort: impl Future<Output = ()> + Send,
     output: Option<Sink>,
 ) -> HookResult {
-    run_with(container, command, children, abort, output, None).await
+    let (result, rest) = run_with(container, command, children, abort, output, None).await;
+    if let Some(rest) = rest {
+        tokio::spawn(rest.pass_on(std::future::pending()));
+    }
+    result
 }
 
 /// The same; what the engine does not support goes the other way. An abort then kills the command and
 /// its session: what has left that is not found.
+///
+/// Also returns the output of what is left running, to be read by the caller.
 pub async fn run_with(
     container: &Arc<Container>,
     command: &[String],
@@ -58,7 +64,7 @@ pub async fn run_with(
     abort: impl Future<Output = ()> + Send,
     sink: Option<Sink>,
     fallback: Option<&dyn Fallback>,
-) -> HookResult {
+) -> (HookResult, Option<Rest>) {
     let started_at = SystemTime::now();
     let mut abort = pin!(abort);
     // Those before are none of this hook's.
@@ -67,7 +73,7 @@ pub async fn run_with(
         // A command that is there is reported, not forgotten.
         biased;
         spawned = spawn(container, command, children, sink, fallback) => spawned,
-        () = &mut abort => return HookResult::new(Outcome::Aborted, started_at),
+        () = &mut abort => return (HookResult::new(Outcome::Aborted, started_at), None),
     };
     let Spawned {
         child,
@@ -78,9 +84,11 @@ pub async fn run_with(
         Err((reason, by_fallback)) => {
             let mut result = HookResult::new(Outcome::Failed(reason), started_at);
             result.by_fallback = by_fallback;
-            return result;
+            return (result, None);
         }
     };
+    let session_only = child.tree.as_ref().and_then(Tree::session_only);
+    let session_only = session_only.map(str::to_string);
     let mut running = Running(Some(child));
     let ended = tokio::select! {
         exit = running.exit() => Some(exit),
@@ -100,9 +108,11 @@ pub async fn run_with(
     };
     let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
     result.dropped = output.dropped();
-    result.output = output.into_tail();
+    let (tail, rest) = output.into_tail_and_rest();
+    result.output = tail;
     result.by_fallback = by_fallback;
-    result
+    result.session_only = session_only;
+    (result, rest)
 }
 
 /// A command that runs.
@@ -216,28 +226,19 @@ fn result(exit: Option<Exit>, outcome: Outcome, started_at: SystemTime) -> HookR
 
 fn stdio(container: &Container, sink: Option<Sink>) -> Result<(Stdio, Output), Error> {
     let failed = |source| Error::System {
-        operation: "read hook output",
+        operation: "make the pipes of a hook's output",
         source,
     };
-    let (read_stdout, stdout) = exec::pipe()?;
-    let (output, stderr) = match sink {
-        None | Some(Sink::Joined(_)) => {
-            let queue = match sink {
-                Some(Sink::Joined(queue)) => Some(queue),
-                _ => None,
-            };
-            let stderr = stdout.try_clone().map_err(failed)?;
-            (Output::joined(read_stdout, queue), stderr)
-        }
-        Some(Sink::Apart {
-            stdout: to_stdout,
-            stderr: to_stderr,
-        }) => {
-            let (read_stderr, stderr) = exec::pipe()?;
-            let output = Output::apart((read_stdout, to_stdout), (read_stderr, to_stderr));
-            (output, stderr)
-        }
-    };
+    let Made {
+        output,
+        stdout,
+        stderr,
+    } = match sink {
+        None => Output::joined(None),
+        Some(Sink::Joined(queue)) => Output::joined(Some(queue)),
+        Some(Sink::Apart { stdout, stderr }) => Output::apart(stdout, stderr),
+    }
+    .map_err(failed)?;
     // In a user namespace the child cannot take over what belongs to the host's root.
     if let Some(owner) = container.host_uid(container.process().uid()) {
         for pipe in [&stdout, &stderr] {
@@ -249,7 +250,7 @@ fn stdio(container: &Container, sink: Option<Sink>) -> Result<(Stdio, Output), E
         stdout,
         stderr,
     };
-    Ok((stdio, output.map_err(failed)?))
+    Ok((stdio, output))
 }
 
 /// The host's /dev/null. The container's may be anything (CVE-2025-31133, CVE-2025-52565).

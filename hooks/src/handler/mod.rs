@@ -8,10 +8,14 @@ use std::time::{Duration, SystemTime};
 pub mod exec;
 mod lines;
 pub mod net;
+mod ordered;
 mod output;
+mod pipes;
+mod rest;
 mod sink;
 pub mod sleep;
 
+pub use rest::Rest;
 pub use sink::{LineQueue, Sink, line_queue};
 
 /// How a hook ended.
@@ -36,14 +40,15 @@ pub struct HookResult {
     pub signal: Option<i32>,
     /// The status of the HTTP response, where there was one.
     pub http_status: Option<u16>,
-    /// The last 4 KiB of its output, stdout and stderr in the order they were written (where a sink takes
-    /// them apart: in the order they were read).
+    /// The last 4 KiB of its output, stdout and stderr in the order they were written.
     pub output: Vec<u8>,
     /// Bytes of its output that the sink did not take: nobody read there.
     pub dropped: u64,
     /// Why the OCI runtime ran it and not the engine; what had left its session was not killed at an
     /// abort then.
     pub by_fallback: Option<String>,
+    /// Why the engine had only its session under control; what had left that was not killed at an abort then.
+    pub session_only: Option<String>,
     /// User CPU time of its process and of the children that one waited for.
     pub cpu_user: Duration,
     /// System CPU time of the same.
@@ -84,6 +89,7 @@ impl HookResult {
             output: Vec::new(),
             dropped: 0,
             by_fallback: None,
+            session_only: None,
             cpu_user: Duration::ZERO,
             cpu_system: Duration::ZERO,
             memory_peak: None,

@@ -1,148 +1,172 @@
 //! A hook's output: read as it comes, the last 4 KiB kept, passed on where that is wanted.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use tokio::net::unix::pipe::Receiver;
 
+use super::ordered::{self, Ordered};
+use super::pipes::{self, chunk_size};
+use super::rest::Rest;
 use super::sink::{Feed, LineQueue};
 
 /// As much of a hook's output as is kept.
 pub(super) const KEEP: usize = 4096;
 
-/// One read.
-const CHUNK: usize = 16 * 1024;
-
-/// After the hook's end no more than this is read: a process that it left behind may write for ever.
+/// After the hook's end no more than this is read for its record: a process that it left behind may write for ever.
 const DRAIN: usize = 512 * 1024;
 
 /// The reading side.
 pub(super) struct Output {
-    streams: [Stream; 2],
+    source: Source,
+    /// Where stdout goes besides the tail, and stderr.
+    feeds: [Option<Feed>; 2],
     tail: Tail,
     chunk: Vec<u8>,
 }
 
-struct Stream {
-    /// `None` once it is at its end.
-    pipe: Option<Receiver>,
-    /// Where it goes besides the tail.
-    feed: Option<Feed>,
+enum Source {
+    /// One pipe for both; `None` at its end.
+    Joined(Option<Receiver>),
+    /// A pipe of each.
+    Apart(Ordered),
+}
+
+/// What the hook gets, and the reading side.
+pub(super) struct Made {
+    pub output: Output,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
 }
 
 impl Output {
     /// One pipe for stdout and stderr: what they write is read in the order it was written.
-    pub fn joined(both: OwnedFd, queue: Option<LineQueue>) -> io::Result<Self> {
-        Ok(Self::new(
-            Stream::new(Some(both), queue)?,
-            Stream::new(None, None)?,
-        ))
+    pub fn joined(queue: Option<LineQueue>) -> io::Result<Made> {
+        let pipe = pipes::pipe(0)?;
+        let source = Source::Joined(Some(Receiver::from_owned_fd(pipe.read)?));
+        Ok(Made {
+            output: Self::new(source, [queue, None]),
+            stderr: pipe.write.try_clone()?,
+            stdout: pipe.write,
+        })
     }
 
-    /// A pipe of each.
-    pub fn apart(
-        (stdout, to_stdout): (OwnedFd, Option<LineQueue>),
-        (stderr, to_stderr): (OwnedFd, Option<LineQueue>),
-    ) -> io::Result<Self> {
-        Ok(Self::new(
-            Stream::new(Some(stdout), to_stdout)?,
-            Stream::new(Some(stderr), to_stderr)?,
-        ))
+    /// A pipe of each, in the same order.
+    pub fn apart(stdout: Option<LineQueue>, stderr: Option<LineQueue>) -> io::Result<Made> {
+        let (out, err) = (ordered::pipe()?, ordered::pipe()?);
+        let source = Source::Apart(Ordered::new([out.read, err.read])?);
+        Ok(Made {
+            output: Self::new(source, [stdout, stderr]),
+            stdout: out.write,
+            stderr: err.write,
+        })
     }
 
-    fn new(first: Stream, second: Stream) -> Self {
+    fn new(source: Source, queues: [Option<LineQueue>; 2]) -> Self {
         Self {
-            streams: [first, second],
+            source,
+            feeds: queues.map(|queue| queue.map(Feed::new)),
             tail: Tail::default(),
-            chunk: vec![0; CHUNK],
+            chunk: vec![0; chunk_size()],
         }
     }
 
     /// Reads for as long as there is a writer, then never returns. It can be dropped at any time and
     /// called again; nothing is lost.
     pub async fn read(&mut self) -> std::convert::Infallible {
-        for stream in &mut self.streams {
-            stream.flush().await;
-        }
+        self.flush().await;
         loop {
-            let [first, second] = &mut self.streams;
-            let (stream, ready, is_first) = tokio::select! {
-                biased;
-                ready = readable(&first.pipe) => (first, ready, true),
-                ready = readable(&second.pipe) => (second, ready, false),
-            };
-            let count = ready.and_then(|()| try_read(&stream.pipe, &mut self.chunk));
-            match count {
-                Ok(0) => stream.pipe = None,
-                Ok(count) => {
-                    let bytes = self.chunk.get(..count).unwrap_or_default();
-                    self.tail.push(bytes);
-                    stream.pass_on(bytes).await;
-                    // By turns: one that always has something does not starve the other.
-                    if is_first {
-                        self.streams.swap(0, 1);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => stream.pipe = None,
+            match self.source.read(&mut self.chunk).await {
+                Some((index, count)) => self.take(index, count).await,
+                None => std::future::pending().await,
             }
         }
     }
 
-    /// Reads what is there now, up to a limit; waits for no writer. Nothing more is read then: a last line
+    /// Reads what is there now, up to a limit; waits for no writer. Nothing more is recorded then: a last line
     /// without an end gets one.
     pub async fn drain(&mut self) {
-        for stream in &mut self.streams {
-            stream.flush().await;
-            let mut left = DRAIN;
-            while left > 0 {
-                match read_now(&stream.pipe, &mut self.chunk) {
-                    Ok(count @ 1..) => {
-                        let bytes = self.chunk.get(..count).unwrap_or_default();
-                        self.tail.push(bytes);
-                        stream.pass_on(bytes).await;
-                        left = left.saturating_sub(count);
-                    }
-                    _ => break,
-                }
-            }
-            if let Some(feed) = &mut stream.feed {
-                feed.finish();
-                feed.flush().await;
-            }
+        self.flush().await;
+        let mut left = DRAIN;
+        while left > 0
+            && let Some((index, count)) = self.source.read_now(&mut self.chunk)
+        {
+            self.take(index, count).await;
+            left = left.saturating_sub(count);
         }
+        for feed in self.feeds.iter_mut().flatten() {
+            feed.finish();
+        }
+        self.flush().await;
     }
 
-    /// The bytes that did not get where they were to go besides.
-    pub fn dropped(&self) -> u64 {
-        let feeds = self.streams.iter().filter_map(|s| s.feed.as_ref());
-        feeds.map(Feed::dropped).sum()
-    }
-
-    /// The last 4 KiB.
-    pub fn into_tail(self) -> Vec<u8> {
-        self.tail.into_vec()
-    }
-}
-
-impl Stream {
-    fn new(pipe: Option<OwnedFd>, queue: Option<LineQueue>) -> io::Result<Self> {
-        Ok(Self {
-            pipe: pipe.map(Receiver::from_owned_fd).transpose()?,
-            feed: queue.map(Feed::new),
-        })
-    }
-
-    async fn pass_on(&mut self, bytes: &[u8]) {
-        if let Some(feed) = &mut self.feed {
+    async fn take(&mut self, index: usize, count: usize) {
+        let bytes = self.chunk.get(..count).unwrap_or_default();
+        self.tail.push(bytes);
+        if let Some(Some(feed)) = self.feeds.get_mut(index) {
             feed.push(bytes);
             feed.flush().await;
         }
     }
 
     async fn flush(&mut self) {
-        if let Some(feed) = &mut self.feed {
+        for feed in self.feeds.iter_mut().flatten() {
             feed.flush().await;
+        }
+    }
+
+    /// The bytes that did not get where they were to go besides.
+    pub fn dropped(&self) -> u64 {
+        self.feeds.iter().flatten().map(Feed::dropped).sum()
+    }
+
+    /// The last 4 KiB, and what is still to be read of processes that the hook left running.
+    pub fn into_tail_and_rest(self) -> (Vec<u8>, Option<Rest>) {
+        let pipes = match self.source {
+            Source::Joined(pipe) => [pipe, None],
+            Source::Apart(ordered) => ordered
+                .into_pipes()
+                // One that cannot be watched any more cannot be read.
+                .map(|pipe| pipe.and_then(|pipe| Receiver::from_owned_fd(pipe).ok())),
+        };
+        (self.tail.into_vec(), Rest::new(pipes, self.feeds))
+    }
+}
+
+impl Source {
+    /// Waits for the next piece: the stream's index and the length; `None` at the end.
+    async fn read(&mut self, chunk: &mut [u8]) -> Option<(usize, usize)> {
+        let pipe = match self {
+            Self::Joined(pipe) => pipe,
+            Self::Apart(ordered) => return ordered.read(chunk).await,
+        };
+        loop {
+            let reader = pipe.as_ref()?;
+            let read = match reader.readable().await {
+                Ok(()) => reader.try_read(chunk),
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(count @ 1..) => return Some((0, count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => *pipe = None,
+            }
+        }
+    }
+
+    /// The next piece, where there is one now. Asks the kernel, not the reactor: that may not have heard yet of what
+    /// the hook wrote last.
+    fn read_now(&mut self, chunk: &mut [u8]) -> Option<(usize, usize)> {
+        match self {
+            Self::Apart(ordered) => ordered.read_now(chunk),
+            Self::Joined(pipe) => match pipes::read(pipe.as_ref()?, chunk) {
+                Ok(count @ 1..) => Some((0, count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                _ => {
+                    *pipe = None;
+                    None
+                }
+            },
         }
     }
 }
@@ -164,30 +188,6 @@ impl Tail {
     fn into_vec(self) -> Vec<u8> {
         self.0
     }
-}
-
-async fn readable(pipe: &Option<Receiver>) -> io::Result<()> {
-    match pipe {
-        Some(pipe) => pipe.readable().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn try_read(pipe: &Option<Receiver>, chunk: &mut [u8]) -> io::Result<usize> {
-    match pipe {
-        Some(pipe) => pipe.try_read(chunk),
-        None => Ok(0),
-    }
-}
-
-/// Asks the kernel, not the reactor: that may not have heard yet of what the hook wrote last.
-fn read_now(pipe: &Option<Receiver>, chunk: &mut [u8]) -> io::Result<usize> {
-    let Some(pipe) = pipe else {
-        return Ok(0);
-    };
-    // SAFETY: a valid descriptor, which does not block, and a valid buffer.
-    let count = unsafe { libc::read(pipe.as_raw_fd(), chunk.as_mut_ptr().cast(), chunk.len()) };
-    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(test)]

@@ -35,17 +35,19 @@ impl Handler {
                 ..
             } => {
                 let url = format!("{}{path}", authority(host.as_deref(), *port));
-                format!(
-                    "httpGet {scheme} {}",
-                    text::neutral(&text::shorten(&url, MAX_DESCRIPTION))
-                )
+                format!("httpGet {scheme} {}", harmless(&url))
             }
             Handler::TcpSocket { host, port } => {
-                format!("tcpSocket {}", authority(host.as_deref(), *port))
+                format!("tcpSocket {}", harmless(&authority(host.as_deref(), *port)))
             }
             Handler::Sleep { seconds } => format!("sleep {seconds}s"),
         }
     }
+}
+
+/// Text of the lifecycle as a part of a message.
+fn harmless(text: &str) -> String {
+    text::neutral(&text::visible(&text::shorten(text, MAX_DESCRIPTION)))
 }
 
 /// `host:port` as Go's net.JoinHostPort writes it.
@@ -106,6 +108,19 @@ mod tests {
         let described = exec(&["sh", "-c", &"x".repeat(100_000)]).describe();
         assert!(described.len() < 300, "{described}");
         assert!(described.starts_with(r#"exec ["sh" "-c" "xxx"#));
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        let tcp = Handler::TcpSocket {
+            host: Some("d\u{9b}2Jb\u{202e}".to_owned()),
+            port: 1,
+        };
+        assert_eq!(tcp.describe(), r"tcpSocket d\u009b2Jb\u202e:1");
+        assert_eq!(
+            exec(&["a\u{9b}2J\x1b\u{202e}"]).describe(),
+            r#"exec ["a\u009b2J\x1b\u202e"]"#
+        );
     }
 
     #[test]

@@ -79,5 +79,5 @@ fn read(
 
 /// Kubernetes' keys are plain and short, others' need not be.
 fn shown_key(key: &str) -> String {
-    text::shorten(&key.escape_debug().to_string(), 128)
+    text::shorten(&text::visible(key), 128)
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::{Record, RecordError};
+use crate::lifecycle::text;
 
 /// The record's name in the bundle.
 pub const FILE_NAME: &str = "podhook.json";
@@ -13,13 +14,17 @@ pub const FILE_NAME: &str = "podhook.json";
 impl Record {
     /// Writes the record to `path`, mode 0600. A reader sees the old or the new one, never a part: the
     /// file is replaced by a rename. One writer at a time.
+    ///
+    /// Nothing in the file acts on a terminal: what JSON leaves as it is (DEL, C1 controls, marks that reorder
+    /// text) is escaped as well.
     pub fn write(&self, path: &Path) -> Result<(), RecordError> {
-        let json = serde_json::to_vec(self).map_err(|source| RecordError::Encode { source })?;
+        let json = serde_json::to_string(self).map_err(|source| RecordError::Encode { source })?;
+        let json = text::visible_json(&json);
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".new");
         let new = path.with_file_name(name);
-        let written = fill(&new, &json).and_then(|()| {
+        let written = fill(&new, json.as_bytes()).and_then(|()| {
             fs::rename(&new, path).map_err(|source| failed("replace", path, source))
         });
         if written.is_err() {

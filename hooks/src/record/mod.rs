@@ -1,11 +1,13 @@
 //! `<bundle>/podhook.json`: what users see of a container's hooks and its end.
 
+mod action;
 mod error;
 mod file;
 mod model;
 mod output;
 mod timestamp;
 
+pub use action::{Action, HeaderName};
 pub use error::RecordError;
 pub use file::FILE_NAME;
 pub use model::{HookRecord, HookResult, Record, TerminationRecord, VERSION};

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
-use crate::lifecycle::Pod;
+use super::{Action, Timestamp};
+use crate::lifecycle::{Handler, Pod};
 use crate::sequence::{HookKind, Phase};
 
 /// The version this package writes. Fields may be added within it.
@@ -67,8 +67,11 @@ pub enum HookResult {
 pub struct HookRecord {
     /// Which hook.
     pub hook: HookKind,
-    /// [`crate::lifecycle::Handler::kind`].
+    /// [`Handler::kind`].
     pub handler: String,
+    /// What it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<HookResult>,
@@ -108,11 +111,20 @@ pub struct HookRecord {
 }
 
 impl HookRecord {
+    /// A run of that handler's.
+    pub fn of(hook: HookKind, handler: &Handler) -> HookRecord {
+        HookRecord {
+            action: Some(handler.into()),
+            ..HookRecord::new(hook, handler.kind())
+        }
+    }
+
     /// A hook of that handler of which nothing more is known.
     pub fn new(hook: HookKind, handler: impl Into<String>) -> HookRecord {
         HookRecord {
             hook,
             handler: handler.into(),
+            action: None,
             result: None,
             started_at: None,
             finished_at: None,

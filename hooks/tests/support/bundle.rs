@@ -14,7 +14,7 @@ use super::reaper::Reaper;
 use super::runtime::Runtime;
 use super::streams::Streams;
 use super::terminal;
-use super::{PATIENCE, Ran, run, scaled, wait_for};
+use super::{PATIENCE, Ran, readable, run, scaled, wait_for};
 
 const APPLETS: [&str; 24] = [
     "sh", "cat", "ls", "sleep", "true", "false", "id", "env", "ps", "kill", "yes", "dd", "pwd",
@@ -152,10 +152,12 @@ impl TestContainer {
         // mkdtemp makes it 0700: users of the container could not enter their root.
         fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let rootfs = bundle.path().join("rootfs");
-        make_rootfs(&rootfs, &config.passwd);
-        for (name, program) in &config.programs {
-            fs::copy(program, rootfs.join("bin").join(name)).unwrap();
-        }
+        readable(|| {
+            make_rootfs(&rootfs, &config.passwd);
+            for (name, program) in &config.programs {
+                fs::copy(program, rootfs.join("bin").join(name)).unwrap();
+            }
+        });
         let config = config.set("/linux/cgroupsPath", json!(format!("/{id}")));
         let text = config.json.to_string();
         fs::write(bundle.path().join("config.json"), &text).unwrap();

@@ -13,6 +13,7 @@ pub mod reaper;
 pub mod runtime;
 pub mod streams;
 pub mod terminal;
+pub mod within;
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -110,6 +111,14 @@ pub fn pipe() -> (File, OwnedFd) {
 pub fn scaled(time: Duration) -> Duration {
     let scale = std::env::var("PODHOOK_TIME_SCALE").ok();
     time * scale.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// Makes files that every user may read, whatever umask this test is about.
+pub fn readable(make: impl FnOnce()) {
+    use nix::sys::stat::{Mode, umask};
+    let before = umask(Mode::from_bits_truncate(0o022));
+    make();
+    umask(before);
 }
 
 /// More than anything takes on a busy machine that does not hang. What a test must not wait for takes longer.

@@ -233,7 +233,7 @@ impl Member {
                 pre_stop: Some(run(
                     "Failed",
                     None,
-                    "executable file not found in $PATH",
+                    r#"exec: "no-such-program": executable file not found in $PATH"#,
                     "",
                 )),
                 ..plain

@@ -12,6 +12,7 @@ mod http_reach;
 mod http_servers;
 mod inspect;
 mod kill;
+mod left_running;
 mod metrics;
 mod network;
 mod node_config;
@@ -28,6 +29,7 @@ mod restart;
 mod script;
 mod sources;
 mod stop;
+mod told;
 mod tree;
 mod tutorial;
 mod web;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         stop::tests(),
         kill::tests(),
         output::tests(),
+        left_running::tests(),
+        told::tests(),
         deadlines::tests(),
         fallback::tests(),
         node_config::tests(),

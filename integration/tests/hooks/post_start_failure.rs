@@ -123,10 +123,16 @@ fn the_error_says_what_was_wrong(node: &Node) -> Outcome {
         ),
         (
             program("no-such-program"),
-            r#"exec ["no-such-program" "a b"]: executable file not found in $PATH"#,
+            r#"exec ["no-such-program" "a b"]: exec: "no-such-program": executable file not found in $PATH"#,
         ),
-        (program("/no/such/program"), "no such file or directory"),
-        (program("/etc/passwd"), "permission denied"),
+        (
+            program("/no/such/program"),
+            r#"exec: "/no/such/program": stat /no/such/program: no such file or directory"#,
+        ),
+        (
+            program("/etc/passwd"),
+            r#"exec: "/etc/passwd": permission denied"#,
+        ),
         (
             with(
                 exec("echo so far; exec sleep 600"),

@@ -9,7 +9,7 @@ use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
-use crate::script::{exec, held, polite, words};
+use crate::script::{exec, held, polite, sh, together, with, words};
 
 pub fn tests() -> Vec<Test> {
     tests![record:
@@ -18,7 +18,87 @@ pub fn tests() -> Vec<Test> {
         the_record_is_for_root_only,
         there_is_no_record_without_a_lifecycle,
         the_shims_log_has_a_line_per_phase,
+        an_ignored_timeout_is_recorded_before_start_answers,
+        no_phase_comes_before_the_result_of_its_hook,
     ]
+}
+
+/// Prints, and ends at no signal that it could take.
+const STUBBORN: &str = "echo so far; trap '' TERM; while :; do sleep 600; done";
+
+fn an_ignored_timeout_is_recorded_before_start_answers(node: &Node) -> Outcome {
+    let hook = with(
+        exec(STUBBORN),
+        json!({"timeoutSeconds": 1, "onFailure": "Ignore"}),
+    );
+    let container = node
+        .container("ignored")
+        .lifecycle(&json!({"postStart": hook}).to_string())
+        .start(&["sleep", "600"])?;
+    let hook = container.recorded()?.hook("postStart")?;
+    assert_eq!(hook.text("/result"), "TimedOut");
+    assert_eq!(hook.text("/message"), "timed out after 1s (timeoutSeconds)");
+    assert_eq!(hook.text("/signal"), "SIGKILL");
+    assert_eq!(hook.text("/output"), "so far\n");
+    assert_eq!(container.events(), ["create", "start"]);
+    Ok(())
+}
+
+fn no_phase_comes_before_the_result_of_its_hook(node: &Node) -> Outcome {
+    let hook = || with(exec(STUBBORN), json!({"timeoutSeconds": 1}));
+    let post_start = with(hook(), json!({"onFailure": "Ignore"}));
+    let table = [
+        // Cut, and the container lives on; a preStop that is cut as well.
+        (
+            json!({"postStart": post_start, "preStop": hook()}),
+            "SIGTERM",
+        ),
+        // Cut, and it does not.
+        (json!({"postStart": hook(), "preStop": hook()}), ""),
+        // SIGKILL, amid a preStop.
+        (json!({"preStop": exec(STUBBORN)}), "SIGKILL"),
+        // The process ends amid it.
+        (
+            json!({"preStop": exec("kill -USR1 1; sleep 600")}),
+            "SIGTERM",
+        ),
+    ];
+    together(&table, |(lifecycle, signal)| {
+        let command = sh("trap : TERM; trap 'exit 8' USR1; while :; do sleep 600 & wait $!; done");
+        let mut lifecycle = lifecycle.clone();
+        lifecycle["terminationGracePeriodSeconds"] = 4.into();
+        let (container, _) = node
+            .container("phases")
+            .lifecycle(&lifecycle.to_string())
+            .try_start(&words(&command))?;
+        let record = container.watch_record();
+        if !signal.is_empty() {
+            container.kill("SIGTERM")?;
+        }
+        if *signal == "SIGKILL" {
+            record.wait("preStop", SOON, |record| record.phase == "PreStop")?;
+            container.kill("SIGKILL")?;
+        }
+        container.wait_exit(SOON)?;
+        container.wait_end()?;
+        let ahead = record.find(|record| {
+            let pending = |hook: &str| {
+                let run = record.hooks.iter().find(|run| run.hook == hook);
+                run.is_some_and(|run| run.result.is_none())
+            };
+            pending("postStart") && record.phase != "PostStart"
+                || pending("preStop") && record.phase != "PreStop"
+        });
+        assert_eq!(ahead, None, "{lifecycle}");
+        for hook in container.recorded()?.json()["hooks"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            assert!(hook["result"].is_string(), "{hook}");
+        }
+        Ok(())
+    })
 }
 
 fn the_record_follows_the_containers_life(node: &Node) -> Outcome {

@@ -11,6 +11,7 @@ mod bootstrap;
 mod criu;
 mod ending;
 mod events;
+mod killed;
 mod logging;
 mod metrics;
 mod options;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         criu::tests(),
         ending::tests(),
         events::tests(),
+        killed::tests(),
         logging::tests(),
         metrics::tests(),
         options::tests(),

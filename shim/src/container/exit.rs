@@ -38,6 +38,8 @@ impl Container {
         }
         self.thaw().await;
         self.step(Event::InitExited);
+        // The answer to Start comes before the exit.
+        self.settled().await;
         if let Some(io) = self.init.io() {
             // containerd waits for the end of the output before it deletes the task.
             io.end_hook_output();

@@ -10,12 +10,12 @@ use std::{
 use podhook_hooks::{
     exec::Children,
     handler::{
-        self, HookResult, Outcome, Sink,
+        self, HookResult, Outcome, Rest, Sink,
         net::{self, HttpGet},
     },
     lifecycle::{Handler, Hook, text},
     record,
-    sequence::{Advice, Cause},
+    sequence::{Advice, Cause, Phase},
 };
 use tokio::sync::oneshot;
 
@@ -38,7 +38,7 @@ impl Container {
                     let children: Arc<dyn Children> = self.reaper.clone();
                     let sink = self.hook_sink();
                     let runtime = ByRuntime(Arc::clone(self));
-                    let result = handler::exec::run_with(
+                    let (result, rest) = handler::exec::run_with(
                         target,
                         command,
                         &children,
@@ -50,6 +50,14 @@ impl Container {
                     match &result.by_fallback {
                         Some(reason) => log::info!("exec hook by the OCI runtime: {reason}"),
                         None => log::debug!("exec hook by the engine"),
+                    }
+                    if let Some(rest) = rest {
+                        self.read_on(rest);
+                    }
+                    if let Some(why) = &result.session_only {
+                        log::warn!(
+                            "exec hook without a cgroup of its own ({why}): what leaves its session cannot be killed"
+                        );
                     }
                     result
                 }
@@ -89,6 +97,25 @@ impl Container {
                 self.in_network(connect, abort).await
             }
         }
+    }
+
+    /// Reads what a hook's processes print that it has left running, to the end of the container.
+    fn read_on(&self, rest: Rest) {
+        let mut phase = self.driver().phase.subscribe();
+        let stopped = async move {
+            // A container that is gone has no phase any more.
+            let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+        };
+        let read = async move {
+            let dropped = rest.pass_on(stopped).await;
+            if dropped > 0 {
+                log::warn!(
+                    bytes = dropped;
+                    "output of what a hook has left running dropped: nobody reads the container's output"
+                );
+            }
+        };
+        tokio::spawn(crate::log::of_container(self.id.clone(), read));
     }
 
     /// Where hooks print besides the record.
@@ -141,11 +168,11 @@ pub(super) fn failure(
     let handler = hook.map(|hook| hook.handler.describe()).unwrap_or_default();
     let reason = match (cause, result.map(|result| &result.outcome)) {
         (Cause::Aborted(abort), _) => advice.abort(abort),
-        (Cause::HookFailed, Some(Outcome::Failed(message))) => message.clone(),
+        (Cause::HookFailed, Some(Outcome::Failed(message))) => text::visible(message).into_owned(),
         (Cause::HookFailed, _) => "failed".to_owned(),
     };
     let output = result
-        .map(|result| text::neutral(record::tail(&result.output).trim()).to_string())
+        .map(|result| text::neutral(&text::visible_lines(record::tail(&result.output).trim())))
         .unwrap_or_default();
     let separator = if output.is_empty() { "" } else { ": " };
     format!("FailedPostStartHook: {handler}: {reason}{separator}{output}")

@@ -33,9 +33,11 @@ use crate::{
 
 /// How long the reply of a failed Start waits for what its aborted hook printed.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
-/// How long after the last process of its pid namespace, or after it has let go of its namespaces, an
-/// init takes to end.
-const INIT_END_LIMIT: Duration = Duration::from_millis(250);
+/// How long an init that is on its way out is waited for: the processes of its pid namespace die first.
+const INIT_END_LIMIT: Duration = Duration::from_secs(5);
+/// How long the record and the answer to Start wait for a hook that was ended to be dead: it is, in a moment, unless it
+/// is frozen or the kernel holds it.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 /// How long the handling of init's end may take; what is left of a shared pid namespace is killed first.
 const STOPPED_LIMIT: Duration = Duration::from_secs(5);
 
@@ -57,9 +59,13 @@ pub(super) struct Driver {
     failed: Option<Cause>,
     post_start: Option<HookResult>,
     hook_done: Arc<Notify>,
+    /// Start has succeeded, and is to be told so.
+    started: bool,
+    /// Somebody gives up hooks that do not die.
+    settling: bool,
     /// The sequence has sent SIGKILL.
     own_kill: bool,
-    phase: watch::Sender<Phase>,
+    pub(super) phase: watch::Sender<Phase>,
     timer: Option<AbortHandle>,
 }
 
@@ -81,6 +87,8 @@ struct Running {
     kind: HookKind,
     abort: Option<oneshot::Sender<()>>,
     cause: Option<Abort>,
+    /// It was ended, does not die, and has its result in the record nevertheless.
+    given_up: bool,
 }
 
 impl Driver {
@@ -112,6 +120,8 @@ impl Driver {
             failed: None,
             post_start: None,
             hook_done: Arc::default(),
+            started: false,
+            settling: false,
             own_kill: false,
             phase: watch::Sender::new(Phase::Created),
             timer: None,
@@ -134,6 +144,13 @@ impl Driver {
             HookKind::PostStart => lifecycle.post_start.as_ref(),
             HookKind::PreStop => lifecycle.pre_stop.as_ref(),
         }
+    }
+
+    /// Whether a hook was ended of which the record does not know how it went. What comes after the hook is recorded
+    /// and answered with its result, and not before.
+    fn is_unsettled(&self) -> bool {
+        let unsettled = |hook: &Running| hook.cause.is_some() && !hook.given_up;
+        self.running.iter().any(unsettled)
     }
 
     fn abort(&mut self, kind: HookKind, cause: Abort) {
@@ -174,7 +191,7 @@ impl Container {
                     driver.own_kill = true;
                     self.kill_init();
                 }
-                Action::ReplyStarted => self.reply_started(driver),
+                Action::ReplyStarted => driver.started = true,
                 Action::ReplyFailed(cause) => driver.failed = Some(cause),
             }
         }
@@ -184,7 +201,7 @@ impl Container {
         if phase != before && driver.lifecycle.is_some() {
             log::info!(id = self.id.as_str(), phase:? = phase; "lifecycle");
         }
-        self.update_record(driver);
+        self.settle(driver);
         let reply_now =
             driver.failed.is_some() && event != Event::InitExited && phase != Phase::Stopped;
         drop(guard);
@@ -193,6 +210,55 @@ impl Container {
             tokio::spawn(Arc::clone(self).reply_failed_start());
         }
         deliver
+    }
+
+    /// Brings the record up to date and answers Start, once what is known of the hooks is in the record.
+    fn settle(self: &Arc<Self>, driver: &mut Driver) {
+        if driver.is_unsettled() {
+            if !std::mem::replace(&mut driver.settling, true) {
+                let container = Arc::clone(self);
+                tokio::spawn(async move {
+                    let settled = tokio::time::timeout(SETTLE_LIMIT, container.settled());
+                    if settled.await.is_err() {
+                        container.give_up_hooks();
+                    }
+                });
+            }
+            return;
+        }
+        driver.settling = false;
+        self.update_record(driver);
+        if std::mem::take(&mut driver.started) {
+            self.reply_started(driver);
+        }
+    }
+
+    /// Waits until the record knows how every hook went that was ended.
+    pub(super) async fn settled(&self) {
+        let done = Arc::clone(&self.driver().hook_done);
+        loop {
+            let notified = done.notified();
+            if !self.driver().is_unsettled() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Records the result of hooks that were ended and do not die.
+    fn give_up_hooks(self: &Arc<Self>) {
+        let mut guard = self.driver();
+        let driver = &mut *guard;
+        for hook in &mut driver.running {
+            let Some(cause) = hook.cause.filter(|_| !hook.given_up) else {
+                continue;
+            };
+            hook.given_up = true;
+            let why = driver.advice.abort(cause);
+            driver.records.hook_given_up(hook.kind, cause, why);
+        }
+        self.settle(driver);
+        driver.hook_done.notify_waiters();
     }
 
     fn reply_started(&self, driver: &mut Driver) {
@@ -225,7 +291,9 @@ impl Container {
                 notified.await;
             }
         };
-        let _ = tokio::time::timeout(OUTPUT_LIMIT, finished).await;
+        if tokio::time::timeout(OUTPUT_LIMIT, finished).await.is_err() {
+            self.give_up_hooks();
+        }
         let mut driver = self.driver();
         let hook = driver.hook(HookKind::PostStart).cloned();
         let message = hooks::failure(
@@ -249,32 +317,26 @@ impl Container {
             kind,
             abort: Some(abort),
             cause: None,
+            given_up: false,
         });
         driver.records.hook_started(kind, &hook.handler);
         log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), handler = hook.handler.describe().as_str(); "hook starts");
         let container = Arc::clone(self);
         let run = async move {
             let result = container.execute(&hook, aborted).await;
-            if !result.succeeded() {
-                container.let_init_end(&result).await;
+            if matches!(result.outcome, Outcome::Failed(_)) {
+                container.let_init_end().await;
             }
             container.hook_done(kind, result);
         };
         tokio::spawn(crate::log::of_container(self.id.clone(), run));
     }
 
-    /// A hook that dies with its container has not failed: the kernel kills it before init's own end
-    /// can be seen. Waits until the sequence knows of that end, if it is one.
-    async fn let_init_end(&self, result: &HookResult) {
-        // Killed with it; or it could not join it or reach its server any more.
-        let unreached = matches!(result.outcome, Outcome::Failed(_))
-            && (result.exit_code, result.signal, result.http_status) == (None, None, None);
-        let patience = if unreached || result.signal == Some(libc::SIGKILL) {
-            INIT_END_LIMIT
-        } else {
-            Duration::ZERO
-        };
-        if self.init.ends_within(patience).await {
+    /// A hook that dies with its container has not failed: the kernel kills it, or takes away what it needs, before
+    /// init's own end can be seen. Waits until the sequence knows of that end, if it is one; not a moment where init
+    /// goes on.
+    async fn let_init_end(&self) {
+        if self.init.is_ending(INIT_END_LIMIT).await {
             let mut phase = self.driver().phase.subscribe();
             let stopped = phase.wait_for(|phase| *phase == Phase::Stopped);
             let _ = tokio::time::timeout(STOPPED_LIMIT, stopped).await;
@@ -291,26 +353,27 @@ impl Container {
                 .running
                 .iter()
                 .position(|running| running.kind == kind);
-            let cause = at.and_then(|at| driver.running.swap_remove(at).cause);
+            let ran = at.map(|at| driver.running.swap_remove(at));
+            let cause = ran.as_ref().and_then(|hook| hook.cause);
             let outcome = {
                 let driver = &mut *driver;
                 let mut why = cause.map(|cause| driver.advice.abort(cause));
-                if let (Some(why), Some(reason)) = (&mut why, &result.by_fallback) {
-                    why.push_str(&format!(
-                        "; run by the OCI runtime ({reason}): what left its session was not killed"
-                    ));
+                if let Some(why) = &mut why {
+                    why.push_str(&not_killed(&result));
                 }
                 driver.records.hook_finished(kind, &result, cause.zip(why))
             };
+            let mut described = String::new();
             if let Some(hook) = driver.hook(kind) {
                 let (handler, verdict) = (hook.handler.kind(), outcome.result.as_str());
                 self.counters
                     .lock()
                     .hook_ended(kind, handler, verdict, &result);
+                described = hook.handler.describe();
             }
             log::info!(
-                id = self.id.as_str(), hook = kind.to_string().as_str(), result = outcome.result.as_str(),
-                message = outcome.message.as_deref().unwrap_or_default();
+                id = self.id.as_str(), hook = kind.to_string().as_str(), handler = described.as_str(),
+                result = outcome.result.as_str(), message = outcome.message.as_deref().unwrap_or_default();
                 "hook ends"
             );
             if result.dropped > 0 {
@@ -321,8 +384,8 @@ impl Container {
             }
             if kind == HookKind::PostStart {
                 driver.post_start = Some(result);
-                driver.hook_done.notify_waiters();
             }
+            driver.hook_done.notify_waiters();
         }
         self.step(Event::HookDone {
             hook: kind,
@@ -388,4 +451,14 @@ impl Container {
             .records
             .update(phase, termination, &self.bundle.join("podhook.json"));
     }
+}
+
+/// What an abort did not reach, for the message.
+fn not_killed(result: &HookResult) -> String {
+    let why = match (&result.by_fallback, &result.session_only) {
+        (Some(reason), _) => format!("run by the OCI runtime ({reason})"),
+        (None, Some(reason)) => format!("without a cgroup of its own ({reason})"),
+        (None, None) => return String::new(),
+    };
+    format!("; {why}: what left its session was not killed")
 }

@@ -8,7 +8,7 @@ use std::{
 use podhook_hooks::{
     exec::spec::Spec,
     handler::{HookResult, Outcome},
-    lifecycle::{Handler, Pod},
+    lifecycle::{Handler, Pod, text},
     record::{self, HookRecord, Record, TerminationRecord},
     sequence::{Abort, HookKind, Phase},
     signal,
@@ -61,7 +61,7 @@ impl Records {
         let Some(record) = &mut self.record else {
             return;
         };
-        let mut hook = HookRecord::new(kind, handler.kind());
+        let mut hook = HookRecord::of(kind, handler);
         hook.started_at = Some(SystemTime::now().into());
         record.hooks.push(hook);
     }
@@ -71,10 +71,33 @@ impl Records {
         let Some(record) = &mut self.record else {
             return;
         };
-        let mut hook = HookRecord::new(kind, handler.kind());
+        let mut hook = HookRecord::of(kind, handler);
         hook.result = Some(record::HookResult::Skipped);
         hook.message = Some(why);
         record.hooks.push(hook);
+    }
+
+    /// A hook was ended, and does not die: its result stands, what else there is to know comes later.
+    pub fn hook_given_up(&mut self, kind: HookKind, cause: Abort, why: String) {
+        let Some(hook) = self.running(kind) else {
+            return;
+        };
+        let now = SystemTime::now();
+        let began = hook.started_at.map(SystemTime::from);
+        let took = began.and_then(|began| now.duration_since(began).ok());
+        hook.result = Some(match cause {
+            Abort::TimedOut { .. } => record::HookResult::TimedOut,
+            _ => record::HookResult::Aborted,
+        });
+        hook.message = Some(why);
+        hook.finished_at = Some(now.into());
+        hook.duration_ms = took.map(|took| took.as_secs_f64() * 1000.0);
+    }
+
+    /// The run of a hook that has not come to its end yet, as far as the record knows.
+    fn running(&mut self, kind: HookKind) -> Option<&mut HookRecord> {
+        let hooks = self.record.as_mut()?.hooks.iter_mut();
+        hooks.rev().find(|hook| hook.hook == kind)
     }
 
     /// A hook has ended, by itself or because it was aborted for a cause, which comes in words too.
@@ -85,16 +108,13 @@ impl Records {
         cause: Option<(Abort, String)>,
     ) -> Ended {
         let (verdict, message) = verdict(result, cause);
+        // It may name what the container has called something.
+        let message = message.map(|message| text::visible(&message).into_owned());
         let ended = Ended {
             result: format!("{verdict:?}"),
             message: message.clone(),
         };
-        let running = |hook: &&mut HookRecord| hook.hook == kind && hook.result.is_none();
-        let Some(hook) = self
-            .record
-            .as_mut()
-            .and_then(|record| record.hooks.iter_mut().find(running))
-        else {
+        let Some(hook) = self.running(kind) else {
             return ended;
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -157,8 +177,10 @@ fn verdict(
     cause: Option<(Abort, String)>,
 ) -> (record::HookResult, Option<String>) {
     match (&result.outcome, cause) {
-        // It had ended before the abort reached it.
-        (Outcome::Succeeded, _) => (record::HookResult::Succeeded, None),
+        // It had ended before the abort reached it, but the sequence has gone on from the abort.
+        (Outcome::Succeeded, None | Some((Abort::InitExited | Abort::Killed, _))) => {
+            (record::HookResult::Succeeded, None)
+        }
         (_, Some((Abort::TimedOut { .. }, why))) => (record::HookResult::TimedOut, Some(why)),
         (_, Some((_, why))) => (record::HookResult::Aborted, Some(why)),
         (Outcome::Failed(message), None) => (record::HookResult::Failed, Some(message.clone())),

@@ -7,12 +7,14 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
+    path::Path,
     process::Command,
     sync::Arc,
 };
 
 use podhook_hooks::exec::{Children, Exit};
 
+use super::presence;
 use crate::{
     error::{Error, Result},
     reaper::Reaper,
@@ -71,8 +73,13 @@ impl Ended {
     }
 }
 
-/// Runs `command` to its end.
-pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> Result<Ended> {
+/// Runs `command` to its end, for the container of `bundle`.
+pub async fn call(
+    reaper: &Arc<Reaper>,
+    bundle: &Path,
+    mut command: Command,
+    stdio: Stdio,
+) -> Result<Ended> {
     let (captured, stderr) = match stdio.stderr {
         Some(stderr) => (None, stderr),
         None => {
@@ -89,13 +96,24 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
         .stdin(stdio.stdin)
         .stdout(stdio.stdout)
         .stderr(stderr);
-    // SAFETY: runs between fork and exec; prctl is async-signal-safe.
+    let mark = presence::mark(bundle)?;
+    let shim = std::process::id().cast_signed();
+    // SAFETY: runs between fork and exec; the calls are async-signal-safe.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             // A runtime call must not outlive the shim that would act on its result.
-            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // Nor one whose shim has ended before that.
+            if libc::getppid() != shim {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            match &mark {
+                Some(mark) if libc::fcntl(mark.as_raw_fd(), libc::F_SETFD, 0) != 0 => {
+                    Err(io::Error::last_os_error())
+                }
+                _ => Ok(()),
             }
         });
     }
@@ -105,7 +123,7 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
         .map_err(|_| Error::Unknown("pid out of range".to_owned()))?;
     let exit = reaper.wait(pid);
     drop(hold);
-    // The command keeps the container's ends of the pipes open.
+    // The command keeps the container's ends of the pipes open, and the mark.
     drop(command);
     let exit = exit
         .await

@@ -4,6 +4,7 @@ mod call;
 mod criu;
 mod failure;
 mod log_json;
+mod presence;
 
 use std::{
     os::{fd::OwnedFd, unix::process::CommandExt},
@@ -16,6 +17,7 @@ pub use call::Stdio;
 use call::call;
 pub use criu::{CheckpointArgs, RestoreArgs};
 use failure::Failure;
+pub use presence::{Presence, names};
 
 use crate::{
     error::{Error, Result},
@@ -61,6 +63,7 @@ pub fn global_args(options: &Options, namespace: &str, log: &Path) -> Vec<String
 pub struct Runtime {
     binary: String,
     globals: Vec<String>,
+    bundle: PathBuf,
     log: PathBuf,
     id: String,
     reaper: Arc<Reaper>,
@@ -89,6 +92,7 @@ impl Runtime {
         Self {
             binary: binary(options).to_owned(),
             globals: global_args(options, namespace, &log),
+            bundle: bundle.to_owned(),
             log,
             id: id.to_owned(),
             reaper,
@@ -213,7 +217,7 @@ impl Runtime {
 
     async fn run_bare(&self, command: Command, verb: &str, stdio: Stdio) -> Result<()> {
         let mark = log_json::Mark::now(&self.log);
-        let (logged, how) = match call(&self.reaper, command, stdio).await {
+        let (logged, how) = match call(&self.reaper, &self.bundle, command, stdio).await {
             Ok(ended) if ended.exit.code() == Some(0) => return Ok(()),
             Ok(ended) => {
                 let (status, printed) = ended.describe();
