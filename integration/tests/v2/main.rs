@@ -30,6 +30,7 @@ mod freezer;
 mod leaf;
 mod oom;
 mod options;
+mod reload;
 mod statistics;
 mod update;
 
@@ -40,13 +41,14 @@ use std::process::ExitCode;
 use podhook_integration::suite::{Test, podhook_only, run_with_threads};
 
 /// All of this suite's own, and of the other suites what cgroups have a part in.
-const CHOSEN: [&str; 26] = [
+const CHOSEN: [&str; 27] = [
     "crash::",
     "delegated::",
     "freezer::",
     "leaf::",
     "oom::",
     "options::",
+    "reload::",
     "statistics::",
     "update::",
     "accounting::",
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         delegated::tests(),
         leaf::tests(),
         options::tests(),
+        reload::tests(),
         statistics::tests(),
         accounting::tests(),
         tree::tests(),
