@@ -21,12 +21,15 @@ pub mod image;
 #[cfg(test)]
 mod makefile;
 pub mod node;
+#[cfg(test)]
+mod parts;
 pub mod place;
 pub mod podhook;
 pub mod progress;
 pub mod record;
 pub mod results;
 pub mod shim;
+pub mod slow;
 pub mod stream;
 pub mod suite;
 pub mod tasks;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     bundle,
-    cgroup::Leftover,
+    cgroup::{Leftover, scope},
     error::{Error, Result},
     mount,
     options::Options,
@@ -30,6 +30,8 @@ const KILLED: u32 = 128 + libc::SIGKILL as u32;
 const LIMIT: Duration = Duration::from_secs(4);
 /// The part of it that the OCI runtime's own processes may take.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(2500);
+/// The part of it that systemd may take to stop a scope.
+const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs the verb; returns what to print. Everything is tried, and what does not work is said on
 /// stderr, which containerd logs. It is no error: containerd would keep the bundle for good then.
@@ -43,15 +45,17 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .ok()
         .and_then(|pid| pid.trim().parse().ok())
         .unwrap_or(0);
-    let leftover = Leftover::of(&cgroups_path(&bundle), options.systemd_cgroup);
+    let cgroups_path = cgroups_path(&bundle);
+    let leftover = Leftover::of(&cgroups_path, options.systemd_cgroup);
     // Usually the shim has done it: containerd waits for this after every Delete too, and an OCI runtime
     // takes its time to find nothing.
     if bundle::is_deleted(&bundle) {
+        stop_scope(&options, &cgroups_path, &leftover);
         if let Err((_, e)) = leftover.remove(Instant::now()) {
             warn(&format_args!("the container's cgroup: {e}"));
         }
     } else {
-        end(flags, &bundle, &options, &leftover);
+        end(flags, &bundle, &options, &cgroups_path, &leftover);
     }
     if let Err(e) = mount::unmount_all(&bundle.join("rootfs")) {
         warn(&e);
@@ -73,7 +77,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
 }
 
 /// Ends and removes a container, and the calls of the OCI runtime that were under way when its shim was killed.
-fn end(flags: &Flags, bundle: &Path, options: &Options, leftover: &Leftover) {
+fn end(flags: &Flags, bundle: &Path, options: &Options, cgroups_path: &str, leftover: &Leftover) {
     let begun = Instant::now();
     let deadline = begun + LIMIT;
     let presence = Presence::of(bundle);
@@ -96,8 +100,20 @@ fn end(flags: &Flags, bundle: &Path, options: &Options, leftover: &Leftover) {
     if !over {
         warn(&"processes of the OCI runtime are left, and may make more");
     }
+    stop_scope(options, cgroups_path, leftover);
     if let Err((dir, e)) = leftover.remove(deadline) {
         warn(&format_args!("remove cgroup {}: {e}", dir.display()));
+    }
+}
+
+/// What the OCI runtime has left of a cgroup that systemd keeps is systemd's to stop first: it may make it anew
+/// otherwise.
+fn stop_scope(options: &Options, cgroups_path: &str, leftover: &Leftover) {
+    if options.systemd_cgroup
+        && leftover.exists()
+        && let Err(e) = scope::stop(cgroups_path, SCOPE_LIMIT)
+    {
+        warn(&format_args!("stop the container's scope: {e}"));
     }
 }
 

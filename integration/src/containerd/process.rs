@@ -50,7 +50,7 @@ impl Containerd {
         let namespace = PathBuf::from(format!("/proc/{}/ns/mnt", child.id()));
         *lock(&self.process) = Some(child);
         // As early as can be: the shims send again what happened meanwhile.
-        wait::until_true("containerd to listen", Duration::from_secs(30), || {
+        wait::until_true("containerd to listen", SOON, || {
             UnixStream::connect(self.address()).is_ok()
         })
         .map_err(|what| self.too_slow(what))?;
@@ -142,7 +142,7 @@ impl Containerd {
 
     /// Waits until CRI says that runtime and pod network are ready.
     pub(super) fn wait_ready(&self, cri: &Cri) -> Result<(), Error> {
-        wait::until_true("CRI to be ready", Duration::from_secs(30), || {
+        wait::until_true("CRI to be ready", SOON, || {
             let status = cri
                 .status(cri::v1::StatusRequest { verbose: false })
                 .ok()
@@ -155,7 +155,7 @@ impl Containerd {
     /// Stops the process with SIGTERM; containers and shims run on.
     ///
     /// # Errors
-    /// When it does not end within ten seconds.
+    /// When it does not end.
     pub fn stop(&self) -> Result<(), Error> {
         self.end(Signal::SIGTERM)
     }
@@ -163,7 +163,7 @@ impl Containerd {
     /// Kills the process; containers and shims run on.
     ///
     /// # Errors
-    /// When it does not end within ten seconds.
+    /// When it does not end.
     pub fn kill9(&self) -> Result<(), Error> {
         self.end(Signal::SIGKILL)
     }

@@ -12,7 +12,7 @@ use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
 use crate::script::{
-    Command, Error, exec, held, marks, polite, prompt, server, stubborn, together, with, words,
+    Command, Error, exec, held, marks, polite, server, stubborn, together, with, words,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -63,8 +63,8 @@ fn kill_returns_at_once_and_the_signal_follows_the_hook(node: &Node) -> Outcome 
         ("PreStop", String::new())
     );
     // More of them are accepted at once and start nothing.
-    prompt("Kill", || container.kill("SIGTERM"))?;
-    prompt("Kill", || container.kill("SIGINT"))?;
+    container.kill("SIGTERM")?;
+    container.kill("SIGINT")?;
     thread::sleep(Duration::from_millis(300));
     assert_eq!(trace.marks(), ["ready", "hook-begin"]);
     assert_eq!(container.status()?, "RUNNING");
@@ -96,7 +96,7 @@ fn a_hook_of_two_seconds_delays_the_signal_by_two_seconds(node: &Node) -> Outcom
     assert_eq!(container.wait_exit(SOON)?, 7);
     let record = container.wait_end()?;
     let waited = record.between("/termination/requestedAt", "/termination/signalledAt")?;
-    assert!((2..8).contains(&waited.as_secs()), "{waited:?}");
+    assert!(waited >= Duration::from_secs(2), "{waited:?}");
     // The mark's clock lags by a tick.
     let tick = Duration::from_millis(20);
     assert!(trace.time("got-TERM")? + tick >= record.time("/termination/signalledAt")?);
@@ -146,8 +146,14 @@ fn a_hook_longer_than_the_grace_period_leaves_two_seconds_for_the_signal(node: &
     let lifecycle = json!({"preStop": held(&trace, "hook")?, "terminationGracePeriodSeconds": 5});
     let container = start(node, &trace, &lifecycle, &stubborn())?;
     container.kill("SIGTERM")?;
-    assert_eq!(container.wait_exit(Duration::from_secs(30))?, 137);
-    assert_eq!(trace.marks(), ["ready", "hook-begin", "got-TERM"]);
+    assert_eq!(container.wait_exit(SOON)?, 137);
+    // A process that gets no processor in these two seconds leaves no mark any more.
+    let marks = trace.marks();
+    assert_eq!(marks[..2], ["ready", "hook-begin"]);
+    assert!(
+        marks[2..].iter().all(|mark| mark == "got-TERM"),
+        "{marks:?}"
+    );
     let record = container.wait_end()?;
     let hook = record.hook("preStop")?;
     assert_eq!(hook.text("/result"), "TimedOut");
@@ -158,29 +164,28 @@ fn a_hook_longer_than_the_grace_period_leaves_two_seconds_for_the_signal(node: &
     let window = |to| record.between("/termination/requestedAt", to);
     let signalled = window("/termination/signalledAt")?.as_secs_f64();
     let killed = window("/termination/killedAt")?.as_secs_f64();
-    assert!(
-        (3.0..4.9).contains(&signalled),
-        "signalled after {signalled} s"
-    );
-    assert!((5.0..9.0).contains(&killed), "killed after {killed} s");
-    assert!(killed - signalled >= 0.1 && window("/termination/exitedAt")?.as_secs() >= 5);
+    assert!(signalled >= 3.0, "signalled after {signalled} s");
+    assert!(killed >= 5.0, "killed after {killed} s");
+    assert!(killed > signalled && window("/termination/exitedAt")?.as_secs() >= 5);
     assert_eq!(record.number("/termination/gracePeriodSeconds"), Some(5));
     Ok(())
 }
 
 fn a_process_that_ignores_the_signal_dies_at_the_end_of_the_grace_period(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
-    let lifecycle = json!({"terminationGracePeriodSeconds": 3});
+    let lifecycle = json!({"terminationGracePeriodSeconds": 6});
     let container = start(node, &trace, &lifecycle, &stubborn())?;
     container.kill("SIGTERM")?;
     trace.wait("got-TERM")?;
-    container.wait_record("Signalled", SOON, |record| record.phase() == "Signalled")?;
-    assert_eq!(container.wait_exit(Duration::from_secs(30))?, 137);
+    container.wait_record("the signal", SOON, |record| {
+        record.time("/termination/signalledAt").is_ok()
+    })?;
+    assert_eq!(container.wait_exit(SOON)?, 137);
     let record = container.wait_end()?;
     let killed = record.between("/termination/requestedAt", "/termination/killedAt")?;
     let exited = record.between("/termination/requestedAt", "/termination/exitedAt")?;
     assert!(
-        (3..7).contains(&killed.as_secs()) && exited.as_secs() >= 3,
+        killed.as_secs() >= 6 && exited.as_secs() >= 6,
         "{killed:?} {exited:?}"
     );
     assert!(record.runs("preStop").is_empty());

@@ -66,7 +66,9 @@ fn sockets(kind: FileType) -> bool {
 }
 
 /// Does something several times: there must be no more descriptors of the kind after it than after the first time.
+/// The original may have some until Go collects its garbage, but not as many as it was done times.
 fn leaves_none(
+    node: &Node,
     pid: i32,
     of_kind: fn(FileType) -> bool,
     mut act: impl FnMut() -> Outcome,
@@ -79,7 +81,7 @@ fn leaves_none(
     let mut now = Vec::new();
     let fewer = wait::until_true("as many descriptors as before", SOON, || {
         now = descriptors(pid, of_kind);
-        now.len() <= before.len()
+        now.len() <= before.len() + if node.shim().is_podhook() { 0 } else { 3 }
     });
     now.retain(|fd| !before.contains(fd));
     fewer.map_err(|error| format!("{error}; since then: {now:?}").into())
@@ -101,7 +103,7 @@ fn the_oci_runtime_is_the_configured_one(node: &Node) -> Outcome {
 fn the_shim_leaks_no_pipes_over_execs(node: &Node) -> Outcome {
     let container = node.container("pipes").start(&["sleep", "600"])?;
     let shim = shim_of(node, container.id())?;
-    leaves_none(shim, pipes, || {
+    leaves_none(node, shim, pipes, || {
         container.exec(&["true"])?;
         Ok(())
     })
@@ -116,7 +118,7 @@ fn over_terminals(node: &Node, of_kind: fn(FileType) -> bool) -> Outcome {
         .find(|shim| shim.id == pod.id())
         .ok_or("no shim")?
         .pid;
-    leaves_none(shim, of_kind, || {
+    leaves_none(node, shim, of_kind, || {
         let mut stream = container.exec_stream(&["sh", "-c", "tty; exit 3"], true)?;
         assert_eq!(stream.exit_status(SOON)?, 3);
         Ok(())

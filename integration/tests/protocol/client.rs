@@ -12,6 +12,7 @@ use containerd_shim_protos::api::{
 };
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use podhook_integration::wait::scaled;
 use serde_json::json;
 use ttrpc::r#async::Client as Ttrpc;
 use ttrpc::{Code, Status};
@@ -44,8 +45,8 @@ pub struct Client {
     address: String,
 }
 
-/// No answer takes longer, but that of Wait.
-const LIMIT: Duration = Duration::from_secs(20);
+/// No answer takes longer on a busy machine, but that of Wait.
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl Client {
     pub fn connect(address: &str, version: i64) -> Result<Self, Failure> {
@@ -76,7 +77,7 @@ impl Client {
     }
 
     pub fn call<A: Message>(&self, method: &str, request: &impl Message) -> Answer<A> {
-        runtime().block_on(self.call_within(method, request, LIMIT))
+        runtime().block_on(self.call_within(method, request, scaled(LIMIT)))
     }
 
     /// Without waiting for it: to be run on [`runtime`].

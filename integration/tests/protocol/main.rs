@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use podhook_integration::slow::watched;
 use podhook_integration::{Generation, Outcome};
 use tokio::runtime::Runtime;
 
@@ -122,8 +123,9 @@ fn main() -> ExitCode {
         for (shim, kind) in KINDS {
             if kind == Kind::Podhook || !test.podhook_only {
                 let reason = (test.unless)(kind);
-                let trial =
-                    Trial::test(format!("{shim}/{}", test.name), move || one(test.run, kind));
+                let name = format!("{shim}/{}", test.name);
+                let label = name.clone();
+                let trial = Trial::test(name, move || watched(&label, || one(test.run, kind)));
                 let trial = trial.with_ignored_flag(!possible || reason.is_some());
                 trials.push(trial.with_kind(reason.unwrap_or_default()));
             }

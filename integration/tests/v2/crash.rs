@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Kills the shim that was started for a container or a sandbox.
-fn kill_shim(node: &Node, id: &str) -> Result<(), Error> {
+pub fn kill_shim(node: &Node, id: &str) -> Result<(), Error> {
     let shims = remains::shims(&node.containerd().address());
     let shim = shims.iter().find(|shim| shim.id == id).ok_or("no shim")?;
     Ok(kill(Pid::from_raw(shim.pid), Signal::SIGKILL)?)
@@ -54,7 +54,7 @@ fn the_container_of_a_killed_shim_goes_with_its_cgroup_and_hook(node: &Node) -> 
 }
 
 /// An OCI runtime that does everything but delete.
-fn runtime_without_delete(node: &Node) -> Result<PathBuf, Error> {
+pub fn runtime_without_delete(node: &Node) -> Result<PathBuf, Error> {
     let path = node.containerd().dir().join("no-delete");
     let runtime = driver::oci_runtime().unwrap_or_else(|| "runc".to_owned());
     let script = format!(

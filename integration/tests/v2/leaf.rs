@@ -48,7 +48,7 @@ fn a_hook_is_in_a_cgroup_below_the_containers_and_takes_it_along(node: &Node) ->
     assert!(leaf.join("cgroup.kill").exists());
     trace.release("hook")?;
     assert_eq!(container.wait_exit(SOON)?, 7);
-    assert!(!leaf.exists());
+    wait::until_true("the end of the leaf", SOON, || !leaf.exists())?;
     Ok(())
 }
 
@@ -207,7 +207,8 @@ fn a_hook_that_times_out_is_killed_with_what_left_its_session(node: &Node) -> Ou
     );
     cgroup::wait_no_leaves(&own)?;
     // Nothing escaped to the container's own cgroup either.
-    let first = container.task()?.ok_or("no task")?.pid;
-    assert_eq!(cgroup::read(&own, "cgroup.procs")?, first.to_string());
-    Ok(())
+    let first = container.task()?.ok_or("no task")?.pid.to_string();
+    Ok(wait::until_true("the first process alone", SOON, || {
+        cgroup::read(&own, "cgroup.procs").is_ok_and(|procs| procs == first)
+    })?)
 }

@@ -32,6 +32,7 @@ mod freezer;
 mod leaf;
 mod oom;
 mod options;
+mod reload;
 mod statistics;
 mod update;
 
@@ -50,6 +51,7 @@ const CHOSEN: [&str; 27] = [
     "leaf::",
     "oom::",
     "options::",
+    "reload::",
     "statistics::",
     "update::",
     "accounting::",
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         delegated::tests(),
         leaf::tests(),
         options::tests(),
+        reload::tests(),
         statistics::tests(),
         accounting::tests(),
         tree::tests(),

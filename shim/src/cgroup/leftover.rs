@@ -60,6 +60,11 @@ impl Leftover {
             .collect()
     }
 
+    /// Whether any of it is still there.
+    pub fn exists(&self) -> bool {
+        !self.dirs().is_empty()
+    }
+
     /// Kills every process in it, frozen ones too; whether none is left.
     pub fn kill(&self, deadline: Instant) -> bool {
         loop {

@@ -62,7 +62,6 @@ fn compile(selection: &[&str]) -> Result<Vec<(String, PathBuf)>, Error> {
         .args([
             "test",
             "--locked",
-            "--quiet",
             "--no-run",
             "--message-format=json-render-diagnostics",
         ])
