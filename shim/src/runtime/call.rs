@@ -16,6 +16,7 @@ use podhook_hooks::exec::{Children, Exit};
 use crate::{
     error::{Error, Result},
     reaper::Reaper,
+    signal_mask,
 };
 
 /// What fails where there is no such program.
@@ -89,6 +90,7 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
         .stdin(stdio.stdin)
         .stdout(stdio.stdout)
         .stderr(stderr);
+    signal_mask::pass_on(&mut command);
     // SAFETY: runs between fork and exec; prctl is async-signal-safe.
     unsafe {
         command.pre_exec(|| {
