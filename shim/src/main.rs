@@ -27,6 +27,7 @@ mod runtime;
 mod serve;
 mod service;
 mod shim;
+mod signal_mask;
 mod socket;
 mod start;
 mod stdio;

@@ -21,6 +21,7 @@ use super::running::Running;
 use crate::{
     error::{Error, Result},
     reaper::Reaper,
+    signal_mask,
 };
 
 /// What fails where there is no such program.
@@ -98,6 +99,7 @@ pub async fn call(
         .stderr(stderr);
     let mark = presence::mark(bundle)?;
     let shim = std::process::id().cast_signed();
+    signal_mask::pass_on(&mut command);
     // SAFETY: runs between fork and exec; the calls are async-signal-safe.
     unsafe {
         command.pre_exec(move || {
