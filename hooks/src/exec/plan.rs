@@ -226,16 +226,12 @@ impl<'a> Plan<'a> {
 
     /// How many processes the command's user may have.
     pub fn processes_of_user(&self) -> u64 {
-        let own = || rlimit::of(0);
-        let of = |limits: &Limits| {
+        let of = |limits: &rlimit::Limits| {
             let mut all = limits.iter();
             all.find_map(|(resource, limit)| (*resource == libc::RLIMIT_NPROC).then_some(*limit))
         };
         // What is set nowhere is inherited from this process.
-        let limit = self
-            .processes
-            .or_else(|| of(&self.limits))
-            .or_else(|| of(&own()));
+        let limit = of(&self.limits.set).or_else(|| of(&rlimit::of(0)));
         limit.map_or(libc::RLIM64_INFINITY, |limit| limit.rlim_cur)
     }
 
