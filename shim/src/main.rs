@@ -27,6 +27,7 @@ mod runtime;
 mod serve;
 mod service;
 mod shim;
+mod signal_mask;
 mod socket;
 mod start;
 mod stdio;
@@ -79,6 +80,14 @@ fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
         return Err(Error::InvalidArgument(
             "shim namespace cannot be empty".to_owned(),
         ));
+    }
+    for (flag, name) in [("namespace", &flags.namespace), ("id", &flags.id)] {
+        // They become parts of paths.
+        if !bundle::is_plain(name) {
+            return Err(Error::InvalidArgument(format!(
+                "-{flag} {name:?}: not a name"
+            )));
+        }
     }
     match flags.action.as_str() {
         "start" => start::start(&flags),

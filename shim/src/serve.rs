@@ -27,7 +27,7 @@ use crate::{
     reaper::Reaper,
     service,
     shim::Shim,
-    socket,
+    signal_mask, socket,
     start::SOCKET_FD,
 };
 
@@ -111,7 +111,7 @@ fn sanitize() -> Result<()> {
         }
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
     }
-    Ok(())
+    signal_mask::unblock_own()
 }
 
 fn inherited_listener() -> Result<UnixListener> {

@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     options::Options,
     own_binary::{MOUNT_FD, Program},
+    signal_mask,
     socket::{self, Bound},
 };
 
@@ -115,6 +116,7 @@ fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Chil
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);
+    signal_mask::pass_on(&mut command);
     let mut given = vec![(socket.as_raw_fd(), SOCKET_FD)];
     given.extend(mount.as_ref().map(|mount| (mount.as_raw_fd(), MOUNT_FD)));
     // SAFETY: runs between fork and exec; dup2 is async-signal-safe.

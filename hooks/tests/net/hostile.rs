@@ -176,7 +176,7 @@ fn give_up(scheme: Scheme, server: impl Fn(&mut TcpStream) + Send + Sync + 'stat
     };
     let given_up = async {
         tokio::select! {
-            outcome = http_get(pod.netns(), &request) => panic!("{outcome:?}"),
+            outcome = http_get(pod.network(), &request) => panic!("{outcome:?}"),
             () = enough => {}
         }
     };

@@ -23,6 +23,14 @@ impl Containerd {
     /// # Errors
     /// When it cannot be started or does not answer in time.
     pub fn up(&self) -> Result<(), Error> {
+        self.up_through(&[])
+    }
+
+    /// The same with a program before it, which changes what it inherits and then executes it: `nice -n 5`.
+    ///
+    /// # Errors
+    /// As [`Self::up`].
+    pub fn up_through(&self, before: &[&str]) -> Result<(), Error> {
         let log = self.log_path();
         let out = OpenOptions::new()
             .create(true)
@@ -31,8 +39,7 @@ impl Containerd {
             .map_err(io_error("open", &log))?;
         let err = out.try_clone().map_err(io_error("open", &log))?;
         let program = self.place.generation.program("containerd")?;
-        let child = self
-            .command(&program)
+        let child = through(before, self.command(&program))
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             .env_clear()
@@ -203,4 +210,17 @@ impl Containerd {
             log: lines[lines.len().saturating_sub(20)..].join("\n"),
         }
     }
+}
+
+/// `command` as the last arguments of `before`.
+fn through(before: &[&str], command: Command) -> Command {
+    let Some((program, arguments)) = before.split_first() else {
+        return command;
+    };
+    let mut through = Command::new(program);
+    through
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args());
+    through
 }

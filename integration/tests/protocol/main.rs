@@ -4,6 +4,7 @@
 mod bundle;
 mod client;
 mod daemon;
+mod hanging;
 mod stage;
 mod start;
 
@@ -11,6 +12,7 @@ mod bootstrap;
 mod criu;
 mod ending;
 mod events;
+mod given_up;
 mod killed;
 mod logging;
 mod metrics;
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
         criu::tests(),
         ending::tests(),
         events::tests(),
+        given_up::tests(),
         killed::tests(),
         logging::tests(),
         metrics::tests(),

@@ -1,7 +1,6 @@
 //! One call of the OCI runtime.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Read},
     os::{
         fd::{AsRawFd, OwnedFd},
@@ -12,12 +11,17 @@ use std::{
     sync::Arc,
 };
 
-use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::{
+    exec::{Children, Exit},
+    null_device,
+};
 
 use super::presence;
+use super::running::Running;
 use crate::{
     error::{Error, Result},
     reaper::Reaper,
+    signal_mask,
 };
 
 /// What fails where there is no such program.
@@ -39,17 +43,14 @@ pub struct Stdio {
 impl Stdio {
     /// Nothing in, nothing out; errors captured.
     pub fn null() -> Result<Self> {
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(Error::io("open", "/dev/null"))?;
+        // Not the node's: the runtime hands it on to the container.
+        let null = null_device::open(true, true).map_err(Error::sys("make a null device"))?;
         let stdout = null
             .try_clone()
             .map_err(Error::sys("duplicate a file descriptor"))?;
         Ok(Self {
-            stdin: null.into(),
-            stdout: stdout.into(),
+            stdin: null,
+            stdout,
             stderr: None,
         })
     }
@@ -73,7 +74,7 @@ impl Ended {
     }
 }
 
-/// Runs `command` to its end, for the container of `bundle`.
+/// Runs `command` to its end, for the container of `bundle`; where that is not waited for, it is killed.
 pub async fn call(
     reaper: &Arc<Reaper>,
     bundle: &Path,
@@ -98,6 +99,7 @@ pub async fn call(
         .stderr(stderr);
     let mark = presence::mark(bundle)?;
     let shim = std::process::id().cast_signed();
+    signal_mask::pass_on(&mut command);
     // SAFETY: runs between fork and exec; the calls are async-signal-safe.
     unsafe {
         command.pre_exec(move || {
@@ -121,13 +123,14 @@ pub async fn call(
     let child = command.spawn().map_err(Error::sys(START))?;
     let pid = libc::pid_t::try_from(child.id())
         .map_err(|_| Error::Unknown("pid out of range".to_owned()))?;
-    let exit = reaper.wait(pid);
+    let running = Running::new(pid, reaper.wait(pid));
     drop(hold);
     // The command keeps the container's ends of the pipes open, and the mark.
     drop(command);
-    let exit = exit
+    let exit = running
+        .end()
         .await
-        .map_err(|_| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
+        .ok_or_else(|| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
     let stderr = captured.map(read_back).unwrap_or_default();
     Ok(Ended { exit, stderr })
 }

@@ -5,6 +5,7 @@ mod criu;
 mod failure;
 mod log_json;
 mod presence;
+mod running;
 
 use std::{
     os::{fd::OwnedFd, unix::process::CommandExt},
