@@ -150,7 +150,7 @@ async fn sweep(context: &Context) -> Result<(), Error> {
         }
         // With a sandbox it is a pod that `podhook get` shows and `podhook delete` removes.
         let all = pods::list(&context.client, &context.store, None, None).await?;
-        if context.store.pod(&uid)?.is_some() && !all.iter().any(|view| view.uid == uid) {
+        if !all.iter().any(|view| view.uid == uid) {
             context.store.remove_pod(&uid, None)?;
         }
     }

@@ -56,18 +56,24 @@ pub(crate) fn create(
         Err(LifecycleError::Annotation { annotation, field }) => (annotation, field),
     };
     let (key, field) = refused;
-    let proposal = annotations
-        .get(&key)
-        .and_then(|value| proposal(value, ports));
+    // Where an example is given, the value has not the right form; else what it says is wrong.
+    let value = annotations.get(&key).filter(|_| field.example.is_some());
+    let proposal = value.and_then(|value| proposal(value, ports));
     Err(Refusal {
-        reason: reason(&field, proposal),
+        reason: reason(field, proposal),
         key,
     })
 }
 
-fn reason(field: &FieldError, proposal: Option<String>) -> String {
-    let json = proposal.map(|json| format!("; as the annotation has it: {json}"));
-    format!("{field}{}", json.unwrap_or_default())
+/// The value itself is the best example.
+fn reason(mut field: FieldError, proposal: Option<String>) -> String {
+    match proposal {
+        Some(json) => {
+            field.example = None;
+            format!("{field}: {json}")
+        }
+        None => field.to_string(),
+    }
 }
 
 /// The annotation's value for one that is YAML, or a whole `lifecycle:`, and says something that is accepted.
@@ -130,16 +136,13 @@ mod tests {
             r#"{"lifecycle": {"preStop": {"httpGet": {"port": "http"}}}}"#,
         ] {
             let error = said("podhook.dev/lifecycle", value).unwrap_err();
-            assert!(
-                error.ends_with(&format!("; as the annotation has it: {json}")),
-                "{error}"
-            );
+            assert!(error.ends_with(&format!(": {json}")), "{error}");
             assert_eq!(said("podhook.dev/lifecycle", json), Ok(true));
         }
         // What would be refused as well is not proposed.
         let error = said("podhook.dev/lifecycle", "preStop: {httpGet: {port: nope}}").unwrap_err();
         assert!(
-            error.contains("looks like YAML") && !error.contains("as the annotation"),
+            error.contains("looks like YAML") && !error.contains("nope"),
             "{error}"
         );
     }

@@ -443,7 +443,7 @@ spec:
         for (value, says) in [
             (
                 "|\n      lifecycle:\n        preStop: {sleep: {seconds: 5}}",
-                "; as the annotation has it: ",
+                ", without the word lifecycle: ",
             ),
             (
                 "{preStop: {sleep: {seconds: 5}}}",

@@ -13,6 +13,8 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
     let mut options = Options::default();
     // `mode: 0777` is 511.
     options.legacy_octal_numbers = true;
+    // One line, as kubectl's.
+    options.with_snippet = false;
     serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|e| e.render_with_formatter(&Words))
 }

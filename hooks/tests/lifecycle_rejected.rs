@@ -50,7 +50,7 @@ fn what_is_no_json() {
         ),
         (
             r#"{"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}"#,
-            "lifecycle: is one level too much: write what is in it, as {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
+            "lifecycle: is one level too much, write what is in it: {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
         ),
         (
             "{\"preStop\": {\n  'exec': 1}}",

@@ -10,6 +10,10 @@ use crate::generation::repository;
 fn recipe(target: &str) -> Vec<String> {
     let made = Command::new("make")
         .args(["--dry-run", "--no-print-directory", target])
+        // cargo's and make's own, when the tests are run by them.
+        .env_remove("CARGO")
+        .env_remove("MAKEFLAGS")
+        .env_remove("PROFILE")
         .current_dir(repository())
         .output()
         .expect("make");

@@ -17,11 +17,8 @@ use crate::signal::Signal;
 impl Lifecycle {
     /// Parses the JSON text of a lifecycle.
     pub fn from_json(text: &str, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
-        let node: Node = serde_json::from_str(text).map_err(|error| {
-            let reason = text::shorten(&error.to_string(), 160);
-            let hint = pasted::hint(text).unwrap_or_default();
-            FieldError::new("", format!("is not valid JSON: {reason}{hint}"))
-        })?;
+        let node: Node = serde_json::from_str(text)
+            .map_err(|error| pasted::no_json(text, &text::shorten(&error.to_string(), 160)))?;
         whole(node, ports)
     }
 
@@ -40,7 +37,7 @@ impl Lifecycle {
 /// Reads a lifecycle that is a value of its own.
 fn whole(node: Node, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
     if node.has_field(pasted::FIELD) {
-        return Err(FieldError::new(pasted::FIELD, pasted::TOO_MUCH));
+        return Err(pasted::too_much());
     }
     lifecycle(At::root("", node), ports)
 }

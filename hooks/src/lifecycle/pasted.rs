@@ -1,45 +1,62 @@
 //! What people put into the annotation instead of the JSON of a lifecycle: its YAML, and the whole of a
 //! manifest's `lifecycle:`. The message says what to write.
 
+use super::error::FieldError;
+
 /// The manifest's field, whose value the annotation has.
 pub(super) const FIELD: &str = "lifecycle";
 
-/// Of JSON with that field.
-pub(super) const TOO_MUCH: &str =
-    r#"is one level too much: write what is in it, as {"preStop": {"sleep": {"seconds": 5}}}"#;
+const PRE_STOP: &str = r#"{"preStop": {"sleep": {"seconds": 5}}}"#;
 
-/// What to add to the JSON parser's message, if the text looks like YAML.
-pub(super) fn hint(text: &str) -> Option<String> {
+/// Of JSON with that field.
+pub(super) fn too_much() -> FieldError {
+    FieldError {
+        example: Some(PRE_STOP),
+        ..FieldError::new(FIELD, "is one level too much, write what is in it")
+    }
+}
+
+/// Of text that is no JSON, for this reason.
+pub(super) fn no_json(text: &str, reason: &str) -> FieldError {
+    let reason = format!("is not valid JSON: {reason}");
+    match yaml(text) {
+        Some((example, without)) => FieldError {
+            example: Some(example),
+            ..FieldError::new(
+                "",
+                format!("{reason}: it looks like YAML, and must be JSON{without}"),
+            )
+        },
+        None => FieldError::new("", reason),
+    }
+}
+
+/// An example for text that looks like YAML, and what is to be left out.
+fn yaml(text: &str) -> Option<(&'static str, &'static str)> {
     // Comments and the start of a document come before the first field.
     let first = text.lines().map(str::trim_start).find(|line| {
         let line = line.trim_end();
         !line.is_empty() && line != "---" && !line.starts_with('#')
     })?;
-    let key = first.trim_start_matches(['{', ' ']);
-    let (key, _) = key.split_once(':')?;
-    let key = key.trim_end();
-    let example = match key {
-        FIELD | "preStop" => r#"{"preStop": {"sleep": {"seconds": 5}}}"#,
-        "postStart" => r#"{"postStart": {"exec": {"command": ["sh", "-c", "…"]}}}"#,
-        "stopSignal" => r#"{"stopSignal": "SIGQUIT"}"#,
-        "terminationGracePeriodSeconds" => r#"{"terminationGracePeriodSeconds": 60}"#,
-        "output" => r#"{"output": "container"}"#,
+    let (key, _) = first.trim_start_matches(['{', ' ']).split_once(':')?;
+    Some(match key.trim_end() {
+        FIELD => (PRE_STOP, ", without the word lifecycle"),
+        "preStop" => (PRE_STOP, ""),
+        "postStart" => (
+            r#"{"postStart": {"exec": {"command": ["sh", "-c", "…"]}}}"#,
+            "",
+        ),
+        "stopSignal" => (r#"{"stopSignal": "SIGQUIT"}"#, ""),
+        "terminationGracePeriodSeconds" => (r#"{"terminationGracePeriodSeconds": 60}"#, ""),
+        "output" => (r#"{"output": "container"}"#, ""),
         _ => return None,
-    };
-    let without = if key == FIELD {
-        ", without the word lifecycle"
-    } else {
-        ""
-    };
-    Some(format!(
-        ": it looks like YAML, and must be JSON{without}: {example}"
-    ))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::parse;
+    use crate::lifecycle::{Lifecycle, Ports, parse};
 
     #[test]
     fn yaml_is_told_from_broken_json() {
@@ -50,7 +67,7 @@ mod tests {
             "postStart :\n",
             "lifecycle:\n  preStop: {}\n",
         ] {
-            assert!(hint(text).is_some(), "{text}");
+            assert!(yaml(text).is_some(), "{text}");
         }
         for text in [
             "",
@@ -61,20 +78,15 @@ mod tests {
             "{}}",
             "---",
         ] {
-            assert_eq!(hint(text), None, "{text}");
+            assert_eq!(yaml(text), None, "{text}");
         }
-        assert!(hint("lifecycle: {}").is_some_and(|hint| hint.contains("without the word")));
     }
 
     #[test]
     fn every_field_has_an_example_that_is_accepted() {
-        let ports = crate::lifecycle::Ports::Unknown;
         for field in parse::FIELDS.into_iter().chain([FIELD]) {
-            let hint = hint(&format!("{field}: x")).unwrap();
-            let example = &hint[hint.find('{').unwrap()..];
-            crate::lifecycle::Lifecycle::from_json(example, &ports).unwrap();
+            let (example, _) = yaml(&format!("{field}: x")).unwrap();
+            Lifecycle::from_json(example, &Ports::Unknown).unwrap();
         }
-        let example = &TOO_MUCH[TOO_MUCH.find('{').unwrap()..];
-        crate::lifecycle::Lifecycle::from_json(example, &ports).unwrap();
     }
 }

@@ -47,7 +47,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}"#,
-        "lifecycle: is one level too much: write what is in it, as {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
+        "lifecycle: is one level too much, write what is in it: {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
     ),
     (
         r#"{"preStop": {"exec": {"command": ["x"], "timeoutSeconds": 5}, "timeoutSeconds": 9}}"#,
@@ -150,8 +150,8 @@ const TABLE: &[(&str, &str)] = &[
         "postStart.exec.command[1]: must not contain NUL",
     ),
     (
-        r#"{"postStart": {"exec": {"command": ["ls"], "timeoutSeconds": 1}}}"#,
-        "postStart.exec.timeoutSeconds: unknown field",
+        r#"{"postStart": {"exec": {"command": ["ls"], "timeoutSeconds": 0}}}"#,
+        "postStart.exec.timeoutSeconds: must be between 1 and 2147483647, inclusive",
     ),
     // No httpGet.
     (

@@ -37,7 +37,7 @@ fn a_wrong_annotation_is_refused_with_its_key_and_field() {
         "",
     ));
     assert!(
-        error.ends_with(r#"; as the annotation has it: {"preStop":{"httpGet":{"port":"http"}}}"#),
+        error.ends_with(r#", and must be JSON: {"preStop":{"httpGet":{"port":"http"}}}"#),
         "{error}"
     );
 }
