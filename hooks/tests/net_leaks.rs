@@ -37,6 +37,9 @@ fn a_hundred_requests_leave_no_thread_and_no_descriptor() {
     let silent = pod.serve("127.0.0.1", |stream| {
         let _ = std::io::copy(&mut &stream, &mut std::io::sink());
     });
+    pod.write("etc/hosts", "127.0.0.1 web\n");
+    // Nobody listens there; with a server that never answers it would be the same.
+    pod.write("etc/resolv.conf", "nameserver 127.0.0.53\n");
     let get = |port, scheme| HttpGet {
         path: "/",
         port,
@@ -46,13 +49,22 @@ fn a_hundred_requests_leave_no_thread_and_no_descriptor() {
     };
     let rounds = |number: usize| {
         for _ in 0..number {
-            let netns = pod.netns();
+            let network = pod.network();
             let fine = get(server.port, Scheme::Http);
-            let fine = within(Duration::from_secs(5), http_get(netns, &fine)).expect("an end");
+            let fine = within(Duration::from_secs(5), http_get(network, &fine)).expect("an end");
             assert_eq!(fine.result, Ok(()));
+            let by_name = HttpGet {
+                host: Some("web"),
+                ..get(server.port, Scheme::Http)
+            };
+            let by_name = within(Duration::from_secs(5), http_get(network, &by_name));
+            assert_eq!(by_name.expect("an end").result, Ok(()));
+            let unknown = tcp_connect(network, Some("db"), 9);
+            let unknown = within(Duration::from_millis(10), unknown);
+            assert!(unknown.is_none_or(|said| said.is_err()));
             let tls = get(silent, Scheme::Https);
-            assert!(within(Duration::from_millis(10), http_get(netns, &tls)).is_none());
-            let refused = tcp_connect(netns, None, 9);
+            assert!(within(Duration::from_millis(10), http_get(network, &tls)).is_none());
+            let refused = tcp_connect(network, None, 9);
             assert!(
                 within(Duration::from_secs(5), refused)
                     .expect("an end")

@@ -165,7 +165,10 @@ fn give_up(scheme: Scheme, server: impl Fn(&mut TcpStream) + Send + Sync + 'stat
         headers: &[],
     };
     let start = Instant::now();
-    let ended = within(Duration::from_millis(300), http_get(pod.netns(), &request));
+    let ended = within(
+        Duration::from_millis(300),
+        http_get(pod.network(), &request),
+    );
     assert!(ended.is_none());
     assert!(
         start.elapsed() < Duration::from_secs(2),
