@@ -142,12 +142,8 @@ async fn sweep(context: &Context) -> Result<(), Error> {
         }
         // With a sandbox it is a pod that `podhook get` shows and `podhook delete` removes.
         let all = pods::list(&context.client, &context.store, None, None).await?;
-        if let Some(pod) = context.store.pod(&uid)?
-            && !all.iter().any(|view| view.uid == uid)
-        {
-            let text = |value: Option<String>| value.unwrap_or_default();
-            let (namespace, name) = (text(pod.metadata.namespace), text(pod.metadata.name));
-            context.store.remove_pod(&namespace, &name, &uid)?;
+        if !all.iter().any(|view| view.uid == uid) {
+            context.store.remove_pod(&uid, None)?;
         }
     }
     Ok(())

@@ -336,8 +336,15 @@ pub enum Worker {
     },
     /// Stop and remove a pod; print one JSON line.
     Remove {
-        /// The pod's UID.
-        uid: String,
+        /// The pod's namespace.
+        #[arg(long)]
+        pod_namespace: String,
+        /// Its name.
+        #[arg(long)]
+        pod_name: String,
+        /// Its UID, which may be anything for a pod that podhook did not make.
+        #[arg(long)]
+        pod_uid: String,
         /// Seconds to SIGKILL; 0: at once.
         #[arg(long)]
         grace: i64,

@@ -207,7 +207,7 @@ mod tests {
 
     fn choose(pod: &Pod, more: &[&str]) -> Result<Chosen, String> {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path().to_owned());
+        let store = Store::new(dir.path()).unwrap();
         let mut class = RuntimeClass {
             handler: "hooks".to_owned(),
             ..Default::default()

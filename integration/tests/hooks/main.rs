@@ -4,6 +4,7 @@
 mod accounting;
 mod conformance;
 mod deadlines;
+mod delete;
 mod fallback;
 mod hostile;
 mod http;
@@ -13,6 +14,7 @@ mod http_servers;
 mod inspect;
 mod kill;
 mod metrics;
+mod names;
 mod network;
 mod node_config;
 mod output;
@@ -67,6 +69,8 @@ fn main() -> ExitCode {
         sources::tests(),
         record::tests(),
         inspect::tests(),
+        delete::tests(),
+        names::tests(),
         metrics::tests(),
     ];
     run_with_threads(podhook_only(tests.concat()), THREADS)

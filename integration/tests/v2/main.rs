@@ -7,6 +7,8 @@ mod accounting;
 mod cri;
 #[path = "../parity/ctr.rs"]
 mod ctr;
+#[path = "../hooks/delete.rs"]
+mod delete;
 #[path = "../parity/exec.rs"]
 mod exec;
 #[path = "../hooks/kill.rs"]
@@ -40,8 +42,9 @@ use std::process::ExitCode;
 use podhook_integration::suite::{Test, podhook_only, run_with_threads};
 
 /// All of this suite's own, and of the other suites what cgroups have a part in.
-const CHOSEN: [&str; 26] = [
+const CHOSEN: [&str; 27] = [
     "crash::",
+    "delete::",
     "delegated::",
     "freezer::",
     "leaf::",
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
     let hooks = [
         tutorial::tests(),
         crash::tests(),
+        delete::tests(),
         delegated::tests(),
         leaf::tests(),
         options::tests(),
