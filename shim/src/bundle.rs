@@ -35,6 +35,11 @@ struct Namespace {
     path: Option<String>,
 }
 
+/// Whether a name from outside stays one part of a path. containerd's own names are stricter.
+pub fn is_plain(name: &str) -> bool {
+    !matches!(name, "." | "..") && !name.contains(['/', '\0'])
+}
+
 /// There once the OCI runtime has deleted the container of this bundle.
 const DELETED: &str = "deleted";
 
@@ -84,6 +89,16 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_a_path_is_not_plain() {
+        for name in ["a", "a.b", "..a", "-", ""] {
+            assert!(is_plain(name), "{name:?}");
+        }
+        for name in [".", "..", "a/b", "/", "../a", "a\0"] {
+            assert!(!is_plain(name), "{name:?}");
+        }
+    }
 
     #[test]
     fn what_is_marked_as_deleted_is_so_until_the_next_container() {

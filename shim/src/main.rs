@@ -77,6 +77,14 @@ fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
             "shim namespace cannot be empty".to_owned(),
         ));
     }
+    for (flag, name) in [("namespace", &flags.namespace), ("id", &flags.id)] {
+        // They become parts of paths.
+        if !bundle::is_plain(name) {
+            return Err(Error::InvalidArgument(format!(
+                "-{flag} {name:?}: not a name"
+            )));
+        }
+    }
     match flags.action.as_str() {
         "start" => start::start(&flags),
         "delete" => delete::delete(&flags),

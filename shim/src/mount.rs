@@ -2,6 +2,7 @@
 
 mod idmap;
 mod options;
+mod target;
 
 use std::{
     ffi::OsStr,
@@ -51,8 +52,8 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
     let target = if one.target.is_empty() {
         rootfs.to_owned()
     } else {
-        // Relative to the rootfs, whatever it looks like.
-        rootfs.join(one.target.trim_start_matches('/'))
+        target::below(rootfs, &one.target)
+            .map_err(|e| Error::Unknown(format!("find {} in the rootfs: {e}", one.target)))?
     };
     let mut parsed = parse(&one.options);
     let failed = |source: io::Error| {

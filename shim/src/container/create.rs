@@ -36,6 +36,12 @@ impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;
     /// what a failure leaves behind is removed.
     pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Result<Arc<Self>> {
+        if request.id.is_empty() || !bundle::is_plain(&request.id) {
+            return Err(Error::InvalidArgument(format!(
+                "invalid container id {:?}",
+                request.id
+            )));
+        }
         let bundle = PathBuf::from(&request.bundle);
         let options = Options::decode(request.options.as_ref())?;
         let config = options.load_config()?;

@@ -275,10 +275,9 @@ impl Container {
         let stdio = &process.stdio;
         let owner = self.owner(process);
         let files = Files {
-            process: self
-                .bundle
-                .join(format!("{}.process.json", process.exec_id)),
-            pid: self.bundle.join(format!("{}.pid", process.exec_id)),
+            // An exec may be called `init`, whose pid file is the container's own.
+            process: self.bundle.join(format!(".exec-{}.json", process.exec_id)),
+            pid: self.bundle.join(format!(".exec-{}.pid", process.exec_id)),
         };
         OpenOptions::new()
             .write(true)
