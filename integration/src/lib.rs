@@ -18,9 +18,12 @@ pub mod events;
 pub mod execs;
 pub mod generation;
 pub mod image;
+#[cfg(test)]
+mod makefile;
 pub mod node;
 pub mod place;
 pub mod podhook;
+pub mod progress;
 pub mod record;
 pub mod results;
 pub mod shim;
