@@ -34,6 +34,14 @@ pub async fn run(context: &Context, args: &args::Apply) -> Result<(), Error> {
             outcome.note(apply_runtime_class(context, class));
         }
     }
+    for object in &objects {
+        if let Object::Pod(pod) = object {
+            for doubt in manifest::lifecycle_doubts(pod) {
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                eprintln!("Warning: pod {name:?}: {doubt}");
+            }
+        }
+    }
     let mut interrupts = Interrupts::new()?;
     let mut starting = Vec::new();
     for object in &objects {

@@ -309,6 +309,10 @@ pub struct Validate {
     /// Files, or - for stdin.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// The node's configuration, as /etc/podhook/config.toml: what its allowed_handlers and allowed_hosts do not
+    /// allow is refused.
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 /// `podhook completion`.

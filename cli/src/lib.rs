@@ -21,6 +21,7 @@ mod handler;
 pub mod hooks;
 pub mod inspect;
 mod interrupt;
+mod judgement;
 pub mod logs;
 pub mod manifest;
 pub mod metrics;
@@ -37,6 +38,7 @@ pub mod store;
 mod termination;
 pub mod validate;
 pub mod volumes;
+mod yaml;
 
 use args::{Cli, Command, Worker};
 use context::Context;
