@@ -94,10 +94,10 @@ async fn what_cannot_be_run_says_why() {
         fs::set_permissions(container.rootfs().join(file), chmod).unwrap();
     }
     for (command, message) in [
-        ("garbage", "exec /bin/garbage: exec format error"),
+        ("garbage", "exec garbage: exec format error"),
         (
             "bashism",
-            "exec /bin/bashism: no such file or directory (the file is there: its interpreter or loader is not)",
+            "exec bashism: no such file or directory (the file is there: its interpreter or loader is not)",
         ),
     ] {
         let result = hook(&container, &[command]).await;

@@ -202,11 +202,10 @@ mod tests {
     fn a_container_cannot_write_to_the_terminal_of_who_reads_the_log() {
         let evil = "\x1b]0;owned\x07\u{9b}2J\u{202e}\x7f\0\r";
         let pairs = [("id", "c1"), ("message", evil)];
-        let record = Record::builder()
-            .args(format_args!("{evil}"))
-            .key_values(&pairs)
-            .build();
-        let line = format_line(&record, "c1", "default");
+        let mut record = Record::builder();
+        let args = format_args!("{evil}");
+        record.args(args).key_values(&pairs);
+        let line = format_line(&record.build(), "c1", "default");
         let escaped = r#""\x1b]0;owned\a\u009b2J\u202e\x7f\x00\r""#;
         assert!(line.contains(&format!("msg={escaped} ")), "{line:?}");
         assert!(line.contains(&format!("message={escaped} ")), "{line:?}");

@@ -226,16 +226,12 @@ impl<'a> Plan<'a> {
 
     /// How many processes the command's user may have.
     pub fn processes_of_user(&self) -> u64 {
-        let own = || rlimit::of(0);
-        let of = |limits: &Limits| {
+        let of = |limits: &rlimit::Limits| {
             let mut all = limits.iter();
             all.find_map(|(resource, limit)| (*resource == libc::RLIMIT_NPROC).then_some(*limit))
         };
         // What is set nowhere is inherited from this process.
-        let limit = self
-            .processes
-            .or_else(|| of(&self.limits))
-            .or_else(|| of(&own()));
+        let limit = of(&self.limits.set).or_else(|| of(&rlimit::of(0)));
         limit.map_or(libc::RLIM64_INFINITY, |limit| limit.rlim_cur)
     }
 
@@ -244,19 +240,17 @@ impl<'a> Plan<'a> {
     pub fn give_way(&mut self) -> Result<bool, Error> {
         match (self.counted, self.late) {
             (Counted::Both, _) => {
-                let leaf = Placed::of(self.tree.as_ref(), view::is_root(self.container));
-                let (cgroups, moved) = (&self.container.cgroups, self.moved.as_deref());
-                self.places = Places::open(cgroups, leaf, moved, Counted::Last)?;
                 self.counted = Counted::Last;
                 self.late |= !self.can_wait;
-                Ok(true)
             }
-            (Counted::Last, false) => {
-                self.late = true;
-                Ok(true)
-            }
-            (Counted::Last, true) => Ok(false),
+            (Counted::Last, false) => self.late = true,
+            (Counted::Last, true) => return Ok(false),
         }
+        // The attempt before has used them up.
+        let leaf = Placed::of(self.tree.as_ref(), view::is_root(self.container));
+        let (cgroups, moved) = (&self.container.cgroups, self.moved.as_deref());
+        self.places = Places::open(cgroups, leaf, moved, self.counted)?;
+        Ok(true)
     }
 }
 

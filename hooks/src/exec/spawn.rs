@@ -248,9 +248,7 @@ impl Spawning {
             self.discard_tree().await;
             return Ended::Failed(self.context.error(failure));
         }
-        // Where the leaf took no process the child is in the container's own cgroup.
-        let in_leaf = !self.launched.is_beside_leaf();
-        let tree = self.tree.take().map(|tree| tree.settled(pid, in_leaf));
+        let tree = self.settled_tree(pid);
         let pidfd = own_pidfd(pid);
         let watched = pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok());
         Ended::Made(Child {
@@ -295,7 +293,7 @@ impl Spawning {
             && self.is_inside(pid)
         {
             let exit = self.children.wait(pid);
-            let tree = self.tree.take();
+            let tree = self.settled_tree(pid);
             kill(Child {
                 pid,
                 pidfd: own_pidfd(pid),
@@ -318,6 +316,12 @@ impl Spawning {
             // EACCES is also what proc_ns_get_link says of a process reaped since it was looked up.
             (Some(_), Err(_)) => matches!(namespaces::pid_namespace(pid), Ok(None)),
         }
+    }
+
+    /// Where the leaf took no process the child is in the container's own cgroup.
+    fn settled_tree(&mut self, pid: libc::pid_t) -> Option<Tree> {
+        let in_leaf = !self.launched.is_beside_leaf();
+        self.tree.take().map(|tree| tree.settled(pid, in_leaf))
     }
 
     async fn discard_tree(&mut self) {

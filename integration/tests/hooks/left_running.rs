@@ -53,7 +53,8 @@ fn goes_on(trace: &Trace) -> Result<u64, Error> {
 
 fn it_lives_on_whatever_it_prints_to(node: &Node) -> Outcome {
     let mut table = Vec::new();
-    for how in ["", "nohup", "setsid"] {
+    // The second is what nohup(1) does where there is no terminal.
+    for how in ["", "trap '' HUP;", "setsid"] {
         for streams in ["stdout", "stderr", "both"] {
             for output in ["capture", "container"] {
                 table.push((how, streams, output));

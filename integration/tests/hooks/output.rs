@@ -20,6 +20,7 @@ use crate::script::{Error, after, exec, polite, sh, with, words};
 pub fn tests() -> Vec<Test> {
     tests![output:
         kubectl_logs_shows_a_hooks_output_stream_by_stream,
+        the_record_has_both_streams_as_they_were_written,
         without_the_field_the_log_is_the_containers_alone,
         pre_stop_prints_after_the_container_has_closed_its_output,
         an_http_hooks_answer_is_printed_as_its_output,
@@ -90,6 +91,23 @@ fn kubectl_logs_shows_a_hooks_output_stream_by_stream(node: &Node) -> Outcome {
         .and_then(|hook| hook.output.clone())
         .unwrap_or_default();
     assert_eq!(output, "pre out\npre err\n", "as they were written");
+    Ok(())
+}
+
+fn the_record_has_both_streams_as_they_were_written(node: &Node) -> Outcome {
+    let script =
+        "i=100; while [ $i -lt 300 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; echo end";
+    let lines = (100..300).map(|i| format!("out {i}\nerr {i}\n"));
+    let written = lines.collect::<String>() + "end\n";
+    for output in ["capture", "container"] {
+        let lifecycle = json!({"postStart": exec(script), "output": output});
+        let container = node
+            .container("order")
+            .lifecycle(&lifecycle.to_string())
+            .start(&["sleep", "600"])?;
+        let hook = container.recorded()?.hook("postStart")?;
+        assert_eq!(hook.text("/output"), written, "{output}");
+    }
     Ok(())
 }
 

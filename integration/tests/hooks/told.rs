@@ -7,7 +7,7 @@ use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
 use crate::recorded::Recorded;
-use crate::script::{exec, polite, words};
+use crate::script::{exec, sh, words};
 
 pub fn tests() -> Vec<Test> {
     tests![told:
@@ -18,6 +18,9 @@ pub fn tests() -> Vec<Test> {
         a_refused_annotation_cannot_write_to_a_terminal,
     ]
 }
+
+/// Ends at a SIGTERM.
+const WAITS: &str = "trap 'exit 7' TERM; while :; do sleep 600 & wait $!; done";
 
 /// Sets the title, rings, clears the screen by C0 and by C1, overwrites the line, reorders, deletes.
 const EVIL: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}\u{7f}\rlast";
@@ -37,7 +40,7 @@ fn a_missing_program_is_named_wherever_users_look(node: &Node) -> Outcome {
     let container = node
         .container("missing")
         .lifecycle(&lifecycle.to_string())
-        .start(&words(&polite()))?;
+        .start(&words(&sh(WAITS)))?;
     container.wait_record("it to run", SOON, |record| record.phase() == "Running")?;
     container.kill("SIGTERM")?;
     let record = container.wait_hook("preStop")?;
@@ -79,7 +82,7 @@ fn the_record_has_the_handler_in_full(node: &Node) -> Outcome {
     let container = node
         .container("full")
         .lifecycle(&lifecycle.to_string())
-        .start(&words(&polite()))?;
+        .start(&words(&sh(WAITS)))?;
     let record = container.recorded()?;
     assert_eq!(
         record.json()["hooks"][0]["action"],
