@@ -2,14 +2,14 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
-use super::container::above;
+use super::container::{above, send_signal};
 use super::intermediate::{self, Shared, Start};
 use super::last::STACK;
 use super::mappings::Foreign;
@@ -20,10 +20,8 @@ use super::{Children, Error, Exit, sys};
 
 /// A launched intermediate.
 pub(super) struct Launched {
-    /// As a pidfd: for the signal that stops it.
-    pub pidfd: OwnedFd,
     pub exit: oneshot::Receiver<Exit>,
-    report: pipe::Receiver,
+    open: Option<Open>,
     page: Page,
     /// It was born beside the tree's leaf, which took no process.
     pub leaf_refused: bool,
@@ -43,6 +41,13 @@ pub(super) enum News {
 
 /// The operation of the error where the kernel makes no first child.
 pub(super) const CLONE: &str = "making a process";
+
+/// The caller's descriptors of an intermediate.
+struct Open {
+    /// For the signal that stops it.
+    pidfd: OwnedFd,
+    report: pipe::Receiver,
+}
 
 /// libc's constant does not fit its type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -106,10 +111,12 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
     let _ = sys::set_signal_mask(mask);
     let pid = forked.map_err(os_error(CLONE))?;
     Ok(Launched {
-        // SAFETY: the kernel stored a new descriptor that nothing else owns.
-        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        open: Some(Open {
+            // SAFETY: the kernel stored a new descriptor that nothing else owns.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+            report: read,
+        }),
         exit: children.wait(pid),
-        report: read,
         page,
         leaf_refused: into_leaf && place != 0,
         go,
@@ -136,14 +143,29 @@ impl Launched {
                 != 0
     }
 
+    /// Kills it, if it has not ended.
+    pub fn kill(&self) {
+        if let Some(open) = &self.open {
+            let _ = send_signal(open.pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
+
+    /// Closes its descriptors: their numbers are free for those of the final child.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
     /// The next that is heard through the report pipe.
     pub async fn news(&self) -> News {
+        let Some(Open { report, .. }) = &self.open else {
+            return News::Over;
+        };
         let mut bytes = [0u8; Failure::SIZE];
         loop {
-            if self.report.readable().await.is_err() {
+            if report.readable().await.is_err() {
                 return News::Over;
             }
-            return match self.report.try_read(&mut bytes) {
+            return match report.try_read(&mut bytes) {
                 Ok(Failure::SIZE) => match Failure::from_bytes(&bytes) {
                     Some(made) if made.step == Step::Made => News::Made(made.errno),
                     Some(failure) => News::Failed(failure),

@@ -5,6 +5,7 @@ mod bundle;
 mod client;
 mod daemon;
 mod hanging;
+mod scarce;
 mod stage;
 mod start;
 
@@ -12,8 +13,10 @@ mod bootstrap;
 mod criu;
 mod ending;
 mod events;
+mod exhaustion;
 mod given_up;
 mod killed;
+mod limits;
 mod logging;
 mod metrics;
 mod options;
@@ -107,6 +110,8 @@ fn main() -> ExitCode {
         criu::tests(),
         ending::tests(),
         events::tests(),
+        exhaustion::tests(),
+        limits::tests(),
         given_up::tests(),
         killed::tests(),
         logging::tests(),

@@ -28,6 +28,7 @@ mod tutorial;
 mod cgroup;
 mod crash;
 mod delegated;
+mod exhaustion;
 mod freezer;
 mod leaf;
 mod oom;
@@ -47,6 +48,7 @@ const CHOSEN: [&str; 27] = [
     "crash::",
     "delete::",
     "delegated::",
+    "exhaustion::",
     "freezer::",
     "leaf::",
     "oom::",
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         crash::tests(),
         delete::tests(),
         delegated::tests(),
+        exhaustion::tests(),
         leaf::tests(),
         options::tests(),
         reload::tests(),

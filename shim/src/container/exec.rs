@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::{Container, Freezer, Named, create::read_pid};
 use crate::{
+    descriptors::{CONNECTING, Reserve},
     error::{Error, Result},
     process::{ExitInfo, Process},
     runtime::{self, ExecArgs},
@@ -345,16 +346,19 @@ impl Container {
         let children: Arc<dyn Children> = self.reaper.clone();
         let owner = self.owner(process);
         if process.stdio.terminal {
+            let mut spare = Reserve::take(CONNECTING)?;
             let made = engine::spawn_on_terminal(target, &command, &children).await;
             let (made, master) = match made {
                 Ok((made, master)) => (Unadopted(Some(made)), master),
                 Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
                 Err(e) => return Err(failed(e)),
             };
+            spare.release();
             let io = ProcessIo::terminal(File::from(master), &process.stdio, owner).await;
             return exec.adopt(made, io).map(Ok);
         }
         let (child, ends) = stdio::pipes(&process.stdio, &self.options)?;
+        let mut spare = Reserve::take(CONNECTING)?;
         let child = engine::Stdio {
             stdin: child.stdin,
             stdout: child.stdout,
@@ -367,6 +371,7 @@ impl Container {
             Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
             Err(e) => return Err(failed(e)),
         };
+        spare.release();
         let io = ends.connect(&process.stdio, owner).await;
         exec.adopt(made, io).map(Ok)
     }
@@ -393,6 +398,8 @@ impl Container {
             pid_file: &files.pid,
             console,
         };
+        // Once the process runs there are no errors: the runtime has left it to the shim.
+        let mut spare = Reserve::take(CONNECTING)?;
         let _hold = self.reaper.hold();
         let made = || {
             let pid = read_pid(&files.pid)?;
@@ -404,6 +411,7 @@ impl Container {
             self.runtime
                 .exec(args(Some(console.path())), runtime::Stdio::null()?)
                 .await?;
+            spare.release();
             let made = made()?;
             let io = ProcessIo::terminal(console.receive().await?, stdio, owner).await;
             return exec.adopt(made, io);
@@ -414,6 +422,7 @@ impl Container {
             io.abort().await;
             return Err(e);
         }
+        spare.release();
         let made = made()?;
         io.release();
         exec.adopt(made, Ok(io))

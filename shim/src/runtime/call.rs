@@ -7,7 +7,7 @@ use std::{
         unix::process::CommandExt,
     },
     path::Path,
-    process::Command,
+    process::{self, Command, ExitStatus},
     sync::Arc,
 };
 
@@ -19,6 +19,7 @@ use podhook_hooks::{
 use super::presence;
 use super::running::Running;
 use crate::{
+    descriptors,
     error::{Error, Result},
     reaper::Reaper,
     signal_mask,
@@ -64,6 +65,12 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Whether it was killed, or has crashed as programs in Go do, for want of a thread say.
+    pub fn has_died(&self) -> bool {
+        const GO_PANIC: i32 = 2;
+        matches!(self.exit.code(), None | Some(GO_PANIC))
+    }
+
     /// Its status in words, and what it has printed.
     pub fn describe(&self) -> (String, &str) {
         let status = match (self.exit.code(), self.exit.signal()) {
@@ -115,7 +122,7 @@ pub async fn call(
                 Some(mark) if libc::fcntl(mark.as_raw_fd(), libc::F_SETFD, 0) != 0 => {
                     Err(io::Error::last_os_error())
                 }
-                _ => Ok(()),
+                _ => descriptors::give_back_limit(),
             }
         });
     }
@@ -131,8 +138,30 @@ pub async fn call(
         .end()
         .await
         .ok_or_else(|| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
-    let stderr = captured.map(read_back).unwrap_or_default();
+    let stderr = captured.map(|file| read_back(file, OUTPUT_LIMIT));
+    let stderr = String::from_utf8_lossy(&stderr.unwrap_or_default()).into_owned();
     Ok(Ended { exit, stderr })
+}
+
+/// The most of a verb's call that is read.
+const VERB_LIMIT: u64 = 1 << 20;
+
+/// For a verb, which reaps its own children: runs `command` to its end; how it ended, and what it wrote to stdout and
+/// stderr. (`Command::output` panics where it cannot read.)
+pub fn output(command: &mut Command) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
+    let capture = || {
+        let file = capture_file().map_err(io::Error::other)?;
+        Ok::<_, io::Error>((file.try_clone()?, file))
+    };
+    let (stdout, stderr) = (capture()?, capture()?);
+    let status = command
+        .stdin(process::Stdio::null())
+        .stdout(stdout.0)
+        .stderr(stderr.0)
+        .spawn()?
+        .wait()?;
+    let read = |file| read_back(file, VERB_LIMIT);
+    Ok((status, [stdout.1, stderr.1].map(read)))
 }
 
 fn capture_file() -> Result<std::fs::File> {
@@ -142,11 +171,11 @@ fn capture_file() -> Result<std::fs::File> {
     Ok(fd.into())
 }
 
-fn read_back(file: std::fs::File) -> String {
+fn read_back(file: std::fs::File, limit: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     // The descriptor shares its offset with the runtime's, which is at the end.
     // SAFETY: lseek on an owned descriptor.
     unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_SET) };
-    let _ = file.take(OUTPUT_LIMIT).read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
+    let _ = file.take(limit).read_to_end(&mut bytes);
+    bytes
 }

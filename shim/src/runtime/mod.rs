@@ -16,6 +16,7 @@ use std::{
 
 pub use call::Stdio;
 use call::call;
+pub use call::output;
 pub use criu::{CheckpointArgs, RestoreArgs};
 use failure::Failure;
 pub use presence::{Presence, names};
@@ -218,9 +219,11 @@ impl Runtime {
 
     async fn run_bare(&self, command: Command, verb: &str, stdio: Stdio) -> Result<()> {
         let mark = log_json::Mark::now(&self.log);
+        let mut died = false;
         let (logged, how) = match call(&self.reaper, &self.bundle, command, stdio).await {
             Ok(ended) if ended.exit.code() == Some(0) => return Ok(()),
             Ok(ended) => {
+                died = ended.has_died();
                 let (status, printed) = ended.describe();
                 let how = failure::ended(&self.binary, &status, printed);
                 (mark.last_error(), how)
@@ -235,6 +238,10 @@ impl Runtime {
             log: &self.log,
             how,
         };
-        Err(Error::Unknown(failure.message(verb)))
+        let message = failure.message(verb);
+        Err(match died {
+            true => Error::RuntimeDied(message),
+            false => Error::Unknown(message),
+        })
     }
 }
