@@ -46,6 +46,7 @@ mod signals;
 mod socket;
 mod start;
 mod stdio;
+mod stop_signal;
 mod timestamp;
 
 use std::{

@@ -33,11 +33,12 @@ impl Child {
     /// Child `pid` that somebody else has made, in a session of its own or of that somebody, and left to this process.
     /// The caller holds (see [`Children`]) since before it was made.
     pub fn adopted(pid: libc::pid_t, children: &dyn Children) -> Self {
+        let pidfd = own_pidfd(pid).ok().flatten();
         Self {
             pid,
             // Without one it cannot be signalled, but its session can.
-            pidfd: own_pidfd(pid).ok().flatten(),
-            exit: children.wait(pid),
+            exit: traced::exit_of(pid, pidfd.as_ref(), children),
+            pidfd,
             tree: Some(Tree::session(session_of(pid))),
         }
     }
@@ -243,34 +244,32 @@ impl Spawning {
                 source: std::io::Error::from_raw_os_error(libc::EPERM),
             });
         }
-        let exit = self.children.wait(pid);
-        if let Some(failure) = failure {
-            let _ = exit.await;
-            self.discard_tree().await;
-            return Ended::Failed(self.context.error(failure));
-        }
         let tree = self.settled_tree(pid);
         self.launched.close();
-        let held = own_pidfd(pid).and_then(|pidfd| {
-            let watched = pidfd.as_ref().map(OwnedFd::try_clone).transpose()?;
-            Ok((pidfd, watched))
-        });
-        let (pidfd, watched) = match held {
-            Ok(held) => held,
+        let pidfd = match own_pidfd(pid) {
+            Ok(pidfd) => pidfd,
             Err(source) => {
                 // Nobody could signal it.
                 kill_by_pid(pid);
                 if let Some(tree) = tree {
                     tree.kill().await;
                 }
-                let _ = exit.await;
+                let _ = self.children.wait(pid).await;
                 let operation = "pidfd_open";
                 return Ended::Failed(Error::System { operation, source });
             }
         };
+        let exit = traced::exit_of(pid, pidfd.as_ref(), self.children.as_ref());
+        if let Some(failure) = failure {
+            let _ = exit.await;
+            if let Some(tree) = tree {
+                tree.kill().await;
+            }
+            return Ended::Failed(self.context.error(failure));
+        }
         Ended::Made(Child {
             pid,
-            exit: traced::exit(pid, watched, exit),
+            exit,
             pidfd,
             tree,
         })

@@ -12,6 +12,7 @@ mod start;
 mod bootstrap;
 mod criu;
 mod ending;
+mod entrypoint;
 mod events;
 mod exhaustion;
 mod given_up;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
         bootstrap::tests(),
         criu::tests(),
         ending::tests(),
+        entrypoint::tests(),
         events::tests(),
         exhaustion::tests(),
         limits::tests(),

@@ -291,6 +291,8 @@ impl Container {
                     .to_owned(),
             ));
         }
+        // As with the OCI runtime, which takes longer to get there than init does.
+        self.entrypoint().await;
         let by_engine = match self.target() {
             Ok(target) if self.exec_engine == ExecEngine::Native => {
                 self.run_natively(target, exec, spec).await?
