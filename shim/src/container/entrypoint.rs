@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::Container;
+use crate::pidfd;
 
 /// How long a hook or an exec waits. What takes longer is a `startContainer` hook under crun, or a program on a slow disk.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -36,7 +37,11 @@ impl Container {
             return;
         }
         let pid = self.pid();
-        let ended = async { while !self.init.ends_within(LIMIT).await {} };
+        let ended = async {
+            if let Some(init) = self.init.pidfd() {
+                while !pidfd::wait(&init, LIMIT).await {}
+            }
+        };
         let executed = async {
             tokio::select! {
                 () = executed(pid) => {}

@@ -105,7 +105,7 @@ pub async fn call(
         .stdout(stdio.stdout)
         .stderr(stderr);
     let mark = presence::mark(bundle)?;
-    let shim = std::process::id().cast_signed();
+    let shim = process::id().cast_signed();
     signal_mask::pass_on(&mut command);
     // SAFETY: runs between fork and exec; the calls are async-signal-safe.
     unsafe {
