@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::Error;
 
 /// The packages' own tests that are about cgroups and processes, by target.
-const UNIT: [&str; 3] = ["exec_cgroup_v2", "exec_full", "exec_handler"];
+const UNIT: [&str; 4] = ["exec_cgroup_v2", "exec_full", "exec_handler", "exec_leaf"];
 
 /// What is to be there in the machine.
 pub struct Programs {
