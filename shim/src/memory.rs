@@ -104,7 +104,3 @@ mod tests {
         assert_eq!(deep(100), sum);
     }
 }
-pub fn lint_probe() {
-    drop(tokio::task::spawn_blocking(|| ()));
-    eprintln!("x");
-}

@@ -59,15 +59,6 @@ impl Reaper {
         Ok(reaper)
     }
 
-    /// Kills a child that is held by no pidfd. On the thread that reaps: until this has returned the number is its own.
-    pub fn kill(&self, pid: pid_t) {
-        let _state = self.lock();
-        if is_child(pid) {
-            // SAFETY: integer arguments only.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

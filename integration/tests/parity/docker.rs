@@ -433,6 +433,6 @@ fn a_pre_stop_hook_runs_before_the_images_own_stop_signal(node: &Node) -> Outcom
     container.wait_logs("ready", SOON)?;
     container.run(&["stop", "--time", "60"])?;
     assert_eq!(container.inspect(".State.ExitCode")?, "3");
-    container.wait_logs("drained\nbye\n", Duration::from_secs(10))?;
+    container.wait_logs("drained\nbye\n", SOON)?;
     Ok(())
 }

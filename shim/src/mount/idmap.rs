@@ -81,6 +81,10 @@ impl Drop for Holder {
 ///
 /// Its layers must be mounted somewhere in the caller's mount namespace (before Linux 6.15), and are so in one that
 /// nobody else sees and that goes with its only thread: nothing of it is left, however this ends.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "its thread is made by Builder, which says where it is refused"
+)]
 pub(super) fn mount_overlay(
     source: &str,
     target: &Path,
