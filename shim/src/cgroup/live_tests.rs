@@ -400,10 +400,11 @@ async fn v2_a_file_that_changes_is_heard_without_inotify() {
     let events = live.dirs[0].join("cgroup.events");
     live.run("sleep 1000");
     let notifier = Notifier::files([&events, &events]).unwrap();
-    // The kernel counts from the first read.
-    notifier.changed().await.unwrap();
-    let silent = timeout(Duration::from_millis(100), notifier.changed()).await;
-    assert!(silent.is_err());
+    // To each descriptor that it is new to, the file has changed once.
+    while timeout(Duration::from_millis(100), notifier.changed())
+        .await
+        .is_ok()
+    {}
     for state in ["1", "0"] {
         fs::write(live.dirs[0].join("cgroup.freeze"), state).unwrap();
         timeout(Duration::from_secs(5), notifier.changed())
