@@ -11,6 +11,7 @@ use containerd_shim_protos::cgroups::metrics::Metrics as V1;
 use containerd_shim_protos::cgroups_v2::metrics::Metrics as V2;
 use tokio::time::timeout;
 
+use super::notify::Notifier;
 use super::*;
 
 const V1_CONTROLLERS: [&str; 7] = [
@@ -349,6 +350,27 @@ fn v2_what_the_kernel_offers_without_controllers_is_read() {
     live.end();
     assert!(matches!(cgroup.stats(), Err(Error::Gone { .. })));
     assert!(matches!(cgroup.pids(), Err(Error::Gone { .. })));
+}
+
+#[tokio::test]
+async fn v2_a_file_that_changes_is_heard_without_inotify() {
+    let Some(mut live) = Live::v2() else { return };
+    let events = live.dirs[0].join("cgroup.events");
+    live.run("sleep 1000");
+    let notifier = Notifier::files([&events, &events]).unwrap();
+    // To each descriptor that it is new to, the file has changed once.
+    while timeout(Duration::from_millis(100), notifier.changed())
+        .await
+        .is_ok()
+    {}
+    for state in ["1", "0"] {
+        fs::write(live.dirs[0].join("cgroup.freeze"), state).unwrap();
+        timeout(Duration::from_secs(5), notifier.changed())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    live.end();
 }
 
 /// In a machine that has nothing but v2 (with memory limits), else it is skipped.
