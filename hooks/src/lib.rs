@@ -4,6 +4,17 @@
 //! happens when; a [`handler`] does it, exec handlers through the [`exec`] engine; the [`record`] tells
 //! the user. Nothing here knows containerd's RPCs.
 
+// What panics where the kernel refuses something: see clippy.toml. Shims do this.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::print_stderr,
+        clippy::print_stdout
+    )
+)]
+
 pub mod config;
 pub mod counters;
 pub mod exec;

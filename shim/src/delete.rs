@@ -3,8 +3,9 @@
 
 use std::{
     env, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::SystemTime,
 };
 
@@ -69,7 +70,8 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
 }
 
 fn warn(problem: &dyn std::fmt::Display) {
-    eprintln!("containerd-shim-podhook-v1: {problem}");
+    // Not eprintln, which panics where nobody reads any more.
+    let _ = writeln!(io::stderr(), "containerd-shim-podhook-v1: {problem}");
 }
 
 fn bundle_of(flags: &Flags) -> Result<PathBuf> {
@@ -110,15 +112,13 @@ fn delete_container(flags: &Flags, bundle: &Path, options: &Options) -> Result<(
             &bundle.join("log.json"),
         ))
         .args(["delete", "--force", &flags.id])
-        .env_remove("NOTIFY_SOCKET")
-        .stdin(Stdio::null());
-    let output = command
-        .output()
-        .map_err(Error::io("run", runtime::binary(options)))?;
-    if output.status.success() {
+        .env_remove("NOTIFY_SOCKET");
+    let (status, [_, stderr]) =
+        runtime::output(&mut command).map_err(Error::io("run", runtime::binary(options)))?;
+    if status.success() {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&stderr);
     if stderr.contains("does not exist") {
         return Ok(());
     }

@@ -1,6 +1,18 @@
 //! `containerd-shim-podhook-v1`: a containerd runtime v2 shim that runs Kubernetes container
 //! lifecycle hooks itself.
 
+// What panics where the kernel refuses something: see clippy.toml. A shim has nobody who starts it again.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::print_stderr,
+        clippy::print_stdout
+    )
+)]
+
+mod apart;
 mod bootstrap;
 mod bundle;
 mod cgroup;
@@ -9,6 +21,7 @@ mod clients;
 mod container;
 mod counters;
 mod delete;
+mod descriptors;
 mod end;
 mod error;
 mod events;
@@ -18,6 +31,7 @@ mod memory;
 mod message_type;
 mod mount;
 mod options;
+mod outstanding;
 mod own_binary;
 mod pidfd;
 mod process;
@@ -26,6 +40,7 @@ mod runtime;
 mod serve;
 mod service;
 mod shim;
+mod signals;
 mod socket;
 mod start;
 mod stdio;

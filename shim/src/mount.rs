@@ -16,13 +16,16 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    apart,
+    error::{Error, Result},
+};
 use options::{DATA_LIMIT, parse, shorten_lower_dirs};
 
 /// Mounts everything on `rootfs`, in order; on an error what was mounted is unmounted.
 pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path) -> Result<()> {
     let (mounts, rootfs) = (mounts.to_vec(), rootfs.to_owned());
-    apart(move || {
+    aside(move || {
         for one in &mounts {
             if let Err(e) = mount_one(one, &rootfs) {
                 let _ = unmount_all(&rootfs);
@@ -37,13 +40,13 @@ pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path) -> Result<()> {
 /// Unmounts everything at and below `rootfs`.
 pub async fn unmount_rootfs(rootfs: &Path) -> Result<()> {
     let rootfs = rootfs.to_owned();
-    apart(move || unmount_all(&rootfs)).await
+    aside(move || unmount_all(&rootfs)).await
 }
 
-/// In a thread of its own: unmounting an overlay writes its upper layer back, which takes as long as
-/// the disk does, and the other containers of the pod must not wait for it.
-async fn apart(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    let done = tokio::task::spawn_blocking(work).await;
+/// Unmounting an overlay writes its upper layer back, which takes as long as the disk does, and the other
+/// containers of the pod must not wait for it.
+async fn aside(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    let done = apart::start(work).await;
     done.unwrap_or_else(|e| Err(Error::Unknown(format!("mount: {e}"))))
 }
 

@@ -21,6 +21,18 @@ pub fn open(pid: libc::pid_t) -> Result<OwnedFd> {
     }
 }
 
+/// A pidfd of a child; none where it has been reaped.
+///
+/// # Errors
+/// Where the kernel has none to give.
+pub fn of_child(pid: libc::pid_t) -> Result<Option<OwnedFd>> {
+    match open(pid) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Error::Sys { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Sends a signal. A process that is gone is `ESRCH`.
 pub fn send_signal(pidfd: &impl AsFd, signal: i32) -> io::Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();

@@ -2,14 +2,14 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
-use super::container::above;
+use super::container::{above, send_signal};
 use super::intermediate::{self, Shared, Start};
 use super::last::STACK;
 use super::mappings::Foreign;
@@ -19,13 +19,18 @@ use super::{Children, Error, Exit, sys};
 
 /// A launched intermediate.
 pub(super) struct Launched {
-    /// As a pidfd: for the signal that stops it.
-    pub pidfd: OwnedFd,
     pub exit: oneshot::Receiver<Exit>,
-    report: pipe::Receiver,
+    open: Option<Open>,
     page: Page,
     /// Which entry of the plan's `into` it was made in.
     pub place: usize,
+}
+
+/// The caller's descriptors of an intermediate.
+struct Open {
+    /// For the signal that stops it.
+    pidfd: OwnedFd,
+    report: pipe::Receiver,
 }
 
 /// libc's constant does not fit its type.
@@ -78,10 +83,12 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
     let _ = sys::set_signal_mask(mask);
     let pid = forked.map_err(os_error("clone3"))?;
     Ok(Launched {
-        // SAFETY: the kernel stored a new descriptor that nothing else owns.
-        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        open: Some(Open {
+            // SAFETY: the kernel stored a new descriptor that nothing else owns.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+            report: read,
+        }),
         exit: children.wait(pid),
-        report: read,
         page,
         place,
     })
@@ -97,16 +104,29 @@ impl Launched {
         }
     }
 
+    /// Kills it, if it has not ended.
+    pub fn kill(&self) {
+        if let Some(open) = &self.open {
+            let _ = send_signal(open.pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
+
+    /// Closes its descriptors: their numbers are free for those of the final child.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
     /// Waits until both children are through with the report pipe: by failure, by death, or, without a
     /// report, because the last one is the command now.
     pub async fn report(&self) -> Option<Failure> {
+        let Open { report, .. } = self.open.as_ref()?;
         let mut bytes = [0u8; Failure::SIZE];
         let mut failure = None;
         loop {
-            if self.report.readable().await.is_err() {
+            if report.readable().await.is_err() {
                 return failure;
             }
-            match self.report.try_read(&mut bytes) {
+            match report.try_read(&mut bytes) {
                 Ok(Failure::SIZE) => failure = failure.or(Failure::from_bytes(&bytes)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 _ => return failure,

@@ -32,7 +32,8 @@ impl Child {
     pub fn adopted(pid: libc::pid_t, children: &dyn Children) -> Self {
         Self {
             pid,
-            pidfd: own_pidfd(pid),
+            // Without one it cannot be signalled, but its session can.
+            pidfd: own_pidfd(pid).ok().flatten(),
             exit: children.wait(pid),
             tree: Some(Tree::session(session_of(pid))),
         }
@@ -193,8 +194,25 @@ impl Spawning {
             Some(tree) if tree.leaf().is_none() => Some(Tree::session(pid)),
             other => other,
         };
-        let pidfd = own_pidfd(pid);
-        let watched = pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok());
+        self.launched.close();
+        let held = own_pidfd(pid).and_then(|pidfd| {
+            let watched = pidfd.as_ref().map(OwnedFd::try_clone).transpose()?;
+            Ok((pidfd, watched))
+        });
+        let (pidfd, watched) = match held {
+            Ok(held) => held,
+            Err(source) => {
+                // Nobody could signal it.
+                kill_by_pid(pid);
+                if let Some(tree) = tree {
+                    tree.kill().await;
+                }
+                let _ = exit.await;
+                let operation = "pidfd_open";
+                let _ = answer.send(Err(Error::System { operation, source }));
+                return;
+            }
+        };
         let child = Child {
             pid,
             exit: traced::exit(pid, watched, exit),
@@ -209,16 +227,18 @@ impl Spawning {
     /// The caller has gone. The intermediate is killed first: once it is reaped, there either is a child
     /// or never will be.
     async fn abandon(&mut self) {
-        let _ = send_signal(self.launched.pidfd.as_fd(), libc::SIGKILL);
+        self.launched.kill();
         let _ = (&mut self.launched.exit).await;
+        self.launched.close();
         if let Some(pid) = self.launched.child()
             && self.is_inside(pid)
         {
             let exit = self.children.wait(pid);
             let tree = self.tree.take();
+            kill_by_pid(pid);
             kill(Child {
                 pid,
-                pidfd: own_pidfd(pid),
+                pidfd: None,
                 exit,
                 tree,
             })
@@ -257,8 +277,15 @@ async fn kill(child: Child) {
 
 /// A pidfd of our child `pid`; `None` where it has been reaped. The number may belong to a stranger then,
 /// who is no child of ours.
-fn own_pidfd(pid: libc::pid_t) -> Option<OwnedFd> {
-    let pidfd = pidfd_open(pid).ok()?;
+///
+/// # Errors
+/// Where the kernel has none to give.
+fn own_pidfd(pid: libc::pid_t) -> std::io::Result<Option<OwnedFd>> {
+    let pidfd = match pidfd_open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     // SAFETY: `siginfo_t` is plain data, all zeroes is a valid value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: a valid place to write to; WNOWAIT leaves a zombie to the one who reaps.
@@ -270,5 +297,18 @@ fn own_pidfd(pid: libc::pid_t) -> Option<OwnedFd> {
             libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
         )
     };
-    (ret == 0).then_some(pidfd)
+    Ok((ret == 0).then_some(pidfd))
+}
+
+/// Kills our child `pid`, unless it was reaped. Whoever reaps does so on this thread: the number is the child's own
+/// until this has returned.
+fn kill_by_pid(pid: libc::pid_t) {
+    // SAFETY: `siginfo_t` is plain data, all zeroes is a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: a valid place to write to; WNOWAIT leaves a zombie to the one who reaps.
+    if unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) } == 0 {
+        // SAFETY: no pointers.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
 }

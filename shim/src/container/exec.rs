@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::{Container, Freezer, Named, create::read_pid};
 use crate::{
+    descriptors::{CONNECTING, Reserve},
     error::{Error, Result},
     process::{ExitInfo, Process},
     runtime::{self, ExecArgs},
@@ -244,16 +245,19 @@ impl Container {
         let children: Arc<dyn Children> = self.reaper.clone();
         let owner = self.owner(process);
         if process.stdio.terminal {
+            let mut spare = Reserve::take(CONNECTING)?;
             let made = engine::spawn_on_terminal(target, &command, &children).await;
             let (made, master) = match made {
                 Ok(made) => made,
                 Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
                 Err(e) => return Err(failed(e)),
             };
+            spare.release();
             let io = ProcessIo::terminal(File::from(master), &process.stdio, owner).await;
             return exec.adopt(made, io).map(Ok);
         }
         let (child, ends) = stdio::pipes(&process.stdio, &self.options)?;
+        let mut spare = Reserve::take(CONNECTING)?;
         let child = engine::Stdio {
             stdin: child.stdin,
             stdout: child.stdout,
@@ -266,6 +270,7 @@ impl Container {
             Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
             Err(e) => return Err(failed(e)),
         };
+        spare.release();
         let io = ends.connect(&process.stdio, owner).await;
         exec.adopt(made, io).map(Ok)
     }
@@ -293,12 +298,15 @@ impl Container {
             pid_file: &files.pid,
             console,
         };
+        // Once the process runs there are no errors: the runtime has left it to the shim.
+        let mut spare = Reserve::take(CONNECTING)?;
         let hold = self.reaper.hold();
         let io = if stdio.terminal {
             let console = ConsoleSocket::new()?;
             self.runtime
                 .exec(args(Some(console.path())), runtime::Stdio::null()?)
                 .await?;
+            spare.release();
             ProcessIo::terminal(console.receive().await?, stdio, owner).await?
         } else {
             let (child, ends) = stdio::pipes(stdio, &self.options)?;
@@ -310,9 +318,14 @@ impl Container {
             io.release();
             io
         };
+        spare.release();
         let pid = read_pid(&files.pid)?;
         let exit = self.reaper.wait(pid);
-        process.set_pid(pid);
+        if let Err(e) = process.set_pid(pid) {
+            self.reaper.kill(pid);
+            io.abort().await;
+            return Err(e);
+        }
         process.set_io(io);
         drop(hold);
         Ok(exit)

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Container;
 use crate::{
+    error::{Error, Result, is_exhaustion},
     process::{ExitInfo, Process},
     timestamp::timestamp,
 };
@@ -94,13 +95,20 @@ impl Container {
     }
 
     /// Reports OOM kills as they happen.
-    pub(super) fn watch_oom(self: &Arc<Self>) {
+    ///
+    /// # Errors
+    /// Where the kernel has no descriptors for that.
+    pub(super) fn watch_oom(self: &Arc<Self>) -> Result<()> {
         let Some(cgroup) = self.cgroup.get() else {
-            return;
+            return Ok(());
         };
         let mut watch = match cgroup.watch_oom() {
             Ok(watch) => watch,
-            Err(e) => return log::warn!(id = self.id.as_str(); "no OOM events: {e}"),
+            Err(e) if is_exhaustion(&e) => return Err(Error::Unknown(e.to_string())),
+            Err(e) => {
+                log::warn!(id = self.id.as_str(); "no OOM events: {e}");
+                return Ok(());
+            }
         };
         let (ask, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
         self.lock().oom_looks = Some(ask);
@@ -125,6 +133,7 @@ impl Container {
                 }
             }
         });
+        Ok(())
     }
 
     /// Whether there was an OOM kill that is not reported yet, so that it is reported before the exit that

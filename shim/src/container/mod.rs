@@ -2,6 +2,7 @@
 
 mod birth;
 mod checkpoint;
+mod clear;
 mod create;
 mod delete;
 mod exec;
@@ -49,7 +50,7 @@ pub struct Container {
     namespace: String,
     bundle: PathBuf,
     options: Options,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     publisher: Publisher,
     reaper: Arc<Reaper>,
     counters: Arc<Counting>,

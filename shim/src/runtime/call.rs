@@ -7,13 +7,14 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::Command,
+    process::{self, Command, ExitStatus},
     sync::Arc,
 };
 
 use podhook_hooks::exec::{Children, Exit};
 
 use crate::{
+    descriptors,
     error::{Error, Result},
     reaper::Reaper,
 };
@@ -61,6 +62,12 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Whether it was killed, or has crashed as programs in Go do, for want of a thread say.
+    pub fn has_died(&self) -> bool {
+        const GO_PANIC: i32 = 2;
+        matches!(self.exit.code(), None | Some(GO_PANIC))
+    }
+
     /// Its status in words, and what it has printed.
     pub fn describe(&self) -> (String, &str) {
         let status = match (self.exit.code(), self.exit.signal()) {
@@ -89,12 +96,12 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
         .stdin(stdio.stdin)
         .stdout(stdio.stdout)
         .stderr(stderr);
-    // SAFETY: runs between fork and exec; prctl is async-signal-safe.
+    // SAFETY: runs between fork and exec; prctl and setrlimit are async-signal-safe.
     unsafe {
         command.pre_exec(|| {
             // A runtime call must not outlive the shim that would act on its result.
             match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
+                0 => descriptors::give_back_limit(),
                 _ => Err(io::Error::last_os_error()),
             }
         });
@@ -110,8 +117,30 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
     let exit = exit
         .await
         .map_err(|_| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
-    let stderr = captured.map(read_back).unwrap_or_default();
+    let stderr = captured.map(|file| read_back(file, OUTPUT_LIMIT));
+    let stderr = String::from_utf8_lossy(&stderr.unwrap_or_default()).into_owned();
     Ok(Ended { exit, stderr })
+}
+
+/// The most of a verb's call that is read.
+const VERB_LIMIT: u64 = 1 << 20;
+
+/// For a verb, which reaps its own children: runs `command` to its end; how it ended, and what it wrote to stdout and
+/// stderr. (`Command::output` panics where it cannot read.)
+pub fn output(command: &mut Command) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
+    let capture = || {
+        let file = capture_file().map_err(io::Error::other)?;
+        Ok::<_, io::Error>((file.try_clone()?, file))
+    };
+    let (stdout, stderr) = (capture()?, capture()?);
+    let status = command
+        .stdin(process::Stdio::null())
+        .stdout(stdout.0)
+        .stderr(stderr.0)
+        .spawn()?
+        .wait()?;
+    let read = |file| read_back(file, VERB_LIMIT);
+    Ok((status, [stdout.1, stderr.1].map(read)))
 }
 
 fn capture_file() -> Result<std::fs::File> {
@@ -121,11 +150,11 @@ fn capture_file() -> Result<std::fs::File> {
     Ok(fd.into())
 }
 
-fn read_back(file: std::fs::File) -> String {
+fn read_back(file: std::fs::File, limit: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     // The descriptor shares its offset with the runtime's, which is at the end.
     // SAFETY: lseek on an owned descriptor.
     unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_SET) };
-    let _ = file.take(OUTPUT_LIMIT).read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
+    let _ = file.take(limit).read_to_end(&mut bytes);
+    bytes
 }

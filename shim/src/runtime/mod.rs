@@ -14,6 +14,7 @@ use std::{
 
 pub use call::Stdio;
 use call::call;
+pub use call::output;
 pub use criu::{CheckpointArgs, RestoreArgs};
 use failure::Failure;
 
@@ -213,9 +214,11 @@ impl Runtime {
 
     async fn run_bare(&self, command: Command, verb: &str, stdio: Stdio) -> Result<()> {
         let mark = log_json::Mark::now(&self.log);
+        let mut died = false;
         let (logged, how) = match call(&self.reaper, command, stdio).await {
             Ok(ended) if ended.exit.code() == Some(0) => return Ok(()),
             Ok(ended) => {
+                died = ended.has_died();
                 let (status, printed) = ended.describe();
                 let how = failure::ended(&self.binary, &status, printed);
                 (mark.last_error(), how)
@@ -230,6 +233,10 @@ impl Runtime {
             log: &self.log,
             how,
         };
-        Err(Error::Unknown(failure.message(verb)))
+        let message = failure.message(verb);
+        Err(match died {
+            true => Error::RuntimeDied(message),
+            false => Error::Unknown(message),
+        })
     }
 }
