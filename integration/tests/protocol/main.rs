@@ -4,6 +4,7 @@
 mod bundle;
 mod client;
 mod daemon;
+mod scarce;
 mod stage;
 mod start;
 
@@ -11,6 +12,8 @@ mod bootstrap;
 mod criu;
 mod ending;
 mod events;
+mod exhaustion;
+mod limits;
 mod logging;
 mod metrics;
 mod options;
@@ -103,6 +106,8 @@ fn main() -> ExitCode {
         criu::tests(),
         ending::tests(),
         events::tests(),
+        exhaustion::tests(),
+        limits::tests(),
         logging::tests(),
         metrics::tests(),
         options::tests(),

@@ -26,6 +26,7 @@ mod tutorial;
 mod cgroup;
 mod crash;
 mod delegated;
+mod exhaustion;
 mod freezer;
 mod leaf;
 mod oom;
@@ -40,9 +41,10 @@ use std::process::ExitCode;
 use podhook_integration::suite::{Test, podhook_only, run_with_threads};
 
 /// All of this suite's own, and of the other suites what cgroups have a part in.
-const CHOSEN: [&str; 26] = [
+const CHOSEN: [&str; 27] = [
     "crash::",
     "delegated::",
+    "exhaustion::",
     "freezer::",
     "leaf::",
     "oom::",
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         tutorial::tests(),
         crash::tests(),
         delegated::tests(),
+        exhaustion::tests(),
         leaf::tests(),
         options::tests(),
         statistics::tests(),
