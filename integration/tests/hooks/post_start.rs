@@ -11,7 +11,7 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
-use crate::script::{Error, exec, held, polite, prompt, server, sh, together, with, words};
+use crate::script::{Error, exec, held, polite, server, sh, together, with, words};
 
 pub fn tests() -> Vec<Test> {
     tests![post_start:

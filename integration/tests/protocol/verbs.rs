@@ -421,6 +421,6 @@ fn delete_removes_what_a_killed_shim_had_beside_its_socket(stage: &Stage) -> Out
     stage.wait_gone("c1")?;
     assert_eq!(beside().len(), 1, "nobody could remove it");
     stage.delete_verb("c1")?;
-    assert_eq!(beside(), [PathBuf::new(); 0]);
+    assert_eq!(beside(), Vec::<PathBuf>::new());
     Ok(())
 }
