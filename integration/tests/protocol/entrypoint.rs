@@ -14,13 +14,13 @@ use crate::stage::{Failure, Stage, any};
 use crate::{Test, podhook_only, tests};
 
 pub fn tests() -> Vec<Test> {
-    let mut all = tests![entrypoint: an_exec_right_after_start_finds_the_containers_own_program];
-    all.extend(podhook_only(tests![entrypoint:
+    // With the original an exec takes longer, and on busy processors finds the runtime's init all the same.
+    podhook_only(tests![entrypoint:
+        an_exec_right_after_start_finds_the_containers_own_program,
         a_hook_and_an_exec_wait_for_the_containers_own_program,
         a_program_that_is_never_executed_delays_a_hook_for_seconds_only,
         sigkill_ends_what_waits_for_the_containers_own_program,
-    ]));
-    all
+    ])
 }
 
 /// Succeeds where PID 1 is the `sleep` of these tests.
