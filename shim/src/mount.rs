@@ -67,10 +67,9 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
         Some((uids, gids)) => Some(idmap::user_namespace(uids, gids).map_err(failed)?),
         None => None,
     };
-    // overlay takes no ids of its own: its layers are mapped. Gone when it is mounted.
-    let mut _layers = None;
     if let (Some(users), "overlay") = (&users, one.type_.as_str()) {
-        _layers = Some(idmap::map_layers(&mut parsed.data, users).map_err(failed)?);
+        let (flags, data) = (parsed.flags, &parsed.data);
+        return idmap::mount_overlay(&one.source, &target, flags, data, users).map_err(failed);
     }
     let mut base = None;
     if one.type_ == "overlay" && parsed.data.join(",").len() > DATA_LIMIT {
@@ -87,12 +86,12 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
         .map_err(failed)?,
     }
     match &users {
-        Some(users) if one.type_ != "overlay" => idmap::map(&target, &target, users)
+        Some(users) => idmap::map(&target, &target, users)
             .inspect_err(|_| {
                 let _ = umount2(&target, MntFlags::MNT_DETACH);
             })
             .map_err(failed),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

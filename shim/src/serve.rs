@@ -39,11 +39,12 @@ pub fn serve(flags: &Flags) -> Result<()> {
     let mount = own_binary::inherited_mount();
     sanitize()?;
     let listener = inherited_listener()?;
-    let cleanup = listener
-        .local_addr()
-        .ok()
-        .and_then(|address| address.as_pathname().map(Path::to_owned))
-        .map(socket::Cleanup);
+    let address = listener.local_addr().ok();
+    let path = address.as_ref().and_then(|address| address.as_pathname());
+    let own = path.map(socket::Own::new);
+    if let Some(path) = path {
+        socket::set_own(path);
+    }
     if let Err(e) = crate::log::init(Path::new("log"), &flags.namespace, &flags.id, flags.debug) {
         // Tried by hand, outside of a bundle: there is no log, and no reason to stop.
         eprintln!("containerd-shim-podhook-v1: no log: {e}");
@@ -55,7 +56,7 @@ pub fn serve(flags: &Flags) -> Result<()> {
         .thread_keep_alive(Duration::from_millis(100))
         .build()
         .map_err(Error::sys("start the runtime"))?;
-    let served = runtime.block_on(run(flags, listener, cleanup, mount));
+    let served = runtime.block_on(run(flags, listener, own, mount));
     if let Err(e) = &served {
         log::error!("shim failed: {e}");
     }
@@ -67,7 +68,7 @@ pub fn serve(flags: &Flags) -> Result<()> {
 async fn run(
     flags: &Flags,
     listener: UnixListener,
-    cleanup: Option<socket::Cleanup>,
+    own: Option<socket::Own>,
     mount: Option<OwnedFd>,
 ) -> Result<()> {
     // The kernel takes milliseconds for the end of a mount: as a container is created meanwhile.
@@ -90,7 +91,7 @@ async fn run(
     end::wait(&shim, &clients).await?;
     // Before anything is closed: from now on the address is free for the next shim of this name, and
     // what that one puts there is not ours to remove.
-    drop(cleanup);
+    drop(own);
     // The reply to Shutdown is on its way; events go before the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), server.shutdown()).await;
     shim.counters.hand_over().await;

@@ -46,7 +46,7 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>> {
     let group = group(Path::new("config.json"))?.unwrap_or_else(|| flags.id.clone());
     let address = address(&params, &flags.namespace, &group);
     if let Bound::New(listener) = socket::bind(&address)? {
-        let cleanup = socket::Cleanup(socket::path(&address).to_owned());
+        let own = socket::Own::new(socket::path(&address));
         let mut child = spawn(flags, &params, &listener)?;
         if let Err(e) = settle(&mut child, &options) {
             // A start that failed leaves nothing behind.
@@ -54,7 +54,8 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>> {
             let _ = child.wait();
             return Err(e);
         }
-        std::mem::forget(cleanup);
+        // The server removes it now.
+        std::mem::forget(own);
     }
     // containerd 1.6 and 1.7 find the shim again through this file after a restart.
     fs::write("address", &address).map_err(Error::io("write", "address"))?;
