@@ -28,11 +28,13 @@ impl Container {
     }
 
     async fn deliver(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
-        if self.init.exit().is_some() {
-            return Err(Error::NotFound("process already finished".to_owned()));
-        }
-        if all && signal != 0 {
+        let ended = self.init.exit().is_some();
+        if all && (signal != 0 || ended) {
+            // Others may have outlived init. Where nobody has, the runtimes say yes.
             return self.runtime.kill_all(signal).await.map_err(kill_error);
+        }
+        if ended {
+            return Err(Error::NotFound("process already finished".to_owned()));
         }
         if paused && signal == libc::SIGKILL {
             // On cgroup v1 a frozen process dies only when it is thawed, which the runtime does.
