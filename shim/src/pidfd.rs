@@ -47,10 +47,12 @@ pub async fn wait(pidfd: &OwnedFd, limit: Duration) -> bool {
     if has_ended(pidfd) || limit.is_zero() {
         return has_ended(pidfd);
     }
-    // SAFETY: the borrowed descriptor outlives the registration.
-    let Ok(watched) =
-        (unsafe { AsyncFd::register_with_interest(pidfd.as_fd(), Interest::READABLE) })
-    else {
+    // One of its own: epoll takes a descriptor once, and others may wait for the same process.
+    let Ok(own) = pidfd.try_clone() else {
+        return false;
+    };
+    // SAFETY: an `OwnedFd` has one descriptor for as long as it lives, and closes it then.
+    let Ok(watched) = (unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) }) else {
         return false;
     };
     tokio::time::timeout(limit, watched.readable())

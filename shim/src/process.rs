@@ -74,6 +74,11 @@ impl Process {
         self.lock().pid.unwrap_or(0)
     }
 
+    /// A pidfd for who watches it, which epoll takes once per descriptor.
+    pub fn pidfd(&self) -> Option<OwnedFd> {
+        self.lock().pidfd.as_ref()?.try_clone().ok()
+    }
+
     /// Hands over its stdio.
     pub fn set_io(&self, io: ProcessIo) {
         let mut state = self.lock();

@@ -48,4 +48,5 @@ pub use process::Process;
 pub use report::Step;
 pub use session::{session_of, signal_session};
 pub use spawn::{Child, spawn, spawn_on_terminal};
+pub use traced::exit as exit_though_traced;
 pub use tree::Tree;

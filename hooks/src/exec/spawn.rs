@@ -30,10 +30,11 @@ impl Child {
     /// Child `pid` that somebody else has made, in a session of its own or of that somebody, and left to this process.
     /// The caller holds (see [`Children`]) since before it was made.
     pub fn adopted(pid: libc::pid_t, children: &dyn Children) -> Self {
+        let pidfd = own_pidfd(pid);
         Self {
             pid,
-            pidfd: own_pidfd(pid),
-            exit: children.wait(pid),
+            exit: traced::exit_of(pid, pidfd.as_ref(), children),
+            pidfd,
             tree: Some(Tree::session(session_of(pid))),
         }
     }
@@ -177,7 +178,8 @@ impl Spawning {
             }));
             return;
         }
-        let exit = self.children.wait(pid);
+        let pidfd = own_pidfd(pid);
+        let exit = traced::exit_of(pid, pidfd.as_ref(), self.children.as_ref());
         if let Some(failure) = report {
             let _ = exit.await;
             self.discard_tree().await;
@@ -193,11 +195,9 @@ impl Spawning {
             Some(tree) if tree.leaf().is_none() => Some(Tree::session(pid)),
             other => other,
         };
-        let pidfd = own_pidfd(pid);
-        let watched = pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok());
         let child = Child {
             pid,
-            exit: traced::exit(pid, watched, exit),
+            exit,
             pidfd,
             tree,
         };
@@ -214,11 +214,12 @@ impl Spawning {
         if let Some(pid) = self.launched.child()
             && self.is_inside(pid)
         {
-            let exit = self.children.wait(pid);
+            let pidfd = own_pidfd(pid);
+            let exit = traced::exit_of(pid, pidfd.as_ref(), self.children.as_ref());
             let tree = self.tree.take();
             kill(Child {
                 pid,
-                pidfd: own_pidfd(pid),
+                pidfd,
                 exit,
                 tree,
             })

@@ -1,9 +1,13 @@
 //! Kill and Wait.
 
 use std::fs;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use containerd_shim_protos::api::{CreateTaskResponse, WaitResponse};
+use containerd_shim_protos::api::{CreateTaskResponse, Status, WaitResponse};
+use nix::sys::ptrace;
+use nix::unistd::Pid;
 use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 use ttrpc::Code;
@@ -21,9 +25,11 @@ pub fn tests() -> Vec<Test> {
         many_wait_for_one_exit,
         what_is_left_of_a_shared_pid_namespace_dies_with_init,
     ];
-    all.extend(podhook_only(
-        tests![signals: waiters_that_go_away_leave_nothing, all_with_an_exec_reaches_its_session],
-    ));
+    all.extend(podhook_only(tests![signals:
+        waiters_that_go_away_leave_nothing,
+        all_with_an_exec_reaches_its_session,
+        a_tracer_that_never_waits_hides_no_end,
+    ]));
     all
 }
 
@@ -270,4 +276,39 @@ fn what_is_left_of_a_shared_pid_namespace_dies_with_init(stage: &Stage) -> Outco
     client.delete("c1", "")?;
     client.shutdown("c1");
     Ok(())
+}
+
+/// Traces `pid` until this is dropped, and never waits for it: as a process may that shares its pid namespace.
+struct Tracer {
+    _stop: mpsc::Sender<()>,
+}
+
+impl Tracer {
+    fn of(pid: u32) -> Result<Self, Failure> {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        // A tracer is a thread.
+        thread::spawn(move || {
+            let _ = tell.send(ptrace::seize(
+                Pid::from_raw(pid.cast_signed()),
+                ptrace::Options::empty(),
+            ));
+            let _ = stopped.recv();
+        });
+        told.recv()??;
+        Ok(Self { _stop: stop })
+    }
+}
+
+fn a_tracer_that_never_waits_hides_no_end(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let tracer = Tracer::of(client.run(stage, "c1")?)?;
+    client.kill("c1", "", 9, false)?;
+    assert_eq!(client.wait("c1", "")?.exit_status, 128 + 9);
+    let state = client.state("c1", "")?;
+    assert_eq!(state.status.enum_value_or_default(), Status::STOPPED);
+    assert_eq!(client.delete("c1", "")?.exit_status, 128 + 9);
+    drop(tracer);
+    client.shutdown("c1");
+    stage.wait_gone("c1")
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::exec::{self, Children, Exit};
 use tokio::sync::oneshot;
 
 use super::{create::read_pid, restore::Checkpoint};
@@ -64,6 +64,7 @@ impl Birth<'_> {
             .await?;
         let exit = self.reaper.wait(pid);
         process.set_pid(pid);
+        let exit = exec::exit_though_traced(pid, process.pidfd(), exit);
         process.set_io(io);
         drop(hold);
         log::debug!(id = self.id, pid = pid; "created");

@@ -315,6 +315,7 @@ impl Container {
         process.set_pid(pid);
         process.set_io(io);
         drop(hold);
+        let exit = engine::exit_though_traced(pid, process.pidfd(), exit);
         Ok(exit)
     }
 }
