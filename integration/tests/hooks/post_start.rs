@@ -12,7 +12,7 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
-use crate::script::{Error, exec, held, polite, prompt, server, sh, with, words};
+use crate::script::{Error, exec, held, polite, prompt, server, sh, together, with, words};
 
 pub fn tests() -> Vec<Test> {
     tests![post_start:
@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         a_job_that_ends_during_its_hook_has_not_failed,
         a_cri_job_that_ends_during_its_hook_has_not_failed,
         a_container_without_post_start_is_running_at_once,
+        a_hook_finds_the_containers_own_program,
     ]
 }
 
@@ -363,5 +364,20 @@ fn a_container_without_post_start_is_running_at_once(node: &Node) -> Outcome {
     assert_eq!(container.status()?, "RUNNING");
     assert_eq!(container.events(), ["create", "start"]);
     assert_eq!(container.recorded()?.phase(), "Running");
+    Ok(())
+}
+
+/// Many at once: on busy processors init takes its time from the OCI runtime's `start` to its program.
+fn a_hook_finds_the_containers_own_program(node: &Node) -> Outcome {
+    let look =
+        "read -r line < /proc/1/cmdline; case $line in sleep*) ;; *) echo $line; exit 1;; esac";
+    let lifecycle = json!({"postStart": exec(look)}).to_string();
+    for _ in 0..3 {
+        together(&[(); 8], |()| {
+            let container = node.container("own").lifecycle(&lifecycle);
+            container.start(&["sleep", "600"])?;
+            Ok(())
+        })?;
+    }
     Ok(())
 }

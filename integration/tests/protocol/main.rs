@@ -10,6 +10,7 @@ mod start;
 mod bootstrap;
 mod criu;
 mod ending;
+mod entrypoint;
 mod events;
 mod logging;
 mod metrics;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         bootstrap::tests(),
         criu::tests(),
         ending::tests(),
+        entrypoint::tests(),
         events::tests(),
         logging::tests(),
         metrics::tests(),

@@ -189,6 +189,8 @@ impl Container {
                     .to_owned(),
             ));
         }
+        // As with the OCI runtime, which takes longer to get there than init does.
+        self.entrypoint().await;
         let by_engine = match self.target() {
             Ok(target) if self.exec_engine == ExecEngine::Native => {
                 self.run_natively(target, exec, spec).await?
@@ -313,9 +315,9 @@ impl Container {
         let pid = read_pid(&files.pid)?;
         let exit = self.reaper.wait(pid);
         process.set_pid(pid);
+        let exit = engine::exit_though_traced(pid, process.pidfd(), exit);
         process.set_io(io);
         drop(hold);
-        let exit = engine::exit_though_traced(pid, process.pidfd(), exit);
         Ok(exit)
     }
 }

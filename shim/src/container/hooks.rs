@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     os::fd::{AsFd, OwnedFd},
+    pin::pin,
     sync::Arc,
     time::SystemTime,
 };
@@ -28,10 +29,18 @@ impl Container {
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
     ) -> HookResult {
-        let abort = async {
+        let mut abort = pin!(async {
             // A driver that is gone aborts too.
             let _ = aborted.await;
-        };
+        });
+        let started_at = SystemTime::now();
+        if !matches!(hook.handler, Handler::Sleep { .. }) {
+            tokio::select! {
+                biased;
+                () = &mut abort => return HookResult::new(Outcome::Aborted, started_at),
+                () = self.entrypoint() => {}
+            }
+        }
         match &hook.handler {
             Handler::Exec { command } => match self.target() {
                 Ok(target) => {

@@ -4,6 +4,7 @@ mod birth;
 mod checkpoint;
 mod create;
 mod delete;
+mod entrypoint;
 mod exec;
 mod exit;
 mod hooks;
@@ -85,6 +86,8 @@ enum Freezer {
 struct State {
     /// `Start` was called.
     start_called: bool,
+    /// The runtime has started init, which may not be the container's own program yet.
+    awaits_entrypoint: bool,
     /// The task is Running as clients see it: no postStart is under way.
     running: bool,
     freezer: Freezer,
