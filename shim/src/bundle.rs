@@ -13,12 +13,25 @@ pub struct Config {
     pub spec: Spec,
     /// Whether the container has a pid namespace of its own, so that its processes die with init.
     pub own_pid_namespace: bool,
+    /// What is mounted into it.
+    pub mounts: Vec<Mount>,
+}
+
+/// One of the container's mounts.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Mount {
+    /// Where from.
+    pub source: String,
+    /// Where to.
+    pub destination: String,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Namespaced {
+struct Rest {
     linux: Option<Linux>,
+    mounts: Option<Vec<Mount>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -68,15 +81,15 @@ impl Config {
     }
 
     fn parse(json: &[u8]) -> serde_json::Result<Self> {
-        let namespaces = serde_json::from_slice::<Namespaced>(json)?
-            .linux
-            .and_then(|linux| linux.namespaces);
+        let rest: Rest = serde_json::from_slice(json)?;
+        let namespaces = rest.linux.and_then(|linux| linux.namespaces);
         let own = |namespace: &Namespace| {
             namespace.kind == "pid" && namespace.path.as_deref().is_none_or(str::is_empty)
         };
         Ok(Self {
             spec: serde_json::from_slice(json)?,
             own_pid_namespace: namespaces.is_some_and(|list| list.iter().any(own)),
+            mounts: rest.mounts.unwrap_or_default(),
         })
     }
 }

@@ -29,6 +29,7 @@ mod shim;
 mod socket;
 mod start;
 mod stdio;
+mod stop_signal;
 mod timestamp;
 
 use std::{

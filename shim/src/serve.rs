@@ -76,7 +76,8 @@ async fn run(
     let reaper = Reaper::start()?;
     let ttrpc_address = env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::start(&ttrpc_address, &flags.namespace);
-    let shim = Shim::new(flags.namespace.clone(), publisher.clone(), reaper, let_go);
+    let (namespace, containerd) = (flags.namespace.clone(), flags.address.clone());
+    let shim = Shim::new(namespace, containerd, publisher.clone(), reaper, let_go);
     let clients = Clients::default();
     let mut server = Server::new()
         .add_listener(socket::same_user_listener(listener, clients.clone())?)

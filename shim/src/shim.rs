@@ -24,6 +24,8 @@ use crate::{
 pub struct Shim {
     /// containerd's namespace.
     pub namespace: String,
+    /// Where containerd's clients connect.
+    pub containerd: String,
     /// Where events go.
     pub publisher: Publisher,
     /// Who reaps.
@@ -46,12 +48,14 @@ impl Shim {
     /// A shim without containers.
     pub fn new(
         namespace: String,
+        containerd: String,
         publisher: Publisher,
         reaper: Arc<Reaper>,
         binary_settled: JoinHandle<()>,
     ) -> Arc<Self> {
         Arc::new(Self {
             namespace,
+            containerd,
             publisher,
             reaper,
             counters: Counting::new(),

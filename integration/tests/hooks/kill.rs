@@ -24,6 +24,8 @@ pub fn tests() -> Vec<Test> {
         a_hook_longer_than_the_grace_period_leaves_two_seconds_for_the_signal,
         a_process_that_ignores_the_signal_dies_at_the_end_of_the_grace_period,
         another_signal_is_delivered_untouched,
+        a_signal_that_ends_the_container_without_its_hook_is_told,
+        the_images_own_stop_signal_starts_the_sequence,
         every_stop_signal_starts_the_sequence,
         no_grace_kills_at_once_without_the_hook,
         the_lifecycles_stop_signal_replaces_the_clients,
@@ -200,6 +202,55 @@ fn another_signal_is_delivered_untouched(node: &Node) -> Outcome {
     let record = container.recorded()?;
     assert_eq!(record.phase(), "Running");
     assert!(record.json().get("termination").is_none(), "{record:?}");
+    Ok(())
+}
+
+fn a_signal_that_ends_the_container_without_its_hook_is_told(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"preStop": marks("hook")});
+    let container = start(node, &trace, &lifecycle, &server(&["WINCH"], &["WINCH"]))?;
+    container.kill("SIGWINCH")?;
+    assert_eq!(container.wait_exit(SOON)?, 7);
+    assert_eq!(trace.marks(), ["ready", "got-WINCH"]);
+    let record = container.wait_end()?;
+    let hook = record.hook("preStop")?;
+    assert_eq!(hook.text("/result"), "Skipped");
+    let why = "the container ended after SIGWINCH, which is none of its stop signals: \
+        set stopSignal of the lifecycle, or stop_signals of ";
+    let message = hook.text("/message");
+    assert!(message.starts_with(why), "{message}");
+    let log = node.containerd().log();
+    let line = log
+        .lines()
+        .find(|line| line.contains(why) && line.contains(container.id()))
+        .ok_or("nothing in the log")?;
+    assert!(line.contains("level=warning"), "{line}");
+    Ok(())
+}
+
+/// A label of containerd's container, where ctr and nerdctl put what the image says.
+fn the_images_own_stop_signal_starts_the_sequence(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let lifecycle = json!({"preStop": marks("hook")});
+    let container = node
+        .container("kill")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&lifecycle.to_string())
+        .create(&words(&server(&["WINCH", "USR1"], &["WINCH"])))?;
+    let ctr = node.ctr();
+    let label = "io.containerd.image.config.stop-signal=SIGWINCH";
+    ctr.run(&["container", "label", container.id(), label])?;
+    ctr.run(&["task", "start", "--detach", "--null-io", container.id()])?;
+    trace.wait("ready")?;
+    container.kill("SIGUSR1")?;
+    trace.wait("got-USR1")?;
+    // What the client sends where nobody says which.
+    ctr.run(&["task", "kill", container.id()])?;
+    assert_eq!(container.wait_exit(SOON)?, 7);
+    assert_eq!(trace.marks(), ["ready", "got-USR1", "hook", "got-WINCH"]);
+    let record = container.wait_end()?;
+    assert_eq!(record.result("preStop"), "Succeeded");
+    assert_eq!(record.text("/termination/signal"), "SIGWINCH");
     Ok(())
 }
 

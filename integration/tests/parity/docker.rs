@@ -38,6 +38,7 @@ pub fn tests() -> Vec<Test> {
         a_post_start_hook_has_run_when_run_returns,
         a_failed_post_start_hook_fails_run,
         a_pre_stop_hook_runs_before_the_signal,
+        a_pre_stop_hook_runs_before_the_images_own_stop_signal,
     ]));
     let mut all = unless(all, |place| {
         too_old_a_crun(place).then_some(
@@ -414,6 +415,21 @@ fn a_pre_stop_hook_runs_before_the_signal(node: &Node) -> Outcome {
         r#"{"preStop": {"exec": {"command": ["sh", "-c", "echo drained > /proc/1/fd/1"]}}}"#,
     );
     let container = node.docker(&["--annotation", &hook], &GRACEFUL)?;
+    container.wait_logs("ready", SOON)?;
+    container.run(&["stop", "--time", "60"])?;
+    assert_eq!(container.inspect(".State.ExitCode")?, "3");
+    container.wait_logs("drained\nbye\n", Duration::from_secs(10))?;
+    Ok(())
+}
+
+/// httpd's is WINCH, haproxy's USR1.
+fn a_pre_stop_hook_runs_before_the_images_own_stop_signal(node: &Node) -> Outcome {
+    let hook = lifecycle(
+        r#"{"preStop": {"exec": {"command": ["sh", "-c", "echo drained > /proc/1/fd/1"]}}}"#,
+    );
+    let script = "trap 'echo bye; exit 3' USR1; echo ready; while :; do usleep 20000; done";
+    let flags = ["--stop-signal", "SIGUSR1", "--annotation", &hook];
+    let container = node.docker(&flags, &["sh", "-c", script])?;
     container.wait_logs("ready", SOON)?;
     container.run(&["stop", "--time", "60"])?;
     assert_eq!(container.inspect(".State.ExitCode")?, "3");

@@ -30,6 +30,7 @@ use crate::{
     runtime::Runtime,
     shim::Shim,
     stdio::Stdio,
+    stop_signal,
 };
 
 impl Container {
@@ -43,11 +44,8 @@ impl Container {
             log::set_max_level(level);
         }
         let options = options.with_defaults(&config);
-        let bundle::Config {
-            spec,
-            own_pid_namespace,
-        } = bundle::Config::read(&bundle)?;
-        let lifecycle = lifecycle(&spec, &config)?;
+        let bundled = bundle::Config::read(&bundle)?;
+        let lifecycle = lifecycle(&bundled.spec, &config)?;
         let rootfs = bundle.join("rootfs");
         if !request.rootfs.is_empty() {
             DirBuilder::new()
@@ -75,6 +73,18 @@ impl Container {
         );
         let hook_output = prints_to_container(lifecycle.as_ref(), &config);
         let checkpoint = Checkpoint::new(&request, hook_output);
+        let own_stop_signal = match &lifecycle {
+            Some(lifecycle) if lifecycle.pre_stop.is_some() => {
+                let (id, namespace) = (&request.id, &shim.namespace);
+                stop_signal::find(&bundled, id, namespace, &shim.containerd).await
+            }
+            _ => None,
+        };
+        let bundle::Config {
+            spec,
+            own_pid_namespace,
+            ..
+        } = bundled;
         let exit = match &checkpoint {
             // Start restores it.
             Some(_) => None,
@@ -98,7 +108,8 @@ impl Container {
                 }
             }
         };
-        let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config);
+        let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config)
+            .with_own_stop_signal(own_stop_signal);
         let container = Arc::new(Self {
             driver: Mutex::new(Driver::new(
                 settings,

@@ -332,7 +332,11 @@ impl Container {
 
     fn skip_hook(&self, driver: &mut Driver, kind: HookKind, skip: Skip) {
         let why = driver.advice.skip(skip);
-        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{why}");
+        let level = match skip.is_mishap() {
+            true => log::Level::Warn,
+            false => log::Level::Info,
+        };
+        log::log!(level, id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{why}");
         if let Some(handler) = driver.hook(kind).map(|hook| hook.handler.clone()) {
             driver.records.hook_skipped(kind, &handler, why);
             self.counters.lock().hook_skipped(kind, handler.kind());
