@@ -154,10 +154,13 @@ async fn one_free_process_of_the_user_is_enough() {
         Some("13"),
         "it is inherited"
     );
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", container.pid)).unwrap();
     for _ in 0..TRIES {
         assert_eq!(container.runc_exec(&["id", "-u"]).ok().stdout, "54321\n");
         let ran = container.engine_exec(&["id", "-u"]).await;
         assert_eq!(ran.unwrap().ok().stdout, "54321\n");
+        let ran = container.engine_exec(&["cat", "/proc/self/cgroup"]).await;
+        assert_eq!(ran.unwrap().ok().stdout, own);
         let result = hook(&container, &["echo", "hello"]).await;
         assert_eq!(result.outcome, Outcome::Succeeded, "{result:?}");
     }

@@ -229,19 +229,17 @@ impl<'a> Plan<'a> {
     pub fn give_way(&mut self) -> Result<bool, Error> {
         match (self.counted, self.late) {
             (Counted::Both, _) => {
-                let leaf = self.tree.as_ref().and_then(Tree::leaf);
-                let (cgroups, moved) = (&self.container.cgroups, self.moved.as_deref());
-                self.places = Places::open(cgroups, leaf, moved, Counted::Last)?;
                 self.counted = Counted::Last;
                 self.late |= !self.can_wait;
-                Ok(true)
             }
-            (Counted::Last, false) => {
-                self.late = true;
-                Ok(true)
-            }
-            (Counted::Last, true) => Ok(false),
+            (Counted::Last, false) => self.late = true,
+            (Counted::Last, true) => return Ok(false),
         }
+        // The attempt before has used them up.
+        let leaf = self.tree.as_ref().and_then(Tree::leaf);
+        let (cgroups, moved) = (&self.container.cgroups, self.moved.as_deref());
+        self.places = Places::open(cgroups, leaf, moved, self.counted)?;
+        Ok(true)
     }
 }
 
