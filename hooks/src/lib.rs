@@ -9,6 +9,7 @@ pub mod counters;
 pub mod exec;
 pub mod handler;
 pub mod lifecycle;
+pub mod null_device;
 pub mod record;
 pub mod sequence;
 pub mod signal;

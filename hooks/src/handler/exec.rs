@@ -2,8 +2,6 @@
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::output::Output;
 use super::{HookResult, Outcome, Sink};
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
-use crate::signal;
+use crate::{null_device, signal};
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
 /// that takes no more output.
@@ -252,20 +250,9 @@ fn stdio(container: &Container, sink: Option<Sink>) -> Result<(Stdio, Output), E
     Ok((stdio, output.map_err(failed)?))
 }
 
-/// The host's /dev/null. The container's may be anything (CVE-2025-31133, CVE-2025-52565).
 fn dev_null() -> Result<OwnedFd, Error> {
-    let error = |operation| {
-        move |source| Error::File {
-            operation,
-            path: PathBuf::from("/dev/null"),
-            source,
-        }
-    };
-    let file = std::fs::File::open("/dev/null").map_err(error("open"))?;
-    let metadata = file.metadata().map_err(error("stat"))?;
-    if !metadata.file_type().is_char_device() || metadata.rdev() != libc::makedev(1, 3) {
-        let source = std::io::Error::from_raw_os_error(libc::ENODEV);
-        return Err(error("is not the null device:")(source));
-    }
-    Ok(file.into())
+    null_device::open(true, false).map_err(|source| Error::System {
+        operation: "make a null device",
+        source,
+    })
 }

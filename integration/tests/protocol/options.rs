@@ -86,7 +86,7 @@ fn every_option_reaches_the_runtime(stage: &Stage) -> Outcome {
 }
 
 /// `runtimeoptions.v1.Options`: 1 type_url, 2 config_path, 3 config_body.
-fn generic(path: &str, body: &str) -> Any {
+pub fn generic(path: &str, body: &str) -> Any {
     let mut value = Vec::new();
     for (tag, text) in [(18, path), (26, body)] {
         if !text.is_empty() {

@@ -1,7 +1,6 @@
 //! One call of the OCI runtime.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Read},
     os::{
         fd::{AsRawFd, OwnedFd},
@@ -11,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::{
+    exec::{Children, Exit},
+    null_device,
+};
 
 use crate::{
     error::{Error, Result},
@@ -37,17 +39,14 @@ pub struct Stdio {
 impl Stdio {
     /// Nothing in, nothing out; errors captured.
     pub fn null() -> Result<Self> {
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(Error::io("open", "/dev/null"))?;
+        // Not the node's: the runtime hands it on to the container.
+        let null = null_device::open(true, true).map_err(Error::sys("make a null device"))?;
         let stdout = null
             .try_clone()
             .map_err(Error::sys("duplicate a file descriptor"))?;
         Ok(Self {
-            stdin: null.into(),
-            stdout: stdout.into(),
+            stdin: null,
+            stdout,
             stderr: None,
         })
     }
