@@ -109,7 +109,7 @@ impl Task for TaskService {
         let pid = detached(async move {
             match request.exec_id.as_str() {
                 "" => container.start(deadline).await,
-                exec_id => container.start_exec(exec_id).await,
+                exec_id => container.start_exec(exec_id, deadline).await,
             }
         })
         .await?;
@@ -160,7 +160,7 @@ impl Task for TaskService {
             })?;
             match request.exec_id.as_str() {
                 "" => container.kill(signal, request.all).await,
-                exec_id => container.kill_exec(exec_id, signal, request.all),
+                exec_id => container.kill_exec(exec_id, signal, request.all).await,
             }
         })
         .await?;

@@ -79,12 +79,32 @@ impl Client {
         runtime().block_on(self.call_within(method, request, LIMIT))
     }
 
+    /// With a deadline that the shim is told as well.
+    pub fn call_with_deadline<A: Message>(
+        &self,
+        method: &str,
+        request: &impl Message,
+        deadline: Duration,
+    ) -> Answer<A> {
+        runtime().block_on(self.request(method, request, LIMIT.max(deadline), deadline))
+    }
+
     /// Without waiting for it: to be run on [`runtime`].
     pub async fn call_within<A: Message>(
         &self,
         method: &str,
         request: &impl Message,
         limit: Duration,
+    ) -> Answer<A> {
+        self.request(method, request, limit, Duration::ZERO).await
+    }
+
+    async fn request<A: Message>(
+        &self,
+        method: &str,
+        request: &impl Message,
+        limit: Duration,
+        deadline: Duration,
     ) -> Answer<A> {
         let unknown = |message: String| Refused {
             code: Code::INTERNAL,
@@ -93,6 +113,7 @@ impl Client {
         let request = ttrpc::Request {
             service: self.service.clone(),
             method: method.to_owned(),
+            timeout_nano: i64::try_from(deadline.as_nanos()).unwrap_or_default(),
             payload: request
                 .write_to_bytes()
                 .map_err(|e| unknown(e.to_string()))?,

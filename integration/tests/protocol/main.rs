@@ -4,6 +4,7 @@
 mod bundle;
 mod client;
 mod daemon;
+mod hanging;
 mod stage;
 mod start;
 
@@ -11,6 +12,7 @@ mod bootstrap;
 mod criu;
 mod ending;
 mod events;
+mod given_up;
 mod logging;
 mod metrics;
 mod options;
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
         criu::tests(),
         ending::tests(),
         events::tests(),
+        given_up::tests(),
         logging::tests(),
         metrics::tests(),
         options::tests(),

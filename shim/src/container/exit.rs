@@ -6,7 +6,7 @@ use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
 use podhook_hooks::{exec::Exit, sequence::Event};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Container;
+use super::{Container, exec::GivenUp};
 use crate::{
     process::{ExitInfo, Process},
     timestamp::timestamp,
@@ -30,6 +30,7 @@ impl Container {
         // The runtime may still be starting it.
         let _starting = self.starting.lock().await;
         self.lock().init_gone = true;
+        self.give_up_execs();
         if self.shared_pid_namespace
             && let Err(e) = self.runtime.kill_all(libc::SIGKILL).await
         {
@@ -54,6 +55,14 @@ impl Container {
         self.publish_exit(&self.init, info);
         self.record_exit(info);
         Arc::clone(&self).reply_failed_start().await;
+    }
+
+    /// What is on its way into a container that has ended never runs, though a pid namespace that is not the
+    /// container's own goes on.
+    fn give_up_execs(&self) {
+        for exec in self.execs().values() {
+            exec.give_up(GivenUp::InitGone);
+        }
     }
 
     async fn wait_for_execs(&self) {

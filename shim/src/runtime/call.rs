@@ -15,6 +15,7 @@ use podhook_hooks::{
     null_device,
 };
 
+use super::running::Running;
 use crate::{
     error::{Error, Result},
     reaper::Reaper,
@@ -70,7 +71,7 @@ impl Ended {
     }
 }
 
-/// Runs `command` to its end.
+/// Runs `command` to its end; where that is not waited for, it is killed.
 pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> Result<Ended> {
     let (captured, stderr) = match stdio.stderr {
         Some(stderr) => (None, stderr),
@@ -102,13 +103,14 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
     let child = command.spawn().map_err(Error::sys(START))?;
     let pid = libc::pid_t::try_from(child.id())
         .map_err(|_| Error::Unknown("pid out of range".to_owned()))?;
-    let exit = reaper.wait(pid);
+    let running = Running::new(pid, reaper.wait(pid));
     drop(hold);
     // The command keeps the container's ends of the pipes open.
     drop(command);
-    let exit = exit
+    let exit = running
+        .end()
         .await
-        .map_err(|_| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
+        .ok_or_else(|| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
     let stderr = captured.map(read_back).unwrap_or_default();
     Ok(Ended { exit, stderr })
 }

@@ -4,6 +4,7 @@ mod call;
 mod criu;
 mod failure;
 mod log_json;
+mod running;
 
 use std::{
     os::{fd::OwnedFd, unix::process::CommandExt},

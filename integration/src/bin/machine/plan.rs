@@ -139,6 +139,9 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                     ..run("hooks", "exec_cgroup_v2", "")
                 },
                 run("hooks", "exec_handler", ""),
+                run("hooks", "exec_full", ""),
+                run("protocol", "protocol", "podhook/given_up::"),
+                run("protocol", "protocol", "podhook/stdio::stdio_that_nobody"),
             ],
         ),
     ]
