@@ -1,13 +1,17 @@
 //! Blocked signals that the shim was started with go on to the OCI runtime, and by it to containers, as with every
 //! other shim: `Command` starts a program with none.
 
-use std::{io, os::unix::process::CommandExt, process::Command};
+use std::{io, os::unix::process::CommandExt, process::Command, sync::OnceLock};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
 use crate::error::{Error, Result};
 
-/// What the server itself waits for is not blocked. A containerd in Go never hands on these.
+/// What was blocked when the server started: what it blocks itself, to read it from a descriptor, is not to go on.
+static GIVEN: OnceLock<SigSet> = OnceLock::new();
+
+/// What the server itself waits for is not blocked. A containerd in Go never hands on these. Before anything else is
+/// blocked.
 pub fn unblock_own() -> Result<()> {
     let own = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT];
     pthread_sigmask(
@@ -15,15 +19,24 @@ pub fn unblock_own() -> Result<()> {
         Some(&own.into_iter().collect()),
         None,
     )
-    .map_err(Error::sys("unblock signals"))
+    .map_err(Error::sys("unblock signals"))?;
+    if let Some(mask) = current() {
+        let _ = GIVEN.set(mask);
+    }
+    Ok(())
 }
 
-/// `command` starts with the signal mask of the calling thread.
-pub fn pass_on(command: &mut Command) {
+fn current() -> Option<SigSet> {
     let mut mask = SigSet::empty();
-    if pthread_sigmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask)).is_err() {
+    let read = pthread_sigmask(SigmaskHow::SIG_BLOCK, None, Some(&mut mask));
+    read.is_ok().then_some(mask)
+}
+
+/// `command` starts with the signal mask that the shim was started with.
+pub fn pass_on(command: &mut Command) {
+    let Some(mask) = GIVEN.get().copied().or_else(current) else {
         return;
-    }
+    };
     // SAFETY: runs between fork and exec; sigprocmask is async-signal-safe.
     unsafe {
         command.pre_exec(move || {
