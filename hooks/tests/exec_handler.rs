@@ -232,20 +232,27 @@ async fn a_fork_storm_is_killed_to_the_last_process() {
         .set("/linux/resources", json!({"pids": {"limit": limit}}))
         .start();
     let storm = "(while :; do (while :; do setsid sleep 0.01 & done) & done) & exec sleep 1000";
-    let (result, late) = aborted_after(
-        &container,
-        &["sh", "-c", storm],
-        scaled(Duration::from_millis(500)),
+    let events = container.controller("pids", "pids.events", "pids.events");
+    let at_the_limit = || {
+        let events = fs::read_to_string(&events).unwrap();
+        events.starts_with("max ") && events != "max 0\n"
+    };
+    let mut aborted_at = Instant::now();
+    let abort = async {
+        eventually("the storm is at its height", at_the_limit).await;
+        aborted_at = Instant::now();
+    };
+    let result = exec::run(
+        &container.container,
+        &strings(&["sh", "-c", storm]),
+        &children(),
+        abort,
+        None,
     )
     .await;
+    let late = aborted_at.elapsed();
     assert_eq!(result.outcome, Outcome::Aborted);
     assert!(late < scaled(Duration::from_secs(5)), "{late:?}");
-    let events = container.controller("pids", "pids.events", "pids.events");
-    let events = fs::read_to_string(events).unwrap();
-    assert!(
-        events.starts_with("max ") && events != "max 0\n",
-        "{events}"
-    );
     eventually("the storm is over", || container.processes() == ["sleep"]).await;
     eventually("the leaf is gone", || container.leaves().is_empty()).await;
 }

@@ -84,7 +84,7 @@ mod tests {
     fn a_name_does_not_hide_the_flags() {
         let stat = |flags: u64, pending: u64| {
             format!(
-                "7 (a) b) S 1 7 7 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 9 10 11 12 13 14 15 16 17 18 {pending} 0 0"
+                "7 (a) b) S 1 7 7 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 9 10 11 12 13 14 15 16 17 {pending} 0 0"
             )
         };
         assert!(!ends(&stat(4_194_304, 0)));
