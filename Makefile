@@ -9,36 +9,44 @@ CARGO ?= cargo
 target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 cargo_flags = --locked --profile $(PROFILE)
 
+# Nothing is silent for a minute: what may be is run by it.
+alive = .ci/alive
+# An own program of the integration package: built with cargo's messages, run without.
+run = $(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin
+build_bin = $(alive) $(CARGO) build $(cargo_flags) --package podhook-integration --bin
+
 .PHONY: help
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: deps
 deps: ## Install what is needed from Debian's packages, if anything is missing
-	@.ci/deps
+	@$(alive) .ci/deps
 
 .PHONY: build
 build: deps ## Build the shim and podhook into target/ (PROFILE=release for optimised ones)
-	$(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook
+	$(alive) $(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook
 
 .PHONY: images
 images: deps ## Build the test images and fetch the other containerd generations and promtool into .cache/
-	integration/images/build
-	integration/containerd-generations
-	integration/criu
-	integration/promtool
+	$(alive) integration/images/build
+	$(alive) integration/containerd-generations
+	$(alive) integration/criu
+	$(alive) integration/promtool
 
 .PHONY: demo
 demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a private containerd
-	integration/images/build
-	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin demo
+	$(alive) integration/images/build
+	$(build_bin) demo
+	$(run) demo
 
 .PHONY: test
-test: test-unit test-integration test-v2 ## Run all tests
+test: ## Run all tests: each part, whatever came of the one before, and then what failed
+	@.ci/parts $(MAKE) test-unit test-integration test-v2
 
 .PHONY: runtimes
 runtimes: deps ## Fetch the other generation of runc and crun into .cache/
-	hooks/tests/runtimes
+	$(alive) hooks/tests/runtimes
 
 .PHONY: exec-equality
 exec-equality: ## Write the table of docs/exec-equality.md from the tests
@@ -46,37 +54,42 @@ exec-equality: ## Write the table of docs/exec-equality.md from the tests
 
 .PHONY: test-unit
 test-unit: runtimes ## Run the tests that need no containerd
-	$(CARGO) test $(cargo_flags) --workspace --exclude podhook-integration --no-fail-fast
-	$(CARGO) test $(cargo_flags) --package podhook-integration --lib
+	@status=0; \
+	$(alive) $(CARGO) test $(cargo_flags) --workspace --exclude podhook-integration --no-fail-fast || status=1; \
+	$(alive) $(CARGO) test $(cargo_flags) --package podhook-integration --lib || status=1; \
+	exit $$status
 
 .PHONY: test-integration
 test-integration: build images ## Run the tests on real containerds (PODHOOK_MATRIX="1.6/podhook 2/runc" for others)
-	$(CARGO) test $(cargo_flags) --package podhook-integration --tests --no-fail-fast
+	$(alive) $(CARGO) test $(cargo_flags) --package podhook-integration --tests --no-fail-fast
 
 .PHONY: test-matrix
 test-matrix: build images ## Run the parity tests on every combination and write docs/compatibility-matrix.md
 	rm -rf $(target_dir)/matrix
 	-PODHOOK_MATRIX="$${PODHOOK_MATRIX:-all}" PODHOOK_RESULTS=$(abspath $(target_dir))/matrix \
 		$(CARGO) test $(cargo_flags) --package podhook-integration --test parity
-	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin compatibility-table $(target_dir)/matrix \
-		> docs/compatibility-matrix.md
+	$(build_bin) compatibility-table
+	$(run) compatibility-table $(target_dir)/matrix > docs/compatibility-matrix.md
 
 .PHONY: test-v2
 test-v2: build images ## Run the cgroup v2 tests in emulated machines (FILTER=oom:: for some)
-	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin machine -- $(FILTER)
+	$(build_bin) machine
+	$(alive) $(run) machine -- $(FILTER)
 
 # Benchmarks are of optimised programs.
 bench bench-exec: PROFILE = release
 
 .PHONY: bench
 bench: build ## Measure podhook beside containerd-shim-runc-v2: containers, memory, answers
-	integration/images/build
-	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin bench
+	$(alive) integration/images/build
+	$(build_bin) bench
+	$(run) bench
 
 .PHONY: bench-exec
 bench-exec: build ## Measure exec: engine, bare C, nsenter, runc, crun, and a client's through containerd
-	integration/images/build
-	$(CARGO) run $(cargo_flags) --quiet --package podhook-integration --bin bench exec
+	$(alive) integration/images/build
+	$(build_bin) bench
+	$(run) bench exec
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -88,15 +101,15 @@ fmt-check: ## Check the format
 
 .PHONY: clippy
 clippy: deps ## Lint; every warning is an error
-	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	$(alive) $(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 
 .PHONY: deny
 deny: ## Check the licences, sources and advisories of the dependencies
-	@.ci/deny
+	@$(alive) .ci/deny
 
 .PHONY: install
 install: deps ## Build optimised and install the shim and podhook into PREFIX/bin (default /usr/local)
-	$(CARGO) build --locked --release --package containerd-shim-podhook-v1 --package podhook
+	$(alive) $(CARGO) build --locked --release --package containerd-shim-podhook-v1 --package podhook
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(dir $(target_dir))release/containerd-shim-podhook-v1 $(dir $(target_dir))release/podhook $(DESTDIR)$(PREFIX)/bin
 

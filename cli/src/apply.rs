@@ -34,6 +34,14 @@ pub async fn run(context: &Context, args: &args::Apply) -> Result<(), Error> {
             outcome.note(apply_runtime_class(context, class));
         }
     }
+    for object in &objects {
+        if let Object::Pod(pod) = object {
+            for doubt in manifest::lifecycle_doubts(pod) {
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                eprintln!("Warning: pod {name:?}: {doubt}");
+            }
+        }
+    }
     let mut interrupts = Interrupts::new()?;
     let mut starting = Vec::new();
     for object in &objects {
@@ -142,12 +150,8 @@ async fn sweep(context: &Context) -> Result<(), Error> {
         }
         // With a sandbox it is a pod that `podhook get` shows and `podhook delete` removes.
         let all = pods::list(&context.client, &context.store, None, None).await?;
-        if let Some(pod) = context.store.pod(&uid)?
-            && !all.iter().any(|view| view.uid == uid)
-        {
-            let text = |value: Option<String>| value.unwrap_or_default();
-            let (namespace, name) = (text(pod.metadata.namespace), text(pod.metadata.name));
-            context.store.remove_pod(&namespace, &name, &uid)?;
+        if !all.iter().any(|view| view.uid == uid) {
+            context.store.remove_pod(&uid, None)?;
         }
     }
     Ok(())

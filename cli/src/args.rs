@@ -309,6 +309,10 @@ pub struct Validate {
     /// Files, or - for stdin.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// The node's configuration, as /etc/podhook/config.toml: what its allowed_handlers and allowed_hosts do not
+    /// allow is refused.
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 /// `podhook completion`.
@@ -336,8 +340,15 @@ pub enum Worker {
     },
     /// Stop and remove a pod; print one JSON line.
     Remove {
-        /// The pod's UID.
-        uid: String,
+        /// The pod's namespace.
+        #[arg(long)]
+        pod_namespace: String,
+        /// Its name.
+        #[arg(long)]
+        pod_name: String,
+        /// Its UID, which may be anything for a pod that podhook did not make.
+        #[arg(long)]
+        pod_uid: String,
         /// Seconds to SIGKILL; 0: at once.
         #[arg(long)]
         grace: i64,

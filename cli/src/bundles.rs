@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::hooks::Record;
+use crate::regular;
 
 /// More than any record has: two hooks with 4 KiB of output each.
 const MAX_RECORD: u64 = 1 << 20;
@@ -113,7 +114,7 @@ impl Bundle {
         };
         let mut text = Vec::new();
         let read =
-            fs::File::open(&path).and_then(|file| file.take(MAX_RECORD + 1).read_to_end(&mut text));
+            regular::open(&path).and_then(|file| file.take(MAX_RECORD + 1).read_to_end(&mut text));
         match read {
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(None);

@@ -24,9 +24,16 @@ impl Context {
     /// # Errors
     /// When containerd does not answer.
     pub async fn new(global: Global) -> Result<Self, Error> {
+        let store = Store::new(&global.root_dir)?;
+        let client = Client::connect(&global.address).await?;
+        // Another process of this command may have another working directory.
+        let global = Global {
+            root_dir: store.root().to_owned(),
+            ..global
+        };
         Ok(Self {
-            client: Client::connect(&global.address).await?,
-            store: Store::new(global.root_dir.clone()),
+            client,
+            store,
             global,
         })
     }

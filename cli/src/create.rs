@@ -90,7 +90,7 @@ pub(crate) async fn create(
             Ok(made)
         }
         Err(e) => {
-            undo(context, pod, &reserved.placement.uid, sandbox).await;
+            undo(context, &reserved.placement.uid, sandbox).await;
             Err(e)
         }
     }
@@ -192,7 +192,7 @@ async fn pod_ips(context: &Context, sandbox: &str) -> Result<Vec<String>, Error>
 
 /// Takes back what was made of a pod that could not be made whole. Errors here would hide the
 /// one that matters; what remains is shown by `podhook get` and removed by `podhook delete`.
-async fn undo(context: &Context, pod: &Pod, uid: &str, sandbox: Option<String>) {
+async fn undo(context: &Context, uid: &str, sandbox: Option<String>) {
     if let Some(id) = sandbox {
         let mut runtime = context.client.runtime.clone();
         let stop = StopPodSandboxRequest {
@@ -205,8 +205,7 @@ async fn undo(context: &Context, pod: &Pod, uid: &str, sandbox: Option<String>) 
             return;
         }
     }
-    let (namespace, name) = names(pod);
-    let _ = context.store.remove_pod(&namespace, &name, uid);
+    let _ = context.store.remove_pod(uid, None);
 }
 
 /// The image of a container, pulled where its policy says so (kubelet `EnsureImageExists`).

@@ -150,10 +150,13 @@ fn begin(context: &Context, args: &args::Delete, pod: PodView) -> Result<Removal
         deletion_timestamp: end.unwrap_or(Timestamp::MAX),
         grace_period_seconds: grace,
     };
-    context.store.mark_deleting(&pod.uid, &deletion)?;
+    let names = (pod.namespace.as_str(), pod.name.as_str());
+    context.store.mark_deleting(&pod.uid, names, &deletion)?;
     let arguments: Vec<OsString> = vec![
         "remove".into(),
-        (&pod.uid).into(),
+        format!("--pod-namespace={}", pod.namespace).into(),
+        format!("--pod-name={}", pod.name).into(),
+        format!("--pod-uid={}", pod.uid).into(),
         format!("--grace={grace}").into(),
     ];
     let worker = Worker::spawn(&context.global, &arguments, args.wait)?;

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cri::{Handler, Handlers};
 use crate::error::Error;
-use crate::manifest::{self, ANNOTATION_PREFIX, Cause};
+use crate::manifest::{self, ANNOTATION_PREFIX, Cause, OWN_ANNOTATION};
 use crate::store::Store;
 
 /// The runtime handler of a pod.
@@ -105,9 +105,10 @@ fn check_hooks(more: &[String], handlers: &Handlers, pod: &Pod, name: &str) -> R
         .iter()
         .find(|(_, key)| !handler.passes_pod_annotation(key))
     {
+        let domain = key.split('/').next().unwrap_or_default();
         return invalid(&format!(
             "containerd would not pass the hooks on: its runtime handler {resolved:?} does not let the \
-             annotation {key} through; add \"{ANNOTATION_PREFIX}*\" to the handler's pod_annotations"
+             annotation {key} through; add \"{domain}/*\" to the handler's pod_annotations"
         ));
     }
     warn(handler, resolved, pod);
@@ -126,7 +127,7 @@ fn hooks(pod: &Pod) -> Vec<(String, String)> {
         });
     let annotations = pod.metadata.annotations.iter().flatten();
     let annotations = annotations
-        .filter(|(key, _)| key.starts_with(ANNOTATION_PREFIX))
+        .filter(|(key, _)| key.starts_with(ANNOTATION_PREFIX) || *key == OWN_ANNOTATION)
         .map(|(key, _)| (format!("metadata.annotations[{key}]"), key.clone()));
     fields.chain(annotations).collect()
 }
@@ -207,7 +208,7 @@ mod tests {
 
     fn choose(pod: &Pod, more: &[&str]) -> Result<Chosen, String> {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path().to_owned());
+        let store = Store::new(dir.path()).unwrap();
         let mut class = RuntimeClass {
             handler: "hooks".to_owned(),
             ..Default::default()
@@ -279,6 +280,26 @@ mod tests {
             error.contains("lifecycle.podhook.dev/*\" to the handler's pod_annotations"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_annotation_for_every_container_needs_podhooks_shim_and_a_way_there() {
+        let annotated = |class| {
+            let mut pod = pod(Some(class), false);
+            pod.metadata.annotations = Some([(OWN_ANNOTATION.to_owned(), "{}".to_owned())].into());
+            choose(&pod, &[])
+        };
+        let error = annotated("runc").unwrap_err();
+        assert!(
+            error.contains("metadata.annotations[podhook.dev/lifecycle]: "),
+            "{error}"
+        );
+        let error = annotated("hooks").unwrap_err();
+        assert!(
+            error.contains("add \"podhook.dev/*\" to the handler's pod_annotations"),
+            "{error}"
+        );
+        assert!(annotated("podhook").is_ok());
     }
 
     #[test]

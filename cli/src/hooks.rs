@@ -10,7 +10,8 @@ use podhook_hooks::lifecycle::text;
 use podhook_hooks::record::Action;
 use serde::Deserialize;
 
-use crate::bundles;
+use crate::bundles::{self, Bundle};
+use crate::store::folder::Name;
 
 /// The record of a container.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq)]
@@ -180,9 +181,13 @@ pub struct Termination {
 /// the bundle is gone).
 #[must_use]
 pub fn record(state: &Path, container_id: &str) -> Option<Record> {
-    let bundle = bundles::folder(state).join("k8s.io").join(container_id);
-    let bytes = std::fs::read(bundle.join("podhook.json")).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    let id = Name::of(container_id)?;
+    let bundle = Bundle {
+        namespace: "k8s.io".to_owned(),
+        path: bundles::folder(state).join("k8s.io").join(id.as_str()),
+        id: container_id.to_owned(),
+    };
+    Some(bundle.recorded().ok()??.record)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod handler;
 pub mod hooks;
 pub mod inspect;
 mod interrupt;
+mod judgement;
 pub mod logs;
 pub mod manifest;
 pub mod metrics;
@@ -28,6 +29,7 @@ pub mod node;
 pub mod output;
 pub mod pods;
 pub mod ps;
+mod regular;
 pub mod remove;
 mod signal;
 pub mod start;
@@ -36,6 +38,7 @@ pub mod store;
 mod termination;
 pub mod validate;
 pub mod volumes;
+mod yaml;
 
 use args::{Cli, Command, Worker};
 use context::Context;
@@ -67,7 +70,19 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         Command::Logs(args) => logs::run(&context, args).await,
         Command::Delete(args) => delete::run(&context, args).await,
         Command::Worker(Worker::Start { ids }) => start::run(&context, ids).await,
-        Command::Worker(Worker::Remove { uid, grace }) => remove::run(&context, uid, *grace).await,
+        Command::Worker(Worker::Remove {
+            pod_namespace: namespace,
+            pod_name: name,
+            pod_uid: uid,
+            grace,
+        }) => {
+            let pod = remove::PodId {
+                namespace,
+                name,
+                uid,
+            };
+            remove::run(&context, pod, *grace).await
+        }
         Command::Ps(_)
         | Command::Inspect(_)
         | Command::Metrics(_)

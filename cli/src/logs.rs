@@ -13,7 +13,7 @@ use k8s_cri::v1::ContainerState;
 use crate::args;
 use crate::context::Context;
 use crate::error::Error as CommandError;
-use crate::pods;
+use crate::{pods, regular};
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -94,7 +94,7 @@ pub async fn run(context: &Context, args: &args::Logs) -> Result<(), CommandErro
         path: path.clone(),
         source,
     };
-    let file = match File::open(&path) {
+    let file = match regular::open_log(&path) {
         Ok(file) => file,
         // containerd creates the file when it starts the container.
         Err(_) if status.state() == ContainerState::ContainerCreated => {

@@ -21,29 +21,46 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long the end of a killed container, or of a start under way, may take to be seen.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// Which pod. The UID alone does not say it: a CRI client may give none, or that of another pod.
+#[derive(Debug, Clone, Copy)]
+pub struct PodId<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its UID.
+    pub uid: &'a str,
+}
+
 /// Stops the containers of the pod together, then removes everything of it. `grace` 0 kills.
 ///
 /// # Errors
 /// When something is left; the report says what.
-pub async fn run(context: &Context, uid: &str, grace: i64) -> Result<(), Error> {
-    let result = remove(context, uid, grace).await;
+pub async fn run(context: &Context, pod: PodId<'_>, grace: i64) -> Result<(), Error> {
+    let result = remove(context, pod, grace).await;
     let error = result.as_ref().err().map(ToString::to_string);
     detached::print(&Report {
-        id: uid.to_owned(),
+        id: pod.uid.to_owned(),
         error,
     });
     result.map_err(|_| Error::Reported)
 }
 
-async fn remove(context: &Context, uid: &str, grace: i64) -> Result<(), Error> {
+async fn remove(context: &Context, id: PodId<'_>, grace: i64) -> Result<(), Error> {
+    let PodId {
+        namespace,
+        name,
+        uid,
+    } = id;
     // Whoever makes the pod sees the mark, and takes back what he has made.
     while context.store.being_made_since(uid)?.is_some() {
         tokio::time::sleep(POLL).await;
     }
     let all = pods::list(&context.client, &context.store, None, None).await?;
-    let Some(pod) = all.into_iter().find(|pod| pod.uid == uid) else {
+    let of_names = |pod: &pods::PodView| (&*pod.namespace, &*pod.name) == (namespace, name);
+    let Some(pod) = all.into_iter().find(|pod| pod.uid == uid && of_names(pod)) else {
         // Its maker has taken it back; the mark of the deletion may be younger.
-        return Ok(context.store.remove_data(uid)?);
+        return Ok(context.store.remove_pod(uid, Some((namespace, name)))?);
     };
     let mut stops = JoinSet::new();
     for container in pod.containers.clone() {
@@ -62,7 +79,7 @@ async fn remove(context: &Context, uid: &str, grace: i64) -> Result<(), Error> {
     for sandbox in &pod.sandboxes {
         remove_sandbox(&context.client, &sandbox.id).await?;
     }
-    context.store.remove_pod(&pod.namespace, &pod.name, uid)?;
+    context.store.remove_pod(uid, Some((namespace, name)))?;
     Ok(())
 }
 

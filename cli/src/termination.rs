@@ -1,12 +1,13 @@
 //! Why a container ended, in its own words: the termination message (kubelet
 //! `getTerminationMessage`).
 
+use std::fs::File;
 use std::path::Path;
 
 use k8s_cri::v1::ContainerStatus;
 use k8s_openapi::api::core::v1::Container;
 
-use crate::logs;
+use crate::{logs, regular};
 
 /// kubelet `kubecontainer.MaxContainerTerminationMessageLength`.
 const MAX_MESSAGE: u64 = 4096;
@@ -25,7 +26,7 @@ pub(crate) fn message(status: &ContainerStatus, container: &Container) -> Option
         .mounts
         .iter()
         .find(|m| m.container_path == path)
-        .and_then(|m| tail(Path::new(&m.host_path), MAX_MESSAGE))
+        .and_then(|m| tail(regular::open(Path::new(&m.host_path)).ok()?, MAX_MESSAGE))
         .filter(|text| !text.is_empty());
     let log_wanted = container.termination_message_policy.as_deref()
         == Some("FallbackToLogsOnError")
@@ -33,16 +34,16 @@ pub(crate) fn message(status: &ContainerStatus, container: &Container) -> Option
     if written.is_some() || !log_wanted {
         return written;
     }
-    let log = tail(Path::new(&status.log_path), MAX_LOG)?;
+    let log = regular::open_log(Path::new(&status.log_path)).ok()?;
+    let log = tail(log, MAX_LOG)?;
     let lines: Vec<&str> = log.lines().filter_map(logs::content).collect();
     let skip = lines.len().saturating_sub(MAX_LOG_LINES);
     Some(lines[skip..].join("\n")).filter(|text| !text.is_empty())
 }
 
 /// The last bytes of a file, from a character's start.
-fn tail(path: &Path, length: u64) -> Option<String> {
+fn tail(mut file: File, length: u64) -> Option<String> {
     use std::io::{Read, Seek, SeekFrom};
-    let mut file = std::fs::File::open(path).ok()?;
     let size = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(size.saturating_sub(length)))
         .ok()?;

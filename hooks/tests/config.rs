@@ -401,7 +401,10 @@ fn what_is_not_allowed_is_refused_with_its_path_and_the_file() {
     );
     for host in [
         "10.0.0.1",
+        // Names, whatever they mean today: tomorrow the pod's DNS says something else.
         "db",
+        "localhost.localdomain",
+        "127.0.0.1.nip.io",
         "169.254.169.254",
         "::",
         "0.0.0.0",

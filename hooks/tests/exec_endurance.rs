@@ -10,7 +10,7 @@ use std::time::Duration;
 use podhook_hooks::exec::{Child, Error, Exit, Process, Stdio, spawn};
 use podhook_hooks::handler::{Outcome, exec};
 use support::bundle::TestContainer;
-use support::{Config, children, dev_null, eventually, strings};
+use support::{Config, children, dev_null, eventually, in_time, strings};
 
 /// What is counted is the test process's own: one test at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -40,18 +40,15 @@ impl Held {
 
 /// Waits until no more is held than `before`.
 async fn as_before(before: &Held) {
-    for _ in 0..1000 {
+    let what = format!("as before: {before:?}");
+    eventually(&what, || {
         let now = Held::now();
         // A test that ended meanwhile has taken its thread along, and a container its init.
-        if now.files <= before.files
+        now.files <= before.files
             && now.threads <= before.threads
             && now.children.len() <= before.children.len()
-        {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{before:?} before, {:?} now", Held::now());
+    })
+    .await;
 }
 
 /// KiB of memory that only this process has.
@@ -102,8 +99,11 @@ async fn ten_thousand_execs_leave_nothing() {
         after <= before + 64,
         "{before} KiB before, {after} KiB after"
     );
-    assert!(container.leaves().is_empty());
-    assert_eq!(container.processes(), ["sleep"]);
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
+    eventually("only the container's own is left", || {
+        container.processes() == ["sleep"]
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -167,7 +167,10 @@ async fn two_hundred_execs_at_once_have_each_its_own_status() {
         assert_eq!(child.exit.await.unwrap().code(), Some(number));
     }
     as_before(&held).await;
-    assert_eq!(container.processes(), ["sleep"]);
+    eventually("only the container's own is left", || {
+        container.processes() == ["sleep"]
+    })
+    .await;
 }
 
 /// Every exec that began is told of its end, once and truly; none after it hangs.
@@ -205,8 +208,7 @@ async fn the_end_of_init_amid_execs() {
             other => panic!("{other}"),
         }
         for child in long.into_iter().chain(late) {
-            let exit = tokio::time::timeout(Duration::from_secs(60), child.exit);
-            let exit = exit.await.expect("an exec hangs").unwrap();
+            let exit = in_time("an exec's exit", child.exit).await.unwrap();
             assert_eq!(exit.signal(), Some(libc::SIGKILL));
         }
         eventually("all of it is gone", || {

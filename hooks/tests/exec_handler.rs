@@ -4,12 +4,12 @@ mod support;
 
 use std::fs;
 use std::future::pending;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use podhook_hooks::handler::{HookResult, Outcome, Sink, exec, line_queue};
 use serde_json::json;
 use support::bundle::TestContainer;
-use support::{Config, children, eventually, scaled, strings};
+use support::{Config, children, eventually, in_time, scaled, strings};
 
 async fn hook(container: &TestContainer, command: &[&str]) -> HookResult {
     exec::run(
@@ -22,22 +22,16 @@ async fn hook(container: &TestContainer, command: &[&str]) -> HookResult {
     .await
 }
 
-async fn aborted_after(
+/// Runs a command that does not end by itself, and aborts it as soon as `begun` holds.
+async fn aborted_when(
     container: &TestContainer,
     command: &[&str],
-    after: Duration,
-) -> (HookResult, Duration) {
-    let start = Instant::now();
-    let abort = tokio::time::sleep(after);
-    let result = exec::run(
-        &container.container,
-        &strings(command),
-        &children(),
-        abort,
-        None,
-    )
-    .await;
-    (result, start.elapsed().saturating_sub(after))
+    begun: impl Fn() -> bool + Send,
+) -> HookResult {
+    let (command, children) = (strings(command), children());
+    let abort = eventually("what the abort waits for", begun);
+    let hook = exec::run(&container.container, &command, &children, abort, None);
+    in_time("an aborted hook", hook).await
 }
 
 fn failed(message: &str) -> Outcome {
@@ -67,7 +61,7 @@ async fn success_and_failure_carry_code_signal_and_output() {
     let signal = hook(&container, &["sh", "-c", "kill -USR1 $$; sleep 10"]).await;
     assert_eq!(signal.outcome, failed("killed by SIGUSR1"));
     assert_eq!(signal.signal, Some(libc::SIGUSR1));
-    assert!(container.leaves().is_empty());
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
 }
 
 #[tokio::test]
@@ -113,7 +107,7 @@ async fn what_cannot_be_run_says_why() {
         hook(&container, &[]).await.outcome,
         failed("process args cannot be empty")
     );
-    assert!(container.leaves().is_empty());
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
 }
 
 #[tokio::test]
@@ -185,8 +179,10 @@ async fn a_missing_cwd_fails_the_hook() {
 async fn endless_output_costs_4_kib_and_is_cut_at_the_abort() {
     let container = Config::default().start();
     let before = resident();
-    let (result, late) =
-        aborted_after(&container, &["yes", "endless"], Duration::from_millis(500)).await;
+    // By then the engine has read what no pipe holds.
+    let script = "yes endless | head -c 300000; : > /tmp/begun; exec yes endless";
+    let begun = container.rootfs().join("tmp/begun");
+    let result = aborted_when(&container, &["sh", "-c", script], || begun.exists()).await;
     assert_eq!(result.outcome, Outcome::Aborted);
     assert_eq!(result.signal, Some(libc::SIGKILL));
     assert_eq!(result.output.len(), 4096);
@@ -194,9 +190,8 @@ async fn endless_output_costs_4_kib_and_is_cut_at_the_abort() {
         result.output.ends_with(b"endless\n")
             || result.output.windows(8).any(|w| w == b"endless\n")
     );
-    assert!(late < scaled(Duration::from_secs(1)), "{late:?}");
     assert!(resident() < before + 8 * 1024, "grew to {} KiB", resident());
-    assert!(container.leaves().is_empty());
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
 }
 
 /// KiB.
@@ -209,19 +204,22 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Leaves its session and its parent, as a daemon does.
-const DAEMON: &str = "setsid sh -c 'sleep 5555 & sleep 5556 &' & sleep 0.3;";
+/// Leaves its session and its parent, as a daemon does, before the next command runs.
+const DAEMON: &str = "setsid sh -c 'sleep 5555 & sleep 5556 & : > /tmp/daemon' & \
+                      until [ -e /tmp/daemon ]; do sleep 0.01; done;";
 
 #[tokio::test]
 async fn an_abort_kills_double_forked_daemons_too() {
     let container = Config::default().start();
-    let script = format!("{DAEMON} sleep 1000");
-    let (result, late) =
-        aborted_after(&container, &["sh", "-c", &script], Duration::from_secs(1)).await;
+    let script = format!("{DAEMON} exec sleep 1000");
+    let daemon = container.rootfs().join("tmp/daemon");
+    let result = aborted_when(&container, &["sh", "-c", &script], || daemon.exists()).await;
     assert_eq!(result.outcome, Outcome::Aborted);
-    assert!(late < scaled(Duration::from_secs(1)), "{late:?}");
-    assert_eq!(container.processes(), ["sleep"], "only the container's own");
-    assert!(container.leaves().is_empty());
+    eventually("only the container's own is left", || {
+        container.processes() == ["sleep"]
+    })
+    .await;
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
 }
 
 #[tokio::test]
@@ -237,22 +235,8 @@ async fn a_fork_storm_is_killed_to_the_last_process() {
         let events = fs::read_to_string(&events).unwrap();
         events.starts_with("max ") && events != "max 0\n"
     };
-    let mut aborted_at = Instant::now();
-    let abort = async {
-        eventually("the storm is at its height", at_the_limit).await;
-        aborted_at = Instant::now();
-    };
-    let result = exec::run(
-        &container.container,
-        &strings(&["sh", "-c", storm]),
-        &children(),
-        abort,
-        None,
-    )
-    .await;
-    let late = aborted_at.elapsed();
+    let result = aborted_when(&container, &["sh", "-c", storm], at_the_limit).await;
     assert_eq!(result.outcome, Outcome::Aborted);
-    assert!(late < scaled(Duration::from_secs(5)), "{late:?}");
     eventually("the storm is over", || container.processes() == ["sleep"]).await;
     eventually("the leaf is gone", || container.leaves().is_empty()).await;
 }
@@ -262,9 +246,7 @@ async fn a_daemon_left_by_a_successful_hook_stays_in_the_container() {
     let container = Config::default().start();
     let result = hook(&container, &["sh", "-c", &format!("{DAEMON} exit 0")]).await;
     assert_eq!(result.outcome, Outcome::Succeeded);
-    let mut processes = container.processes();
-    processes.sort();
-    assert_eq!(processes, ["sleep"; 3]);
+    eventually("both run", || container.processes() == ["sleep"; 3]).await;
     eventually("the leaf is gone", || container.leaves().is_empty()).await;
     assert_eq!(container.processes().len(), 3);
 }
@@ -272,14 +254,9 @@ async fn a_daemon_left_by_a_successful_hook_stays_in_the_container() {
 #[tokio::test]
 async fn a_background_child_that_holds_the_pipe_does_not_delay_the_end() {
     let container = Config::default().start();
-    let start = Instant::now();
-    let result = hook(&container, &["sh", "-c", "sleep 1000 & yes & echo done"]).await;
+    let command = ["sh", "-c", "sleep 1000 & yes & echo done"];
+    let result = in_time("the hook's end", hook(&container, &command)).await;
     assert_eq!(result.outcome, Outcome::Succeeded);
-    assert!(
-        start.elapsed() < scaled(Duration::from_secs(2)),
-        "{:?}",
-        start.elapsed()
-    );
     assert!(result.output.len() <= 4096);
 }
 
@@ -444,7 +421,9 @@ async fn output_goes_to_the_container_as_well_where_that_is_wanted() {
     // More than the queue holds: the reader is slow, nothing is lost.
     let reader = async {
         let (mut text, mut errors) = (Vec::new(), Vec::new());
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        while out.capacity() > 0 {
+            tokio::task::yield_now().await;
+        }
         while let Some(lines) = out.recv().await {
             assert!(lines.ends_with(b"\n"), "whole lines");
             text.extend(lines);
@@ -488,8 +467,7 @@ async fn a_reader_that_has_stopped_holds_up_a_hook_for_a_moment_only() {
         pending(),
         Some(Sink::Joined(queue)),
     );
-    let limit = Duration::from_secs(60);
-    let result = tokio::time::timeout(limit, hook).await.unwrap();
+    let result = in_time("the hook's end", hook).await;
     assert_eq!(result.outcome, Outcome::Succeeded);
     assert!(result.dropped > 15_000_000, "{}", result.dropped);
     assert!(result.output.ends_with(b"y\nlast\n"));
@@ -500,9 +478,11 @@ async fn a_reader_that_has_stopped_holds_up_a_hook_for_a_moment_only() {
 async fn a_hook_that_is_cut_keeps_its_last_line() {
     let container = Config::default().start();
     let (queue, mut lines) = line_queue();
-    let command = strings(&["sh", "-c", "echo begun; printf 'step 2'; exec sleep 1000"]);
+    let script = "echo begun; printf 'step 2'; : > /tmp/said; exec sleep 1000";
+    let command = strings(&["sh", "-c", script]);
     let children = children();
-    let abort = tokio::time::sleep(Duration::from_millis(500));
+    let said = container.rootfs().join("tmp/said");
+    let abort = eventually("its words", || said.exists());
     let sink = Some(Sink::Joined(queue));
     let result = exec::run(&container.container, &command, &children, abort, sink).await;
     assert_eq!(result.outcome, Outcome::Aborted);
@@ -526,13 +506,15 @@ async fn a_container_that_has_ended_takes_no_hook() {
         result.outcome,
         failed(&format!("container {} is not running", container.id))
     );
-    assert!(container.leaves().is_empty());
+    eventually("the leaf is gone", || container.leaves().is_empty()).await;
 }
 
 #[tokio::test]
 async fn init_that_ends_takes_the_hook_along() {
-    let container = Config::default().args(&["/bin/sleep", "0.5"]).start();
-    let result = hook(&container, &["sleep", "1000"]).await;
+    let init = "until [ -e /tmp/end ]; do sleep 0.01; done";
+    let container = Config::default().args(&["/bin/sh", "-c", init]).start();
+    let command = ["sh", "-c", ": > /tmp/end; exec sleep 1000"];
+    let result = in_time("the hook's end", hook(&container, &command)).await;
     // The pid namespace dies with its init.
     assert_eq!(result.outcome, failed("killed by SIGKILL"));
 }
@@ -554,11 +536,10 @@ async fn a_frozen_container_delays_its_hook_and_nothing_else() {
     let waited = tokio::time::timeout(Duration::from_millis(300), &mut hanging).await;
     assert!(waited.is_err(), "a frozen container ran a hook: {waited:?}");
     // The same thread serves another container meanwhile.
-    let start = Instant::now();
-    assert_eq!(hook(&other, &["true"]).await.outcome, Outcome::Succeeded);
-    assert!(start.elapsed() < scaled(Duration::from_secs(1)));
+    let served = in_time("the other's hook", hook(&other, &["true"])).await;
+    assert_eq!(served.outcome, Outcome::Succeeded);
     frozen.freeze(false);
-    let result = hanging.await;
+    let result = in_time("the hook after the thaw", hanging).await;
     assert_eq!(result.outcome, Outcome::Succeeded);
     assert_eq!(result.output, b"thawed\n");
 }
@@ -567,19 +548,19 @@ async fn a_frozen_container_delays_its_hook_and_nothing_else() {
 async fn an_abort_while_frozen_returns_and_nothing_runs_after_the_thaw() {
     let container = Config::default().start();
     container.freeze(true);
-    let (result, late) = aborted_after(
-        &container,
-        &["touch", "/tmp/ran"],
-        Duration::from_millis(200),
-    )
-    .await;
+    let (command, children) = (strings(&["touch", "/tmp/ran"]), children());
+    let abort = tokio::time::sleep(Duration::from_millis(200));
+    let hook = exec::run(&container.container, &command, &children, abort, None);
+    let result = in_time("an aborted hook", hook).await;
     assert_eq!(result.outcome, Outcome::Aborted);
-    assert!(late < scaled(Duration::from_secs(1)), "{late:?}");
     // The engine kills in a task of its own. In the shim that has had its turn before a thaw, which is a call of
     // the OCI runtime's.
     tokio::task::yield_now().await;
     container.freeze(false);
     eventually("the leaf is gone", || container.leaves().is_empty()).await;
-    assert_eq!(container.processes(), ["sleep"]);
+    eventually("only the container's own is left", || {
+        container.processes() == ["sleep"]
+    })
+    .await;
     assert!(!container.rootfs().join("tmp/ran").exists());
 }

@@ -8,13 +8,12 @@ use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use podhook_hooks::exec::{Child, Error, Process, Step, spawn_on_terminal};
 use serde_json::{Value, json};
 use support::bundle::TestContainer;
-use support::{Config, children};
+use support::{Config, children, in_time};
 
 /// A container that has what asks terminals.
 fn start(config: Config) -> TestContainer {
@@ -160,8 +159,8 @@ async fn an_interrupt_that_is_typed_reaches_the_command() {
     master.read_exact(&mut ready).unwrap();
     assert_eq!(&ready, b"ready\r\n");
     master.write_all(&[3]).unwrap();
-    let exit = tokio::time::timeout(Duration::from_secs(20), child.exit).await;
-    assert_eq!(exit.unwrap().unwrap().code(), Some(3));
+    let exit = in_time("the command's end", child.exit).await;
+    assert_eq!(exit.unwrap().code(), Some(3));
     assert!(read_all(&master).ends_with("interrupted\n"));
 }
 
@@ -173,8 +172,8 @@ async fn a_hang_up_reaches_the_command() {
     let (child, mut master) = spawn(&container, process, script).await.unwrap();
     master.read_exact(&mut [0; 7]).unwrap();
     drop(master);
-    let exit = tokio::time::timeout(Duration::from_secs(20), child.exit).await;
-    assert_eq!(exit.unwrap().unwrap().code(), Some(4));
+    let exit = in_time("the command's end", child.exit).await;
+    assert_eq!(exit.unwrap().code(), Some(4));
 }
 
 #[tokio::test]
@@ -205,9 +204,8 @@ fn without_devpts() -> TestContainer {
 }
 
 async fn refused(container: &TestContainer) -> (i32, String) {
-    let started = Instant::now();
-    let error = spawn(container, container.bundle_process(), "true").await;
-    assert!(started.elapsed() < Duration::from_secs(20));
+    let spawned = spawn(container, container.bundle_process(), "true");
+    let error = in_time("the refusal", spawned).await;
     match error.unwrap_err() {
         Error::Start {
             step: Step::Terminal,

@@ -170,6 +170,33 @@ fn null_is_absent_and_an_empty_lifecycle_is_none() {
     assert_eq!(read(&[], None), Ok(None));
 }
 
+/// KEP-4929.
+#[test]
+fn the_timeout_may_stand_in_the_exec_as_kubernetes_will_have_it() {
+    for (inner, outer) in [("5", "null"), ("5", "5"), ("null", "5")] {
+        let hook = own(&format!(
+            r#"{{"preStop": {{"exec": {{"command": ["a"], "timeoutSeconds": {inner}}}, "timeoutSeconds": {outer}}}}}"#
+        ));
+        let timeout = hook.pre_stop.unwrap().timeout;
+        assert_eq!(timeout, Some(Duration::from_secs(5)), "{inner} {outer}");
+    }
+}
+
+#[test]
+fn a_host_may_be_a_name() {
+    for host in ["db", "db.shop.svc.cluster.local.", "a_b-c.d"] {
+        assert_eq!(
+            pre_stop(&format!(
+                r#"{{"tcpSocket": {{"port": 1, "host": "{host}"}}}}"#
+            )),
+            Handler::TcpSocket {
+                host: Some(host.to_owned()),
+                port: 1,
+            }
+        );
+    }
+}
+
 #[test]
 fn fields_are_merged_the_containers_own_first() {
     let default = own(

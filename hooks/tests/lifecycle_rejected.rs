@@ -35,7 +35,22 @@ fn what_is_no_json() {
         ),
         (
             "postStart: {}",
-            "is not valid JSON: expected value at line 1 column 1",
+            "is not valid JSON: expected value at line 1 column 1: it looks like YAML, and must be JSON: \
+             {\"postStart\": {\"exec\": {\"command\": [\"sh\", \"-c\", \"…\"]}}}",
+        ),
+        (
+            "{preStop: {sleep: {seconds: 5}}}",
+            "is not valid JSON: key must be a string at line 1 column 2: it looks like YAML, and must be JSON: \
+             {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
+        ),
+        (
+            "lifecycle:\n  preStop:\n    sleep:\n      seconds: 5\n",
+            "is not valid JSON: expected value at line 1 column 1: it looks like YAML, and must be JSON, without the \
+             word lifecycle: {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
+        ),
+        (
+            r#"{"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}"#,
+            "lifecycle: is one level too much, write what is in it: {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
         ),
         (
             "{\"preStop\": {\n  'exec': 1}}",
@@ -75,7 +90,7 @@ fn what_is_no_lifecycle() {
         ("[]", "must be an object"),
         ("\"x\"", "must be an object"),
         (r#"{"poststart": {}}"#, "poststart: unknown field"),
-        (r#"{"lifecycle": {}}"#, "lifecycle: unknown field"),
+        (r#"{"Lifecycle": {}}"#, "Lifecycle: unknown field"),
         (r#"{"": {}}"#, r#"[""]: unknown field"#),
         (
             r#"{"pre.Stop\n": null}"#,
@@ -228,8 +243,16 @@ fn what_is_no_exec() {
             "postStart.exec.command[1]: must not contain NUL",
         ),
         (
-            r#"{"postStart": {"exec": {"command": ["ls"], "timeoutSeconds": 1}}}"#,
-            "postStart.exec.timeoutSeconds: unknown field",
+            r#"{"postStart": {"exec": {"command": ["ls"], "timeoutSeconds": 0}}}"#,
+            "postStart.exec.timeoutSeconds: must be between 1 and 2147483647, inclusive",
+        ),
+        (
+            r#"{"postStart": {"exec": {"command": ["ls"], "timeoutSeconds": "5"}}}"#,
+            "postStart.exec.timeoutSeconds: must be an integer",
+        ),
+        (
+            r#"{"postStart": {"exec": {"command": ["ls"], "timeoutSeconds": 5}, "timeoutSeconds": 9}}"#,
+            "postStart.exec.timeoutSeconds: is 5, and timeoutSeconds of the hook is 9: write one of them",
         ),
         (
             r#"{"postStart": {"exec": {"command": ["ls"], "command": ["ls"]}}}"#,
@@ -297,6 +320,18 @@ fn what_is_no_http_get() {
         (
             r#""port": 80, "host": "u@h""#,
             r#"host: "u@h" must be a host name or an IP address"#,
+        ),
+        (
+            r#""port": 80, "host": "10.0.0""#,
+            r#"host: "10.0.0" must be a host name or an IP address"#,
+        ),
+        (
+            r#""port": 80, "host": "db:80""#,
+            r#"host: "db:80" must be a host name or an IP address"#,
+        ),
+        (
+            r#""port": 80, "host": "[::1]""#,
+            r#"host: "[::1]" must be a host name or an IP address"#,
         ),
         (r#""port": 80, "headers": []"#, "headers: unknown field"),
         (

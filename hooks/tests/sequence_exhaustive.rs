@@ -80,6 +80,7 @@ fn containers() -> Vec<Settings> {
                             stop_signal: (grace == 3).then_some(libc::SIGQUIT),
                             grace: Duration::from_secs(grace),
                             grace_is_ours,
+                            own_stop_signal: None,
                             stop_signals: Vec::new(),
                             post_start_timeout: Duration::from_secs(110),
                         });

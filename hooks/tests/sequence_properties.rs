@@ -54,6 +54,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             stop_signal,
             grace,
             grace_is_ours,
+            own_stop_signal: None,
             stop_signals,
             post_start_timeout,
         },

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::wait::scaled;
+use crate::wait::{SOON, scaled};
 
 /// Why a command gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,21 @@ impl Output {
 /// # Errors
 /// When it cannot be started or does not end in time; a status other than 0 is no error here.
 pub fn run(command: &mut Command, stdin: Option<&[u8]>, limit: Duration) -> Result<Output, Error> {
+    run_shown(command, stdin, limit, &[], || {})
+}
+
+/// The same, and calls `then` as soon as the output, both streams of it together, has each of these texts.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_shown(
+    command: &mut Command,
+    stdin: Option<&[u8]>,
+    limit: Duration,
+    shown: &[&str],
+    then: impl FnOnce(),
+) -> Result<Output, Error> {
+    let mut then = Some(then).filter(|_| !shown.is_empty());
     let (line, limit) = (command_line(command), scaled(limit));
     let output_error = |source| Error::Output {
         command: line.clone(),
@@ -118,6 +134,14 @@ pub fn run(command: &mut Command, stdin: Option<&[u8]>, limit: Duration) -> Resu
     let status = loop {
         if let Some(status) = child.try_wait().map_err(output_error)? {
             break status;
+        }
+        if then.is_some() {
+            let so_far = written(&stdout) + &written(&stderr);
+            if shown.iter().all(|text| so_far.contains(text))
+                && let Some(then) = then.take()
+            {
+                then();
+            }
         }
         if start.elapsed() > limit {
             let _ = child.kill();
@@ -149,17 +173,20 @@ pub fn run(command: &mut Command, stdin: Option<&[u8]>, limit: Duration) -> Resu
     })
 }
 
-/// Runs a command that must succeed, within ten seconds, and gives its standard output.
+/// Runs a command that must succeed, and soon, and gives its standard output.
 ///
 /// # Errors
 /// As [`run`], and for any exit status but 0.
 pub fn stdout_of(program: &str, args: &[&str]) -> Result<String, Error> {
-    let output = run(
-        Command::new(program).args(args),
-        None,
-        Duration::from_secs(10),
-    )?;
+    let output = run(Command::new(program).args(args), None, SOON)?;
     Ok(output.success()?.stdout)
+}
+
+/// What is in the file by now. The place where the command writes on stays as it is.
+fn written(file: &File) -> String {
+    let mut bytes = vec![0; file.metadata().map_or(0, |file| file.len()) as usize];
+    let read = file.read_at(&mut bytes, 0).unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
 }
 
 fn text(file: &mut File) -> io::Result<String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::command::{self, Error, Output};
 
 /// The limit for a ctr call that has nothing to wait for.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// `ctr` of one containerd in one namespace.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl Ctr {
         command
     }
 
-    /// Runs it; it must succeed within thirty seconds. Gives its standard output.
+    /// Runs it; it must succeed, and soon. Gives its standard output.
     ///
     /// # Errors
     /// As [`command::run`], and for any exit status but 0.
@@ -70,7 +70,7 @@ impl Ctr {
         Ok(self.try_run(args)?.success()?.stdout)
     }
 
-    /// Runs it for at most thirty seconds, whatever its exit status.
+    /// Runs it, whatever its exit status.
     ///
     /// # Errors
     /// As [`command::run`].
@@ -92,6 +92,21 @@ impl Ctr {
     /// As [`command::run`].
     pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Result<Output, Error> {
         command::run(self.command().args(args), Some(input), LIMIT)
+    }
+
+    /// Runs it with something on its standard input; calls `then` as soon as its output has each of these texts.
+    ///
+    /// # Errors
+    /// As [`command::run`].
+    pub fn run_shown(
+        &self,
+        args: &[&str],
+        input: &[u8],
+        shown: &[&str],
+        then: impl FnOnce(),
+    ) -> Result<Output, Error> {
+        let mut command = self.command();
+        command::run_shown(command.args(args), Some(input), LIMIT, shown, then)
     }
 
     /// The tasks of the namespace by container.

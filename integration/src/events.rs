@@ -27,6 +27,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// The same event, told twice: a shim (the original, too) sends it again when a busy containerd has not taken it in
+    /// five seconds.
+    fn is_same(&self, other: &Self) -> bool {
+        (self.published, &self.topic, &self.body) == (other.published, &other.topic, &other.body)
+    }
+
     /// The container it is about; empty for events of other things.
     #[must_use]
     pub fn container_id(&self) -> &str {
@@ -139,9 +145,10 @@ impl Drop for Events {
 fn collect(output: ChildStdout, seen: &Mutex<Vec<Event>>) {
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         if let Some(event) = parse(&line) {
-            seen.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(event);
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if !seen.iter().any(|other| other.is_same(&event)) {
+                seen.push(event);
+            }
         }
     }
 }

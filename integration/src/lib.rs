@@ -18,12 +18,18 @@ pub mod events;
 pub mod execs;
 pub mod generation;
 pub mod image;
+#[cfg(test)]
+mod makefile;
 pub mod node;
+#[cfg(test)]
+mod parts;
 pub mod place;
 pub mod podhook;
+pub mod progress;
 pub mod record;
 pub mod results;
 pub mod shim;
+pub mod slow;
 pub mod stream;
 pub mod suite;
 pub mod tasks;

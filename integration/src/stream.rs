@@ -9,6 +9,8 @@ use serde_json::Value;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
+use crate::wait::scaled;
+
 /// A stream that did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -200,7 +202,7 @@ impl Stream {
         limit: Duration,
         done: impl Fn(&Self) -> bool,
     ) -> Result<(), Error> {
-        let start = Instant::now();
+        let (start, limit) = (Instant::now(), scaled(limit));
         while !done(self) {
             if start.elapsed() > limit || self.ended {
                 return Err(Error::TooLate {

@@ -20,6 +20,7 @@ use crate::generation::{Generation, OciRuntime};
 use crate::node::Node;
 use crate::place::Place;
 use crate::results::{Outcomes, Results};
+use crate::slow::watched;
 
 /// The original shim as the yardstick, and each configuration of podhook.
 const DEFAULT_MATRIX: &str = "1.6/runc 1.6/podhook 1.6/podhook-v1 2/podhook 2/podhook-v1";
@@ -159,8 +160,9 @@ pub fn run_with_threads(tests: Vec<Test>, threads: usize) -> ExitCode {
                 let trial = Trial::test(name, move || one(test, place, &shared));
                 trials.push(trial.with_kind(reason).with_ignored_flag(true));
             } else {
+                let label = name.clone();
                 trials.push(Trial::test(name, move || {
-                    let outcome = one(test, place, &shared);
+                    let outcome = watched(&label, || one(test, place, &shared));
                     outcomes.done(place, test.name, &outcome);
                     outcome
                 }));

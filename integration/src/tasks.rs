@@ -14,6 +14,8 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
+use crate::wait::scaled;
+
 /// The limit of a call that the caller gives up on; nerdctl and docker give none.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -110,7 +112,7 @@ impl Tasks {
 
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.set_timeout(LIMIT);
+        request.set_timeout(scaled(LIMIT));
         if let Ok(namespace) = MetadataValue::try_from(&self.namespace) {
             request
                 .metadata_mut()

@@ -13,12 +13,25 @@ pub struct Config {
     pub spec: Spec,
     /// Whether the container has a pid namespace of its own, so that its processes die with init.
     pub own_pid_namespace: bool,
+    /// What is mounted into it.
+    pub mounts: Vec<Mount>,
+}
+
+/// One of the container's mounts.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Mount {
+    /// Where from.
+    pub source: String,
+    /// Where to.
+    pub destination: String,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Namespaced {
+struct Rest {
     linux: Option<Linux>,
+    mounts: Option<Vec<Mount>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -33,6 +46,11 @@ struct Namespace {
     #[serde(rename = "type")]
     kind: String,
     path: Option<String>,
+}
+
+/// Whether a name from outside stays one part of a path. containerd's own names are stricter.
+pub fn is_plain(name: &str) -> bool {
+    !matches!(name, "." | "..") && !name.contains(['/', '\0'])
 }
 
 /// There once the OCI runtime has deleted the container of this bundle.
@@ -68,15 +86,15 @@ impl Config {
     }
 
     fn parse(json: &[u8]) -> serde_json::Result<Self> {
-        let namespaces = serde_json::from_slice::<Namespaced>(json)?
-            .linux
-            .and_then(|linux| linux.namespaces);
+        let rest: Rest = serde_json::from_slice(json)?;
+        let namespaces = rest.linux.and_then(|linux| linux.namespaces);
         let own = |namespace: &Namespace| {
             namespace.kind == "pid" && namespace.path.as_deref().is_none_or(str::is_empty)
         };
         Ok(Self {
             spec: serde_json::from_slice(json)?,
             own_pid_namespace: namespaces.is_some_and(|list| list.iter().any(own)),
+            mounts: rest.mounts.unwrap_or_default(),
         })
     }
 }
@@ -84,6 +102,16 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_a_path_is_not_plain() {
+        for name in ["a", "a.b", "..a", "-", ""] {
+            assert!(is_plain(name), "{name:?}");
+        }
+        for name in [".", "..", "a/b", "/", "../a", "a\0"] {
+            assert!(!is_plain(name), "{name:?}");
+        }
+    }
 
     #[test]
     fn what_is_marked_as_deleted_is_so_until_the_next_container() {

@@ -1,4 +1,4 @@
-//! Who is connected to the shim: counted, so that it knows when nobody is.
+//! Who is connected to the shim: counted, so that it knows when nobody is, and kept from having too much outstanding.
 
 use std::{
     io,
@@ -13,6 +13,8 @@ use tokio::{
     sync::watch,
 };
 
+use crate::outstanding::Outstanding;
+
 /// The number of connections.
 #[derive(Clone)]
 pub struct Clients(Arc<watch::Sender<usize>>);
@@ -20,6 +22,7 @@ pub struct Clients(Arc<watch::Sender<usize>>);
 /// One of them, counted until it is dropped.
 pub struct Connection {
     stream: UnixStream,
+    outstanding: Outstanding,
     count: Arc<watch::Sender<usize>>,
 }
 
@@ -35,6 +38,7 @@ impl Clients {
         self.0.send_modify(|count| *count += 1);
         Connection {
             stream,
+            outstanding: Outstanding::default(),
             count: Arc::clone(&self.0),
         }
     }
@@ -58,6 +62,9 @@ impl Clients {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.count.send_modify(|count| *count -= 1);
+        if self.outstanding.were_many() {
+            crate::memory::worked();
+        }
     }
 }
 
@@ -67,7 +74,14 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if !self.outstanding.may_read(cx.waker()) {
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let bytes = buf.filled().get(before..).unwrap_or_default();
+        self.outstanding.was_read(bytes);
+        read
     }
 }
 
@@ -77,7 +91,19 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        match Pin::new(&mut self.stream).poll_write(cx, buf) {
+            Poll::Ready(Ok(count)) => {
+                if self.outstanding.was_written(&buf[..count]) {
+                    crate::memory::worked();
+                }
+                Poll::Ready(Ok(count))
+            }
+            Poll::Pending => {
+                self.outstanding.is_unread();
+                Poll::Pending
+            }
+            error => error,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -86,17 +112,5 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

@@ -3,9 +3,10 @@
 
 use std::{
     env, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::SystemTime,
+    process::Command,
+    time::{Duration, Instant, SystemTime},
 };
 
 use containerd_shim::Flags;
@@ -14,16 +15,24 @@ use serde::Deserialize;
 
 use crate::{
     bundle,
-    cgroup::Leftover,
+    cgroup::{Leftover, scope},
     error::{Error, Result},
     mount,
     options::Options,
-    runtime, socket,
+    runtime::{self, Presence},
+    socket,
     timestamp::timestamp,
 };
 
 /// What containerd expects of a task that was killed.
 const KILLED: u32 = 128 + libc::SIGKILL as u32;
+
+/// How long what was killed may take to end: containerd gives `delete` 5 s in all.
+const LIMIT: Duration = Duration::from_secs(4);
+/// The part of it that the OCI runtime's own processes may take.
+const RUNTIME_LIMIT: Duration = Duration::from_millis(2500);
+/// The part of it that systemd may take to stop a scope.
+const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs the verb; returns what to print. Everything is tried, and what does not work is said on
 /// stderr, which containerd logs. It is no error: containerd would keep the bundle for good then.
@@ -37,18 +46,18 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .ok()
         .and_then(|pid| pid.trim().parse().ok())
         .unwrap_or(0);
-    let leftover = Leftover::find(&cgroups_path(&bundle), options.systemd_cgroup);
+    let cgroups_path = cgroups_path(&bundle);
+    let leftover = Leftover::of(&cgroups_path, options.systemd_cgroup);
     // Usually the shim has done it: containerd waits for this after every Delete too, and an OCI runtime
     // takes its time to find nothing.
-    if !bundle::is_deleted(&bundle)
-        && let Err(e) = delete_container(flags, &bundle, &options)
-    {
-        warn(&e);
-        if !leftover.kill() {
-            warn(&"processes of the container are left, SIGKILL or not");
+    if bundle::is_deleted(&bundle) {
+        stop_scope(&options, &cgroups_path, &leftover);
+        if let Err((_, e)) = leftover.remove(Instant::now()) {
+            warn(&format_args!("the container's cgroup: {e}"));
         }
+    } else {
+        end(flags, &bundle, &options, &cgroups_path, &leftover);
     }
-    leftover.remove();
     if let Err(e) = mount::unmount_all(&bundle.join("rootfs")) {
         warn(&e);
     }
@@ -68,8 +77,50 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .map_err(|e| Error::Unknown(format!("encode the response: {e}")))
 }
 
+/// Ends and removes a container, and the calls of the OCI runtime that were under way when its shim was killed.
+fn end(flags: &Flags, bundle: &Path, options: &Options, cgroups_path: &str, leftover: &Leftover) {
+    let begun = Instant::now();
+    let deadline = begun + LIMIT;
+    let presence = Presence::of(bundle);
+    let is_over = |deadline| {
+        // They ended with the shim. What they had started may not have: crun makes a container in a child.
+        let ours = |pid| {
+            runtime::names(pid, bundle) || leftover.pids().is_ok_and(|pids| pids.contains(&pid))
+        };
+        presence.as_ref().is_none_or(|it| it.end(deadline, ours))
+    };
+    // First: until then a call makes more of what is looked for below.
+    let mut over = is_over(begun + RUNTIME_LIMIT);
+    if let Err(e) = delete_container(flags, bundle, options) {
+        warn(&e);
+        if !leftover.kill(deadline) {
+            warn(&"processes of the container are left, SIGKILL or not");
+        }
+    }
+    over = over || is_over(deadline);
+    if !over {
+        warn(&"processes of the OCI runtime are left, and may make more");
+    }
+    stop_scope(options, cgroups_path, leftover);
+    if let Err((dir, e)) = leftover.remove(deadline) {
+        warn(&format_args!("remove cgroup {}: {e}", dir.display()));
+    }
+}
+
+/// What the OCI runtime has left of a cgroup that systemd keeps is systemd's to stop first: it may make it anew
+/// otherwise.
+fn stop_scope(options: &Options, cgroups_path: &str, leftover: &Leftover) {
+    if options.systemd_cgroup
+        && leftover.exists()
+        && let Err(e) = scope::stop(cgroups_path, SCOPE_LIMIT)
+    {
+        warn(&format_args!("stop the container's scope: {e}"));
+    }
+}
+
 fn warn(problem: &dyn std::fmt::Display) {
-    eprintln!("containerd-shim-podhook-v1: {problem}");
+    // Not eprintln, which panics where nobody reads any more.
+    let _ = writeln!(io::stderr(), "containerd-shim-podhook-v1: {problem}");
 }
 
 fn bundle_of(flags: &Flags) -> Result<PathBuf> {
@@ -110,15 +161,13 @@ fn delete_container(flags: &Flags, bundle: &Path, options: &Options) -> Result<(
             &bundle.join("log.json"),
         ))
         .args(["delete", "--force", &flags.id])
-        .env_remove("NOTIFY_SOCKET")
-        .stdin(Stdio::null());
-    let output = command
-        .output()
-        .map_err(Error::io("run", runtime::binary(options)))?;
-    if output.status.success() {
+        .env_remove("NOTIFY_SOCKET");
+    let (status, [_, stderr]) =
+        runtime::output(&mut command).map_err(Error::io("run", runtime::binary(options)))?;
+    if status.success() {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&stderr);
     if stderr.contains("does not exist") {
         return Ok(());
     }

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal;
 
 use crate::{
     clients::Clients,
     error::{Error, Result},
     shim::Shim,
+    signals::Signals,
 };
 
 /// How long a shim without containers waits for a client. containerd connects at once after `start`;
@@ -18,15 +19,24 @@ const GLANCE: Duration = Duration::from_secs(5);
 /// How often a shim that is to end looks whether it can.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// The signals that tell the shim to end.
+pub struct Told(Signals);
+
+impl Told {
+    /// Listens from now on.
+    pub fn new() -> Result<Self> {
+        let signals = Signals::new(&[Signal::SIGTERM, Signal::SIGINT]);
+        signals
+            .map(Self)
+            .map_err(Error::sys("listen for SIGTERM and SIGINT"))
+    }
+}
+
 /// Waits for the end.
-pub async fn wait(shim: &Arc<Shim>, clients: &Clients) -> Result<()> {
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(Error::sys("listen for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::sys("listen for SIGINT"))?;
+pub async fn wait(shim: &Arc<Shim>, clients: &Clients, told: Told) {
     let terminated = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        if told.0.next().await.is_err() {
+            std::future::pending::<()>().await;
         }
         log::info!("told to end: as soon as no container runs and containerd is gone");
         unneeded(shim, clients).await;
@@ -36,7 +46,6 @@ pub async fn wait(shim: &Arc<Shim>, clients: &Clients) -> Result<()> {
         () = deserted(shim, clients) => log::warn!("no container and no client: the shim ends"),
         () = terminated => log::info!("nothing runs: the shim ends"),
     }
-    Ok(())
 }
 
 /// Nobody is connected, and there is no container that somebody could come back for.

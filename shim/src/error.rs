@@ -20,6 +20,12 @@ pub enum Error {
     /// The process is not in a state for this.
     #[error("{0}")]
     FailedPrecondition(String),
+    /// More of something is asked for than the shim gives.
+    #[error("{0}")]
+    ResourceExhausted(String),
+    /// The OCI runtime was killed or has crashed: nobody has cleared away what it had begun.
+    #[error("{0}")]
+    RuntimeDied(String),
     /// Everything that the Go shim answers without a code of its own.
     #[error("{0}")]
     Unknown(String),
@@ -71,9 +77,21 @@ impl Error {
             Self::AlreadyExists(_) => Code::ALREADY_EXISTS,
             Self::InvalidArgument(_) => Code::INVALID_ARGUMENT,
             Self::FailedPrecondition(_) => Code::FAILED_PRECONDITION,
-            Self::Unknown(_) | Self::Io { .. } | Self::Sys { .. } => Code::UNKNOWN,
+            Self::ResourceExhausted(_) => Code::RESOURCE_EXHAUSTED,
+            Self::Unknown(_) | Self::RuntimeDied(_) | Self::Io { .. } | Self::Sys { .. } => {
+                Code::UNKNOWN
+            }
         }
     }
+}
+
+/// Whether the kernel had no more of something at that moment: of descriptors or memory. What failed so may succeed
+/// later, and must not pass for something that is not there.
+pub fn is_exhaustion(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .filter_map(io::Error::raw_os_error)
+        .any(|errno| matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 impl From<Error> for ttrpc::Error {
@@ -88,6 +106,7 @@ impl From<Error> for ttrpc::Error {
             Code::ALREADY_EXISTS => ": already exists",
             Code::INVALID_ARGUMENT => ": invalid argument",
             Code::FAILED_PRECONDITION => ": failed precondition",
+            Code::RESOURCE_EXHAUSTED => ": resource exhausted",
             _ => "",
         };
         let message = text::visible_lines(&format!("{error}{words}")).into_owned();
@@ -98,6 +117,16 @@ impl From<Error> for ttrpc::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exhaustion_is_found_below_what_names_the_operation() {
+        let io = |errno| Error::io("open", "/x")(io::Error::from_raw_os_error(errno));
+        assert!(is_exhaustion(&io(libc::EMFILE)));
+        assert!(!is_exhaustion(&io(libc::ENOENT)));
+        assert!(!is_exhaustion(&Error::Unknown(
+            "too many open files".into()
+        )));
+    }
 
     #[test]
     fn every_error_has_its_code_and_says_so_in_words() {

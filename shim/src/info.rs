@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Read},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use containerd_shim_protos::{
@@ -54,17 +54,12 @@ pub fn info() -> Result<Vec<u8>> {
 
 /// The `features` of the OCI runtime. One that does not know the command (runc < 1.1) has none.
 fn features(binary: &str) -> Option<Any> {
-    let output = Command::new(binary)
-        .arg("features")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()?;
+    let called = runtime::output(Command::new(binary).arg("features"));
+    let (_, [features, _]) = called.ok().filter(|(status, _)| status.success())?;
+    serde_json::from_slice::<serde_json::Value>(&features).ok()?;
     Some(Any {
         type_url: FEATURES.to_owned(),
-        value: output.stdout,
+        value: features,
         ..Any::default()
     })
 }

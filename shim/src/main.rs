@@ -1,6 +1,18 @@
 //! `containerd-shim-podhook-v1`: a containerd runtime v2 shim that runs Kubernetes container
 //! lifecycle hooks itself.
 
+// What panics where the kernel refuses something: see clippy.toml. A shim has nobody who starts it again.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::print_stderr,
+        clippy::print_stdout
+    )
+)]
+
+mod apart;
 mod bootstrap;
 mod bundle;
 mod cgroup;
@@ -9,6 +21,7 @@ mod clients;
 mod container;
 mod counters;
 mod delete;
+mod descriptors;
 mod end;
 mod ending;
 mod error;
@@ -19,6 +32,7 @@ mod memory;
 mod message_type;
 mod mount;
 mod options;
+mod outstanding;
 mod own_binary;
 mod pidfd;
 mod process;
@@ -27,9 +41,12 @@ mod runtime;
 mod serve;
 mod service;
 mod shim;
+mod signal_mask;
+mod signals;
 mod socket;
 mod start;
 mod stdio;
+mod stop_signal;
 mod timestamp;
 
 use std::{
@@ -79,6 +96,14 @@ fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
         return Err(Error::InvalidArgument(
             "shim namespace cannot be empty".to_owned(),
         ));
+    }
+    for (flag, name) in [("namespace", &flags.namespace), ("id", &flags.id)] {
+        // They become parts of paths.
+        if !bundle::is_plain(name) {
+            return Err(Error::InvalidArgument(format!(
+                "-{flag} {name:?}: not a name"
+            )));
+        }
     }
     match flags.action.as_str() {
         "start" => start::start(&flags),

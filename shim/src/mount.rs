@@ -2,6 +2,7 @@
 
 mod idmap;
 mod options;
+mod target;
 
 use std::{
     ffi::OsStr,
@@ -16,13 +17,16 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    apart,
+    error::{Error, Result},
+};
 use options::{DATA_LIMIT, parse, shorten_lower_dirs};
 
 /// Mounts everything on `rootfs`, in order; on an error what was mounted is unmounted.
 pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path) -> Result<()> {
     let (mounts, rootfs) = (mounts.to_vec(), rootfs.to_owned());
-    apart(move || {
+    aside(move || {
         for one in &mounts {
             if let Err(e) = mount_one(one, &rootfs) {
                 let _ = unmount_all(&rootfs);
@@ -37,13 +41,13 @@ pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path) -> Result<()> {
 /// Unmounts everything at and below `rootfs`.
 pub async fn unmount_rootfs(rootfs: &Path) -> Result<()> {
     let rootfs = rootfs.to_owned();
-    apart(move || unmount_all(&rootfs)).await
+    aside(move || unmount_all(&rootfs)).await
 }
 
-/// In a thread of its own: unmounting an overlay writes its upper layer back, which takes as long as
-/// the disk does, and the other containers of the pod must not wait for it.
-async fn apart(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    let done = tokio::task::spawn_blocking(work).await;
+/// Unmounting an overlay writes its upper layer back, which takes as long as the disk does, and the other
+/// containers of the pod must not wait for it.
+async fn aside(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    let done = apart::start(work).await;
     done.unwrap_or_else(|e| Err(Error::Unknown(format!("mount: {e}"))))
 }
 
@@ -51,8 +55,8 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
     let target = if one.target.is_empty() {
         rootfs.to_owned()
     } else {
-        // Relative to the rootfs, whatever it looks like.
-        rootfs.join(one.target.trim_start_matches('/'))
+        target::below(rootfs, &one.target)
+            .map_err(|e| Error::Unknown(format!("find {} in the rootfs: {e}", one.target)))?
     };
     let mut parsed = parse(&one.options);
     let failed = |source: io::Error| {
@@ -67,10 +71,9 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
         Some((uids, gids)) => Some(idmap::user_namespace(uids, gids).map_err(failed)?),
         None => None,
     };
-    // overlay takes no ids of its own: its layers are mapped. Gone when it is mounted.
-    let mut _layers = None;
     if let (Some(users), "overlay") = (&users, one.type_.as_str()) {
-        _layers = Some(idmap::map_layers(&mut parsed.data, users).map_err(failed)?);
+        let (flags, data) = (parsed.flags, &parsed.data);
+        return idmap::mount_overlay(&one.source, &target, flags, data, users).map_err(failed);
     }
     let mut base = None;
     if one.type_ == "overlay" && parsed.data.join(",").len() > DATA_LIMIT {
@@ -87,12 +90,12 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
         .map_err(failed)?,
     }
     match &users {
-        Some(users) if one.type_ != "overlay" => idmap::map(&target, &target, users)
+        Some(users) => idmap::map(&target, &target, users)
             .inspect_err(|_| {
                 let _ = umount2(&target, MntFlags::MNT_DETACH);
             })
             .map_err(failed),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -21,6 +21,18 @@ pub fn open(pid: libc::pid_t) -> Result<OwnedFd> {
     }
 }
 
+/// A pidfd of a child; none where it has been reaped.
+///
+/// # Errors
+/// Where the kernel has none to give.
+pub fn of_child(pid: libc::pid_t) -> Result<Option<OwnedFd>> {
+    match open(pid) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Error::Sys { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Sends a signal. A process that is gone is `ESRCH`.
 pub fn send_signal(pidfd: &impl AsFd, signal: i32) -> io::Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();
@@ -47,10 +59,12 @@ pub async fn wait(pidfd: &OwnedFd, limit: Duration) -> bool {
     if has_ended(pidfd) || limit.is_zero() {
         return has_ended(pidfd);
     }
-    // SAFETY: the borrowed descriptor outlives the registration.
-    let Ok(watched) =
-        (unsafe { AsyncFd::register_with_interest(pidfd.as_fd(), Interest::READABLE) })
-    else {
+    // One of its own: epoll takes a descriptor once, and others may wait for the same process.
+    let Ok(own) = pidfd.try_clone() else {
+        return false;
+    };
+    // SAFETY: an `OwnedFd` has one descriptor for as long as it lives, and closes it then.
+    let Ok(watched) = (unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) }) else {
         return false;
     };
     tokio::time::timeout(limit, watched.readable())

@@ -56,13 +56,17 @@ impl Process {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says which process it is: a child that has not been reaped.
-    pub fn set_pid(&self, pid: libc::pid_t) {
-        // One that has ended and was reaped has no pidfd, and its exit is on the way.
-        self.set_child(pid, crate::pidfd::open(pid).ok());
+    /// Says which process it is: a child that is waited for.
+    ///
+    /// # Errors
+    /// Where the kernel has no descriptor for it: it could not be signalled.
+    pub fn set_pid(&self, pid: libc::pid_t) -> Result<()> {
+        self.set_child(pid, crate::pidfd::of_child(pid)?);
+        Ok(())
     }
 
-    /// The same for a child that is held by a pidfd already.
+    /// The same for a child that is held by a pidfd already; one without has ended and was reaped, and its exit is on
+    /// the way.
     pub fn set_child(&self, pid: libc::pid_t, pidfd: Option<OwnedFd>) {
         let mut state = self.lock();
         state.pid = u32::try_from(pid).ok();
@@ -72,6 +76,11 @@ impl Process {
     /// The pid, 0 before there is one.
     pub fn pid(&self) -> u32 {
         self.lock().pid.unwrap_or(0)
+    }
+
+    /// A pidfd for who watches it, which epoll takes once per descriptor.
+    pub fn pidfd(&self) -> Option<OwnedFd> {
+        self.lock().pidfd.as_ref()?.try_clone().ok()
     }
 
     /// Hands over its stdio.

@@ -12,13 +12,14 @@ use std::{
 };
 
 use libc::pid_t;
+use nix::sys::signal::Signal;
 use podhook_hooks::exec::{Children, Exit};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::sync::oneshot;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    signals::Signals,
+};
 
 /// Reaps children and hands their exits to who waits for them.
 #[derive(Default)]
@@ -43,11 +44,12 @@ impl Reaper {
                 io::Error::last_os_error(),
             ));
         }
-        let mut children = signal(SignalKind::child()).map_err(Error::sys("listen for SIGCHLD"))?;
+        let children =
+            Signals::new(&[Signal::SIGCHLD]).map_err(Error::sys("listen for SIGCHLD"))?;
         let reaper = Arc::new(Self::default());
         let weak = Arc::downgrade(&reaper);
         tokio::spawn(async move {
-            while children.recv().await.is_some() {
+            while children.next().await.is_ok() {
                 match weak.upgrade() {
                     Some(reaper) => reaper.reap(),
                     None => return,

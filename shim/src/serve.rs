@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::{self, Write},
     os::{
         fd::{FromRawFd, OwnedFd},
         unix::net::UnixListener,
@@ -13,20 +14,21 @@ use std::{
 
 use containerd_shim::Flags;
 use containerd_shim_protos::ttrpc::r#async::Server;
-use tokio::{
-    runtime,
-    signal::unix::{SignalKind, signal},
-};
+use nix::sys::signal::Signal;
+use tokio::runtime;
 
 use crate::{
+    apart,
     clients::Clients,
-    end,
+    descriptors, end,
     error::{Error, Result},
     events::Publisher,
     memory, own_binary,
     reaper::Reaper,
     service,
     shim::Shim,
+    signal_mask,
+    signals::Signals,
     socket,
     start::SOCKET_FD,
 };
@@ -39,23 +41,24 @@ pub fn serve(flags: &Flags) -> Result<()> {
     let mount = own_binary::inherited_mount();
     sanitize()?;
     let listener = inherited_listener()?;
-    let cleanup = listener
-        .local_addr()
-        .ok()
-        .and_then(|address| address.as_pathname().map(Path::to_owned))
-        .map(socket::Cleanup);
+    let address = listener.local_addr().ok();
+    let path = address.as_ref().and_then(|address| address.as_pathname());
+    let own = path.map(socket::Own::new);
+    if let Some(path) = path {
+        socket::set_own(path);
+    }
     if let Err(e) = crate::log::init(Path::new("log"), &flags.namespace, &flags.id, flags.debug) {
         // Tried by hand, outside of a bundle: there is no log, and no reason to stop.
-        eprintln!("containerd-shim-podhook-v1: no log: {e}");
+        let _ = writeln!(io::stderr(), "containerd-shim-podhook-v1: no log: {e}");
     }
     own_binary::settle(mount.as_ref()).inspect_err(|e| log::error!("shim failed: {e}"))?;
     let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        // Only mounts need a thread, and an idle shim none.
-        .thread_keep_alive(Duration::from_millis(100))
+        // Not its signals and no thread of its own: both panic where the kernel refuses what they need.
+        .enable_io()
+        .enable_time()
         .build()
         .map_err(Error::sys("start the runtime"))?;
-    let served = runtime.block_on(run(flags, listener, cleanup, mount));
+    let served = runtime.block_on(run(flags, listener, own, mount));
     if let Err(e) = &served {
         log::error!("shim failed: {e}");
     }
@@ -67,15 +70,19 @@ pub fn serve(flags: &Flags) -> Result<()> {
 async fn run(
     flags: &Flags,
     listener: UnixListener,
-    cleanup: Option<socket::Cleanup>,
+    own: Option<socket::Own>,
     mount: Option<OwnedFd>,
 ) -> Result<()> {
-    // The kernel takes milliseconds for the end of a mount: as a container is created meanwhile.
-    let let_go = tokio::task::spawn_blocking(move || drop(mount));
     let reaper = Reaper::start()?;
+    let asked = Signals::new(&[Signal::SIGUSR1]).map_err(Error::sys("listen for SIGUSR1"))?;
+    let told = end::Told::new()?;
+    // After all signals are blocked, in the thread too. The kernel takes milliseconds for the end of a mount: as a
+    // container is created meanwhile.
+    let let_go = apart::start(move || drop(mount));
     let ttrpc_address = env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::start(&ttrpc_address, &flags.namespace);
-    let shim = Shim::new(flags.namespace.clone(), publisher.clone(), reaper, let_go);
+    let (namespace, containerd) = (flags.namespace.clone(), flags.address.clone());
+    let shim = Shim::new(namespace, containerd, publisher.clone(), reaper, let_go);
     let clients = Clients::default();
     let mut server = Server::new()
         .add_listener(socket::same_user_listener(listener, clients.clone())?)
@@ -84,13 +91,13 @@ async fn run(
         .start()
         .await
         .map_err(|e| Error::Unknown(format!("serve: {e}")))?;
-    dump_on_sigusr1(&shim, &clients)?;
+    dump_on_sigusr1(&shim, &clients, asked);
     tokio::spawn(memory::give_back());
     log::debug!(version = env!("CARGO_PKG_VERSION"); "shim serves");
-    end::wait(&shim, &clients).await?;
+    end::wait(&shim, &clients, told).await;
     // Before anything is closed: from now on the address is free for the next shim of this name, and
     // what that one puts there is not ours to remove.
-    drop(cleanup);
+    drop(own);
     // The reply to Shutdown is on its way; events go before the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), server.shutdown()).await;
     shim.counters.hand_over().await;
@@ -106,13 +113,22 @@ fn sanitize() -> Result<()> {
         // inherited by every fork (CVE-2016-9962).
         if libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 {
             return Err(Error::sys("make the shim non-dumpable")(
-                std::io::Error::last_os_error(),
+                io::Error::last_os_error(),
             ));
         }
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        // A log that reaches the daemon's limit of a file's size is a write that fails, and not the end of the shim.
+        // Handled, not ignored: what is ignored stays so in what is executed.
+        libc::signal(
+            libc::SIGXFSZ,
+            on_file_too_large as *const () as libc::sighandler_t,
+        );
     }
-    Ok(())
+    descriptors::raise_limit();
+    signal_mask::unblock_own()
 }
+
+extern "C" fn on_file_too_large(_: libc::c_int) {}
 
 fn inherited_listener() -> Result<UnixListener> {
     // SAFETY: fcntl on any number is harmless.
@@ -129,12 +145,10 @@ fn inherited_listener() -> Result<UnixListener> {
     Ok(listener)
 }
 
-fn dump_on_sigusr1(shim: &Arc<Shim>, clients: &Clients) -> Result<()> {
-    let mut user1 =
-        signal(SignalKind::user_defined1()).map_err(Error::sys("listen for SIGUSR1"))?;
+fn dump_on_sigusr1(shim: &Arc<Shim>, clients: &Clients, asked: Signals) {
     let (shim, clients) = (Arc::downgrade(shim), clients.clone());
     tokio::spawn(async move {
-        while user1.recv().await.is_some() {
+        while asked.next().await.is_ok() {
             let Some(shim) = shim.upgrade() else { return };
             let containers = shim.containers();
             log::info!(
@@ -148,5 +162,4 @@ fn dump_on_sigusr1(shim: &Arc<Shim>, clients: &Clients) -> Result<()> {
             }
         }
     });
-    Ok(())
 }

@@ -25,6 +25,7 @@ use crate::{
     container::Container,
     counters,
     error::{Error, Result},
+    outstanding,
     shim::Shim,
     timestamp::timestamp,
 };
@@ -35,10 +36,11 @@ const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
 
 /// The service under both of its names: the messages are the same.
 pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
+    let waits = Arc::new(());
     let both = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
     both.into_iter()
         .flat_map(|name| {
-            let service = create_task(Arc::new(TaskService(Arc::clone(shim))));
+            let service = create_task(Arc::new(TaskService(Arc::clone(shim), Arc::clone(&waits))));
             service
                 .into_values()
                 .map(move |service| (name.to_owned(), service))
@@ -55,7 +57,13 @@ fn no_methods() -> Service {
     }
 }
 
-struct TaskService(Arc<Shim>);
+/// As many Waits as the shim has at once. It is the one request that is answered nobody knows when: without a limit, a
+/// connection could have nothing but Waits outstanding, and nothing else would be read from it (see
+/// [`crate::outstanding`]).
+const WAITS_MAX: usize = outstanding::REQUESTS_MAX / 4 * 3;
+
+/// The service with the Waits that are not answered.
+struct TaskService(Arc<Shim>, Arc<()>);
 
 /// Runs `work` to its end whatever becomes of the RPC.
 async fn detached<T: Send + 'static>(
@@ -109,7 +117,7 @@ impl Task for TaskService {
         let pid = detached(async move {
             match request.exec_id.as_str() {
                 "" => container.start(deadline).await,
-                exec_id => container.start_exec(exec_id).await,
+                exec_id => container.start_exec(exec_id, deadline).await,
             }
         })
         .await?;
@@ -160,7 +168,7 @@ impl Task for TaskService {
             })?;
             match request.exec_id.as_str() {
                 "" => container.kill(signal, request.all).await,
-                exec_id => container.kill_exec(exec_id, signal, request.all),
+                exec_id => container.kill_exec(exec_id, signal, request.all).await,
             }
         })
         .await?;
@@ -169,6 +177,13 @@ impl Task for TaskService {
 
     async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
         // Nothing to finish where the client goes away: waits in the handler.
+        let waits = Arc::clone(&self.1);
+        if Arc::strong_count(&waits) > WAITS_MAX {
+            return Err(Error::ResourceExhausted(format!(
+                "{WAITS_MAX} Waits are outstanding already"
+            ))
+            .into());
+        }
         let exit = self.container(&request.id)?.wait(&request.exec_id).await?;
         Ok(WaitResponse {
             exit_status: exit.status,

@@ -1,7 +1,7 @@
 //! The shim's containers: one, or those of a pod.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::sync::Notify;
 
 use crate::{
     container::Container,
@@ -24,6 +24,8 @@ use crate::{
 pub struct Shim {
     /// containerd's namespace.
     pub namespace: String,
+    /// Where containerd's clients connect.
+    pub containerd: String,
     /// Where events go.
     pub publisher: Publisher,
     /// Who reaps.
@@ -31,10 +33,21 @@ pub struct Shim {
     /// What is counted.
     pub counters: Arc<Counting>,
     containers: Mutex<HashMap<String, Slot>>,
+    /// The ids of containers that are still to be cleared away.
+    taken: Mutex<HashSet<String>>,
     exit: Notify,
     create_failed: Notify,
     /// The mount that the shim runs from is closed, see [`crate::own_binary`].
     binary_settled: Shared<BoxFuture<'static, ()>>,
+}
+
+/// An id that is taken.
+pub struct Taken(Arc<Shim>, String);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.taken().remove(&self.1);
+    }
 }
 
 enum Slot {
@@ -46,16 +59,19 @@ impl Shim {
     /// A shim without containers.
     pub fn new(
         namespace: String,
+        containerd: String,
         publisher: Publisher,
         reaper: Arc<Reaper>,
-        binary_settled: JoinHandle<()>,
+        binary_settled: impl Future + Send + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             namespace,
+            containerd,
             publisher,
             reaper,
             counters: Counting::new(),
             containers: Mutex::default(),
+            taken: Mutex::default(),
             exit: Notify::new(),
             create_failed: Notify::new(),
             binary_settled: binary_settled.map(drop).boxed().shared(),
@@ -66,6 +82,16 @@ impl Shim {
         self.containers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes `id`, for as long as this lives: no container can be created with it.
+    pub fn take(self: &Arc<Self>, id: &str) -> Taken {
+        self.taken().insert(id.to_owned());
+        Taken(Arc::clone(self), id.to_owned())
     }
 
     /// The container `id`.
@@ -90,7 +116,7 @@ impl Shim {
         let id = request.id.clone();
         {
             let mut containers = self.lock();
-            if containers.contains_key(&id) {
+            if containers.contains_key(&id) || self.taken().contains(&id) {
                 return Err(Error::AlreadyExists(format!(
                     "container {id} exists already"
                 )));

@@ -1,13 +1,15 @@
 //! The shim's socket: where it is, who makes it, who may connect.
 
+mod place;
+
 use std::{
-    fs::{self, DirBuilder},
+    fs::DirBuilder,
     io,
     os::{
         fd::AsRawFd,
         unix::{fs::DirBuilderExt, net::UnixListener},
     },
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -20,6 +22,9 @@ use nix::{
         stat::{Mode, umask},
     },
 };
+
+use place::{Identity, Lock};
+pub use place::{Own, beside, set_own};
 
 use crate::{
     clients::Clients,
@@ -39,30 +44,44 @@ pub enum Bound {
     Shared,
 }
 
+/// How often a name is tried that others bind and remove meanwhile.
+const TRIES: usize = 10;
+
 /// Binds `address`: directory 0700, socket 0600.
 pub fn bind(address: &str) -> Result<Bound> {
     let path = path(address);
-    if let Some(dir) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(Error::io("create directory", dir))?;
-    }
-    match bind_private(path) {
-        Ok(listener) => Ok(Bound::New(listener)),
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-            if try_connect(path).is_ok() {
-                return Ok(Bound::Shared);
-            }
-            // Left behind by a shim that was killed.
-            remove(path)?;
-            bind_private(path)
-                .map(Bound::New)
-                .map_err(Error::io("bind", path))
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(Error::io("create directory", dir))?;
+    // Else another `start` could take for stale what is bound but does not listen yet, or remove what this one
+    // has put in the place of a stale socket.
+    let _lock = Lock::of(dir).map_err(Error::io("lock", dir))?;
+    for _ in 0..TRIES {
+        match bind_private(path) {
+            Ok(listener) => return Ok(Bound::New(listener)),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
+            Err(e) => return Err(Error::io("bind", path)(e)),
         }
-        Err(e) => Err(Error::io("bind", path)(e)),
+        let found = Identity::of(path);
+        match (try_connect(path), found) {
+            (Ok(()), _) => return Ok(Bound::Shared),
+            (Err(e), Some(found)) if is_stale(e) => place::remove_if(path, found)?,
+            (Err(Errno::ENOENT), _) | (_, None) => {}
+            (Err(e), _) => return Err(Error::io("connect to", path)(e.into())),
+        }
     }
+    Err(Error::io("bind", path)(io::ErrorKind::AddrInUse.into()))
+}
+
+/// Whether nobody can be listening there: a socket left behind by a shim that was killed, or no socket.
+fn is_stale(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::ECONNREFUSED | Errno::EPROTOTYPE | Errno::ENOTSOCK
+    )
 }
 
 /// Binds with a umask that leaves nobody else a moment to connect. Only `start` calls it, with one
@@ -72,14 +91,6 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let bound = UnixListener::bind(path);
     umask(before);
     bound
-}
-
-/// Removes a socket file; one that is gone already is fine.
-pub fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
-    }
 }
 
 /// Connects, and never waits: a shim that hangs has a full queue.
@@ -96,22 +107,23 @@ fn try_connect(path: &Path) -> nix::Result<()> {
     }
 }
 
-/// Removes the socket at `address` if nobody listens there: that of a shim that was killed.
+/// Removes the socket at `address` if nobody listens there, and what is beside it: those of a shim that was
+/// killed.
 pub fn remove_stale(address: &str) -> Result<()> {
     let path = path(address);
-    match try_connect(path) {
-        Err(Errno::ECONNREFUSED) => remove(path),
-        _ => Ok(()),
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let _lock = match Lock::of(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        locked => locked.map_err(Error::io("lock", dir))?,
+    };
+    let found = Identity::of(path);
+    match (try_connect(path), found) {
+        (Err(Errno::ECONNREFUSED), Some(found)) => place::remove_if(path, found)?,
+        (Err(Errno::ENOENT), _) => {}
+        _ => return Ok(()),
     }
-}
-
-/// Removes its socket file when dropped.
-pub struct Cleanup(pub PathBuf);
-
-impl Drop for Cleanup {
-    fn drop(&mut self) {
-        let _ = remove(&self.0);
-    }
+    place::remove_beside(path);
+    Ok(())
 }
 
 /// How long to wait after a connection could not be accepted, for want of descriptors, say.
@@ -170,6 +182,33 @@ mod tests {
         remove_stale(&address).unwrap();
         assert!(!path.exists());
         remove_stale(&address).unwrap();
+    }
+
+    #[test]
+    fn of_many_starts_beside_a_stale_socket_one_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = format!("unix://{}", path.display());
+        for _ in 0..200 {
+            drop(UnixListener::bind(&path).unwrap());
+            let gate = std::sync::Barrier::new(4);
+            let listeners: Vec<_> = std::thread::scope(|scope| {
+                let start = || {
+                    gate.wait();
+                    bind(&address).unwrap()
+                };
+                let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+                let bound = starts.into_iter().map(|start| start.join().unwrap());
+                let new = |bound| match bound {
+                    Bound::New(listener) => Some(listener),
+                    Bound::Shared => None,
+                };
+                bound.filter_map(new).collect()
+            });
+            assert_eq!(listeners.len(), 1);
+            assert_eq!(try_connect(&path), Ok(()));
+            place::remove(&path).unwrap();
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     options::Options,
     own_binary::{MOUNT_FD, Program},
+    signal_mask,
     socket::{self, Bound},
 };
 
@@ -46,7 +47,7 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>> {
     let group = group(Path::new("config.json"))?.unwrap_or_else(|| flags.id.clone());
     let address = address(&params, &flags.namespace, &group);
     if let Bound::New(listener) = socket::bind(&address)? {
-        let cleanup = socket::Cleanup(socket::path(&address).to_owned());
+        let own = socket::Own::new(socket::path(&address));
         let mut child = spawn(flags, &params, &listener)?;
         if let Err(e) = settle(&mut child, &options) {
             // A start that failed leaves nothing behind.
@@ -54,7 +55,8 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>> {
             let _ = child.wait();
             return Err(e);
         }
-        std::mem::forget(cleanup);
+        // The server removes it now.
+        std::mem::forget(own);
     }
     // containerd 1.6 and 1.7 find the shim again through this file after a restart.
     fs::write("address", &address).map_err(Error::io("write", "address"))?;
@@ -115,6 +117,7 @@ fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Chil
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);
+    signal_mask::pass_on(&mut command);
     let mut given = vec![(socket.as_raw_fd(), SOCKET_FD)];
     given.extend(mount.as_ref().map(|mount| (mount.as_raw_fd(), MOUNT_FD)));
     // SAFETY: runs between fork and exec; dup2 is async-signal-safe.

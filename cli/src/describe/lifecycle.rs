@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::page::Page;
 use crate::hooks::{Hook, Record, Termination};
-use crate::manifest::ANNOTATION_PREFIX;
+use crate::manifest::{ANNOTATION_PREFIX, OWN_ANNOTATION};
 
 /// Describes the lifecycle of `container`, if it has one.
 pub(super) fn describe(page: &mut Page, pod: &Pod, container: &Container, record: Option<&Record>) {
@@ -39,11 +39,22 @@ pub(super) fn describe(page: &mut Page, pod: &Pod, container: &Container, record
     }
 }
 
-/// A lifecycle that the pod carries as an annotation.
+/// A lifecycle that the pod carries as annotations: the one for every container wins, field by field.
 fn annotation(pod: &Pod, container: &str) -> Option<Lifecycle> {
     let annotations = pod.metadata.annotations.as_ref()?;
-    let json = annotations.get(&format!("{ANNOTATION_PREFIX}{container}"))?;
-    serde_json::from_str(json).ok()
+    let read =
+        |key: &str| -> Option<Lifecycle> { serde_json::from_str(annotations.get(key)?).ok() };
+    let own = read(OWN_ANNOTATION);
+    let named = read(&format!("{ANNOTATION_PREFIX}{container}"));
+    let (Some(own), Some(named)) = (&own, &named) else {
+        return own.or(named);
+    };
+    let (own, named) = (own.clone(), named.clone());
+    Some(Lifecycle {
+        post_start: own.post_start.or(named.post_start),
+        pre_stop: own.pre_stop.or(named.pre_stop),
+        stop_signal: own.stop_signal.or(named.stop_signal),
+    })
 }
 
 /// A handler as kubectl describes probes.

@@ -187,7 +187,11 @@ const LIFECYCLE: Rule = Struct(&[
 ]);
 
 const LIFECYCLE_HANDLER: Rule = Struct(&[
-    ("exec", Struct(&[("command", List(&Value))])),
+    (
+        "exec",
+        // The timeout is Kubernetes' own next shape, KEP-4929.
+        Struct(&[("command", List(&Value)), ("timeoutSeconds", Value)]),
+    ),
     (
         "httpGet",
         Struct(&[

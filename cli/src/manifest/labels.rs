@@ -19,7 +19,7 @@ pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 /// Container annotation: the pod's grace period in seconds.
 pub const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
 /// Container annotation: its ports as JSON; named ports of hooks are looked up here.
-pub const PORTS: &str = "io.kubernetes.container.ports";
+pub const PORTS: &str = podhook_hooks::lifecycle::PORTS_ANNOTATION;
 /// Container annotation: a hash of its spec.
 const HASH: &str = "io.kubernetes.container.hash";
 const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
@@ -122,7 +122,8 @@ struct Port<'a> {
     host_ip: Option<&'a str>,
 }
 
-fn ports(container: &Container) -> Option<String> {
+/// As the kubelet writes them.
+pub(super) fn ports(container: &Container) -> Option<String> {
     let ports: Vec<Port> = container
         .ports
         .iter()

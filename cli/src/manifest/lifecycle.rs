@@ -1,12 +1,17 @@
 //! The `lifecycle` of a container as podhook's shim takes it: a pod annotation.
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
-use podhook_hooks::lifecycle::Ports;
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use podhook_hooks::lifecycle::{Lifecycle, Policy, Ports};
+use serde_json::Value;
 
-use super::error::Cause;
+use super::error::{Cause, Error};
+use super::labels;
+use crate::judgement::{self, Annotations};
 
 /// The pod annotation `<prefix><container name>` carries the lifecycle of that container.
-pub const ANNOTATION_PREFIX: &str = "lifecycle.podhook.dev/";
+pub const ANNOTATION_PREFIX: &str = podhook_hooks::lifecycle::POD_ANNOTATION_PREFIX;
+/// The annotation that is live in every container of the pod.
+pub const OWN_ANNOTATION: &str = podhook_hooks::lifecycle::OWN_ANNOTATION;
 
 /// The annotation of a container that has a lifecycle: key and value (the Kubernetes object as
 /// compact JSON).
@@ -40,16 +45,126 @@ pub(super) fn validate(container: &Container, path: &str, causes: &mut Vec<Cause
     }
     if causes.len() == before
         && let Ok(value) = serde_json::to_value(lifecycle)
-        && let Err(error) = podhook_hooks::lifecycle::Lifecycle::from_value(
-            &value,
-            &Ports::Listed(&named_ports(container)),
-        )
     {
+        check(&value, container, path, causes);
+    }
+}
+
+fn check(value: &Value, container: &Container, path: &str, causes: &mut Vec<Cause>) {
+    let ports = named_ports(container);
+    if let Err(error) = Lifecycle::from_value(value, &Ports::Listed(&ports)) {
         causes.push(Cause::new(
             format!("{path}.lifecycle.{}", error.path),
             format!("Invalid value: {}", error.reason),
         ));
     }
+}
+
+/// Checks the pod's annotations as Create will, for every container.
+pub(super) fn validate_annotations(pod: &Pod, causes: &mut Vec<Cause>) {
+    let none = Annotations::new();
+    let annotations = pod.metadata.annotations.as_ref().unwrap_or(&none);
+    let mut refused = Vec::new();
+    for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
+        let ports = labels::ports(container);
+        let said = judgement::create(
+            &Policy::default(),
+            annotations,
+            &container.name,
+            ports.as_deref(),
+        );
+        if let Err(refusal) = said {
+            let cause = Cause::new(
+                format!("metadata.annotations[{}]", refusal.key),
+                format!("Invalid value: {}", refusal.reason),
+            );
+            // One that is live in every container is wrong in every container.
+            if !refused.contains(&cause) {
+                refused.push(cause);
+            }
+        }
+    }
+    causes.extend(refused);
+}
+
+/// Where the annotation for every container sets what a container's own `lifecycle` sets, which would not run.
+pub(super) fn validate_overlap(pod: &Pod, causes: &mut Vec<Cause>) {
+    let own = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(OWN_ANNOTATION))
+        .and_then(|value| serde_json::from_str::<Value>(value).ok())
+        .unwrap_or_default();
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    for (i, container) in containers.enumerate() {
+        let Some(lifecycle) = &container.lifecycle else {
+            continue;
+        };
+        let fields = [
+            ("postStart", lifecycle.post_start.is_some()),
+            ("preStop", lifecycle.pre_stop.is_some()),
+            ("stopSignal", lifecycle.stop_signal.is_some()),
+        ];
+        for (field, _) in fields
+            .iter()
+            .filter(|(field, set)| *set && !own[field].is_null())
+        {
+            causes.push(Cause::new(
+                format!("spec.containers[{i}].lifecycle.{field}"),
+                format!(
+                    "Forbidden: metadata.annotations[{OWN_ANNOTATION}] sets it for every container"
+                ),
+            ));
+        }
+    }
+}
+
+/// What of the pod's annotations will have no effect, for a warning.
+#[must_use]
+pub fn doubts(pod: &Pod) -> Vec<String> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let names: Vec<&str> = containers.map(|c| c.name.as_str()).collect();
+    let keys = pod.metadata.annotations.iter().flat_map(|all| all.keys());
+    judgement::without_effect(keys, &names)
+        .into_iter()
+        .map(|(key, reason)| format!("annotation {key}: {reason}"))
+        .collect()
+}
+
+/// `exec.timeoutSeconds` (KEP-4929) is in no type of this Kubernetes yet: a lifecycle with one becomes the pod's
+/// annotation at once, as it was written.
+pub(super) fn keep_timeouts(document: &Value, pod: &mut Pod) -> Result<(), Error> {
+    let mut causes = Vec::new();
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    let containers = pod.spec.iter_mut().flat_map(|spec| &mut spec.containers);
+    for (i, container) in containers.enumerate() {
+        let value = &document["spec"]["containers"][i]["lifecycle"];
+        let timed = |hook: &str| !value[hook]["exec"]["timeoutSeconds"].is_null();
+        if !timed("postStart") && !timed("preStop") {
+            continue;
+        }
+        check(
+            value,
+            container,
+            &format!("spec.containers[{i}]"),
+            &mut causes,
+        );
+        let key = format!("{ANNOTATION_PREFIX}{}", container.name);
+        annotations.insert(key, value.to_string());
+        container.lifecycle = None;
+    }
+    if annotations.is_empty() {
+        pod.metadata.annotations = None;
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid {
+        kind: "Pod",
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        causes,
+    })
 }
 
 /// The container's ports that have names.

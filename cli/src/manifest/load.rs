@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::schema::{self, FieldError, Rule};
-use super::{defaults, fields, validate};
+use super::{defaults, fields, lifecycle, validate};
+use crate::yaml;
 
 /// A document that podhook acts on.
 #[derive(Debug, Clone)]
@@ -43,9 +44,9 @@ pub fn load(paths: &[PathBuf], namespace: Option<&str>) -> Result<Vec<Object>, E
 /// # Errors
 /// The first document that cannot be accepted.
 pub fn parse(text: &str, origin: &str, namespace: Option<&str>) -> Result<Vec<Object>, Error> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|e| Error::Yaml {
+    let documents = yaml::documents(text).map_err(|message| Error::Yaml {
         origin: origin.to_owned(),
-        message: e.to_string(),
+        message,
     })?;
     let mut objects = Vec::new();
     for document in documents.into_iter().flat_map(items) {
@@ -76,6 +77,7 @@ fn object(document: Value, origin: &str, namespace: Option<&str>) -> Result<Obje
             let mut pod: Pod = typed(&document, &fields::POD, origin)?;
             defaults::pod(&mut pod, namespace);
             validate::pod(&pod)?;
+            lifecycle::keep_timeouts(&document, &mut pod)?;
             let own = pod.metadata.namespace.clone().unwrap_or_default();
             match namespace {
                 Some(flag) if flag != own => Err(Error::Namespace {

@@ -30,7 +30,10 @@ pub use env::Facts;
 pub use error::{Cause, Error};
 pub use image::normalize as normalize_image;
 pub use labels::{CONTAINER_NAME, GRACE_PERIOD, POD_NAME, POD_NAMESPACE, POD_UID, PORTS};
-pub use lifecycle::{ANNOTATION_PREFIX, annotation as lifecycle_annotation};
+pub use lifecycle::{
+    ANNOTATION_PREFIX, OWN_ANNOTATION, annotation as lifecycle_annotation,
+    doubts as lifecycle_doubts,
+};
 pub use load::{Object, load, parse};
 pub use quantity::Quantity;
 pub use resources::{Qos, qos};

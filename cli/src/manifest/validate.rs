@@ -35,6 +35,8 @@ pub(super) fn pod(pod: &Pod) -> Result<(), Error> {
         Some(spec) => {
             self::spec(spec, &mut causes);
             annotations(pod, spec, &mut causes);
+            lifecycle::validate_overlap(pod, &mut causes);
+            lifecycle::validate_annotations(pod, &mut causes);
         }
     }
     done("Pod", name, causes)

@@ -169,13 +169,14 @@ pub async fn list(
         sandboxes.sort_by_key(|s| std::cmp::Reverse(s.created_at));
         views.push(view(client, store, namespace, name, uid, sandboxes).await?);
     }
-    views.extend(being_made(store, &views, namespace, name)?);
+    views.extend(unknown(store, &views, namespace, name)?);
     views.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     Ok(views)
 }
 
-/// The pods that another command is making and that containerd does not know yet.
-fn being_made(
+/// The pods that containerd does not know: those that another command is making, and those of which a deletion
+/// could not remove everything, so that it can be tried again.
+fn unknown(
     store: &Store,
     known: &[PodView],
     namespace: Option<&str>,
@@ -183,12 +184,21 @@ fn being_made(
 ) -> Result<Vec<PodView>, Error> {
     let mut views = Vec::new();
     for uid in store.uids()? {
-        if known.iter().any(|pod| pod.uid == uid) {
+        // Another client's pod may have the same UID.
+        if known
+            .iter()
+            .any(|pod| pod.uid == uid && pod.manifest.is_some())
+        {
             continue;
         }
-        let (Some(created), Some(pod)) = (store.being_made_since(&uid)?, store.pod(&uid)?) else {
+        let Some(pod) = store.pod(&uid)? else {
             continue;
         };
+        let created = store.being_made_since(&uid)?;
+        let deletion = store.deletion(&uid)?;
+        if created.is_none() && deletion.is_none() {
+            continue;
+        }
         let view = PodView {
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
             name: pod.metadata.name.clone().unwrap_or_default(),
@@ -196,8 +206,8 @@ fn being_made(
             status: None,
             containers: Vec::new(),
             manifest: Some(pod),
-            deletion: store.deletion(&uid)?,
-            created: Some(created),
+            deletion,
+            created,
             uid,
         };
         let asked = |wanted: Option<&str>, is: &str| wanted.is_none_or(|wanted| wanted == is);
@@ -235,8 +245,8 @@ async fn view(
     uid: String,
     sandboxes: Vec<PodSandbox>,
 ) -> Result<PodView, Error> {
-    let manifest = store.pod(&uid)?;
-    let deletion = store.deletion(&uid)?;
+    let manifest = store.pod_named(&uid, &namespace, &name)?;
+    let deletion = store.deletion_named(&uid, &namespace, &name)?;
     let status = match sandboxes.first() {
         Some(sandbox) => sandbox_status(client, &sandbox.id).await?,
         None => None,

@@ -9,14 +9,19 @@
 //! <root>/logs/<namespace>_<name>_<uid>/<container>/0.log
 //! <root>/runtimeclasses/<name>.json
 //! ```
+//!
+//! UIDs and names come from whoever makes pods on this containerd. One that is no plain name of a file is
+//! of no pod of podhook's: nothing is kept, read or removed for it. Of a pod that podhook did not make there
+//! is the mark of its deletion at most.
 
+pub(crate) mod folder;
 mod mounts;
+mod removal;
 #[cfg(test)]
 mod tests;
 
 use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -26,9 +31,22 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use folder::{Folder, Name};
 
+const PODS: Name<'_> = name("pods");
+const LOGS: Name<'_> = name("logs");
+const RUNTIME_CLASSES: Name<'_> = name("runtimeclasses");
+const VOLUMES: Name<'_> = name("volumes");
+const MANIFEST: Name<'_> = name("pod.json");
+const DELETION: Name<'_> = name("deletion.json");
 /// The file that is locked while a pod is made.
-const CREATING: &str = "creating";
+const CREATING: Name<'_> = name("creating");
+const LOCK: Name<'_> = name("lock");
+
+/// One of podhook's own names.
+const fn name(name: &'static str) -> Name<'static> {
+    Name::own(name)
+}
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +68,12 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// A name that cannot be that of a file.
+    #[error("{name:?} cannot be the name of a file")]
+    Name {
+        /// As it was given.
+        name: String,
     },
     /// A mount below the pod's folder: removing the folder would remove what is mounted.
     #[error("{} is still mounted, not removing the pod's data", path.display())]
@@ -96,7 +120,7 @@ pub struct Lock {
 /// Held while a pod is made.
 #[derive(Debug)]
 pub struct Reservation {
-    path: PathBuf,
+    folder: Folder,
     _file: File,
 }
 
@@ -106,15 +130,25 @@ impl Reservation {
     /// # Errors
     /// When the mark cannot be removed.
     pub fn done(self) -> Result<(), Error> {
-        std::fs::remove_file(&self.path).map_err(Error::io("remove", &self.path))
+        self.folder.remove_file(CREATING).map(|_| ())
     }
 }
 
 impl Store {
-    /// The store at `root`, which need not exist yet.
+    /// The store at `root`, which need not exist yet. Mounts and logs are named to containerd by its path:
+    /// so it is absolute.
+    ///
+    /// # Errors
+    /// When `root` is empty or relative to a folder that is gone.
+    pub fn new(root: &Path) -> Result<Self, Error> {
+        let root = std::path::absolute(root).map_err(Error::io("find", root))?;
+        Ok(Self { root })
+    }
+
+    /// The folder of `--root-dir`, absolute.
     #[must_use]
-    pub fn new(root: PathBuf) -> Self {
-        Self { root }
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Takes the store's lock; waits for it.
@@ -122,25 +156,22 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub fn lock(&self) -> Result<Lock, Error> {
-        make_dir(&self.root)?;
-        let path = self.root.join("lock");
-        let file = open_lock(&path)?;
-        file.lock().map_err(Error::io("lock", &path))?;
+        let file = Folder::make(&self.root)?.lock_file(LOCK)?;
+        file.lock()
+            .map_err(Error::io("lock", &self.root.join("lock")))?;
         Ok(Lock { _file: file })
     }
 
-    /// The folder of a pod's data.
+    /// The folder of the data of a pod that is to be made.
     #[must_use]
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
         self.root.join("pods").join(uid)
     }
 
-    /// The folder of a pod's logs, named as the kubelet names it.
+    /// The folder of such a pod's logs, named as the kubelet names it.
     #[must_use]
     pub fn log_dir(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
-        self.root
-            .join("logs")
-            .join(format!("{namespace}_{name}_{uid}"))
+        self.root.join("logs").join(log_name(namespace, name, uid))
     }
 
     /// Keeps the manifest of a pod that is about to be made. Until the reservation ends the pod is
@@ -150,13 +181,34 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn reserve(&self, uid: &str, pod: &Pod) -> Result<Reservation, Error> {
-        let directory = self.pod_dir(uid);
-        make_dir(&directory)?;
-        let path = directory.join(CREATING);
-        let file = open_lock(&path)?;
-        file.lock().map_err(Error::io("lock", &path))?;
-        write_json(&directory.join("pod.json"), pod)?;
-        Ok(Reservation { path, _file: file })
+        let uid = plain(uid)?;
+        let folder = Folder::make(&self.root)?
+            .make_folder(PODS)?
+            .make_folder(uid)?;
+        let file = folder.lock_file(CREATING)?;
+        file.lock()
+            .map_err(Error::io("lock", &folder.path_of(CREATING)))?;
+        write_json(&folder, MANIFEST, pod)?;
+        Ok(Reservation {
+            folder,
+            _file: file,
+        })
+    }
+
+    /// A folder of the store; `None` where there is none yet.
+    fn folder(&self, name: Name<'_>) -> Result<Option<Folder>, Error> {
+        match Folder::open(&self.root)? {
+            Some(root) => root.folder(name),
+            None => Ok(None),
+        }
+    }
+
+    /// The folder of a pod; `None` where there is none, and for what cannot be one's UID.
+    fn pod_folder(&self, uid: &str) -> Result<Option<Folder>, Error> {
+        match (Name::of(uid), self.folder(PODS)?) {
+            (Some(uid), Some(pods)) => pods.folder(uid),
+            _ => Ok(None),
+        }
     }
 
     /// Since when a pod is being made; `None` when it is not.
@@ -164,18 +216,18 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn being_made_since(&self, uid: &str) -> Result<Option<Timestamp>, Error> {
-        let path = self.pod_dir(uid).join(CREATING);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("open", &path)(e)),
+        let Some(folder) = self.pod_folder(uid)? else {
+            return Ok(None);
+        };
+        let Some(file) = folder.file(CREATING)? else {
+            return Ok(None);
         };
         // A shared lock, so that two that look do not take each other for the maker.
         if file.try_lock_shared().is_ok() {
             return Ok(None);
         }
         let modified = file.metadata().and_then(|m| m.modified());
-        let modified = modified.map_err(Error::io("read", &path))?;
+        let modified = modified.map_err(Error::io("read", &folder.path_of(CREATING)))?;
         Ok(Some(clock::timestamp(modified)))
     }
 
@@ -184,16 +236,14 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn uids(&self) -> Result<Vec<String>, Error> {
-        let path = self.root.join("pods");
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::io("read", &path)(e)),
+        let Some(pods) = self.folder(PODS)? else {
+            return Ok(Vec::new());
         };
-        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        names
-            .collect::<Result<_, _>>()
-            .map_err(Error::io("read", &path))
+        let names = pods.names(usize::MAX)?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .collect())
     }
 
     /// Whether the command that was making this pod has died before it was done.
@@ -201,7 +251,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn is_abandoned(&self, uid: &str) -> Result<bool, Error> {
-        let begun = self.pod_dir(uid).join(CREATING).exists();
+        let begun = match self.pod_folder(uid)? {
+            Some(folder) => folder.file(CREATING)?.is_some(),
+            None => false,
+        };
         Ok(begun && self.being_made_since(uid)?.is_none())
     }
 
@@ -210,15 +263,59 @@ impl Store {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn pod(&self, uid: &str) -> Result<Option<Pod>, Error> {
-        read_json(&self.pod_dir(uid).join("pod.json"))
+        self.pod_folder(uid)?
+            .map_or(Ok(None), |folder| read_json(&folder, MANIFEST))
     }
 
-    /// Marks a pod as being deleted.
+    /// The manifest of the pod with this UID and these names: anybody may give a pod the UID of another.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn pod_named(&self, uid: &str, namespace: &str, name: &str) -> Result<Option<Pod>, Error> {
+        let pod = self.pod(uid)?;
+        Ok(pod.filter(|pod| is_named(pod, namespace, name)))
+    }
+
+    /// Whether the folder of this UID is that of another pod.
+    fn is_of_another(&self, uid: &str, namespace: &str, name: &str) -> Result<bool, Error> {
+        let pod = self.pod(uid)?;
+        Ok(pod.is_some_and(|pod| !is_named(&pod, namespace, name)))
+    }
+
+    /// Marks a pod as being deleted. There is no mark for what cannot be a UID, or is another pod's.
     ///
     /// # Errors
     /// When the mark cannot be written.
-    pub fn mark_deleting(&self, uid: &str, deletion: &Deletion) -> Result<(), Error> {
-        write_json(&self.pod_dir(uid).join("deletion.json"), deletion)
+    pub fn mark_deleting(
+        &self,
+        uid: &str,
+        (namespace, name): (&str, &str),
+        deletion: &Deletion,
+    ) -> Result<(), Error> {
+        let Some(plain) = Name::of(uid) else {
+            return Ok(());
+        };
+        if self.is_of_another(uid, namespace, name)? {
+            return Ok(());
+        }
+        let pods = Folder::make(&self.root)?.make_folder(PODS)?;
+        write_json(&pods.make_folder(plain)?, DELETION, deletion)
+    }
+
+    /// The mark of the pod with this UID and these names.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn deletion_named(
+        &self,
+        uid: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Deletion>, Error> {
+        if self.is_of_another(uid, namespace, name)? {
+            return Ok(None);
+        }
+        self.deletion(uid)
     }
 
     /// The mark of [`Store::mark_deleting`].
@@ -226,26 +323,46 @@ impl Store {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn deletion(&self, uid: &str) -> Result<Option<Deletion>, Error> {
-        read_json(&self.pod_dir(uid).join("deletion.json"))
+        self.pod_folder(uid)?
+            .map_or(Ok(None), |folder| read_json(&folder, DELETION))
     }
 
-    /// Removes everything of a pod.
+    /// Removes everything that podhook has made for a pod: all of it for a pod of its own, the mark of its
+    /// deletion for any other. Where the pod is not there any more, what is left of it by its UID alone.
     ///
     /// # Errors
     /// When something cannot be removed, or is still mounted.
-    pub fn remove_pod(&self, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
-        remove_dir(&self.log_dir(namespace, name, uid))?;
-        self.remove_data(uid)
+    pub fn remove_pod(&self, uid: &str, named: Option<(&str, &str)>) -> Result<(), Error> {
+        let (Some(uid), Some(pods)) = (Name::of(uid), self.folder(PODS)?) else {
+            return Ok(());
+        };
+        let Some(folder) = pods.folder(uid)? else {
+            return Ok(());
+        };
+        let pod: Option<Pod> = read_json(&folder, MANIFEST)?;
+        match (pod, named) {
+            (Some(pod), Some((namespace, name))) if !is_named(&pod, namespace, name) => Ok(()),
+            (Some(pod), _) => {
+                mounts::unmount_volumes(&folder, &pod)?;
+                self.remove_logs(&pod, uid)?;
+                remove_folder(&pods, &folder, uid)
+            }
+            (None, _) => {
+                folder.remove_file(DELETION)?;
+                folder.remove_file(CREATING)?;
+                forget(&pods, uid)
+            }
+        }
     }
 
-    /// Removes the folder of a pod.
-    ///
-    /// # Errors
-    /// When something in it cannot be removed, or is still mounted.
-    pub fn remove_data(&self, uid: &str) -> Result<(), Error> {
-        let directory = self.pod_dir(uid);
-        mounts::unmount_volumes(&directory)?;
-        remove_dir(&directory)
+    fn remove_logs(&self, pod: &Pod, uid: Name<'_>) -> Result<(), Error> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
+        let name = log_name(&namespace, &name, uid.as_str());
+        match (self.folder(LOGS)?, Name::of(&name)) {
+            (Some(logs), Some(name)) => removal::remove(&logs, name),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps a RuntimeClass. Says whether that changed anything: `None` for a new one.
@@ -257,7 +374,9 @@ impl Store {
         let before = self.runtime_class(name)?;
         let change = before.map(|before| before != *class);
         if change != Some(false) {
-            write_json(&self.runtime_class_path(name), class)?;
+            let file = class_file(name);
+            let folder = Folder::make(&self.root)?.make_folder(RUNTIME_CLASSES)?;
+            write_json(&folder, plain(&file)?, class)?;
         }
         Ok(change)
     }
@@ -267,7 +386,10 @@ impl Store {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn runtime_class(&self, name: &str) -> Result<Option<RuntimeClass>, Error> {
-        read_json(&self.runtime_class_path(name))
+        match (self.folder(RUNTIME_CLASSES)?, Name::of(&class_file(name))) {
+            (Some(folder), Some(file)) => read_json(&folder, file),
+            _ => Ok(None),
+        }
     }
 
     /// Removes a RuntimeClass; says whether there was one.
@@ -275,25 +397,53 @@ impl Store {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove_runtime_class(&self, name: &str) -> Result<bool, Error> {
-        let path = self.runtime_class_path(name);
-        match std::fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(Error::io("remove", &path)(e)),
+        match (self.folder(RUNTIME_CLASSES)?, Name::of(&class_file(name))) {
+            (Some(folder), Some(file)) => folder.remove_file(file),
+            _ => Ok(false),
         }
-    }
-
-    fn runtime_class_path(&self, name: &str) -> PathBuf {
-        self.root
-            .join("runtimeclasses")
-            .join(format!("{name}.json"))
     }
 }
 
-fn open_lock(path: &Path) -> Result<File, Error> {
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    options.open(path).map_err(Error::io("open", path))
+fn plain(name: &str) -> Result<Name<'_>, Error> {
+    Name::of(name).ok_or_else(|| Error::Name {
+        name: name.to_owned(),
+    })
+}
+
+fn class_file(name: &str) -> String {
+    format!("{name}.json")
+}
+
+fn log_name(namespace: &str, name: &str, uid: &str) -> String {
+    format!("{namespace}_{name}_{uid}")
+}
+
+fn is_named(pod: &Pod, namespace: &str, name: &str) -> bool {
+    let meta = &pod.metadata;
+    (meta.namespace.as_deref(), meta.name.as_deref()) == (Some(namespace), Some(name))
+}
+
+/// Removes a pod's folder. The manifest, which says whose folder it is, goes last: a removal that breaks off
+/// can be tried again.
+fn remove_folder(pods: &Folder, folder: &Folder, uid: Name<'_>) -> Result<(), Error> {
+    for entry in folder.names(usize::MAX)? {
+        if let Some(name) = entry.to_str().and_then(Name::of)
+            && name.as_str() != MANIFEST.as_str()
+        {
+            removal::remove(folder, name)?;
+        }
+    }
+    removal::remove(pods, uid)
+}
+
+/// Removes the folder of another's pod, unless somebody else has something in it.
+fn forget(pods: &Folder, uid: Name<'_>) -> Result<(), Error> {
+    match pods.remove_empty(uid.as_ref()) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+            Ok(())
+        }
+        result => result.map(|_| ()),
+    }
 }
 
 /// Creates a folder and its parents for root alone: volumes hold what containers write.
@@ -305,41 +455,22 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
         .map_err(Error::io("create", path))
 }
 
-fn remove_dir(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
-    }
+fn read_json<T: DeserializeOwned>(folder: &Folder, name: Name<'_>) -> Result<Option<T>, Error> {
+    let Some(bytes) = folder.read(name)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|source| Error::Json {
+            path: folder.path_of(name),
+            source,
+        })
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|source| Error::Json {
-                path: path.to_owned(),
-                source,
-            }),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("read", path)(e)),
-    }
-}
-
-/// Replaces the file in one step: a reader sees the old or the new one.
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    if let Some(parent) = path.parent() {
-        make_dir(parent)?;
-    }
+fn write_json<T: Serialize>(folder: &Folder, name: Name<'_>, value: &T) -> Result<(), Error> {
     let json = serde_json::to_vec_pretty(value).map_err(|source| Error::Json {
-        path: path.to_owned(),
+        path: folder.path_of(name),
         source,
     })?;
-    let partial = path.with_extension(format!("partial-{}", std::process::id()));
-    let mut options = File::options();
-    options.create(true).truncate(true).write(true).mode(0o600);
-    let mut file = options
-        .open(&partial)
-        .map_err(Error::io("create", &partial))?;
-    std::io::Write::write_all(&mut file, &json).map_err(Error::io("write", &partial))?;
-    std::fs::rename(&partial, path).map_err(Error::io("rename", path))
+    folder.replace(name, &json)
 }

@@ -4,25 +4,43 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use k8s_openapi::api::core::v1::Pod;
 
-/// Unmounts the memory volumes. A mount that a container left elsewhere below the folder is not
+use super::folder::{Folder, Name};
+use super::{Error, VOLUMES};
+
+/// `TMPFS_MAGIC`, statfs(2).
+const TMPFS: u64 = 0x0102_1994;
+
+/// Unmounts the memory volumes of `pod`. A mount that a container left elsewhere below the folder is not
 /// ours to undo, and nothing is removed then.
-pub(super) fn unmount_volumes(directory: &Path) -> Result<(), Error> {
-    let volumes = directory.join("volumes");
-    for path in mounts_below(directory)? {
-        if path.parent() == Some(&volumes) {
-            rustix::mount::unmount(&path, rustix::mount::UnmountFlags::empty())
-                .map_err(|e| Error::io("unmount", &path)(e.into()))?;
+pub(super) fn unmount_volumes(folder: &Folder, pod: &Pod) -> Result<(), Error> {
+    if let Some(volumes) = folder.folder(VOLUMES)? {
+        for name in memory_volumes(pod) {
+            while volumes.mounted_on(name)? == Some(TMPFS) {
+                volumes.unmount(name)?;
+            }
         }
     }
-    match mounts_below(directory)?.into_iter().next() {
+    match mounts_below(&folder.real_path()?)?.into_iter().next() {
         Some(path) => Err(Error::Mounted { path }),
         None => Ok(()),
     }
 }
 
-/// The mount points below a folder, the innermost first.
+fn memory_volumes(pod: &Pod) -> impl Iterator<Item = Name<'_>> {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    let memory = volumes.filter(|volume| {
+        let medium = volume.empty_dir.as_ref().and_then(|e| e.medium.as_deref());
+        medium == Some("Memory")
+    });
+    memory.filter_map(|volume| Name::of(&volume.name))
+}
+
+/// The mount points below a folder, the innermost first. The path is the kernel's own, as the table's are.
 fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let table = Path::new("/proc/self/mountinfo");
     let text = std::fs::read_to_string(table).map_err(Error::io("read", table))?;

@@ -100,4 +100,18 @@ mod tests {
             "args": [{"index": 0, "value": 131072, "valueTwo": 131072, "op": "SCMP_CMP_MASKED_EQ"}]}"#;
         assert!(lets_fork("SCMP_ACT_ALLOW", some), "CLONE_NEWNS only");
     }
+
+    #[test]
+    fn a_profile_without_read_or_write_does_not_let_wait() {
+        for (name, waits) in [("read", false), ("write", false), ("openat", true)] {
+            let rule = format!(r#"{{"names": ["{name}"], "action": "SCMP_ACT_ERRNO"}}"#);
+            let profile = format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}"#);
+            let filter = compile(&profile).unwrap().unwrap();
+            assert_eq!(
+                (filter.lets_wait, filter.lets_fork),
+                (waits, true),
+                "{name}"
+            );
+        }
+    }
 }

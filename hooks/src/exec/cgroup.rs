@@ -88,11 +88,6 @@ impl Membership {
         Ok(membership)
     }
 
-    /// True where cgroup v2 is the only hierarchy, so that clone3 can place a process.
-    pub fn is_v2_only(&self) -> bool {
-        matches!(self.hierarchies.as_slice(), [only] if only.is_unified())
-    }
-
     pub fn unified(&self) -> Option<&Hierarchy> {
         self.hierarchies.iter().find(|h| h.is_unified())
     }

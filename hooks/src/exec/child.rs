@@ -7,7 +7,7 @@
 
 use std::ffi::CStr;
 
-use super::intermediate::{REPORT, at, fail};
+use super::intermediate::{GO, REPORT, at, fail};
 use super::last::{Last, Lookup};
 use super::report::{Failure, Step};
 use super::{restrict, sys};
@@ -31,7 +31,10 @@ pub(super) unsafe fn run(last: *mut Last) -> ! {
 /// As of `run`.
 unsafe fn become_late(last: *mut Last) -> Result<(), Failure> {
     // SAFETY: by contract.
-    let (terminal, late) = unsafe { ((*last).terminal, (*last).late) };
+    let (waits, terminal, late) = unsafe { ((*last).waits, (*last).terminal, (*last).late) };
+    if waits {
+        at(Step::JoinCgroup, wait_for_go())?;
+    }
     at(Step::Session, sys::setsid())?;
     if terminal {
         at(Step::ControllingTerminal, sys::take_terminal(0))?;
@@ -43,11 +46,22 @@ unsafe fn become_late(last: *mut Last) -> Result<(), Failure> {
     }
 }
 
+/// Until the caller has put this process where it belongs. Where nobody does that any more, it never becomes
+/// the command.
+fn wait_for_go() -> sys::Result<()> {
+    let mut byte = [0u8];
+    loop {
+        match sys::read(GO, &mut byte) {
+            Ok(1) => return Ok(()),
+            Err(libc::EINTR) => {}
+            _ => return Err(libc::ECANCELED),
+        }
+    }
+}
+
 fn become_command(last: &Last) -> Result<(), Failure> {
-    // From here on a signal of the container ends it.
-    at(Step::Signals, sys::set_signal_mask(0))?;
-    if let (Some(path), before @ 1..) = (last.cwd, last.cwd_errno) {
-        match (sys::chdir(path), before) {
+    if let before @ 1.. = last.cwd_errno {
+        match (sys::chdir(last.cwd), before) {
             (Err(_), libc::ENOENT) => at(Step::Chdir, Err(libc::ENOENT))?,
             (result, _) => at(Step::Chdir, result)?,
         }

@@ -76,6 +76,8 @@ impl Container {
             },
         })?;
         let namespaces = namespaces::differing(pid)?;
+        let inherited = Inherited::of(pid);
+        let umask = spec.process.user.umask.or(inherited.runtime.umask());
         let container = Self {
             id: id.to_string(),
             pid,
@@ -94,10 +96,10 @@ impl Container {
                 _ => uid_map(pid)?,
             },
             cgroups: Membership::of(pid)?,
-            inherited: Inherited::of(pid),
+            inherited,
             last_capability: capabilities::last(),
             keyring: Some(c_string("container id", &format!("_ses.{id}"))?),
-            umask: spec.process.user.umask,
+            umask,
             oom_score_adj: spec.process.oom_score_adj,
             personality: spec.linux.personality.clone(),
             process: Process::of_container(spec),

@@ -8,16 +8,19 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::last::Last;
 use super::mappings::Foreign;
-use super::plan::Plan;
+use super::plan::{Affinity, Plan};
 use super::report::{Failure, Step};
-use super::{child, labels, restrict, sys, terminal};
+use super::{child, labels, restrict, schedule, sys, terminal, view};
 
 /// Where the report pipe goes: right behind the stdio.
 pub(super) const REPORT: c_int = 3;
+
+/// Where the pipe goes from which the final child hears that it is where it belongs, if it waits for that.
+pub(super) const GO: c_int = 4;
 
 /// How the final child is made. CLONE_PARENT, so that it is the caller's to wait for. It shares this
 /// process's memory instead of copying it once more, and nothing but that: this process has only its end
@@ -31,12 +34,15 @@ pub(super) const CLONE_FLAGS: c_int =
 pub(super) struct Shared {
     /// The final child's pid, 0 while there is none.
     pub pid: AtomicI32,
+    /// Not 0 where the first child is beside the tree's leaf, which did not take it.
+    pub leaf_refused: AtomicI32,
 }
 
 /// What the first child starts with.
 pub(super) struct Start<'a> {
     pub plan: *mut Plan<'a>,
     pub report: c_int,
+    pub go: Option<c_int>,
     pub shared: *const Shared,
     pub foreign: Foreign,
 }
@@ -52,11 +58,12 @@ pub(super) unsafe extern "C" fn run(start: *mut c_void) -> ! {
     let Start {
         plan,
         report,
+        go,
         shared,
         foreign,
     } = unsafe { start.cast::<Start<'static>>().read() };
     // SAFETY: by contract both are valid in this copy of the memory, and nothing else uses the plan.
-    let (late, mut last, end) = unsafe { become_inside(&mut *plan, report) };
+    let (late, mut last, end) = unsafe { become_inside(&mut *plan, &*shared, report, go) };
     let prepared = match late {
         true => {
             // SAFETY: as above.
@@ -69,8 +76,11 @@ pub(super) unsafe extern "C" fn run(start: *mut c_void) -> ! {
     };
     // SAFETY: this process uses `last` no more, and the child's stack is used by nothing else.
     let made = prepared.and_then(|()| unsafe { make_child(last, end, shared) });
-    if let Err(failure) = made {
-        fail(REPORT, failure);
+    match (made, go) {
+        (Err(failure), _) => fail(REPORT, failure),
+        // It waits for the caller.
+        (Ok(pid), Some(_)) => tell(REPORT, Failure::made(pid)),
+        (Ok(_), None) => {}
     }
     // The caller waits for the end of this pipe, and dying takes longer than all the rest.
     sys::close(REPORT);
@@ -79,8 +89,14 @@ pub(super) unsafe extern "C" fn run(start: *mut c_void) -> ! {
 
 /// All that needs the plan: whether it is needed later, too, what the final child reads, and the end of its
 /// stack.
-fn become_inside(plan: &mut Plan<'_>, report: c_int) -> (bool, NonNull<Last>, usize) {
-    if let Err(failure) = join(plan).and_then(|stdio| arrange_files(stdio, report)) {
+fn become_inside(
+    plan: &mut Plan<'_>,
+    shared: &Shared,
+    report: c_int,
+    go: Option<c_int>,
+) -> (bool, NonNull<Last>, usize) {
+    plan.last().waits = go.is_some();
+    if let Err(failure) = join(plan, shared).and_then(|stdio| arrange_files(stdio, report, go)) {
         fail(report, failure);
     }
     if !plan.late
@@ -103,8 +119,12 @@ unsafe extern "C" fn enter(last: *mut c_void) -> ! {
 
 /// Writes the failure and ends the process.
 pub(super) fn fail(report: c_int, failure: Failure) -> ! {
-    let _ = sys::write(report, &failure.to_bytes());
+    tell(report, failure);
     sys::exit(255)
+}
+
+fn tell(report: c_int, message: Failure) {
+    let _ = sys::write(report, &message.to_bytes());
 }
 
 /// Names the step of a failed system call.
@@ -125,17 +145,19 @@ pub(super) fn at_nth<T>(step: Step, which: usize, result: sys::Result<T>) -> Res
 }
 
 /// Joins the container. Returns the stdio, which may be a terminal of the container.
-fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
+fn join(plan: &Plan<'_>, shared: &Shared) -> Result<[c_int; 3], Failure> {
     if let Some(mask) = &plan.initial_affinity {
         at(Step::InitialAffinity, sys::setaffinity(mask))?;
     }
-    // First of all: what follows is the container's to pay for. "0" is the writing process.
-    for (which, join) in plan.joins.iter().enumerate() {
-        let mut written = sys::write(join.procs, b"0");
-        if let (Err(_), Some(otherwise)) = (written, join.otherwise) {
-            written = sys::write(otherwise, b"0");
+    // First of all: what follows is the container's to pay for. "0" is the writing process, which waits for no
+    // other as long as it has one thread and writes to `tasks`.
+    for join in &plan.places.joins {
+        let mut written = sys::write(as_raw(&join.tasks), b"0");
+        if let (Err(_), Some(otherwise)) = (written, &join.otherwise) {
+            shared.leaf_refused.store(1, Ordering::Release);
+            written = sys::write(as_raw(otherwise), b"0");
         }
-        at_nth(Step::JoinCgroup, which, written)?;
+        at_nth(Step::JoinCgroup, join.which, written)?;
     }
     let procfs = as_raw(plan.container.procfs);
     // Before the process is not dumpable: its files in procfs change owner then.
@@ -152,12 +174,16 @@ fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
     if namespaces != 0 {
         at(Step::JoinNamespaces, sys::setns(pidfd, namespaces))?;
     }
-    if let Some(mask) = &plan.final_affinity {
-        at(Step::FinalAffinity, sys::setaffinity(mask))?;
+    match &plan.final_affinity {
+        Affinity::Kept => {}
+        // runc warns where that fails.
+        Affinity::All => drop(sys::setaffinity(&schedule::ALL_CPUS)),
+        Affinity::Set(mask) => at(Step::FinalAffinity, sys::setaffinity(mask))?,
     }
     // So does raising a limit.
-    for (which, (resource, limit)) in plan.limits.iter().enumerate() {
-        at_nth(Step::Rlimit, which, sys::setrlimit(*resource, limit))?;
+    for (resource, limit) in &plan.limits.raise {
+        let raised = sys::setrlimit(*resource, limit);
+        at_nth(Step::Rlimit, *resource as usize, raised)?;
     }
     if plan.container.namespaces & libc::CLONE_NEWUSER != 0 {
         let joined = sys::setns(pidfd, libc::CLONE_NEWUSER);
@@ -167,6 +193,9 @@ fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
         // A change of user makes a process dumpable again where fs.suid_dumpable says so.
         at(Step::NotDumpable, sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))?;
     }
+    if let Some(visits) = &plan.places.root {
+        view::make_root(visits);
+    }
     // As root of the container: the terminal's owner.
     match &plan.terminal {
         Some(terminal) => Ok([terminal::open(terminal, procfs)?; 3]),
@@ -174,16 +203,23 @@ fn join(plan: &Plan<'_>) -> Result<[c_int; 3], Failure> {
     }
 }
 
-/// Descriptors 0 to 2 and the report pipe; every other one is closed before there is a process that the
+/// Descriptors 0 to 2, the report pipe and the one it waits at; every other one is closed before there is a process that the
 /// container can see: with CAP_SYS_PTRACE it opens what that has through /proc/PID/fd (CVE-2016-9962); and
 /// before the first path of the container is used for the command (CVE-2024-21626).
-fn arrange_files(stdio: [c_int; 3], report: c_int) -> Result<(), Failure> {
+fn arrange_files(stdio: [c_int; 3], report: c_int, go: Option<c_int>) -> Result<(), Failure> {
     for (to, from) in (0..).zip(stdio) {
         at(Step::Stdio, sys::dup3(from, to, 0))?;
     }
     at(Step::Stdio, sys::dup3(report, REPORT, libc::O_CLOEXEC))?;
+    let last = match go {
+        Some(go) => {
+            at(Step::Stdio, sys::dup3(go, GO, libc::O_CLOEXEC))?;
+            GO
+        }
+        None => REPORT,
+    };
     // A failure here is still reported: the old descriptor is open then.
-    at(Step::CloseFiles, sys::close_from(REPORT.wrapping_add(1)))
+    at(Step::CloseFiles, sys::close_from(last.wrapping_add(1)))
 }
 
 /// Makes the final child: a second process, since a pid namespace takes in only children.
@@ -195,13 +231,13 @@ unsafe fn make_child(
     last: NonNull<Last>,
     end: usize,
     shared: *const Shared,
-) -> Result<(), Failure> {
+) -> Result<libc::pid_t, Failure> {
     // SAFETY: by contract.
     let pid = unsafe { (*shared).pid.as_ptr() };
     let last = last.as_ptr().cast::<c_void>();
     // SAFETY: by contract.
     let made = unsafe { sys::clone_sharing(CLONE_FLAGS, end, pid, enter, last) };
-    at(Step::ForkInside, made).map(drop)
+    at(Step::ForkInside, made)
 }
 
 pub(super) fn as_raw(fd: &std::os::fd::OwnedFd) -> c_int {

@@ -21,10 +21,12 @@ pub(super) enum Lookup {
 /// The final child's part of a plan. Its references are into the arena that it is in itself.
 pub(super) struct Last {
     pub terminal: bool,
+    /// The caller moves the final child to the container's cgroups, and it waits for that.
+    pub waits: bool,
     /// The final child takes on user and restrictions itself, by the plan, and so with all of the shim's
     /// memory; set by the first child.
     pub late: Option<NonNull<Plan<'static>>>,
-    pub cwd: Option<&'static CStr>,
+    pub cwd: &'static CStr,
     /// Why the first child could not enter `cwd`; 0 where it could.
     pub cwd_errno: c_int,
     /// The profile that is taken on last, just before execve.
@@ -40,7 +42,7 @@ pub(super) struct Last {
 /// What goes into one.
 pub(super) struct Parts<'a> {
     pub terminal: bool,
-    pub cwd: Option<&'a CStr>,
+    pub cwd: &'a CStr,
     pub seccomp: Option<&'a Filter>,
     pub lookup: &'a process::Lookup,
     pub argv: &'a [CString],
@@ -60,7 +62,7 @@ impl Parts<'_> {
         self.argv.iter().chain(self.envp).map(string).sum::<usize>()
             + searched
             + filter
-            + self.cwd.map_or(0, |cwd| cwd.count_bytes())
+            + self.cwd.count_bytes()
             + size_of::<Last>()
             + 4096
     }
@@ -74,6 +76,9 @@ pub(super) struct Prepared {
     pub stacks: [usize; 2],
 }
 
+// SAFETY: it owns the arena that all of it is in; the pointer to the plan is set by the first child alone.
+unsafe impl Send for Prepared {}
+
 impl Prepared {
     pub fn new(parts: &Parts<'_>) -> Result<Self, Error> {
         // Room for the caller's list of mappings, too.
@@ -83,8 +88,9 @@ impl Prepared {
         let stacks = [stack()?, stack()?];
         let last = Last {
             terminal: parts.terminal,
+            waits: false,
             late: None,
-            cwd: parts.cwd.map(|cwd| arena.string(cwd)).transpose()?,
+            cwd: arena.string(parts.cwd)?,
             cwd_errno: 0,
             seccomp: match parts.seccomp {
                 Some(filter) => Some((filter.flags, arena.copy(&filter.program)?)),

@@ -2,30 +2,51 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
-use super::container::above;
+use super::container::{above, send_signal};
 use super::intermediate::{self, Shared, Start};
 use super::last::STACK;
 use super::mappings::Foreign;
+use super::places::{Counted, Move};
 use super::plan::Plan;
-use super::report::Failure;
+use super::report::{Failure, Step};
 use super::{Children, Error, Exit, sys};
 
 /// A launched intermediate.
 pub(super) struct Launched {
-    /// As a pidfd: for the signal that stops it.
-    pub pidfd: OwnedFd,
     pub exit: oneshot::Receiver<Exit>,
-    report: pipe::Receiver,
+    open: Option<Open>,
     page: Page,
-    /// Which entry of the plan's `into` it was made in.
-    pub place: usize,
+    /// It was born beside the tree's leaf, which took no process.
+    pub leaf_refused: bool,
+    /// What the final child waits for, and where it is to be moved first.
+    pub go: Option<(OwnedFd, Vec<Move>)>,
+}
+
+/// What is heard of the two children.
+pub(super) enum News {
+    /// The final one is there, and waits for its move.
+    Made(libc::pid_t),
+    /// A step has failed; that one is over.
+    Failed(Failure),
+    /// No more is to be heard: the command runs, or all has failed.
+    Over,
+}
+
+/// The operation of the error where the kernel makes no first child.
+pub(super) const CLONE: &str = "making a process";
+
+/// The caller's descriptors of an intermediate.
+struct Open {
+    /// For the signal that stops it.
+    pidfd: OwnedFd,
+    report: pipe::Receiver,
 }
 
 /// libc's constant does not fit its type.
@@ -40,6 +61,16 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
         operation: "watch report pipe",
         source,
     })?;
+    let (wait, go) = match plan.counted {
+        Counted::Both => (None, None),
+        Counted::Last => {
+            let (wait, go) = pipe()?;
+            (
+                Some(above(wait)?),
+                Some((go, std::mem::take(&mut plan.places.moves))),
+            )
+        }
+    };
     let mut pidfd: RawFd = -1;
     // SAFETY: `clone_args` is plain data, all zeroes is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -49,16 +80,18 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
     let [end, _] = plan.prepared.stacks;
     args.stack = (end - STACK) as u64;
     args.stack_size = STACK as u64;
+    let into_leaf = plan.places.leaf_first;
     let shared = page.0.as_ptr();
     let kept = (shared as usize, shared as usize + size_of::<Shared>());
     let mut start = Start {
         foreign: Foreign::new(&mut plan.prepared.arena, kept)?,
         report: intermediate::as_raw(&write),
+        go: wait.as_ref().map(intermediate::as_raw),
         shared,
         plan,
     };
     let start = (&raw mut start).cast::<c_void>();
-    let into = plan.into.as_slice();
+    let into = plan.places.born_in();
     // A handler of this process must not run in the child: it would write into our own wake-up pipe.
     let mask = sys::set_signal_mask(u64::MAX).map_err(os_error("sigprocmask"))?;
     let mut place = 0;
@@ -76,14 +109,17 @@ pub(super) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
         place += 1;
     };
     let _ = sys::set_signal_mask(mask);
-    let pid = forked.map_err(os_error("clone3"))?;
+    let pid = forked.map_err(os_error(CLONE))?;
     Ok(Launched {
-        // SAFETY: the kernel stored a new descriptor that nothing else owns.
-        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        open: Some(Open {
+            // SAFETY: the kernel stored a new descriptor that nothing else owns.
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+            report: read,
+        }),
         exit: children.wait(pid),
-        report: read,
         page,
-        place,
+        leaf_refused: into_leaf && place != 0,
+        go,
     })
 }
 
@@ -97,20 +133,47 @@ impl Launched {
         }
     }
 
-    /// Waits until both children are through with the report pipe: by failure, by death, or, without a
-    /// report, because the last one is the command now.
-    pub async fn report(&self) -> Option<Failure> {
+    /// Whether the child is beside the tree's leaf, which did not take it.
+    pub fn is_beside_leaf(&self) -> bool {
+        // SAFETY: as above.
+        self.leaf_refused
+            || unsafe { self.page.0.as_ref() }
+                .leaf_refused
+                .load(Ordering::Acquire)
+                != 0
+    }
+
+    /// Kills it, if it has not ended.
+    pub fn kill(&self) {
+        if let Some(open) = &self.open {
+            let _ = send_signal(open.pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
+
+    /// Closes its descriptors: their numbers are free for those of the final child.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// The next that is heard through the report pipe.
+    pub async fn news(&self) -> News {
+        let Some(Open { report, .. }) = &self.open else {
+            return News::Over;
+        };
         let mut bytes = [0u8; Failure::SIZE];
-        let mut failure = None;
         loop {
-            if self.report.readable().await.is_err() {
-                return failure;
+            if report.readable().await.is_err() {
+                return News::Over;
             }
-            match self.report.try_read(&mut bytes) {
-                Ok(Failure::SIZE) => failure = failure.or(Failure::from_bytes(&bytes)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => return failure,
-            }
+            return match report.try_read(&mut bytes) {
+                Ok(Failure::SIZE) => match Failure::from_bytes(&bytes) {
+                    Some(made) if made.step == Step::Made => News::Made(made.errno),
+                    Some(failure) => News::Failed(failure),
+                    None => continue,
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                _ => News::Over,
+            };
         }
     }
 }

@@ -7,7 +7,7 @@ use super::container::Container;
 use super::error::{NOT_FOUND, errno_name};
 use super::plan::Plan;
 use super::report::{Failure, Step};
-use super::rlimit;
+use super::{launch, rlimit, room};
 
 /// What a message names. Taken from the plan, which is gone when the report comes.
 #[derive(Debug)]
@@ -16,7 +16,6 @@ pub(super) struct Context {
     command: String,
     cwd: String,
     cgroups: Vec<PathBuf>,
-    limits: Vec<u32>,
 }
 
 impl Context {
@@ -31,7 +30,6 @@ impl Context {
                 .iter()
                 .map(|hierarchy| hierarchy.dir.clone())
                 .collect(),
-            limits: plan.limits.iter().map(|(resource, _)| *resource).collect(),
         }
     }
 
@@ -73,8 +71,7 @@ impl Context {
                 format!("joining cgroup {}: {why}", dir.display())
             }
             Step::Rlimit => {
-                let name = self.limits.get(which as usize).copied().map(rlimit::name);
-                format!("setting rlimit {}: {why}", name.unwrap_or_default())
+                format!("setting rlimit {}: {why}", rlimit::name(which))
             }
             step => format!("{}: {why}", step.describe()),
         };
@@ -83,5 +80,40 @@ impl Context {
             errno,
             message,
         }
+    }
+}
+
+/// The same error with the limit that it comes from, where a limit of processes was reached.
+pub(super) fn with_limit(error: Error, plan: &Plan<'_>) -> Error {
+    let of_user = plan.processes_of_user();
+    let cgroups = &plan.container.cgroups;
+    let limit = match &error {
+        Error::Start {
+            step: Step::ForkInside,
+            errno: libc::EAGAIN,
+            ..
+        } => room::culprit(cgroups, of_user),
+        // What setuid(2) finds execve(2) tells.
+        Error::Start {
+            step: Step::Exec,
+            errno: libc::EAGAIN,
+            ..
+        } => room::processes(of_user),
+        Error::System { operation, source }
+            if *operation == launch::CLONE && source.raw_os_error() == Some(libc::EAGAIN) =>
+        {
+            room::culprit(cgroups, of_user)
+        }
+        _ => None,
+    };
+    let Some(limit) = limit else { return error };
+    let (step, errno) = match &error {
+        Error::Start { step, errno, .. } => (*step, *errno),
+        _ => (Step::ForkInside, libc::EAGAIN),
+    };
+    Error::Start {
+        step,
+        errno,
+        message: format!("{error} ({limit})"),
     }
 }

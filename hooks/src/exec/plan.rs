@@ -5,18 +5,19 @@
 use std::ffi::{c_int, c_ulong};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::capabilities::Sets;
 use super::container::{Container, above};
 use super::last::{Last, Parts, Prepared};
+use super::places::{Counted, Placed, Places};
 use super::process::{self, Process, c_string};
-use super::rlimit::{self, Limits};
+use super::rlimit;
 use super::seccomp::Filter;
 use super::terminal::Terminal;
 use super::tree::Tree;
-use super::{Error, cgroup, schedule, spec};
+use super::{Error, cgroup, schedule, spec, view};
 
 /// The three files of a new process.
 #[derive(Debug)]
@@ -29,12 +30,14 @@ pub struct Stdio {
     pub stderr: OwnedFd,
 }
 
-/// One hierarchy to join by writing.
-pub(super) struct Join {
-    /// The cgroup.procs to write to.
-    pub procs: RawFd,
-    /// The one to write to where that fails.
-    pub otherwise: Option<RawFd>,
+/// The CPUs of a process that has joined the container's cgroups.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Affinity {
+    /// Those that the caller has.
+    Kept,
+    /// All of the cpuset.
+    All,
+    Set(Vec<u64>),
 }
 
 /// The plan of one process.
@@ -43,16 +46,15 @@ pub(super) struct Plan<'a> {
     /// Unused where there is a terminal.
     pub stdio: [RawFd; 3],
     pub terminal: Option<Terminal>,
-    /// cgroup.procs files to write to.
-    pub joins: Vec<Join>,
-    /// cgroup v2 directories for CLONE_INTO_CGROUP, best first. Empty: `joins` has every hierarchy.
-    pub into: Vec<RawFd>,
+    /// The cgroups it goes to.
+    pub places: Places,
+    pub counted: Counted,
+    /// Where the init has gone in cgroup v2, if it has.
+    moved: Option<PathBuf>,
     pub oom_score_adj: Option<String>,
     pub initial_affinity: Option<Vec<u64>>,
-    pub final_affinity: Option<Vec<u64>>,
-    pub limits: Limits,
-    /// The limit of processes that was asked for, where it must wait: the first child would count.
-    pub processes: Option<libc::rlimit64>,
+    pub final_affinity: Affinity,
+    pub limits: rlimit::Steps,
     pub key_label: Option<String>,
     pub exec_label: Option<String>,
     pub apparmor: Option<String>,
@@ -64,6 +66,8 @@ pub(super) struct Plan<'a> {
     /// The final child takes on user and restrictions itself: what is asked for does not survive a fork,
     /// or forbids it.
     pub late: bool,
+    /// The seccomp profile lets the final child wait for its move.
+    can_wait: bool,
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
@@ -89,10 +93,8 @@ impl<'a> Plan<'a> {
         container.check()?;
         let spec = &process.spec;
         let own = &container.process.spec;
-        let command = spec
-            .args
-            .first()
-            .ok_or_else(|| Error::Invalid("process args cannot be empty".into()))?;
+        process::check(spec, container.inherited.runtime)?;
+        let command = spec.args.first().map(String::as_str).unwrap_or_default();
         let (envp, home) = process::environment(&spec.env)?;
         let argv = spec
             .args
@@ -138,39 +140,58 @@ impl<'a> Plan<'a> {
         let scheduler = spec.scheduler.as_ref().or(own.scheduler.as_ref());
         let io_priority = spec.io_priority.as_ref().or(own.io_priority.as_ref());
         let capabilities = spec.capabilities.as_ref().or(own.capabilities.as_ref());
-        let mut limits = rlimit::with(&container.inherited.limits, rlimits)?;
-        let processes = match rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC") {
-            true => rlimit::put_off_processes(&mut limits),
-            false => None,
+        let limits = rlimit::of(0);
+        let base = match spec.rlimits.as_slice() {
+            [] => container.inherited.limits.clone(),
+            // All in place of all: what the container's process has of its own is not the runtime's to give.
+            _ => rlimit::without(&container.inherited.limits, &own.rlimits, &limits),
         };
-        // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE).
+        let limits = rlimit::Steps::new(&limits, rlimit::with(&base, rlimits)?);
+        // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE). A limit of
+        // processes would count the first child.
         let late = scheduler.is_some()
-            || processes.is_some()
+            || rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC")
             || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
-        let cwd = match spec.cwd.as_str() {
-            "" => None,
-            cwd => Some(c_string("cwd", cwd)?),
-        };
+        let cwd = c_string("cwd", &spec.cwd)?;
         let prepared = Prepared::new(&Parts {
             terminal: terminal.is_some(),
-            cwd: cwd.as_deref(),
+            cwd: &cwd,
             seccomp: seccomp.as_deref().filter(|_| spec.no_new_privileges),
             lookup: &process::lookup(command, &envp)?,
             argv: &argv,
             envp: &envp,
             home,
         })?;
-        let mut plan = Self {
+        let moved = moved_to(container)?;
+        let cgroups = &container.cgroups;
+        let counted = Counted::fitting(cgroups);
+        let can_wait =
+            spec.no_new_privileges || seccomp.as_ref().is_none_or(|filter| filter.lets_wait);
+        let late = late || counted == Counted::Last && !can_wait;
+        // Last, so that hardly anything after it can fail.
+        let is_root = view::is_root(container);
+        let mut tree = tree.then(|| Tree::new(cgroups, moved.as_deref(), is_root));
+        let open =
+            |leaf: Option<Placed<'_>>| Places::open(cgroups, leaf, moved.as_deref(), counted);
+        let places = match (open(Placed::of(tree.as_ref(), is_root)), &mut tree) {
+            // Who may write to the container's cgroups can remove it.
+            (Err(error), Some(tree)) if tree.leaf().is_some() => {
+                tree.lose_leaf(error.to_string());
+                open(None)?
+            }
+            (places, _) => places?,
+        };
+        Ok(Self {
             container,
             stdio,
             terminal,
-            joins: Vec::new(),
-            into: Vec::new(),
+            places,
+            counted,
+            moved,
             oom_score_adj: container.oom_score_adj.map(|value| value.to_string()),
             initial_affinity: schedule::cpus(affinity.map_or("", |a| &a.initial))?,
-            final_affinity: schedule::cpus(affinity.map_or("", |a| &a.last))?,
+            final_affinity: final_affinity(affinity, container.inherited.all_cpus)?,
             limits,
-            processes,
             key_label: label.clone().filter(|_| container.keyring.is_some()),
             exec_label: label,
             apparmor: apparmor.map(|profile| format!("exec {profile}")),
@@ -184,24 +205,17 @@ impl<'a> Plan<'a> {
                 .transpose()?,
             seccomp,
             late,
+            can_wait,
             uid: spec.user.uid,
             gid: spec.user.gid,
             groups,
             capabilities: Sets::new(capabilities, container.last_capability),
-            command: command.clone(),
+            command: command.to_string(),
             cwd: spec.cwd.clone(),
             prepared,
-            tree: None,
-            _files: Vec::new(),
-        };
-        let moved = moved_to(container)?;
-        // Last, so that hardly anything after it can fail.
-        if tree {
-            plan.tree = Some(Tree::new(&container.cgroups, moved.as_deref()));
-        }
-        plan.place(&mut files, moved.as_deref())?;
-        plan._files = files.0;
-        Ok(plan)
+            tree,
+            _files: files.0,
+        })
     }
 
     /// What the final child reads.
@@ -210,33 +224,33 @@ impl<'a> Plan<'a> {
         unsafe { self.prepared.last.as_mut() }
     }
 
-    /// Opens the cgroups the process goes to: the container's in every hierarchy, with the tree's leaf in
-    /// place of the container's own in one of them.
-    fn place(&mut self, files: &mut Kept, moved: Option<&Path>) -> Result<(), Error> {
-        let cgroups = &self.container.cgroups;
-        let leaf = self.tree.as_ref().and_then(Tree::leaf);
-        if cgroups.is_v2_only() {
-            let own = cgroups.unified().map(|own| own.dir.as_path());
-            for dir in [leaf, own, moved].into_iter().flatten() {
-                let fd = files.open(dir, libc::O_DIRECTORY | libc::O_PATH)?;
-                self.into.push(fd);
+    /// How many processes the command's user may have.
+    pub fn processes_of_user(&self) -> u64 {
+        let of = |limits: &rlimit::Limits| {
+            let mut all = limits.iter();
+            all.find_map(|(resource, limit)| (*resource == libc::RLIMIT_NPROC).then_some(*limit))
+        };
+        // What is set nowhere is inherited from this process.
+        let limit = of(&self.limits.set).or_else(|| of(&rlimit::of(0)));
+        limit.map_or(libc::RLIM64_INFINITY, |limit| limit.rlim_cur)
+    }
+
+    /// What can still be done when a fork was refused (EAGAIN): at first to count the final child only, then, where
+    /// the user has its limit (RLIMIT_NPROC), to become that user only after the fork. False where nothing is left.
+    pub fn give_way(&mut self) -> Result<bool, Error> {
+        match (self.counted, self.late) {
+            (Counted::Both, _) => {
+                self.counted = Counted::Last;
+                self.late |= !self.can_wait;
             }
-            return Ok(());
+            (Counted::Last, false) => self.late = true,
+            (Counted::Last, true) => return Ok(false),
         }
-        for hierarchy in &cgroups.hierarchies {
-            let dir = leaf
-                .filter(|leaf| leaf.parent() == Some(&hierarchy.dir))
-                .unwrap_or(&hierarchy.dir);
-            let mut open = |dir: &Path| files.open(&dir.join("cgroup.procs"), libc::O_WRONLY);
-            self.joins.push(Join {
-                procs: open(dir)?,
-                otherwise: match moved.filter(|_| hierarchy.is_unified()) {
-                    Some(moved) => Some(open(moved)?),
-                    None => None,
-                },
-            });
-        }
-        Ok(())
+        // The attempt before has used them up.
+        let leaf = Placed::of(self.tree.as_ref(), view::is_root(self.container));
+        let (cgroups, moved) = (&self.container.cgroups, self.moved.as_deref());
+        self.places = Places::open(cgroups, leaf, moved, self.counted)?;
+        Ok(true)
     }
 }
 
@@ -259,6 +273,17 @@ fn moved_to(container: &Container) -> Result<Option<PathBuf>, Error> {
     // The pid was the init's when its cgroup was read.
     container.send_signal(0)?;
     Ok(now?.filter(|now| now != own).map(|now| now.dir))
+}
+
+fn final_affinity(asked: Option<&spec::CpuAffinity>, all: bool) -> Result<Affinity, Error> {
+    let initial = asked.is_some_and(|asked| !asked.initial.trim().is_empty());
+    Ok(
+        match schedule::cpus(asked.map_or("", |asked| &asked.last))? {
+            Some(mask) => Affinity::Set(mask),
+            None if all && !initial => Affinity::All,
+            None => Affinity::Kept,
+        },
+    )
 }
 
 fn non_empty(text: &str) -> Option<String> {
@@ -294,21 +319,5 @@ impl Kept {
         let raw = fd.as_raw_fd();
         self.0.push(fd);
         Ok(raw)
-    }
-
-    fn open(&mut self, path: &Path, flags: c_int) -> Result<RawFd, Error> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let write = flags & libc::O_WRONLY != 0;
-        let file = std::fs::OpenOptions::new()
-            .read(!write)
-            .write(write)
-            .custom_flags(flags)
-            .open(path)
-            .map_err(|source| Error::File {
-                operation: "open",
-                path: path.to_path_buf(),
-                source,
-            })?;
-        self.keep(file.into())
     }
 }

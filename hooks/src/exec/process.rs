@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 
 use super::Error;
+use super::inherited::Family;
 use super::spec;
 
 /// A process to run in a container.
@@ -43,6 +44,39 @@ impl Process {
         self
     }
 }
+
+/// What runc refuses before it makes anything, in its words; and what it must decide itself.
+pub(super) fn check(spec: &spec::Process, runtime: Family) -> Result<(), Error> {
+    let invalid = |what: &str| Err(Error::Invalid(what.to_string()));
+    match (spec.cwd.as_str(), runtime) {
+        ("", _) => return invalid("Cwd property must not be empty"),
+        // crun takes it as seen from the root.
+        (cwd, Family::Runc) if !cwd.starts_with('/') => {
+            return invalid("Cwd must be an absolute path");
+        }
+        _ => {}
+    }
+    if spec.args.is_empty() {
+        return invalid("process args cannot be empty");
+    }
+    let user = &spec.user;
+    let ids = [user.uid, user.gid];
+    for id in ids.iter().chain(&user.additional_gids) {
+        match (id, runtime) {
+            (0..=MAX_OLD_ID, _) => {}
+            (id, Family::Runc) => return Err(Error::Unsupported(format!("user or group {id}"))),
+            // To the kernel this is "as it is": crun's process stays root.
+            (&u32::MAX, Family::Crun) => {
+                return Err(Error::Invalid(format!("{id} is no user or group")));
+            }
+            (_, Family::Crun) => {}
+        }
+    }
+    Ok(())
+}
+
+/// runc 1.1 refuses larger ones.
+const MAX_OLD_ID: u32 = i32::MAX as u32;
 
 /// The environment as runc makes it: a name that comes again replaces the value where the name stood
 /// first. The flag says that HOME is still to be found in the container.
@@ -156,6 +190,48 @@ mod tests {
             env.into_iter().map(|e| e.into_string().unwrap()).collect(),
             home,
         ))
+    }
+
+    #[test]
+    fn what_the_runtime_refuses_is_refused() {
+        let check = |json: &str, runtime| {
+            let process = Process::from_json(json.as_bytes()).unwrap();
+            check(&process.spec, runtime)
+                .err()
+                .map(|error| error.to_string())
+        };
+        let refused = |json: &str| {
+            let [runc, crun] = [Family::Runc, Family::Crun].map(|runtime| check(json, runtime));
+            (runc.unwrap_or_default(), crun.unwrap_or_default())
+        };
+        let both = |text: &str| (text.to_string(), text.to_string());
+        assert_eq!(
+            refused(r#"{"args":["a"]}"#),
+            both("Cwd property must not be empty")
+        );
+        assert_eq!(
+            refused(r#"{"cwd":"/"}"#),
+            both("process args cannot be empty")
+        );
+        assert_eq!(refused(r#"{"cwd":"/","args":["a"]}"#), both(""));
+        let (runc, crun) = refused(r#"{"cwd":"a","args":["a"]}"#);
+        assert_eq!((&*runc, &*crun), ("Cwd must be an absolute path", ""));
+    }
+
+    #[test]
+    fn ids_that_only_new_runtimes_take_are_left_to_the_runtime() {
+        for user in [
+            r#"{"uid":2147483648}"#,
+            r#"{"gid":4294967295}"#,
+            r#"{"additionalGids":[1,2147483648]}"#,
+        ] {
+            let json = format!(r#"{{"cwd":"/","args":["a"],"user":{user}}}"#);
+            let process = Process::from_json(json.as_bytes()).unwrap();
+            let error = check(&process.spec, Family::Runc).unwrap_err();
+            assert!(error.is_unsupported(), "{error}");
+            let taken = check(&process.spec, Family::Crun).is_ok();
+            assert_eq!(taken, !user.contains("4294967295"), "{user}");
+        }
     }
 
     #[test]

@@ -46,10 +46,12 @@ pub enum Step {
     Relative,
     Stat,
     Exec,
+    /// No failure: the final child is there, its pid in place of the errno.
+    Made,
 }
 
 impl Step {
-    const LAST: u32 = Step::Exec as u32;
+    const LAST: u32 = Step::Made as u32;
 
     /// The step in words, for a message that ends in the reason.
     pub(super) fn describe(self) -> &'static str {
@@ -90,6 +92,7 @@ impl Step {
             Step::Memory => "unmapping the shim's memory",
             Step::WorkingDirectory => "getting the working directory",
             Step::NotFound | Step::Relative | Step::Stat | Step::Exec => "exec",
+            Step::Made => "made",
         }
     }
 
@@ -106,12 +109,21 @@ impl Step {
 pub(super) struct Failure {
     pub step: Step,
     pub errno: i32,
-    /// Which of several (cgroup hierarchies, limits) it was.
+    /// Which of several it was: the hierarchy's place, the limit's resource.
     pub which: u32,
 }
 
 impl Failure {
     pub const SIZE: usize = 12;
+
+    /// None at all: the final child has been made.
+    pub fn made(pid: libc::pid_t) -> Self {
+        Self {
+            step: Step::Made,
+            errno: pid,
+            which: 0,
+        }
+    }
 
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let [a, b, c, d] = (self.step as u32).to_ne_bytes();

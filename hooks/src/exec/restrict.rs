@@ -9,7 +9,7 @@
 
 use std::ffi::c_ulong;
 
-use super::intermediate::at;
+use super::intermediate::{at, at_nth};
 use super::plan::Plan;
 use super::report::{Failure, Step};
 use super::{home, sys};
@@ -17,6 +17,8 @@ use super::{home, sys};
 /// Everything of this module.
 pub(super) fn all(plan: &mut Plan<'_>) -> Result<(), Failure> {
     settings(plan)?;
+    find_home(plan);
+    limits(plan)?;
     // Without no_new_privs a filter needs CAP_SYS_ADMIN: while there still is one.
     if !plan.no_new_privileges {
         seccomp(plan)?;
@@ -27,14 +29,12 @@ pub(super) fn all(plan: &mut Plan<'_>) -> Result<(), Failure> {
 /// What a user may not set.
 fn settings(plan: &Plan<'_>) -> Result<(), Failure> {
     let container = plan.container;
-    // Before the change of user, which is what the kernel compares with it.
-    if let Some(limit) = &plan.processes {
-        at(Step::Rlimit, sys::setrlimit(libc::RLIMIT_NPROC, limit))?;
-    }
     // Ignored signals stay so through execve, and Rust ignores SIGPIPE. The mask is full since before the
-    // first fork: no handler of the caller runs here.
-    let ignored = container.inherited.ignored_signals;
-    at(Step::Signals, sys::set_signal_actions(ignored))?;
+    // first fork: no handler of the caller runs here. After this a signal ends the process. A profile may
+    // forbid both calls.
+    let signals = container.inherited.signals;
+    at(Step::Signals, sys::set_signal_actions(signals.ignored))?;
+    at(Step::Signals, sys::set_signal_mask(signals.blocked))?;
     if let Some(name) = &container.keyring {
         match sys::join_session_keyring(name) {
             // A kernel without keyrings.
@@ -74,23 +74,8 @@ fn restore_inherited(plan: &Plan<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Directory, user and capabilities.
-fn become_user(plan: &mut Plan<'_>) -> Result<(), Failure> {
-    // As root first: a directory the user cannot enter by itself. What is not entered here the final
-    // child tries as the user: a directory on a file system where root is nobody. So it does with one that
-    // is not there, which /proc/self is for a process outside the container's pid namespace.
-    if let Some(path) = plan.last().cwd {
-        match sys::chdir(path) {
-            Err(errno @ (libc::EACCES | libc::EPERM | libc::ENOENT)) => {
-                plan.last().cwd_errno = errno;
-            }
-            other => at(Step::Chdir, other)?,
-        }
-    }
-    drop_bounding_set(plan)?;
-    let keep = sys::prctl(libc::PR_SET_KEEPCAPS, 1, 0);
-    at(Step::KeepCapabilities, keep)?;
-    chown_stdio(plan.uid)?;
+/// As root of the container, and before a limit of open files or a profile can forbid to read a file.
+fn find_home(plan: &mut Plan<'_>) {
     let uid = plan.uid;
     let last = plan.last();
     if let Some(index) = last.home {
@@ -99,6 +84,33 @@ fn become_user(plan: &mut Plan<'_>) -> Result<(), Failure> {
             *place = last.home_text.as_ptr().cast();
         }
     }
+}
+
+/// They are the command's, not this process's, which has made what it needs by now: its files, its terminal. A
+/// profile may forbid it, and the kernel compares the limit of processes at the change of user.
+fn limits(plan: &Plan<'_>) -> Result<(), Failure> {
+    for (resource, limit) in &plan.limits.set {
+        let set = sys::setrlimit(*resource, limit);
+        at_nth(Step::Rlimit, *resource as usize, set)?;
+    }
+    Ok(())
+}
+
+/// Directory, user and capabilities.
+fn become_user(plan: &mut Plan<'_>) -> Result<(), Failure> {
+    // As root first: a directory the user cannot enter by itself. What is not entered here the final
+    // child tries as the user: a directory on a file system where root is nobody. So it does with one that
+    // is not there, which /proc/self is for a process outside the container's pid namespace.
+    match sys::chdir(plan.last().cwd) {
+        Err(errno @ (libc::EACCES | libc::EPERM | libc::ENOENT)) => {
+            plan.last().cwd_errno = errno;
+        }
+        other => at(Step::Chdir, other)?,
+    }
+    drop_bounding_set(plan)?;
+    let keep = sys::prctl(libc::PR_SET_KEEPCAPS, 1, 0);
+    at(Step::KeepCapabilities, keep)?;
+    chown_stdio(plan.uid)?;
     if !plan.container.setgroups_denied {
         at(Step::SetGroups, sys::setgroups(&plan.groups))?;
     }

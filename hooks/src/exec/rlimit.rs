@@ -42,22 +42,41 @@ pub(super) fn of(pid: libc::pid_t) -> Limits {
         .collect()
 }
 
-/// Takes the limit of processes out of `limits`, and puts one in its place that limits as little as it may
-/// and from which it can be reached without privilege.
-pub(super) fn put_off_processes(limits: &mut Limits) -> Option<libc::rlimit64> {
-    let (_, limit) = limits
-        .iter_mut()
-        .find(|(resource, _)| *resource == libc::RLIMIT_NPROC)?;
-    let wanted = *limit;
-    let mut own = wanted;
-    // SAFETY: `own` is a valid place to write to, no new limit is given. Where it fails, it stays.
-    unsafe { libc::prlimit64(0, libc::RLIMIT_NPROC, std::ptr::null(), &mut own) };
-    let most = wanted.rlim_max.max(own.rlim_max);
-    *limit = libc::rlimit64 {
-        rlim_cur: most,
-        rlim_max: most,
-    };
-    Some(wanted)
+/// How a process comes from the limits it has to those it shall have, without being held by them before it is
+/// what they are meant for.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    /// While it has the host's privilege: hard limits that are higher. None is lower.
+    pub raise: Limits,
+    /// What is left to set.
+    pub set: Limits,
+}
+
+impl Steps {
+    /// From `own` to `wanted`. What is equal is in neither step.
+    pub fn new(own: &[(u32, libc::rlimit64)], wanted: Limits) -> Self {
+        let mut steps = Self::default();
+        for (resource, limit) in wanted {
+            let known = own.iter().find(|(known, _)| *known == resource);
+            match known {
+                Some((_, own)) if limit.rlim_max > own.rlim_max => {
+                    let raised = libc::rlimit64 {
+                        rlim_max: limit.rlim_max,
+                        ..*own
+                    };
+                    steps.raise.push((resource, raised));
+                }
+                Some((_, own))
+                    if (own.rlim_cur, own.rlim_max) == (limit.rlim_cur, limit.rlim_max) =>
+                {
+                    continue;
+                }
+                _ => {}
+            }
+            steps.set.push((resource, limit));
+        }
+        steps
+    }
 }
 
 /// `base` with the entries of the spec in place of its own.
@@ -78,6 +97,18 @@ pub(super) fn with(base: &[(u32, libc::rlimit64)], spec: &[Rlimit]) -> Result<Li
     Ok(limits)
 }
 
+/// `limits` with `own` in place of those that `spec` names.
+pub(super) fn without(
+    limits: &[(u32, libc::rlimit64)],
+    spec: &[Rlimit],
+    own: &[(u32, libc::rlimit64)],
+) -> Limits {
+    let named = |resource: u32| spec.iter().any(|limit| limit.kind == name(resource));
+    let kept = limits.iter().filter(|(resource, _)| !named(*resource));
+    let own = own.iter().filter(|(resource, _)| named(*resource));
+    kept.chain(own).copied().collect()
+}
+
 /// The name of a resource, for messages.
 pub(super) fn name(resource: u32) -> &'static str {
     NAMES
@@ -89,6 +120,24 @@ pub(super) fn name(resource: u32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_raised_first_and_lowered_last() {
+        let limit = |rlim_cur, rlim_max| libc::rlimit64 { rlim_cur, rlim_max };
+        let own = [(1, limit(5, 10)), (2, limit(5, 10)), (3, limit(5, 10))];
+        let steps = Steps::new(
+            &own,
+            vec![(1, limit(3, 20)), (2, limit(5, 10)), (3, limit(5, 9))],
+        );
+        let plain = |limits: &Limits| -> Vec<_> {
+            limits
+                .iter()
+                .map(|(resource, limit)| (*resource, limit.rlim_cur, limit.rlim_max))
+                .collect()
+        };
+        assert_eq!(plain(&steps.raise), [(1, 5, 20)]);
+        assert_eq!(plain(&steps.set), [(1, 3, 20), (3, 5, 9)]);
+    }
 
     #[test]
     fn the_spec_replaces_single_limits() {

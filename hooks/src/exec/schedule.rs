@@ -6,7 +6,10 @@ use super::Error;
 use super::spec;
 
 /// As many CPUs as a list may name; the kernel's limit is 8192.
-const MAX_CPU: usize = 8192;
+pub(super) const MAX_CPU: usize = 8192;
+
+/// All that there are: the kernel leaves out what is not in the process's cpuset.
+pub(super) static ALL_CPUS: [u64; MAX_CPU / 64] = [u64::MAX; _];
 
 /// `process.scheduler` for sched_setattr(2).
 pub(super) fn attributes(spec: &spec::Scheduler) -> Result<libc::sched_attr, Error> {

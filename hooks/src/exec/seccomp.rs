@@ -25,11 +25,13 @@ pub(super) struct Filter {
     pub program: Vec<libc::sock_filter>,
     /// It lets the first child go on to make the final one, and that on its way to execve.
     pub lets_fork: bool,
+    /// It lets the first child tell of the final one, and that wait.
+    pub lets_wait: bool,
 }
 
 impl Filter {
     fn new(flags: libc::c_ulong, program: Vec<libc::sock_filter>) -> Self {
-        let calls: [(_, &[u64]); 9] = [
+        let calls: [(_, &[u64]); 8] = [
             (libc::SYS_madvise, &[]),
             (libc::SYS_munmap, &[]),
             (libc::SYS_clone, &[intermediate::CLONE_FLAGS as u64]),
@@ -37,13 +39,17 @@ impl Filter {
             (libc::SYS_exit_group, &[]),
             (libc::SYS_setsid, &[]),
             (libc::SYS_ioctl, &[0, libc::TIOCSCTTY]),
-            (libc::SYS_rt_sigprocmask, &[libc::SIG_SETMASK as u64]),
             (libc::SYS_chdir, &[]),
+        ];
+        let waiting: [(_, &[u64]); 2] = [
+            (libc::SYS_write, &[intermediate::REPORT as u64]),
+            (libc::SYS_read, &[intermediate::GO as u64]),
         ];
         let allows = |&(number, arguments)| bpf::allows(&program, number, arguments);
         Self {
             flags,
             lets_fork: calls.iter().all(allows),
+            lets_wait: waiting.iter().all(allows),
             program,
         }
     }

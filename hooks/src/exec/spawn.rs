@@ -1,14 +1,17 @@
 //! Running a process in a container, from the caller's side.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::container::{Container, pidfd_open, send_signal};
-use super::launch::{self, Launched};
+use super::launch::{self, Launched, News};
 use super::plan::{Files, Plan, Stdio};
 use super::process::Process;
+use super::report::{Failure, Step};
 use super::session::session_of;
 use super::tree::Tree;
 use super::{Children, Error, Exit, message, namespaces, terminal, traced};
@@ -30,10 +33,12 @@ impl Child {
     /// Child `pid` that somebody else has made, in a session of its own or of that somebody, and left to this process.
     /// The caller holds (see [`Children`]) since before it was made.
     pub fn adopted(pid: libc::pid_t, children: &dyn Children) -> Self {
+        let pidfd = own_pidfd(pid).ok().flatten();
         Self {
             pid,
-            pidfd: own_pidfd(pid),
-            exit: children.wait(pid),
+            // Without one it cannot be signalled, but its session can.
+            exit: traced::exit_of(pid, pidfd.as_ref(), children),
+            pidfd,
             tree: Some(Tree::session(session_of(pid))),
         }
     }
@@ -102,18 +107,58 @@ async fn make(
     tree: bool,
     children: &Arc<dyn Children>,
 ) -> Result<Child, Error> {
+    let mut plan = Plan::new(container, process, files, tree)?;
+    loop {
+        let refused = match attempt(&mut plan, children).await {
+            Ended::Made(child) => return Ok(child),
+            Ended::Failed(Error::Killed { signal, .. }) => {
+                return Err(Error::Killed {
+                    signal,
+                    oom: container.has_new_oom_kills(),
+                });
+            }
+            Ended::Failed(error) => return Err(message::with_limit(error, &plan)),
+            Ended::Refused(error, tree) => {
+                plan.tree = tree;
+                error
+            }
+        };
+        if !plan.give_way()? {
+            if let Some(tree) = plan.tree.take() {
+                tree.kill().await;
+            }
+            return Err(message::with_limit(refused, &plan));
+        }
+    }
+}
+
+/// How one attempt to make a process ended.
+enum Ended {
+    Made(Child),
+    Failed(Error),
+    /// The kernel refused a fork, and nothing of it is left: the tree is empty and may be used again.
+    Refused(Error, Option<Tree>),
+}
+
+async fn attempt(plan: &mut Plan<'_>, children: &Arc<dyn Children>) -> Ended {
     let (answer, outcome) = oneshot::channel();
     {
-        let mut plan = Plan::new(container, process, files, tree)?;
         let hold = children.hold();
-        let launched = launch::launch(&mut plan, children.as_ref())?;
+        let launched = match launch::launch(plan, children.as_ref()) {
+            Ok(launched) => launched,
+            Err(Error::System { operation, source })
+                if operation == launch::CLONE && source.raw_os_error() == Some(libc::EAGAIN) =>
+            {
+                return Ended::Refused(Error::System { operation, source }, plan.tree.take());
+            }
+            Err(error) => return Ended::Failed(error),
+        };
         let mut spawning = Spawning {
             launched,
             tree: plan.tree.take(),
-            leaf_first: !plan.into.is_empty(),
-            pid_namespace: container.pid_namespace,
+            pid_namespace: plan.container.pid_namespace,
             children: children.clone(),
-            context: message::Context::new(&plan, container),
+            context: message::Context::new(plan, plan.container),
         };
         // Detached: whoever gives up waiting does not leave an unknown process behind.
         tokio::spawn(async move {
@@ -121,25 +166,18 @@ async fn make(
             spawning.finish(answer).await;
         });
     }
-    match outcome.await {
-        Ok(Err(Error::Killed { signal, .. })) => Err(Error::Killed {
-            signal,
-            oom: container.has_new_oom_kills(),
-        }),
-        Ok(other) => other,
-        Err(_) => Err(Error::System {
+    outcome.await.unwrap_or_else(|_| {
+        Ended::Failed(Error::System {
             operation: "runtime shut down while joining the container",
             source: std::io::Error::from_raw_os_error(libc::ECANCELED),
-        }),
-    }
+        })
+    })
 }
 
 /// Between the fork and execve.
 struct Spawning {
     launched: Launched,
     tree: Option<Tree>,
-    /// The tree's leaf, if there is one, is the first of several places for clone3.
-    leaf_first: bool,
     /// The container's, where it has one of its own.
     pid_namespace: Option<(u64, u64)>,
     children: Arc<dyn Children>,
@@ -147,78 +185,136 @@ struct Spawning {
 }
 
 impl Spawning {
-    async fn finish(&mut self, mut answer: oneshot::Sender<Result<Child, Error>>) {
-        let report = tokio::select! {
-            report = self.launched.report() => report,
+    async fn finish(&mut self, mut answer: oneshot::Sender<Ended>) {
+        let ended = tokio::select! {
+            ended = self.result() => ended,
             () = answer.closed() => {
                 self.abandon().await;
                 return;
             }
         };
+        if let Err(Ended::Made(child)) = answer.send(ended) {
+            kill(child).await;
+        }
+    }
+
+    /// Follows the two children until one is the command, or both are over.
+    async fn result(&mut self) -> Ended {
+        let mut failure = None;
+        loop {
+            match self.launched.news().await {
+                News::Over => break,
+                News::Failed(new) => failure = failure.or(Some(new)),
+                News::Made(pid) => {
+                    if let Err(failed) = self.move_in(pid) {
+                        let error = self.context.error(failed);
+                        self.abandon().await;
+                        return Ended::Failed(error);
+                    }
+                }
+            }
+        }
         let Some(pid) = self.launched.child() else {
             // Without a child the intermediate is all there was.
             let intermediate = (&mut self.launched.exit).await.ok();
-            self.discard_tree().await;
-            let error = match report {
+            let error = match failure {
                 Some(failure) => self.context.error(failure),
                 None => Error::Killed {
                     signal: intermediate.and_then(|exit| exit.signal()).unwrap_or(0),
                     oom: false,
                 },
             };
-            let _ = answer.send(Err(error));
-            return;
+            if matches!(
+                failure,
+                Some(Failure {
+                    step: Step::ForkInside,
+                    errno: libc::EAGAIN,
+                    ..
+                })
+            ) {
+                return Ended::Refused(error, self.tree.take());
+            }
+            self.discard_tree().await;
+            return Ended::Failed(error);
         };
         if !self.is_inside(pid) {
             self.discard_tree().await;
-            let _ = answer.send(Err(Error::System {
+            return Ended::Failed(Error::System {
                 operation: "the pid of the new process was tampered with",
                 source: std::io::Error::from_raw_os_error(libc::EPERM),
-            }));
-            return;
+            });
         }
-        let exit = self.children.wait(pid);
-        if let Some(failure) = report {
-            let _ = exit.await;
-            self.discard_tree().await;
-            let _ = answer.send(Err(self.context.error(failure)));
-            return;
-        }
-        let tree = match self.tree.take() {
-            // The leaf took no process: the child is in the container's own cgroup.
-            Some(tree) if self.leaf_first && tree.leaf().is_some() && self.launched.place != 0 => {
-                tree.release().await;
-                Some(Tree::session(pid))
+        let tree = self.settled_tree(pid);
+        self.launched.close();
+        let pidfd = match own_pidfd(pid) {
+            Ok(pidfd) => pidfd,
+            Err(source) => {
+                // Nobody could signal it.
+                kill_by_pid(pid);
+                if let Some(tree) = tree {
+                    tree.kill().await;
+                }
+                let _ = self.children.wait(pid).await;
+                let operation = "pidfd_open";
+                return Ended::Failed(Error::System { operation, source });
             }
-            Some(tree) if tree.leaf().is_none() => Some(Tree::session(pid)),
-            other => other,
         };
-        let pidfd = own_pidfd(pid);
-        let watched = pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok());
-        let child = Child {
+        let exit = traced::exit_of(pid, pidfd.as_ref(), self.children.as_ref());
+        if let Some(failure) = failure {
+            let _ = exit.await;
+            if let Some(tree) = tree {
+                tree.kill().await;
+            }
+            return Ended::Failed(self.context.error(failure));
+        }
+        Ended::Made(Child {
             pid,
-            exit: traced::exit(pid, watched, exit),
+            exit,
             pidfd,
             tree,
+        })
+    }
+
+    /// Moves the final child to where only it counts, and lets it go on.
+    fn move_in(&mut self, pid: libc::pid_t) -> Result<(), Failure> {
+        let Some((go, moves)) = self.launched.go.take() else {
+            return Ok(());
         };
-        if let Err(Ok(child)) = answer.send(Ok(child)) {
-            kill(child).await;
+        // Ours, and not reaped as long as nothing is awaited here: the number is its own.
+        if !is_own_child(pid) {
+            return Ok(());
         }
+        if !self.is_inside(pid) {
+            return Err(Failure {
+                step: Step::JoinCgroup,
+                errno: libc::EPERM,
+                which: 0,
+            });
+        }
+        for place in moves {
+            let taken = place.take_in(pid)?;
+            self.launched.leaf_refused |= place.leaf_first && taken != 0;
+        }
+        // Where nobody reads any more, it has ended.
+        let _ = File::from(go).write_all(b".");
+        Ok(())
     }
 
     /// The caller has gone. The intermediate is killed first: once it is reaped, there either is a child
     /// or never will be.
     async fn abandon(&mut self) {
-        let _ = send_signal(self.launched.pidfd.as_fd(), libc::SIGKILL);
+        self.launched.kill();
         let _ = (&mut self.launched.exit).await;
+        self.launched.close();
         if let Some(pid) = self.launched.child()
             && self.is_inside(pid)
         {
             let exit = self.children.wait(pid);
-            let tree = self.tree.take();
+            let tree = self.settled_tree(pid);
+            kill_by_pid(pid);
             kill(Child {
                 pid,
-                pidfd: own_pidfd(pid),
+                pidfd: None,
                 exit,
                 tree,
             })
@@ -240,6 +336,12 @@ impl Spawning {
         }
     }
 
+    /// Where the leaf took no process the child is in the container's own cgroup.
+    fn settled_tree(&mut self, pid: libc::pid_t) -> Option<Tree> {
+        let in_leaf = !self.launched.is_beside_leaf();
+        self.tree.take().map(|tree| tree.settled(pid, in_leaf))
+    }
+
     async fn discard_tree(&mut self) {
         if let Some(tree) = self.tree.take() {
             tree.kill().await;
@@ -257,8 +359,15 @@ async fn kill(child: Child) {
 
 /// A pidfd of our child `pid`; `None` where it has been reaped. The number may belong to a stranger then,
 /// who is no child of ours.
-fn own_pidfd(pid: libc::pid_t) -> Option<OwnedFd> {
-    let pidfd = pidfd_open(pid).ok()?;
+///
+/// # Errors
+/// Where the kernel has none to give.
+fn own_pidfd(pid: libc::pid_t) -> std::io::Result<Option<OwnedFd>> {
+    let pidfd = match pidfd_open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     // SAFETY: `siginfo_t` is plain data, all zeroes is a valid value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: a valid place to write to; WNOWAIT leaves a zombie to the one who reaps.
@@ -270,5 +379,23 @@ fn own_pidfd(pid: libc::pid_t) -> Option<OwnedFd> {
             libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
         )
     };
-    (ret == 0).then_some(pidfd)
+    Ok((ret == 0).then_some(pidfd))
+}
+
+/// Kills our child `pid`, unless it was reaped. Whoever reaps does so on this thread: the number is the child's own
+/// until this has returned.
+fn kill_by_pid(pid: libc::pid_t) {
+    if is_own_child(pid) {
+        // SAFETY: no pointers.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
+/// Whether `pid` is our child, not reaped.
+fn is_own_child(pid: libc::pid_t) -> bool {
+    // SAFETY: `siginfo_t` is plain data, all zeroes is a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: a valid place to write to; WNOWAIT leaves a zombie to the one who reaps.
+    unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) == 0 }
 }

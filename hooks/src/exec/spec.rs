@@ -41,7 +41,7 @@ pub struct Process {
     /// The environment, `NAME=value`.
     #[serde(deserialize_with = "null_is_default")]
     pub env: Vec<String>,
-    /// The working directory; empty means the container's root.
+    /// The working directory.
     #[serde(deserialize_with = "null_is_default")]
     pub cwd: String,
     /// The five capability sets.

@@ -437,6 +437,11 @@ pub(super) fn close_from(first: c_int) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn unshare(kinds: c_int) -> Result<()> {
+    call!(libc::SYS_unshare, c_long::from(kinds))?;
+    Ok(())
+}
+
 pub(super) fn setns(fd: c_int, kinds: c_int) -> Result<()> {
     call!(libc::SYS_setns, c_long::from(fd), c_long::from(kinds))?;
     Ok(())

@@ -1,30 +1,33 @@
 //! The end of a process that somebody in the container traces.
 //!
 //! A zombie is its tracer's first: as long as a tracer neither waits nor lets go, the parent's wait(2) does
-//! not see it, and a process with CAP_SYS_PTRACE could hold up every exec's end for ever. Its pidfd tells
-//! that it has ended, and its entry in procfs how.
+//! not see it, and a process with CAP_SYS_PTRACE could hold up the end of every exec, and of every container in its
+//! pid namespace, for ever. Its pidfd tells that it has ended, and its entry in procfs how.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
-use super::Exit;
+use super::{Children, Exit};
 
 /// How long the reaper is given first, and between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The exit of `pid` by `reaper`, or, where a tracer keeps it from that, as it looks to us.
-pub(super) fn exit(
+pub fn exit<P>(
     pid: libc::pid_t,
-    pidfd: Option<OwnedFd>,
+    pidfd: Option<P>,
     reaper: oneshot::Receiver<Exit>,
-) -> oneshot::Receiver<Exit> {
+) -> oneshot::Receiver<Exit>
+where
+    P: AsRawFd + Send + Sync + 'static,
+{
     let watched = pidfd.and_then(|fd| {
-        // SAFETY: an `OwnedFd` has one descriptor for as long as it lives, and closes it then.
+        // SAFETY: the descriptor's owner has this one for as long as it lives, and closes it then.
         unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
     });
     let Some(watched) = watched else {
@@ -44,8 +47,18 @@ pub(super) fn exit(
     receiver
 }
 
+/// The exit of our child `pid`, likewise.
+pub(super) fn exit_of(
+    pid: libc::pid_t,
+    pidfd: Option<&OwnedFd>,
+    children: &dyn Children,
+) -> oneshot::Receiver<Exit> {
+    let own = pidfd.and_then(|pidfd| pidfd.try_clone().ok());
+    exit(pid, own, children.wait(pid))
+}
+
 /// Ends only for a process that has ended and that a tracer holds.
-async fn held_back(pidfd: &AsyncFd<OwnedFd>, pid: libc::pid_t) -> Exit {
+async fn held_back<P: AsRawFd>(pidfd: &AsyncFd<P>, pid: libc::pid_t) -> Exit {
     if pidfd.readable().await.is_err() {
         std::future::pending::<()>().await;
     }

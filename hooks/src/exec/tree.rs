@@ -24,19 +24,25 @@ pub struct Tree {
 #[derive(Debug)]
 enum Place {
     Leaf(Leaf),
-    /// No cgroup of the container can take a leaf (it shares the host's root cgroup in every hierarchy).
     /// The tree is the process's session: what calls setsid(2) itself escapes.
-    Session(Option<libc::pid_t>),
+    Session {
+        leader: Option<libc::pid_t>,
+        /// Why there is no leaf; none where none was wanted.
+        why: Option<String>,
+    },
 }
 
 impl Tree {
     /// An empty tree for a process that is about to be made in a container with these cgroups; `moved` is
-    /// where its init has gone in cgroup v2, if it has.
-    pub(super) fn new(cgroups: &Membership, moved: Option<&Path>) -> Self {
+    /// where its init has gone in cgroup v2, if it has. `is_root`: see [`super::view`].
+    pub(super) fn new(cgroups: &Membership, moved: Option<&Path>, is_root: bool) -> Self {
         Self {
-            place: match Leaf::new(cgroups, moved) {
-                Some(leaf) => Place::Leaf(leaf),
-                None => Place::Session(None),
+            place: match Leaf::new(cgroups, moved, is_root) {
+                Ok(leaf) => Place::Leaf(leaf),
+                Err(why) => Place::Session {
+                    leader: None,
+                    why: Some(why),
+                },
             },
         }
     }
@@ -44,7 +50,46 @@ impl Tree {
     /// The tree of a process that leads its own session.
     pub(super) fn session(leader: libc::pid_t) -> Self {
         Self {
-            place: Place::Session(Some(leader)),
+            place: Place::Session {
+                leader: Some(leader),
+                why: None,
+            },
+        }
+    }
+
+    /// The same tree, now that nothing can go to its leaf.
+    pub(super) fn lose_leaf(&mut self, why: String) {
+        self.place = Place::Session {
+            leader: None,
+            why: Some(why),
+        };
+    }
+
+    /// The same tree, now that its first process leads a session and is in the leaf, or is not.
+    pub(super) fn settled(self, leader: libc::pid_t, in_leaf: bool) -> Self {
+        let why = match self.place {
+            // What the new process says of that may be a lie.
+            Place::Leaf(leaf) if in_leaf || leaf.contains(leader) => {
+                let place = Place::Leaf(leaf);
+                return Self { place };
+            }
+            // Dropped, it is removed.
+            Place::Leaf(leaf) => Some(format!("{} took no process", leaf.dir().display())),
+            Place::Session { why, .. } => why,
+        };
+        Self {
+            place: Place::Session {
+                leader: Some(leader),
+                why,
+            },
+        }
+    }
+
+    /// Why only its session can be found and killed, where a cgroup was to hold all of it.
+    pub fn session_only(&self) -> Option<&str> {
+        match &self.place {
+            Place::Leaf(_) => None,
+            Place::Session { why, .. } => why.as_deref(),
         }
     }
 
@@ -52,7 +97,7 @@ impl Tree {
     pub(super) fn leaf(&self) -> Option<&Path> {
         match &self.place {
             Place::Leaf(leaf) => Some(leaf.dir()),
-            Place::Session(_) => None,
+            Place::Session { .. } => None,
         }
     }
 
@@ -62,15 +107,18 @@ impl Tree {
         let work = tokio::spawn(async move {
             match self.place {
                 Place::Leaf(leaf) => leaf.kill().await,
-                Place::Session(Some(leader)) => session::kill(leader).await,
-                Place::Session(None) => {}
+                Place::Session { leader, .. } => {
+                    if let Some(leader) = leader {
+                        session::kill(leader).await;
+                    }
+                }
             }
         });
         let _ = tokio::time::timeout(KILL_WAIT, work).await;
     }
 
-    /// Leaves what runs to the container: survivors move to its own cgroup, and the leaf goes. Returns at
-    /// once; a cgroup that is still busy with a dying process is removed in the background.
+    /// Leaves what runs to the container, see [`Leaf::release`]. Returns at once; a cgroup that is still busy with a
+    /// dying process is removed in the background.
     pub async fn release(self) {
         if let Place::Leaf(leaf) = self.place
             && let Some(rest) = leaf.release()

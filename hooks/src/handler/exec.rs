@@ -2,16 +2,14 @@
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::output::{Made, Output};
 use super::{HookResult, Outcome, Rest, Sink};
-use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio};
-use crate::signal;
+use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
+use crate::{null_device, signal};
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
 /// that takes no more output.
@@ -87,6 +85,8 @@ pub async fn run_with(
             return (result, None);
         }
     };
+    let session_only = child.tree.as_ref().and_then(Tree::session_only);
+    let session_only = session_only.map(str::to_string);
     let mut running = Running(Some(child));
     let ended = tokio::select! {
         exit = running.exit() => Some(exit),
@@ -109,6 +109,7 @@ pub async fn run_with(
     let (tail, rest) = output.into_tail_and_rest();
     result.output = tail;
     result.by_fallback = by_fallback;
+    result.session_only = session_only;
     (result, rest)
 }
 
@@ -250,20 +251,9 @@ fn stdio(container: &Container, sink: Option<Sink>) -> Result<(Stdio, Output), E
     Ok((stdio, output))
 }
 
-/// The host's /dev/null. The container's may be anything (CVE-2025-31133, CVE-2025-52565).
 fn dev_null() -> Result<OwnedFd, Error> {
-    let error = |operation| {
-        move |source| Error::File {
-            operation,
-            path: PathBuf::from("/dev/null"),
-            source,
-        }
-    };
-    let file = std::fs::File::open("/dev/null").map_err(error("open"))?;
-    let metadata = file.metadata().map_err(error("stat"))?;
-    if !metadata.file_type().is_char_device() || metadata.rdev() != libc::makedev(1, 3) {
-        let source = std::io::Error::from_raw_os_error(libc::ENODEV);
-        return Err(error("is not the null device:")(source));
-    }
-    Ok(file.into())
+    null_device::open(true, false).map_err(|source| Error::System {
+        operation: "make a null device",
+        source,
+    })
 }

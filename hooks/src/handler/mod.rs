@@ -47,6 +47,8 @@ pub struct HookResult {
     /// Why the OCI runtime ran it and not the engine; what had left its session was not killed at an
     /// abort then.
     pub by_fallback: Option<String>,
+    /// Why the engine had only its session under control; what had left that was not killed at an abort then.
+    pub session_only: Option<String>,
     /// User CPU time of its process and of the children that one waited for.
     pub cpu_user: Duration,
     /// System CPU time of the same.
@@ -87,6 +89,7 @@ impl HookResult {
             output: Vec::new(),
             dropped: 0,
             by_fallback: None,
+            session_only: None,
             cpu_user: Duration::ZERO,
             cpu_system: Duration::ZERO,
             memory_peak: None,

@@ -80,7 +80,7 @@ impl Stream {
         let mut left = pipes::USUAL_SIZE as usize;
         while left > 0
             && let Some(pipe) = &self.pipe
-            && let Ok(bytes) = read(pipe, |pipe, chunk| pipes::read(pipe, chunk))
+            && let Ok(bytes) = read(pipe, pipes::read)
             && !bytes.is_empty()
         {
             left = left.saturating_sub(bytes.len());

@@ -33,12 +33,5 @@ mod tests {
     async fn an_abort_ends_it() {
         let result = run(u64::MAX, tokio::time::sleep(Duration::from_millis(20))).await;
         assert_eq!(result.outcome, Outcome::Aborted);
-        assert!(
-            result
-                .finished_at
-                .duration_since(result.started_at)
-                .unwrap()
-                < Duration::from_secs(5)
-        );
     }
 }

@@ -38,7 +38,8 @@ impl<A: Annotations> Annotations for &A {
 }
 
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
-pub(super) const CONTAINER_NAME: &str = "io.kubernetes.cri.container-name";
+/// What containerd calls the container of a pod.
+pub const CONTAINER_NAME_ANNOTATION: &str = "io.kubernetes.cri.container-name";
 const SANDBOX_NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 const SANDBOX_NAME: &str = "io.kubernetes.cri.sandbox-name";
 const SANDBOX_UID: &str = "io.kubernetes.cri.sandbox-uid";
@@ -97,7 +98,7 @@ impl Pod {
             namespace: value(SANDBOX_NAMESPACE),
             name: value(SANDBOX_NAME),
             uid: value(SANDBOX_UID),
-            container: value(CONTAINER_NAME),
+            container: value(CONTAINER_NAME_ANNOTATION),
         };
         (pod != Pod::default()).then_some(pod)
     }
@@ -124,7 +125,7 @@ mod tests {
     fn a_pod_is_read_as_containerd_writes_it() {
         let annotations = annotations(&[
             (CONTAINER_TYPE, "container"),
-            (CONTAINER_NAME, "nginx"),
+            (CONTAINER_NAME_ANNOTATION, "nginx"),
             (SANDBOX_NAMESPACE, "shop"),
             (SANDBOX_NAME, "web-0"),
             (SANDBOX_UID, "u-1"),

@@ -13,6 +13,8 @@ pub struct FieldError {
     pub reason: String,
     /// The line it stands on, where the source has lines (TOML).
     pub line: Option<usize>,
+    /// What could stand there, where the reason leaves that open.
+    pub example: Option<&'static str>,
 }
 
 impl FieldError {
@@ -21,6 +23,7 @@ impl FieldError {
             path: path.into(),
             reason: reason.into(),
             line: None,
+            example: None,
         }
     }
 }
@@ -33,7 +36,11 @@ impl fmt::Display for FieldError {
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
-        f.write_str(&self.reason)
+        f.write_str(&self.reason)?;
+        match self.example {
+            Some(example) => write!(f, ": {example}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The four handlers, as Kubernetes validates them (validateLifecycleHandler and what it calls).
 
 use super::error::FieldError;
+use super::host::Host;
 use super::model::{Handler, Header, Scheme};
 use super::ports::{self, Ports};
 use super::reader::{At, Fields, shown};
@@ -11,8 +12,24 @@ pub(super) const FIELDS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
 /// Seconds beyond this (68 years) are a mistake; so sums of times cannot overflow either.
 pub(super) const MAX_SECONDS: u32 = i32::MAX as u32;
 
+/// A handler, and the timeout that stands within it.
+pub(super) struct Read {
+    pub(super) handler: Handler,
+    /// `exec.timeoutSeconds` (KEP-4929), and where it stands.
+    pub(super) timeout: Option<(u32, At)>,
+}
+
+impl From<Handler> for Read {
+    fn from(handler: Handler) -> Read {
+        Read {
+            handler,
+            timeout: None,
+        }
+    }
+}
+
 /// The one handler of a hook.
-pub(super) fn read(hook: &mut Fields, ports: &Ports<'_>) -> Result<Handler, FieldError> {
+pub(super) fn read(hook: &mut Fields, ports: &Ports<'_>) -> Result<Read, FieldError> {
     let mut given = Vec::new();
     for field in FIELDS {
         if let Some(at) = hook.take(field) {
@@ -28,15 +45,20 @@ pub(super) fn read(hook: &mut Fields, ports: &Ports<'_>) -> Result<Handler, Fiel
     }
     match given.pop() {
         Some(("exec", at)) => exec(at),
-        Some(("httpGet", at)) => http_get(at, ports),
-        Some(("tcpSocket", at)) => tcp_socket(at, ports),
-        Some((_, at)) => sleep(at),
+        Some(("httpGet", at)) => http_get(at, ports).map(Read::from),
+        Some(("tcpSocket", at)) => tcp_socket(at, ports).map(Read::from),
+        Some((_, at)) => sleep(at).map(Read::from),
         None => Err(hook.error("must specify a handler: exec, httpGet, tcpSocket or sleep")),
     }
 }
 
-fn exec(at: At) -> Result<Handler, FieldError> {
-    let mut fields = at.object(&["command"])?;
+/// A timeout, as it may stand on a hook and in its exec.
+pub(super) fn timeout(at: &At) -> Result<u32, FieldError> {
+    at.integer(1, MAX_SECONDS)
+}
+
+fn exec(at: At) -> Result<Read, FieldError> {
+    let mut fields = at.object(&["command", "timeoutSeconds"])?;
     let command = fields.require("command")?;
     let empty = command.error("must not be empty");
     let mut arguments = Vec::new();
@@ -53,7 +75,14 @@ fn exec(at: At) -> Result<Handler, FieldError> {
     if arguments.is_empty() {
         return Err(empty);
     }
-    Ok(Handler::Exec { command: arguments })
+    let timeout = match fields.take("timeoutSeconds") {
+        Some(at) => Some((timeout(&at)?, at)),
+        None => None,
+    };
+    Ok(Read {
+        handler: Handler::Exec { command: arguments },
+        timeout,
+    })
 }
 
 fn http_get(at: At, ports: &Ports<'_>) -> Result<Handler, FieldError> {
@@ -97,11 +126,12 @@ fn path(at: &At) -> Result<String, FieldError> {
     Ok(format!("{slash}{path}"))
 }
 
-/// Kubernetes checks nothing here; what could not be a host would end up in a request's other parts.
+/// Kubernetes checks nothing here; what could not be a host would fail at every run, or end up in a request's
+/// other parts.
 fn host(at: &At) -> Result<Option<String>, FieldError> {
     let host = at.string()?;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
-    if host.len() > 253 || !host.bytes().all(allowed) {
+    // Brackets are a URL's.
+    if host.starts_with('[') || Host::parse(host).is_none() {
         return Err(at.error(format!(
             "{} must be a host name or an IP address",
             shown(host)

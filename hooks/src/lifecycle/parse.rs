@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::error::FieldError;
 use super::handlers::{self, MAX_SECONDS};
 use super::model::{Hook, Lifecycle, OnFailure, Output};
+use super::pasted;
 use super::ports::Ports;
 use super::reader::{At, shown};
 use super::text;
@@ -16,11 +17,9 @@ use crate::signal::Signal;
 impl Lifecycle {
     /// Parses the JSON text of a lifecycle.
     pub fn from_json(text: &str, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
-        let node = serde_json::from_str(text).map_err(|error| {
-            let reason = text::shorten(&error.to_string(), 160);
-            FieldError::new("", format!("is not valid JSON: {reason}"))
-        })?;
-        lifecycle(At::root("", node), ports)
+        let node: Node = serde_json::from_str(text)
+            .map_err(|error| pasted::no_json(text, &text::shorten(&error.to_string(), 160)))?;
+        whole(node, ports)
     }
 
     /// Checks a lifecycle that is already a JSON value, as the field of a pod's manifest; the error's
@@ -31,20 +30,30 @@ impl Lifecycle {
     ) -> Result<Lifecycle, FieldError> {
         let node = Node::deserialize(value)
             .map_err(|error| FieldError::new("", text::shorten(&error.to_string(), 160)))?;
-        lifecycle(At::root("", node), ports)
+        whole(node, ports)
     }
 }
 
+/// Reads a lifecycle that is a value of its own.
+fn whole(node: Node, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
+    if node.has_field(pasted::FIELD) {
+        return Err(pasted::too_much());
+    }
+    lifecycle(At::root("", node), ports)
+}
+
+/// The fields of a lifecycle.
+pub(super) const FIELDS: [&str; 5] = [
+    "postStart",
+    "preStop",
+    "stopSignal",
+    "terminationGracePeriodSeconds",
+    "output",
+];
+
 /// Reads a lifecycle that stands anywhere.
 pub(crate) fn lifecycle(at: At, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
-    let known = [
-        "postStart",
-        "preStop",
-        "stopSignal",
-        "terminationGracePeriodSeconds",
-        "output",
-    ];
-    let mut fields = at.object(&known)?;
+    let mut fields = at.object(&FIELDS)?;
     Ok(Lifecycle {
         post_start: fields
             .take("postStart")
@@ -71,11 +80,17 @@ fn hook(at: At, is_post_start: bool, ports: &Ports<'_>) -> Result<Hook, FieldErr
     let mut known = vec!["timeoutSeconds", "onFailure"];
     known.extend(handlers::FIELDS);
     let mut fields = at.object(&known)?;
-    let handler = handlers::read(&mut fields, ports)?;
-    let timeout = fields
-        .take("timeoutSeconds")
-        .map(|at| at.integer(1, MAX_SECONDS))
-        .transpose()?;
+    let handlers::Read { handler, timeout } = handlers::read(&mut fields, ports)?;
+    let own = fields.take("timeoutSeconds");
+    let own = own.map(|at| handlers::timeout(&at)).transpose()?;
+    let timeout = match (own, timeout) {
+        (Some(own), Some((inner, at))) if own != inner => {
+            return Err(at.error(format!(
+                "is {inner}, and timeoutSeconds of the hook is {own}: write one of them"
+            )));
+        }
+        (own, inner) => own.or(inner.map(|(seconds, _)| seconds)),
+    };
     let on_failure = match fields.take("onFailure") {
         Some(at) if !is_post_start => return Err(at.error("is allowed on postStart only")),
         Some(at) => at.choice(&[("Kill", OnFailure::Kill), ("Ignore", OnFailure::Ignore)])?,

@@ -1,9 +1,8 @@
 //! What the node's operator allows the annotations to ask for.
 
-use std::net::IpAddr;
-
 use super::error::FieldError;
 use super::handlers;
+use super::host::Host;
 use super::model::{Handler, Hook, Lifecycle};
 
 /// The operator's limits; the default allows everything.
@@ -58,11 +57,14 @@ impl Policy {
     }
 }
 
-/// Hosts that are the pod itself whichever address it has.
+/// Hosts that are the pod itself whichever address it has. Never a name: what it means is said by the container's
+/// files and by DNS, at every run anew, and not by the operator.
 fn is_own_pod(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.eq_ignore_ascii_case("localhost.")
-        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    match Host::parse(host) {
+        Some(Host::Pod | Host::Localhost) => true,
+        Some(Host::Address { ip, zone: None }) => ip.is_loopback(),
+        _ => false,
+    }
 }
 
 fn listed(allowed: &[&str]) -> String {

@@ -6,7 +6,7 @@ use super::error::FieldError;
 use super::reader::{At, shown};
 
 /// The annotation in which the kubelet writes a container's ports (JSON array of ContainerPort).
-const PORTS_ANNOTATION: &str = "io.kubernetes.container.ports";
+pub const PORTS_ANNOTATION: &str = "io.kubernetes.container.ports";
 
 /// Where a port name is looked up.
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,9 @@ use super::ports::{self, Ports};
 use super::text;
 
 /// The container's own annotation.
-const OWN: &str = "podhook.dev/lifecycle";
+pub const OWN_ANNOTATION: &str = "podhook.dev/lifecycle";
 /// The pod's annotation, followed by the container's name.
-const POD: &str = "lifecycle.podhook.dev/";
+pub const POD_ANNOTATION_PREFIX: &str = "lifecycle.podhook.dev/";
 
 /// The largest annotation value: Kubernetes limits all annotations of an object to as much.
 pub const MAX_VALUE_BYTES: usize = 256 * 1024;
@@ -37,12 +37,12 @@ impl Lifecycle {
             return Ok(None);
         }
         let read = |key: &str| read(policy, annotations, key);
-        let mut lifecycle = read(OWN)?.unwrap_or_default();
+        let mut lifecycle = read(OWN_ANNOTATION)?.unwrap_or_default();
         let name = annotations
-            .value(annotations::CONTAINER_NAME)
+            .value(annotations::CONTAINER_NAME_ANNOTATION)
             .unwrap_or_default();
         if !name.is_empty()
-            && let Some(lower) = read(&format!("{POD}{name}"))?
+            && let Some(lower) = read(&format!("{POD_ANNOTATION_PREFIX}{name}"))?
         {
             lifecycle = lifecycle.or(lower);
         }

@@ -38,6 +38,16 @@ impl From<Value> for Node {
     }
 }
 
+impl Node {
+    /// Whether it is an object with this field.
+    pub(crate) fn has_field(&self, field: &str) -> bool {
+        match &self.value {
+            Value::Object(entries) => entries.iter().any(|(key, _)| key == field),
+            _ => false,
+        }
+    }
+}
+
 /// Reads any serde format.
 struct Builder {
     depth: usize,

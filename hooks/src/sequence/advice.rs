@@ -29,6 +29,10 @@ impl Advice {
     pub fn skip(&self, skip: Skip) -> String {
         match skip {
             Skip::NoTime => format!("no time left before {}", self.request_deadline()),
+            Skip::NotAStop(_) => format!(
+                "{skip}: set stopSignal of the lifecycle, or stop_signals of {}",
+                self.config
+            ),
             other => other.to_string(),
         }
     }
@@ -102,6 +106,11 @@ mod tests {
         assert_eq!(advice.abort(Abort::Signal(15)), "aborted by SIGTERM");
         assert_eq!(advice.abort(Abort::Killed), "aborted by SIGKILL");
         assert_eq!(advice.skip(Skip::Paused), "the container is paused");
+        assert_eq!(
+            advice.skip(Skip::NotAStop(libc::SIGWINCH)),
+            "the container ended after SIGWINCH, which is none of its stop signals: \
+             set stopSignal of the lifecycle, or stop_signals of x"
+        );
         assert_eq!(
             advice.skip(Skip::NoTime),
             "no time left before the CRI client's deadline: the kubelet's runtimeRequestTimeout"

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
+use crate::signal;
 
 /// Which hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -136,15 +137,29 @@ pub enum Skip {
     ZeroGrace,
     /// The deadline of the Start request leaves no time.
     NoTime,
+    /// The container has ended after this signal, which is none of its stop signals.
+    NotAStop(i32),
+}
+
+impl Skip {
+    /// Whether nobody has chosen that it does not run.
+    pub fn is_mishap(self) -> bool {
+        matches!(self, Skip::NotAStop(_))
+    }
 }
 
 impl fmt::Display for Skip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Skip::Paused => "the container is paused",
-            Skip::ZeroGrace => "the grace period is 0",
-            Skip::NoTime => "no time left before the deadline of the request",
-        })
+        match self {
+            Skip::Paused => f.write_str("the container is paused"),
+            Skip::ZeroGrace => f.write_str("the grace period is 0"),
+            Skip::NoTime => f.write_str("no time left before the deadline of the request"),
+            Skip::NotAStop(number) => write!(
+                f,
+                "the container ended after {}, which is none of its stop signals",
+                signal::name(*number)
+            ),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The machine: state and event to actions.
 
 use super::Time;
-use super::event::{Abort, Action, Cause, Event, HookKind, Phase, Termination};
+use super::event::{Abort, Action, Cause, Event, HookKind, Phase, Skip, Termination};
 use super::settings::{Settings, Timing};
 use super::timers::HookDeadline;
 
@@ -19,6 +19,8 @@ pub struct Sequence {
     pub(super) stopping: bool,
     /// What Start will be answered with, once postStart has failed.
     pub(super) failure: Option<Cause>,
+    /// The last signal that was delivered untouched, and when: it may have been meant as a stop.
+    pub(super) untouched: Option<(Time, i32)>,
     /// When the sequence sends SIGKILL, where it owns that.
     pub(super) kill_at: Option<Time>,
     /// When Start is answered although init is not gone.
@@ -61,6 +63,7 @@ impl Sequence {
             termination: None,
             stopping: false,
             failure: None,
+            untouched: None,
             kill_at: None,
             answer_at: None,
         }
@@ -116,12 +119,24 @@ impl Sequence {
             return;
         }
         self.abort_hook(Abort::InitExited, actions);
+        if let Some(skip) = self.missed_pre_stop() {
+            actions.push(Action::SkipHook(HookKind::PreStop, skip));
+        }
         self.phase = Phase::Stopped;
         self.kill_at = None;
         match self.failure {
             Some(cause) => self.reply_failed(cause, actions),
             None => self.reply_started(actions),
         }
+    }
+
+    /// A container that ends within its grace period after a signal was most likely stopped by it, or by the
+    /// SIGKILL that `docker stop` sends after it: its preStop, if there is one, should have run.
+    fn missed_pre_stop(&self) -> Option<Skip> {
+        let timing = self.timing()?;
+        let (at, signal) = self.untouched?;
+        let missed = timing.pre_stop.is_some() && !self.stopping;
+        (missed && self.now - at <= timing.grace).then_some(Skip::NotAStop(signal))
     }
 
     pub(super) fn abort_hook(&mut self, abort: Abort, actions: &mut Vec<Action>) {

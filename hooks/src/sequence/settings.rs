@@ -23,6 +23,8 @@ pub struct Timing {
     pub pre_stop: Option<HookTiming>,
     /// Replaces the signal that Kill asks for.
     pub stop_signal: Option<i32>,
+    /// The signal that a client outside of CRI stops this container with, where that is known.
+    pub own_stop_signal: Option<i32>,
     /// G.
     pub grace: Duration,
     /// Whether the lifecycle itself sets the grace period: then the shim owns its end for CRI too.
@@ -62,6 +64,7 @@ impl Settings {
             post_start: lifecycle.post_start.as_ref().map(HookTiming::from),
             pre_stop: lifecycle.pre_stop.as_ref().map(HookTiming::from),
             stop_signal: lifecycle.stop_signal.map(|signal| signal.number()),
+            own_stop_signal: None,
             grace: grace_period(annotations, Some(lifecycle), config.grace_period),
             grace_is_ours: lifecycle.termination_grace_period.is_some(),
             stop_signals: config
@@ -75,5 +78,14 @@ impl Settings {
             lifecycle: timing,
             cri: is_cri(annotations),
         }
+    }
+
+    /// The same for a container that its client stops with this signal: the image's STOPSIGNAL, say.
+    #[must_use]
+    pub fn with_own_stop_signal(mut self, signal: Option<i32>) -> Settings {
+        if let Some(timing) = &mut self.lifecycle {
+            timing.own_stop_signal = signal;
+        }
+        self
     }
 }

@@ -16,6 +16,9 @@ impl Sequence {
             return self.sigkill_requested(actions);
         }
         if !is_stop_signal(signal, timing, self.settings.cri) {
+            if is_signal(signal) {
+                self.untouched = Some((self.now, signal));
+            }
             return actions.push(Action::Deliver(signal));
         }
         match self.phase {
@@ -166,10 +169,15 @@ impl Sequence {
     }
 }
 
-/// Whether Kill with this signal means "stop". CRI has no other use for Kill. Signal 0 only asks
-/// whether the process is there, and numbers beyond the last signal are for the runtime to refuse.
+/// Signal 0 only asks whether the process is there, and numbers beyond the last signal are for the runtime
+/// to refuse.
+fn is_signal(number: i32) -> bool {
+    (1..=crate::signal::SIGRTMAX).contains(&number)
+}
+
+/// Whether Kill with this signal means "stop". CRI has no other use for Kill.
 fn is_stop_signal(signal: i32, timing: &Timing, cri: bool) -> bool {
-    if !(1..=crate::signal::SIGRTMAX).contains(&signal) || signal == libc::SIGKILL {
+    if !is_signal(signal) || signal == libc::SIGKILL {
         return false;
     }
     const SIGRTMIN_3: i32 = crate::signal::SIGRTMIN + 3;
@@ -177,5 +185,6 @@ fn is_stop_signal(signal: i32, timing: &Timing, cri: bool) -> bool {
         signal,
         libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | SIGRTMIN_3
     ) || timing.stop_signal == Some(signal)
+        || timing.own_stop_signal == Some(signal)
         || timing.stop_signals.contains(&signal)
 }

@@ -84,3 +84,15 @@ pub fn resources(runtime: Runtime) -> Setup {
     };
     base().set("/linux/resources", resources).into()
 }
+
+pub fn some_of_its_own(_: Runtime) -> Setup {
+    Setup {
+        process: json!({"rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]}),
+        ..base()
+            .set(
+                "/process/rlimits",
+                json!([{"type": "RLIMIT_MEMLOCK", "soft": 4096, "hard": 8192}]),
+            )
+            .into()
+    }
+}

@@ -7,6 +7,7 @@
 mod accepted;
 mod compare;
 mod document;
+mod inherited;
 mod limits;
 mod namespaces;
 mod restrictions;
@@ -98,5 +99,19 @@ rows! {
     special::terminal_of_a_user: "a terminal, a user",
     special::terminal_size: "a terminal of a given size",
     special::pipes: "pipes as stdio, a user",
+    special::cwd_relative: "a relative working directory",
+    special::cwd_empty: "no working directory",
+    special::more_files_than_the_limit: "a limit of 64 open files, where the caller has 100 open; a terminal",
+    special::few_files: "a limit of 24 open files, a user whose HOME is in /etc/passwd",
+    users::large_ids: "a user, a group and additional groups of 2^31 and more",
+    users::id_minus_one: "the user 4294967295",
+    restrictions::seccomp_without_signal_calls: "seccomp: a profile that forbids rt_sigprocmask and prlimit64",
+    limits::some_of_its_own: "a process with limits of its own, which are not all of the container's",
+    inherited::everything: "all that the caller passes on off its default",
+    inherited::user: "the same, ambient capabilities of a user",
+    inherited::profile: "the same, the seccomp profile of containerd 2.1",
+    inherited::on_a_terminal: "the same, a terminal",
+    inherited::set_by_the_container: "the same, and what the container's configuration says against it",
+    inherited::other_limits: "the same, and a process with limits of its own",
     special::program_missing: "a program that is not there",
 }

@@ -129,3 +129,16 @@ pub fn masked_and_read_only_paths(_: Runtime) -> Setup {
         )
         .into()
 }
+
+pub fn seccomp_without_signal_calls(runtime: Runtime) -> Setup {
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["rt_sigprocmask", "prlimit64"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1},
+    ]});
+    Setup {
+        expected: match runtime.is_crun() {
+            true => Expected::NotHere("crun makes no container with such a profile"),
+            false => Expected::Equal,
+        },
+        ..base().set("/linux/seccomp", profile).into()
+    }
+}

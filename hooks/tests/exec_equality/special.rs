@@ -88,3 +88,42 @@ pub fn program_missing(_: Runtime) -> Setup {
         ..base().into()
     }
 }
+
+pub fn cwd_relative(runtime: Runtime) -> Setup {
+    Setup {
+        process: json!({"cwd": "tmp"}),
+        expected: match runtime.is_crun() {
+            true => Expected::Equal,
+            false => Expected::Refused,
+        },
+        ..base().into()
+    }
+}
+
+pub fn cwd_empty(_: Runtime) -> Setup {
+    Setup {
+        process: json!({"cwd": ""}),
+        expected: Expected::Refused,
+        ..base().into()
+    }
+}
+
+pub fn more_files_than_the_limit(_: Runtime) -> Setup {
+    Setup {
+        terminal: true,
+        open_files: 100,
+        ..base()
+            .set(
+                "/process/rlimits",
+                json!([{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}]),
+            )
+            .into()
+    }
+}
+
+pub fn few_files(runtime: Runtime) -> Setup {
+    Setup {
+        process: json!({"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 24, "hard": 24}]}),
+        ..crate::users::home_from_passwd(runtime)
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::compare::Setup;
+use crate::compare::{Expected, Setup};
 use crate::support::Config;
 use crate::support::runtime::Runtime;
 
@@ -173,4 +173,29 @@ pub fn privileged(_: Runtime) -> Setup {
         .collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     base().set("/process/capabilities", all_sets(&names)).into()
+}
+
+pub fn large_ids(runtime: Runtime) -> Setup {
+    Setup {
+        process: json!({"user": {"uid": 2_147_483_648u32, "gid": 4_294_967_294u32,
+                                 "additionalGids": [3_000_000_000u32]}}),
+        // runc 1.1 refuses them.
+        expected: match runtime.is_crun() {
+            true => Expected::Equal,
+            false => Expected::FallsBack,
+        },
+        ..base().into()
+    }
+}
+
+pub fn id_minus_one(runtime: Runtime) -> Setup {
+    Setup {
+        process: json!({"user": {"uid": u32::MAX, "gid": 5}}),
+        // crun's stays root.
+        expected: match runtime.is_crun() {
+            true => Expected::RefusedAsByRunc,
+            false => Expected::FallsBack,
+        },
+        ..base().into()
+    }
 }

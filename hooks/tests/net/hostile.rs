@@ -2,13 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::pod_network::{Get, PodNetwork, head, within};
+use crate::pod_network::{Get, PATIENCE, PodNetwork, head, within};
 use podhook_hooks::handler::net::{HttpGet, http_get};
 use podhook_hooks::lifecycle::Scheme;
+use tokio::sync::oneshot;
 
 /// A server that begins so and then repeats this for ever; tells how much of it was taken.
 fn endless(pod: &PodNetwork, start: &'static str, more: String) -> (u16, mpsc::Receiver<usize>) {
@@ -39,7 +40,7 @@ fn endless_headers_end_with_an_error() {
             said.ends_with("/: malformed HTTP response: message head is too large"),
             "{said}"
         );
-        assert!(taken.recv_timeout(Duration::from_secs(5)).unwrap() < BUFFERED);
+        assert!(taken.recv_timeout(PATIENCE).unwrap() < BUFFERED);
     }
 }
 
@@ -63,7 +64,7 @@ fn an_endless_body_is_dropped_after_10_kib() {
         assert_eq!((outcome.status, outcome.result), (Some(200), Ok(())));
         assert_eq!(outcome.body.len(), 4096);
         assert!(outcome.body.iter().all(|byte| *byte == b'b'));
-        assert!(taken.recv_timeout(Duration::from_secs(5)).unwrap() < BUFFERED);
+        assert!(taken.recv_timeout(PATIENCE).unwrap() < BUFFERED);
     }
 }
 
@@ -145,11 +146,16 @@ fn a_slow_server_is_waited_for() {
     assert_eq!((outcome.result, outcome.body), (Ok(()), b"ok".to_vec()));
 }
 
-/// Gives up after 300 ms, and returns when the server has seen the end of the connection.
+/// Gives up 300 ms after it was connected, and returns when the server has seen the end of the connection.
 fn give_up(scheme: Scheme, server: impl Fn(&mut TcpStream) + Send + Sync + 'static) {
     let pod = PodNetwork::new();
     let (tell, told) = mpsc::channel();
+    let (connected, connection) = oneshot::channel();
+    let connected = Mutex::new(Some(connected));
     let port = pod.serve("127.0.0.1", move |mut stream| {
+        if let Some(connected) = connected.lock().unwrap().take() {
+            let _ = connected.send(());
+        }
         server(&mut stream);
         // Ends at the client's close, by end of file or reset.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
@@ -164,16 +170,18 @@ fn give_up(scheme: Scheme, server: impl Fn(&mut TcpStream) + Send + Sync + 'stat
         scheme,
         headers: &[],
     };
-    let start = Instant::now();
-    let ended = within(Duration::from_millis(300), http_get(pod.netns(), &request));
-    assert!(ended.is_none());
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
-    told.recv_timeout(Duration::from_secs(2))
-        .expect("the connection closed");
+    let enough = async {
+        let _ = connection.await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    let given_up = async {
+        tokio::select! {
+            outcome = http_get(pod.network(), &request) => panic!("{outcome:?}"),
+            () = enough => {}
+        }
+    };
+    within(PATIENCE, given_up).expect("an end");
+    told.recv_timeout(PATIENCE).expect("the connection closed");
 }
 
 #[test]

@@ -5,22 +5,29 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use podhook_hooks::handler::net::{HttpGet, HttpOutcome, http_get, tcp_connect};
+use podhook_hooks::handler::net::{HttpGet, HttpOutcome, Network, http_get, tcp_connect};
 use podhook_hooks::lifecycle::{Header, Scheme};
 
 /// The addresses of [`PodNetwork::with_addresses`].
 pub const V4: &str = "10.9.0.5";
 pub const V6: &str = "fd09::5";
 
-/// One pod's network namespace.
+/// More than anything takes here that does not hang, on a busy machine too.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One pod's network namespace, and the root of its container.
 pub struct PodNetwork {
     netns: File,
+    root: tempfile::TempDir,
+    /// The root, open.
+    held: File,
 }
 
 impl PodNetwork {
@@ -58,13 +65,49 @@ impl PodNetwork {
             });
             made.join().expect("the namespace's thread")
         });
-        PodNetwork { netns }
+        PodNetwork::of(netns)
     }
 
     /// The one the test itself is in, as a pod with host network.
     pub fn of_the_node() -> PodNetwork {
-        let netns = File::open("/proc/self/ns/net").expect("the namespace");
-        PodNetwork { netns }
+        Self::of(File::open("/proc/self/ns/net").expect("the namespace"))
+    }
+
+    /// With an empty root.
+    fn of(netns: File) -> PodNetwork {
+        let root = tempfile::tempdir().expect("a root");
+        std::fs::create_dir(root.path().join("etc")).expect("/etc");
+        let held = File::open(root.path()).expect("the root");
+        PodNetwork { netns, root, held }
+    }
+
+    /// The container's root.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Writes a file of the container's.
+    pub fn write(&self, path: &str, text: &str) {
+        std::fs::write(self.root().join(path), text).expect("a file");
+    }
+
+    /// What a hook sends from.
+    pub fn network(&self) -> Network<'_> {
+        Network {
+            netns: self.netns.as_fd(),
+            root: self.held.as_fd(),
+        }
+    }
+
+    /// Does something in the namespace.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                setns(&self.netns, CloneFlags::CLONE_NEWNET).expect("setns");
+                work()
+            });
+            inside.join().expect("the thread")
+        })
     }
 
     pub fn netns(&self) -> BorrowedFd<'_> {
@@ -111,7 +154,7 @@ impl PodNetwork {
         Server { port, requests }
     }
 
-    /// A GET of `path`, by hook, within 10 s.
+    /// A GET of `path`, by hook.
     pub fn get(&self, port: u16, path: &str) -> HttpOutcome {
         self.request(Get::new(port, path))
     }
@@ -133,13 +176,13 @@ impl PodNetwork {
             scheme: get.scheme,
             headers: &headers,
         };
-        within(Duration::from_secs(10), http_get(self.netns(), &request)).expect("an end in 10 s")
+        within(PATIENCE, http_get(self.network(), &request)).expect("an end")
     }
 
-    /// A connection, by hook, within 10 s.
+    /// A connection, by hook.
     pub fn connect(&self, host: Option<&str>, port: u16) -> Result<(), String> {
-        let connect = tcp_connect(self.netns(), host, port);
-        within(Duration::from_secs(10), connect).expect("an end in 10 s")
+        let connect = tcp_connect(self.network(), host, port);
+        within(PATIENCE, connect).expect("an end")
     }
 }
 

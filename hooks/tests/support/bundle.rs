@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podhook_hooks::exec::{Children, Container, spec::Spec};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use super::reaper::Reaper;
 use super::runtime::Runtime;
 use super::streams::Streams;
 use super::terminal;
-use super::{Ran, run, wait_for};
+use super::{PATIENCE, Ran, readable, run, scaled, wait_for};
 
 const APPLETS: [&str; 24] = [
     "sh", "cat", "ls", "sleep", "true", "false", "id", "env", "ps", "kill", "yes", "dd", "pwd",
@@ -152,10 +152,12 @@ impl TestContainer {
         // mkdtemp makes it 0700: users of the container could not enter their root.
         fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let rootfs = bundle.path().join("rootfs");
-        make_rootfs(&rootfs, &config.passwd);
-        for (name, program) in &config.programs {
-            fs::copy(program, rootfs.join("bin").join(name)).unwrap();
-        }
+        readable(|| {
+            make_rootfs(&rootfs, &config.passwd);
+            for (name, program) in &config.programs {
+                fs::copy(program, rootfs.join("bin").join(name)).unwrap();
+            }
+        });
         let config = config.set("/linux/cgroupsPath", json!(format!("/{id}")));
         let text = config.json.to_string();
         fs::write(bundle.path().join("config.json"), &text).unwrap();
@@ -192,8 +194,16 @@ impl TestContainer {
         }
     }
 
+    /// Starts it, and waits until its first process is the container's own program: the runtime returns earlier.
     pub fn start(&self) {
+        let program = || fs::read_link(format!("/proc/{}/exe", self.pid)).ok();
+        let before = program();
         run(self.runtime.command().args(["start", &self.id])).ok();
+        let end = Instant::now() + scaled(PATIENCE);
+        while program().is_some_and(|now| Some(now) == before) {
+            assert!(Instant::now() < end, "{} is still the runtime", self.id);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub fn rootfs(&self) -> PathBuf {

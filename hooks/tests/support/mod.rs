@@ -13,6 +13,7 @@ pub mod reaper;
 pub mod runtime;
 pub mod streams;
 pub mod terminal;
+pub mod within;
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -67,9 +68,10 @@ pub fn run(command: &mut Command) -> Ran {
     }
 }
 
-/// Waits without a runtime, for two minutes at most.
+/// Waits without a runtime.
 pub fn wait_for(mut exit: tokio::sync::oneshot::Receiver<Exit>) -> Exit {
-    for _ in 0..120_000 {
+    let end = Instant::now() + scaled(2 * PATIENCE);
+    while Instant::now() < end {
         match exit.try_recv() {
             Ok(exit) => return exit,
             Err(tokio::sync::oneshot::error::TryRecvError::Empty) => {
@@ -111,16 +113,30 @@ pub fn scaled(time: Duration) -> Duration {
     time * scale.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// Checks until it holds, for ten seconds.
+/// Makes files that every user may read, whatever umask this test is about.
+pub fn readable(make: impl FnOnce()) {
+    use nix::sys::stat::{Mode, umask};
+    let before = umask(Mode::from_bits_truncate(0o022));
+    make();
+    umask(before);
+}
+
+/// More than anything takes on a busy machine that does not hang. What a test must not wait for takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Checks until it holds.
 pub async fn eventually(what: &str, check: impl Fn() -> bool) {
-    let end = Instant::now() + scaled(Duration::from_secs(10));
-    while Instant::now() < end {
-        if check() {
-            return;
-        }
+    let end = Instant::now() + scaled(PATIENCE);
+    while !check() {
+        assert!(Instant::now() < end, "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("never: {what}");
+}
+
+/// What comes of something that must not hang.
+pub async fn in_time<T>(what: &str, ended: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(scaled(PATIENCE), ended).await;
+    ended.unwrap_or_else(|_| panic!("it hangs: {what}"))
 }
 
 /// Arguments as the engine takes them.

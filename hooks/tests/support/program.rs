@@ -17,7 +17,9 @@ pub fn build(source: &str) -> PathBuf {
         let thread = std::thread::current().id();
         let new = folder.join(format!("{name}-{}-{thread:?}", std::process::id()));
         let gcc = ["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"];
-        super::run(Command::new("gcc").args(gcc).arg(&new).arg(&source)).ok();
+        super::readable(|| {
+            super::run(Command::new("gcc").args(gcc).arg(&new).arg(&source)).ok();
+        });
         std::fs::rename(new, &program).unwrap();
     }
     program

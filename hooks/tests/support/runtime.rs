@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::within::pass_on_signal_mask;
+
 /// An OCI runtime of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
@@ -36,7 +38,9 @@ impl Runtime {
     }
 
     pub fn command(self) -> Command {
-        Command::new(self.program())
+        let mut command = Command::new(self.program());
+        pass_on_signal_mask(&mut command);
+        command
     }
 
     fn program(self) -> PathBuf {

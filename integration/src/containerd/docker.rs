@@ -16,7 +16,7 @@ use crate::command::{self, Output};
 use crate::generation;
 use crate::image::Image;
 use crate::shim::podhook_shim;
-use crate::wait;
+use crate::wait::{self, SOON};
 
 /// docker's client with its own daemon.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Containerd {
             daemon: Some(daemon),
         };
         let mut ended = false;
-        let answers = wait::until_true("dockerd to answer", Duration::from_secs(60), || {
+        let answers = wait::until_true("dockerd to answer", SOON, || {
             ended = docker.has_ended();
             ended
                 || docker
@@ -179,7 +179,7 @@ impl Drop for Docker {
         // nsenter and unshare become dockerd: the pid is the child's own.
         let pid = pid.unwrap_or(i32::try_from(daemon.id()).unwrap_or_default());
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        let ended = wait::until_true("dockerd to end", Duration::from_secs(20), || {
+        let ended = wait::until_true("dockerd to end", SOON, || {
             !matches!(daemon.try_wait(), Ok(None))
         });
         if ended.is_err() {

@@ -81,7 +81,7 @@ fn add_bridge() -> Result<(String, String), Error> {
 
 /// Removes the bridge and what libcni keeps about its networks outside of `dir`.
 pub(super) fn remove(bridge: &str) {
-    let _ = stdout_of("ip", &["link", "del", bridge]);
+    // Before the bridge: once its name is free, another run's network has it.
     for entry in fs::read_dir("/var/lib/cni/results")
         .into_iter()
         .flatten()
@@ -95,4 +95,5 @@ pub(super) fn remove(bridge: &str) {
             let _ = fs::remove_file(entry.path());
         }
     }
+    let _ = stdout_of("ip", &["link", "del", bridge]);
 }

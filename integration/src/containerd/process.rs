@@ -23,6 +23,14 @@ impl Containerd {
     /// # Errors
     /// When it cannot be started or does not answer in time.
     pub fn up(&self) -> Result<(), Error> {
+        self.up_through(&[])
+    }
+
+    /// The same with a program before it, which changes what it inherits and then executes it: `nice -n 5`.
+    ///
+    /// # Errors
+    /// As [`Self::up`].
+    pub fn up_through(&self, before: &[&str]) -> Result<(), Error> {
         let log = self.log_path();
         let out = OpenOptions::new()
             .create(true)
@@ -31,8 +39,7 @@ impl Containerd {
             .map_err(io_error("open", &log))?;
         let err = out.try_clone().map_err(io_error("open", &log))?;
         let program = self.place.generation.program("containerd")?;
-        let child = self
-            .command(&program)
+        let child = through(before, self.command(&program))
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             .env_clear()
@@ -50,7 +57,7 @@ impl Containerd {
         let namespace = PathBuf::from(format!("/proc/{}/ns/mnt", child.id()));
         *lock(&self.process) = Some(child);
         // As early as can be: the shims send again what happened meanwhile.
-        wait::until_true("containerd to listen", Duration::from_secs(30), || {
+        wait::until_true("containerd to listen", SOON, || {
             UnixStream::connect(self.address()).is_ok()
         })
         .map_err(|what| self.too_slow(what))?;
@@ -142,7 +149,7 @@ impl Containerd {
 
     /// Waits until CRI says that runtime and pod network are ready.
     pub(super) fn wait_ready(&self, cri: &Cri) -> Result<(), Error> {
-        wait::until_true("CRI to be ready", Duration::from_secs(30), || {
+        wait::until_true("CRI to be ready", SOON, || {
             let status = cri
                 .status(cri::v1::StatusRequest { verbose: false })
                 .ok()
@@ -155,7 +162,7 @@ impl Containerd {
     /// Stops the process with SIGTERM; containers and shims run on.
     ///
     /// # Errors
-    /// When it does not end within ten seconds.
+    /// When it does not end.
     pub fn stop(&self) -> Result<(), Error> {
         self.end(Signal::SIGTERM)
     }
@@ -163,7 +170,7 @@ impl Containerd {
     /// Kills the process; containers and shims run on.
     ///
     /// # Errors
-    /// When it does not end within ten seconds.
+    /// When it does not end.
     pub fn kill9(&self) -> Result<(), Error> {
         self.end(Signal::SIGKILL)
     }
@@ -203,4 +210,17 @@ impl Containerd {
             log: lines[lines.len().saturating_sub(20)..].join("\n"),
         }
     }
+}
+
+/// `command` as the last arguments of `before`.
+fn through(before: &[&str], command: Command) -> Command {
+    let Some((program, arguments)) = before.split_first() else {
+        return command;
+    };
+    let mut through = Command::new(program);
+    through
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args());
+    through
 }

@@ -25,12 +25,16 @@ const PREFIX: &str = "phit-";
 pub fn new_folder() -> std::io::Result<(PathBuf, File)> {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
-    let dir = env::temp_dir().join(format!("{PREFIX}{}-{n}", process::id()));
+    let name = format!("{PREFIX}{}-{n}", process::id());
+    // It gets its name when it is locked: another run takes one that is not for a killed run's.
+    let new = env::temp_dir().join(format!(".{name}"));
     for folder in ["bin", "cni", "logs"] {
-        fs::create_dir_all(dir.join(folder))?;
+        fs::create_dir_all(new.join(folder))?;
     }
-    let lock = File::create(dir.join("lock"))?;
+    let lock = File::create(new.join("lock"))?;
     lock.lock()?;
+    let dir = env::temp_dir().join(name);
+    fs::rename(new, &dir)?;
     Ok((dir, lock))
 }
 

@@ -41,6 +41,12 @@ fn run(ctr: &Ctr, words: &[String]) -> Result<Output, command::Error> {
     ctr.run_for(&words, Duration::from_secs(150))
 }
 
+/// A shell command that waits for [`Container::release`].
+#[must_use]
+pub fn held(name: &str) -> String {
+    format!("until [ -e /tmp/{name} ]; do usleep 20000; done")
+}
+
 impl<'a> ContainerBuilder<'a> {
     pub(super) fn new(node: &'a Node, id: String) -> Self {
         Self {
@@ -330,6 +336,33 @@ impl Container<'_> {
         ];
         words.extend(args);
         Ok(self.ctr().run_with_input(&words, input)?)
+    }
+
+    /// `ctr task exec` of a shell script that exits with `status` once ctr has shown what it prints, each of these
+    /// texts: ctr now and then loses what a process has written just before its end, with every shim.
+    ///
+    /// # Errors
+    /// When ctr cannot be run.
+    pub fn exec_shown(
+        &self,
+        script: &str,
+        input: &[u8],
+        shown: &[&str],
+        status: i32,
+    ) -> Result<Output, Error> {
+        let id = self.node.unique("exec");
+        let fifos = self.ctr().fifos().display().to_string();
+        let script = format!("{script}; {}; exit {status}", held(&id));
+        let mut words = vec!["task", "exec", "--exec-id", &id, "--fifo-dir", &fifos];
+        words.extend([self.id.as_str(), "sh", "-c", &script]);
+        let release = || self.release(&id);
+        Ok(self.ctr().run_shown(&words, input, shown, release)?)
+    }
+
+    /// Lets a script go on that is [`held`] by this name.
+    pub fn release(&self, name: &str) {
+        // The exec may end with its container.
+        drop(self.exec(&["touch", &format!("/tmp/{name}")]));
     }
 
     /// `ctr task kill -s SIGNAL`.

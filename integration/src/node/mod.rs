@@ -20,7 +20,7 @@ use crate::place::Place;
 use crate::shim::{ShimKind, podhook_shim};
 use crate::tasks::{self, Tasks};
 
-pub use container::{Container, ContainerBuilder, Starting};
+pub use container::{Container, ContainerBuilder, Starting, held};
 pub use docker::DockerContainer;
 pub use pod::{Pod, PodBuilder};
 pub use pod_container::{PodContainer, PodContainerBuilder};
@@ -167,7 +167,7 @@ impl Node {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        self.containerd.expect_gone(&made)
+        self.containerd.expect_gone_of(&made, self.shim)
     }
 }
 

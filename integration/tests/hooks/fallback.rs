@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         the_output_is_shared_with_the_container_too,
         the_node_can_ask_for_the_runtime,
         an_engine_that_can_is_used,
+        an_exec_called_init_leaves_the_containers_pid_file,
     ]
 }
 
@@ -246,4 +247,27 @@ fn the_node_can_ask_for_the_runtime(node: &Node) -> Outcome {
 fn an_engine_that_can_is_used(node: &Node) -> Outcome {
     let container = plain(node, None)?;
     check_way(node, &container, "by the engine")
+}
+
+/// The OCI runtime writes the exec's pid, as it has written init's.
+fn an_exec_called_init_leaves_the_containers_pid_file(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let container = builder(node, "called", &trace, &json!({})).start(&["sleep", "600"])?;
+    let file = container.bundle().join("init.pid");
+    let before = fs::read_to_string(&file)?;
+    let fifos = node.ctr().fifos().display().to_string();
+    let id = container.id();
+    let exec = [
+        "task",
+        "exec",
+        "--exec-id",
+        "init",
+        "--fifo-dir",
+        &fifos,
+        id,
+        "true",
+    ];
+    node.ctr().run(&exec)?;
+    assert_eq!(fs::read_to_string(&file)?, before);
+    Ok(())
 }

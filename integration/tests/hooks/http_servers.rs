@@ -10,7 +10,7 @@ use std::time::Duration;
 use podhook_integration::node::Pod;
 use podhook_integration::suite::{Test, each_once};
 use podhook_integration::trace::Trace;
-use podhook_integration::wait::SOON;
+use podhook_integration::wait::{SOON, scaled};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
@@ -158,7 +158,7 @@ fn a_silent_server_is_given_up_at_the_hooks_timeout(node: &Node) -> Outcome {
             told(&run),
             ("TimedOut", None, "timed out after 1s (timeoutSeconds)")
         );
-        closed.recv_timeout(SOON)?;
+        closed.recv_timeout(scaled(SOON))?;
     }
     Ok(())
 }
@@ -185,7 +185,7 @@ fn a_silent_server_is_given_up_before_the_end_of_the_grace_period(node: &Node) -
     let message = hook.message.unwrap_or_default();
     let said = message.starts_with("timed out after 4s (") && message.contains("grace period");
     assert!(said, "{message}");
-    closed.recv_timeout(SOON)?;
+    closed.recv_timeout(scaled(SOON))?;
     Ok(())
 }
 
@@ -214,7 +214,7 @@ fn the_end_of_the_container_ends_the_request(node: &Node) -> Outcome {
     let watch = container.watch_record();
     thread::scope(|scope| -> Outcome {
         let stopping = scope.spawn(|| container.stop(60));
-        let arrived = arrived.recv_timeout(SOON);
+        let arrived = arrived.recv_timeout(scaled(SOON));
         let ended = container.exec(&["kill", "-USR1", "1"]);
         stopping.join().map_err(|_| "stop panicked")??;
         arrived?;
@@ -222,7 +222,7 @@ fn the_end_of_the_container_ends_the_request(node: &Node) -> Outcome {
         drop(ended);
         Ok(())
     })?;
-    closed.recv_timeout(SOON)?;
+    closed.recv_timeout(scaled(SOON))?;
     assert_eq!(container.status()?.exit_code, 7);
     let record = watch.wait("the end of preStop", SOON, |record| {
         record.hooks.iter().any(|hook| hook.result.is_some())

@@ -11,7 +11,7 @@ use podhook_integration::generation::repository;
 use podhook_integration::podhook::Podhook;
 use podhook_integration::suite::{Test, each_once, own_containerd};
 use podhook_integration::trace::Trace;
-use podhook_integration::wait::SOON;
+use podhook_integration::wait::{SOON, scaled};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
@@ -282,7 +282,7 @@ impl Watching {
     fn until(&self, words: &[&str]) -> Result<Vec<String>, Error> {
         let (began, mut seen) = (Instant::now(), Vec::new());
         loop {
-            let left = SOON.saturating_sub(began.elapsed());
+            let left = scaled(SOON).saturating_sub(began.elapsed());
             let line = self.lines.recv_timeout(left);
             let line = line.map_err(|_| format!("no line with {words:?} after {seen:#?}"))?;
             seen.push(line);

@@ -4,6 +4,7 @@
 mod accounting;
 mod conformance;
 mod deadlines;
+mod delete;
 mod fallback;
 mod hostile;
 mod http;
@@ -14,6 +15,7 @@ mod inspect;
 mod kill;
 mod left_running;
 mod metrics;
+mod names;
 mod network;
 mod node_config;
 mod output;
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
         sources::tests(),
         record::tests(),
         inspect::tests(),
+        delete::tests(),
+        names::tests(),
         metrics::tests(),
     ];
     run_with_threads(podhook_only(tests.concat()), THREADS)

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -124,6 +124,95 @@ impl Network {
         })?;
         server.requests = requests;
         Ok(server)
+    }
+
+    /// A name server on port 53 of this address; `addresses` gives those of a name, none for no answer at all.
+    pub fn names(
+        &self,
+        ip: &str,
+        addresses: impl Fn(&str) -> Option<Vec<Ipv4Addr>> + Send + 'static,
+    ) -> Result<Names, Error> {
+        let socket = self.inside(|| Ok(UdpSocket::bind((ip, 53))?))?;
+        let ends = socket.try_clone()?;
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&asked);
+        let thread = thread::spawn(move || {
+            let mut buffer = [0; 512];
+            // An empty one is what is left of a socket that is shut.
+            while let Ok((length @ 1.., from)) = socket.recv_from(&mut buffer) {
+                let Some((name, answer)) = answered(&buffer[..length], &addresses) else {
+                    continue;
+                };
+                let mut asked = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                if !asked.contains(&name) {
+                    asked.push(name);
+                }
+                if let Some(answer) = answer {
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+        Ok(Names {
+            asked,
+            socket: ends,
+            thread: Some(thread),
+        })
+    }
+}
+
+/// A query's name, and the answer to it: addresses for an A query.
+fn answered(
+    query: &[u8],
+    addresses: &impl Fn(&str) -> Option<Vec<Ipv4Addr>>,
+) -> Option<(String, Option<Vec<u8>>)> {
+    let mut labels = Vec::new();
+    let mut rest = query.get(12..)?;
+    while let Some((&length @ 1.., after)) = rest.split_first() {
+        let (label, after) = after.split_at_checked(usize::from(length))?;
+        labels.push(String::from_utf8_lossy(label).into_owned());
+        rest = after;
+    }
+    let name = labels.join(".");
+    let Some(found) = addresses(&name) else {
+        return Some((name, None));
+    };
+    let is_a = query.get(query.len().checked_sub(3)?)? == &1;
+    let mut answer = query.to_vec();
+    // No such name, where there is none.
+    let code = if found.is_empty() { 3 } else { 0 };
+    answer.get_mut(2..4)?.copy_from_slice(&[0x81, 0x80 | code]);
+    let found = if is_a { found } else { Vec::new() };
+    let count = u8::try_from(found.len()).ok()?;
+    answer.get_mut(6..8)?.copy_from_slice(&[0, count]);
+    for address in found {
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend(address.octets());
+    }
+    Some((name, Some(answer)))
+}
+
+/// A name server; it ends when dropped, so that it does not keep the namespace.
+pub struct Names {
+    asked: Arc<Mutex<Vec<String>>>,
+    socket: UdpSocket,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Names {
+    /// The names it was asked for, each once, in order.
+    pub fn asked(&self) -> Vec<String> {
+        let asked = self.asked.lock();
+        asked.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        // SAFETY: a valid descriptor; a receiver is woken even though the socket is not connected.
+        unsafe { libc::shutdown(self.socket.as_raw_fd(), libc::SHUT_RDWR) };
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

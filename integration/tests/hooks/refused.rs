@@ -37,7 +37,21 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "postStart: {}",
-        "is not valid JSON: expected value at line 1 column 1",
+        "is not valid JSON: expected value at line 1 column 1: it looks like YAML, and must be JSON: \
+         {\"postStart\": {\"exec\": {\"command\": [\"sh\", \"-c\", \"…\"]}}}",
+    ),
+    (
+        "lifecycle:\n  preStop: {sleep: {seconds: 5}}\n",
+        "is not valid JSON: expected value at line 1 column 1: it looks like YAML, and must be JSON, without the \
+         word lifecycle: {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
+    ),
+    (
+        r#"{"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}"#,
+        "lifecycle: is one level too much, write what is in it: {\"preStop\": {\"sleep\": {\"seconds\": 5}}}",
+    ),
+    (
+        r#"{"preStop": {"exec": {"command": ["x"], "timeoutSeconds": 5}, "timeoutSeconds": 9}}"#,
+        "preStop.exec.timeoutSeconds: is 5, and timeoutSeconds of the hook is 9: write one of them",
     ),
     (
         r#"{"preStop": {},}"#,
@@ -136,8 +150,8 @@ const TABLE: &[(&str, &str)] = &[
         "postStart.exec.command[1]: must not contain NUL",
     ),
     (
-        r#"{"postStart": {"exec": {"command": ["ls"], "timeoutSeconds": 1}}}"#,
-        "postStart.exec.timeoutSeconds: unknown field",
+        r#"{"postStart": {"exec": {"command": ["ls"], "timeoutSeconds": 0}}}"#,
+        "postStart.exec.timeoutSeconds: must be between 1 and 2147483647, inclusive",
     ),
     // No httpGet.
     (

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -116,21 +115,6 @@ pub fn anywhere(line: &str) -> usize {
                 == line
         })
         .count()
-}
-
-/// Does something that must be answered without waiting for a hook. The machine may be busy for a
-/// moment, but not each time.
-pub fn prompt<T>(what: &str, mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-    let mut fastest = Duration::MAX;
-    for _ in 0..5 {
-        let start = Instant::now();
-        let answer = ask()?;
-        fastest = fastest.min(start.elapsed());
-        if fastest < Duration::from_secs(1) {
-            return Ok(answer);
-        }
-    }
-    Err(format!("{what}: takes {fastest:?} at least").into())
 }
 
 /// Waits until a container's processes have none with this command line.

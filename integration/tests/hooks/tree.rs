@@ -8,7 +8,7 @@ use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
 use crate::script::{
-    anywhere, exec, polite, processes, server, wait_gone, wait_processes, with, words,
+    anywhere, exec, own_sleep, polite, processes, server, wait_gone, wait_processes, with, words,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -124,7 +124,7 @@ fn what_outlives_a_hook_dies_with_the_container_in_a_shared_process_namespace(
 ) -> Outcome {
     let owner = node.container("owner").start(&["sleep", "600"])?;
     let pid = owner.task()?.ok_or("no task")?.pid;
-    let unique = format!("sleep 8{}", std::process::id());
+    let unique = own_sleep();
     let script = format!("(setsid {unique} &); exec sleep 600");
     let trace = Trace::new(node)?;
     let container = node

@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use podhook_integration::command::Output;
 use podhook_integration::generation::repository;
@@ -140,25 +139,24 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
     let mut server = wait::until("nginx to listen", SOON, || {
         TcpStream::connect((ip, 80)).ok()
     })?;
-    server.set_read_timeout(Some(Duration::from_secs(30)))?;
-    // An answer of 32 KiB that nginx sends in about four seconds.
-    server.write_all(b"GET /slow HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
-    let mut head = [0; 64];
-    server.read_exact(&mut head)?;
-    let begun = Instant::now();
-    let (answer, answered, deleted) = thread::scope(|scope| -> Result<_, Error> {
-        let deleting = scope.spawn(|| {
-            kube.ok(&["delete", "pod", name])?;
-            Ok::<_, Error>(begun.elapsed())
-        });
-        let mut answer = head.to_vec();
+    server.set_read_timeout(Some(wait::scaled(SOON)))?;
+    // Half a request, for which nginx waits: it is over when this side wants it. The kernel has it at once, and nginx
+    // long before the pod's hook.
+    server.write_all(b"GET /slow HTTP/1.1\r\nHost: demo\r\n")?;
+    let answer = thread::scope(|scope| -> Result<_, Error> {
+        let deleting = scope.spawn(|| kube.ok(&["delete", "pod", name]).map(|_| ()));
+        wait::until_true("nginx to take no more connections", SOON, || {
+            TcpStream::connect((ip, 80)).is_err()
+        })?;
+        // An answer of 32 KiB that nginx sends in about four seconds.
+        server.write_all(b"Connection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
         let read = server.read_to_end(&mut answer);
         read.map_err(|e| format!("after {} bytes: {e}\n{:#?}", answer.len(), kube.log(&id)))?;
-        let answered = begun.elapsed();
         // nginx waits for the client to have everything.
         drop(server);
-        let deleted = deleting.join().map_err(|_| "podhook panicked")??;
-        Ok((answer, answered, deleted))
+        deleting.join().map_err(|_| "podhook panicked")??;
+        Ok(answer)
     })?;
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text
@@ -166,12 +164,6 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
         .ok_or(format!("no answer: {text}"))?;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert_eq!(body.len(), 32768);
-    // The request was in flight while the pod was on its way out.
-    assert!(answered > Duration::from_secs(1), "{answered:?}");
-    assert!(
-        deleted + Duration::from_millis(500) > answered,
-        "{deleted:?}, {answered:?}"
-    );
     let exit = node.events().wait(&id, "exit", SOON)?;
     assert_eq!(exit.exit_status(), 0);
     let ours = kube.log(&id);

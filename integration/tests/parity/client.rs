@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::containerd::remains;
+use podhook_integration::stream;
 use podhook_integration::suite::{Test, own_containerd, podhook_only};
 use podhook_integration::tasks::Stdio;
 use podhook_integration::wait::{self, SOON};
@@ -66,7 +67,9 @@ fn sockets(kind: FileType) -> bool {
 }
 
 /// Does something several times: there must be no more descriptors of the kind after it than after the first time.
+/// The original may have some until Go collects its garbage, but not as many as it was done times.
 fn leaves_none(
+    node: &Node,
     pid: i32,
     of_kind: fn(FileType) -> bool,
     mut act: impl FnMut() -> Outcome,
@@ -79,7 +82,7 @@ fn leaves_none(
     let mut now = Vec::new();
     let fewer = wait::until_true("as many descriptors as before", SOON, || {
         now = descriptors(pid, of_kind);
-        now.len() <= before.len()
+        now.len() <= before.len() + if node.shim().is_podhook() { 0 } else { 3 }
     });
     now.retain(|fd| !before.contains(fd));
     fewer.map_err(|error| format!("{error}; since then: {now:?}").into())
@@ -101,7 +104,7 @@ fn the_oci_runtime_is_the_configured_one(node: &Node) -> Outcome {
 fn the_shim_leaks_no_pipes_over_execs(node: &Node) -> Outcome {
     let container = node.container("pipes").start(&["sleep", "600"])?;
     let shim = shim_of(node, container.id())?;
-    leaves_none(shim, pipes, || {
+    leaves_none(node, shim, pipes, || {
         container.exec(&["true"])?;
         Ok(())
     })
@@ -116,10 +119,14 @@ fn over_terminals(node: &Node, of_kind: fn(FileType) -> bool) -> Outcome {
         .find(|shim| shim.id == pod.id())
         .ok_or("no shim")?
         .pid;
-    leaves_none(shim, of_kind, || {
+    leaves_none(node, shim, of_kind, || {
         let mut stream = container.exec_stream(&["sh", "-c", "tty; exit 3"], true)?;
-        assert_eq!(stream.exit_status(SOON)?, 3);
-        Ok(())
+        // On a busy machine containerd now and then ends a stream before it has told the status.
+        match stream.exit_status(SOON) {
+            Ok(3) => Ok(()),
+            Err(stream::Error::Broken { reason, .. }) if reason.is_empty() => Ok(()),
+            other => Err(format!("{other:?}").into()),
+        }
     })
 }
 

@@ -188,9 +188,12 @@ fn a_paused_task_stands_still(node: &Node) -> Outcome {
     container.wait_output("3\n", SOON)?;
     node.ctr().run(&["task", "pause", container.id()])?;
     assert_eq!(container.status()?, "PAUSED");
-    let before = container.output();
-    thread::sleep(Duration::from_millis(400));
-    assert_eq!(container.output(), before);
+    // The shim may still have had something in its hands.
+    let before = wait::until("the counter to stand still", SOON, || {
+        let before = container.output();
+        thread::sleep(Duration::from_millis(400));
+        (container.output() == before).then_some(before)
+    })?;
     node.ctr().run(&["task", "resume", container.id()])?;
     assert_eq!(container.status()?, "RUNNING");
     wait::until_true("the counter to go on", SOON, || {
@@ -254,7 +257,13 @@ fn a_task_beyond_its_memory_limit_is_oom_killed(node: &Node) -> Outcome {
         .container("oom")
         .flag(["--memory-limit", "33554432"])
         // One process only, so that it is known which one the kernel kills.
-        .start(&["sh", "-c", "sleep 0.5; exec tail -c 200000000 /dev/zero"])?;
+        .start(&[
+            "sh",
+            "-c",
+            "until [ -e /tmp/go ]; do usleep 20000; done; exec tail -c 200000000 /dev/zero",
+        ])?;
+    // Not before it has started: the original does not look yet. The exec may end with its container.
+    drop(container.exec(&["touch", "/tmp/go"]));
     node.events().wait(container.id(), "oom", SOON)?;
     assert_eq!(container.wait_exit(SOON)?, 137);
     Ok(())

@@ -1,7 +1,5 @@
 //! docker itself, on the node's containerd.
 
-use std::time::Duration;
-
 use podhook_integration::suite::{Test, podhook_only, unless};
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Node, OciRuntime, Outcome, Place, tests};
@@ -38,6 +36,7 @@ pub fn tests() -> Vec<Test> {
         a_post_start_hook_has_run_when_run_returns,
         a_failed_post_start_hook_fails_run,
         a_pre_stop_hook_runs_before_the_signal,
+        a_pre_stop_hook_runs_before_the_images_own_stop_signal,
     ]));
     let mut all = unless(all, |place| {
         too_old_a_crun(place).then_some(
@@ -334,8 +333,10 @@ fn a_health_check_runs_in_it(node: &Node) -> Outcome {
 }
 
 fn an_oom_kill_is_told(node: &Node) -> Outcome {
-    let script = "sleep 0.5; exec tail -c 200000000 /dev/zero";
+    let script = "until [ -e /tmp/go ]; do usleep 20000; done; exec tail -c 200000000 /dev/zero";
     let container = node.docker(&["--memory", "32m"], &["sh", "-c", script])?;
+    // Not before it has started: the original does not look yet. The exec may end with its container.
+    drop(container.exec(&[], &["touch", "/tmp/go"]));
     assert_eq!(container.run(&["wait"])?, "137\n");
     container.wait_field(".State.OOMKilled", "true", SOON)?;
     Ok(())
@@ -417,6 +418,21 @@ fn a_pre_stop_hook_runs_before_the_signal(node: &Node) -> Outcome {
     container.wait_logs("ready", SOON)?;
     container.run(&["stop", "--time", "60"])?;
     assert_eq!(container.inspect(".State.ExitCode")?, "3");
-    container.wait_logs("drained\nbye\n", Duration::from_secs(10))?;
+    container.wait_logs("drained\nbye\n", SOON)?;
+    Ok(())
+}
+
+/// httpd's is WINCH, haproxy's USR1.
+fn a_pre_stop_hook_runs_before_the_images_own_stop_signal(node: &Node) -> Outcome {
+    let hook = lifecycle(
+        r#"{"preStop": {"exec": {"command": ["sh", "-c", "echo drained > /proc/1/fd/1"]}}}"#,
+    );
+    let script = "trap 'echo bye; exit 3' USR1; echo ready; while :; do usleep 20000; done";
+    let flags = ["--stop-signal", "SIGUSR1", "--annotation", &hook];
+    let container = node.docker(&flags, &["sh", "-c", script])?;
+    container.wait_logs("ready", SOON)?;
+    container.run(&["stop", "--time", "60"])?;
+    assert_eq!(container.inspect(".State.ExitCode")?, "3");
+    container.wait_logs("drained\nbye\n", SOON)?;
     Ok(())
 }

@@ -85,11 +85,13 @@ fn kill_after_the_end_is_not_found(node: &Node) -> Outcome {
 
 /// dockerd holds the container's lock over Kill.
 fn a_kill_does_not_wait_for_the_end(node: &Node) -> Outcome {
-    let script = "trap 'sleep 2; exit 3' TERM; echo ready; while :; do usleep 20000; done";
+    let held = "until [ -e /tmp/go ]; do usleep 20000; done";
+    let script = &format!("trap '{held}; exit 3' TERM; echo ready; while :; do usleep 20000; done");
     let (container, tasks) = running(node, &["sh", "-c", script])?;
     container.wait_output("ready", SOON)?;
     tasks.kill(container.id(), "", SIGTERM, false)?;
     assert_eq!(tasks.state(container.id(), "")?.status, "RUNNING");
+    drop(container.exec(&["touch", "/tmp/go"]));
     assert_eq!(container.wait_exit(SOON)?, 3);
     Ok(())
 }

@@ -3,11 +3,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
+use podhook_integration::node::held;
 use podhook_integration::suite::Test;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, tests};
+use podhook_integration::{Node, Outcome, command, tests};
 
-use crate::terminal::on_terminal;
+use crate::terminal::on_terminal_shown;
 
 pub fn tests() -> Vec<Test> {
     tests![io:
@@ -39,15 +40,33 @@ fn run_rm_passes_output_and_input(node: &Node) -> Outcome {
 
 fn eight_megabytes_of_output_arrive(node: &Node) -> Outcome {
     // ctr drops what it has not read when the task ends, with every shim: the task waits for it.
-    let script = "head -c 8388608 /dev/zero | tr '\\0' x; sleep 1";
-    let output = node.container("much").run_rm(&["sh", "-c", script])?;
+    let script = "head -c 8388608 /dev/zero | tr '\\0' x; echo over";
+    let builder = node.container("much");
+    let id = builder.id().to_owned();
+    let mut run = builder.run_rm_command(&["sh", "-c", &format!("{script}; {}", held("shown"))])?;
+    let release = || release(node, &id);
+    let output = command::run_shown(&mut run, Some(b""), 2 * SOON, &["over"], release)?;
     assert_eq!(
         (output.stdout.len(), output.status),
-        (8 << 20, 0),
+        ((8 << 20) + 5, 0),
         "{}",
         output.stderr
     );
     Ok(())
+}
+
+/// Lets a container go on that `ctr run --rm` runs.
+fn release(node: &Node, id: &str) {
+    let touch = [
+        "task",
+        "exec",
+        "--exec-id",
+        "release",
+        id,
+        "touch",
+        "/tmp/shown",
+    ];
+    drop(node.ctr().run(&touch));
 }
 
 fn a_log_file_loses_nothing_at_the_end(node: &Node) -> Outcome {
@@ -63,9 +82,8 @@ fn a_log_file_loses_nothing_at_the_end(node: &Node) -> Outcome {
 
 fn a_log_file_gets_both_streams(node: &Node) -> Outcome {
     // The original now and then loses a line that comes just before the end.
-    let script = "echo to stdout; echo to stderr >&2; usleep 200000";
+    let script = "echo to stdout; echo to stderr >&2; exec sleep 600";
     let container = node.container("log").start(&["sh", "-c", script])?;
-    container.wait_exit(SOON)?;
     container.wait_output("to stdout\n", SOON)?;
     container.wait_output("to stderr\n", SOON)?;
     Ok(())
@@ -99,19 +117,17 @@ fn a_log_program_gets_both_streams(node: &Node) -> Outcome {
     Ok(())
 }
 
-/// Prints the terminal, whether all three streams are one, and its size.
-const TERMINAL: [&str; 3] = [
-    "sh",
-    "-c",
-    "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && tty; stty size; usleep 100000; exit 6",
-];
+/// Prints the terminal, if all three streams are one, and a last word, and waits until that was shown.
+fn terminal() -> String {
+    let look = "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && tty; stty size; echo over";
+    format!("{look}; {}; exit 6", held("shown"))
+}
 
 fn a_terminal_is_a_terminal(node: &Node) -> Outcome {
-    let run = node
-        .container("tty")
-        .flag(["--tty"])
-        .run_rm_command(&TERMINAL)?;
-    let output = on_terminal(&run, None)?;
+    let builder = node.container("tty").flag(["--tty"]);
+    let id = builder.id().to_owned();
+    let run = builder.run_rm_command(&["sh", "-c", &terminal()])?;
+    let output = on_terminal_shown(&run, None, &["over"], || release(node, &id))?;
     assert_eq!(output.status, 6, "{output:?}");
     assert!(output.stdout.contains("/dev/pts/0"), "{output:?}");
     Ok(())
@@ -121,8 +137,9 @@ fn an_exec_gets_a_terminal_of_its_own(node: &Node) -> Outcome {
     let container = node.container("tty-exec").start(&["sleep", "600"])?;
     let mut exec = node.ctr().command();
     exec.args(["task", "exec", "--tty", "--exec-id", "tty", container.id()])
-        .args(TERMINAL);
-    let output = on_terminal(&exec, None)?;
+        .args(["sh", "-c", &terminal()]);
+    let release = || container.release("shown");
+    let output = on_terminal_shown(&exec, None, &["over"], release)?;
     assert_eq!(output.status, 6, "{output:?}");
     assert!(output.stdout.contains("/dev/pts/"), "{output:?}");
     Ok(())

@@ -10,6 +10,7 @@ mod docker;
 mod docker_calls;
 mod endurance;
 mod exec;
+mod inherited;
 mod io;
 mod nerdctl;
 mod pod_end;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             ctr::tests(),
             exec::tests(),
             endurance::tests(),
+            inherited::tests(),
             io::tests(),
             terminal::tests(),
             checkpoint::tests(),

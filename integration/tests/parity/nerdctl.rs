@@ -58,7 +58,8 @@ fn running<'a>(node: &'a Node, args: &[&str]) -> Fallible<(Container<'a>, Tasks)
 }
 
 fn run_detached_is_create_wait_start(node: &Node) -> Outcome {
-    let (container, tasks, stdio) = created(node, &["sh", "-c", "echo out; sleep 1; exit 8"])?;
+    let script = "trap 'exit 8' TERM; echo out; while :; do usleep 20000; done";
+    let (container, tasks, stdio) = created(node, &["sh", "-c", script])?;
     let id = container.id();
     let pid = tasks.create(id, &stdio)?;
     let state = tasks.state(id, "")?;
@@ -67,13 +68,14 @@ fn run_detached_is_create_wait_start(node: &Node) -> Outcome {
         let wait = scope.spawn(|| tasks.wait(id, ""));
         assert_eq!(tasks.start(id, "")?, pid);
         assert_eq!(tasks.state(id, "")?.status, "RUNNING");
+        container.wait_output("out\n", SOON)?;
+        tasks.kill(id, "", SIGTERM, false)?;
         assert_eq!(wait.join().map_err(|_| "wait panicked")??, 8);
         let state = tasks.state(id, "")?;
         assert_eq!((state.status, state.exit_status), ("STOPPED", 8));
         assert_eq!(tasks.delete(id, "")?, 8);
         let gone = tasks.state(id, "").err().ok_or("it is still there")?;
         assert_eq!(gone.code(), Code::NotFound);
-        assert!(container.output().contains("out\n"));
         Ok(())
     })
 }
@@ -187,7 +189,11 @@ fn exec_is_exec_wait_start_and_delete(node: &Node) -> Outcome {
     tasks.exec(
         id,
         "e1",
-        &["sh", "-c", "echo in exec; sleep 1; exit 6"],
+        &[
+            "sh",
+            "-c",
+            "trap 'exit 6' TERM; echo in exec; while :; do usleep 20000; done",
+        ],
         &stdio,
     )?;
     assert_eq!(tasks.state(id, "e1")?.status, "CREATED");
@@ -196,11 +202,14 @@ fn exec_is_exec_wait_start_and_delete(node: &Node) -> Outcome {
         let pid = tasks.start(id, "e1")?;
         let state = tasks.state(id, "e1")?;
         assert_eq!((state.status, state.pid), ("RUNNING", pid));
+        wait::until_true("its output", SOON, || {
+            std::fs::read_to_string(&output).is_ok_and(|text| text == "in exec\n")
+        })?;
+        tasks.kill(id, "e1", SIGTERM, false)?;
         assert_eq!(wait.join().map_err(|_| "wait panicked")??, 6);
         let state = tasks.state(id, "e1")?;
         assert_eq!((state.status, state.exit_status), ("STOPPED", 6));
         assert_eq!(tasks.delete(id, "e1")?, 6);
-        assert_eq!(std::fs::read_to_string(&output)?, "in exec\n");
         assert_eq!(tasks.state(id, "")?.status, "RUNNING");
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! How the containers of a pod end, and what CRI says of it.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -151,18 +151,13 @@ fn a_stop_without_grace_cuts_another_short(node: &Node) -> Outcome {
     let pod = node.pod("short").run()?;
     let container = pod.container("main").command(&STUBBORN).start()?;
     container.wait_log("ready", SOON)?;
-    let start = Instant::now();
     thread::scope(|scope| {
-        let patient = scope.spawn(|| container.stop(100));
+        // Longer than the call may take.
+        let patient = scope.spawn(|| container.stop(600));
         thread::sleep(Duration::from_millis(300));
         assert_eq!(container.state()?, "CONTAINER_RUNNING");
         container.stop(0)?;
         patient.join().map_err(|_| "the stop panicked")??;
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "{:?}",
-            start.elapsed()
-        );
         assert_eq!(container.status()?.exit_code, 137);
         Ok(())
     })

@@ -44,7 +44,7 @@ fn exec_sync_of_a_missing_program_says_so(node: &Node) -> Outcome {
     let container = pod.container("main").command(&SLEEP).start()?;
     for program in ["no-such-program", "/no/such/program"] {
         let error = container
-            .exec_within(10, &[program])
+            .exec_within(60, &[program])
             .err()
             .ok_or("it ran")?;
         let text = error.message().to_lowercase();
@@ -61,7 +61,7 @@ fn exec_sync_in_an_ended_container_is_an_error(node: &Node) -> Outcome {
     let pod = node.pod("ended").run()?;
     let container = pod.container("main").command(&["true"]).start()?;
     container.wait_exit(SOON)?;
-    let error = container.exec_within(10, &["true"]).err().ok_or("it ran")?;
+    let error = container.exec_within(60, &["true"]).err().ok_or("it ran")?;
     assert!(error.message().contains("CONTAINER_EXITED"), "{error}");
     Ok(())
 }
@@ -70,7 +70,7 @@ fn exec_sync_killed_by_a_signal_is_128_and_the_signal(node: &Node) -> Outcome {
     let pod = node.pod("signal").run()?;
     let container = pod.container("main").command(&SLEEP).start()?;
     for signal in [9, 15, 11] {
-        let answer = container.exec_within(10, &["sh", "-c", &format!("kill -{signal} $$")])?;
+        let answer = container.exec_within(60, &["sh", "-c", &format!("kill -{signal} $$")])?;
         assert_eq!(answer.exit_code, 128 + signal);
     }
     Ok(())
@@ -143,7 +143,7 @@ fn a_timed_out_exec_sync_leaves_the_container_running(node: &Node) -> Outcome {
             .ok_or("it ended")?;
         assert!(error.message().contains("timeout 1s exceeded"), "{error}");
     }
-    assert_eq!(container.exec_within(10, &["true"])?.exit_code, 0);
+    assert_eq!(container.exec_within(60, &["true"])?.exit_code, 0);
     assert_eq!(container.state()?, "CONTAINER_RUNNING");
     Ok(())
 }
@@ -295,7 +295,7 @@ fn a_forwarded_port_reaches_the_pods_listener(node: &Node) -> Outcome {
     wait::until_true("the pod to answer", SOON, || {
         pod.port_forward(8080).is_ok_and(|mut stream| {
             stream
-                .wait_data("hello from the pod\n", std::time::Duration::from_secs(2))
+                .wait_data("hello from the pod\n", std::time::Duration::from_secs(10))
                 .is_ok()
         })
     })?;

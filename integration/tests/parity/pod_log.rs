@@ -98,9 +98,8 @@ fn the_log_of_a_terminal_has_one_stream(node: &Node) -> Outcome {
     let container = pod
         .container("main")
         .config(|config| config.tty = true)
-        .command(&["sh", "-c", "tty; echo err >&2; usleep 100000"])
+        .command(&["sh", "-c", "tty; echo err >&2; exec sleep 600"])
         .start()?;
-    container.wait_exit(SOON)?;
     container.wait_log("err", SOON)?;
     let log = container.log()?;
     assert!(log.iter().all(|(stream, _)| stream == "stdout"), "{log:?}");

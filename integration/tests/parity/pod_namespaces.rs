@@ -253,7 +253,7 @@ fn a_read_only_folder_cannot_be_written(node: &Node) -> Outcome {
         })
         .command(&SLEEP)
         .start()?;
-    let answer = container.exec_within(10, &["touch", "/data/file"])?;
+    let answer = container.exec_within(60, &["touch", "/data/file"])?;
     assert!(
         String::from_utf8_lossy(&answer.stderr).contains("Read-only"),
         "{answer:?}"
@@ -266,7 +266,7 @@ fn containers_have_files_of_their_own(node: &Node) -> Outcome {
     let one = pod.container("one").command(&SLEEP).start()?;
     let two = pod.container("two").command(&SLEEP).start()?;
     one.exec(&["touch", "/tmp/mine"])?;
-    assert_ne!(two.exec_within(10, &["ls", "/tmp/mine"])?.exit_code, 0);
+    assert_ne!(two.exec_within(60, &["ls", "/tmp/mine"])?.exit_code, 0);
     Ok(())
 }
 
@@ -301,8 +301,8 @@ fn later_mounts_of_the_node_arrive_if_asked_for(node: &Node) -> Outcome {
         none,
     )?;
     fs::write(folder.join("later/file"), "late")?;
-    let seen = container.exec_within(10, &["cat", "/slave/later/file"]);
-    let hidden = container.exec_within(10, &["cat", "/private/later/file"]);
+    let seen = container.exec_within(60, &["cat", "/slave/later/file"]);
+    let hidden = container.exec_within(60, &["cat", "/private/later/file"]);
     umount2(&folder, MntFlags::MNT_DETACH)?;
     assert_eq!(seen?.stdout, b"late");
     assert_ne!(hidden?.exit_code, 0);

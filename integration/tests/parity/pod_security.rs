@@ -148,7 +148,7 @@ fn the_default_seccomp_profile_is_on(node: &Node) -> Outcome {
     .start()?;
     assert_eq!(status(&container, "Seccomp")?, "2");
     // Another user namespace needs no capability, but the profile's permission.
-    let answer = container.exec_within(10, &["unshare", "-U", "true"])?;
+    let answer = container.exec_within(60, &["unshare", "-U", "true"])?;
     assert_ne!(answer.exit_code, 0);
     assert!(
         String::from_utf8_lossy(&answer.stderr).contains("not permitted"),
@@ -183,7 +183,7 @@ fn a_seccomp_profile_of_the_node_holds_for_execs_too(node: &Node) -> Outcome {
     })
     .start()?;
     assert_eq!(status(&container, "Seccomp")?, "2");
-    let answer = container.exec_within(10, &["mkdir", "/tmp/folder"])?;
+    let answer = container.exec_within(60, &["mkdir", "/tmp/folder"])?;
     // ENOMSG, which nothing else would give.
     assert!(
         String::from_utf8_lossy(&answer.stderr).contains("No message of desired type"),
@@ -200,7 +200,7 @@ fn a_read_only_root_cannot_be_written(node: &Node) -> Outcome {
     let container = secure(&pod, |security| security.readonly_rootfs = true)
         .host_path(&data, "/data")
         .start()?;
-    let answer = container.exec_within(10, &["touch", "/file"])?;
+    let answer = container.exec_within(60, &["touch", "/file"])?;
     assert!(
         String::from_utf8_lossy(&answer.stderr).contains("Read-only file system"),
         "{answer:?}"
@@ -219,7 +219,7 @@ fn masked_and_read_only_paths_are_so(node: &Node) -> Outcome {
     assert_eq!(container.exec(&["cat", "/proc/timer_list"])?, "");
     assert_eq!(container.exec(&["ls", "/usr/share"])?, "");
     for path in ["/home/file", "/proc/sys/kernel/domainname"] {
-        let answer = container.exec_within(10, &["sh", "-c", &format!("echo x > {path}")])?;
+        let answer = container.exec_within(60, &["sh", "-c", &format!("echo x > {path}")])?;
         assert_ne!(answer.exit_code, 0, "{path}");
     }
     Ok(())
@@ -288,7 +288,7 @@ fn a_device_of_the_node_is_mapped(node: &Node) -> Outcome {
         })
         .command(&SLEEP)
         .start()?;
-    let answer = container.exec_within(10, &["sh", "-c", "echo x > /dev/mapped"])?;
+    let answer = container.exec_within(60, &["sh", "-c", "echo x > /dev/mapped"])?;
     assert!(
         String::from_utf8_lossy(&answer.stderr).contains("No space left"),
         "{answer:?}"

@@ -1,9 +1,9 @@
 //! containerd killed and started again while containers run.
 
-use std::thread;
-use std::time::Duration;
+use std::fs;
 
 use podhook_integration::suite::{Test, own_containerd};
+use podhook_integration::trace::Trace;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Node, Outcome, ShimKind, tests};
 
@@ -35,11 +35,19 @@ fn a_task_outlives_containerd_and_keeps_its_exit_status(node: &Node) -> Outcome 
 }
 
 fn an_exit_while_containerd_is_away_is_not_lost(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let script = "until [ -e /trace/end ]; do usleep 20000; done; exit 7";
     let container = node
         .container("alone")
-        .start(&["sh", "-c", "sleep 1; exit 7"])?;
+        .flag(["--mount", &trace.mount()])
+        .start(&["sh", "-c", script])?;
+    let pid = container.task()?.ok_or("no task")?.pid;
     node.containerd().kill9()?;
-    thread::sleep(Duration::from_millis(1500));
+    fs::write(trace.dir().join("end"), "")?;
+    // A dead process has no command line any more.
+    wait::until_true("its end", SOON, || {
+        fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty())
+    })?;
     node.containerd().up()?;
     if node.shim() == ShimKind::Runc && node.containerd().generation() != Generation::V1_6 {
         // From 1.7 on containerd ends a shim that lists no process any more, as the original does then.
@@ -61,7 +69,7 @@ fn a_pod_outlives_containerd_and_keeps_its_exit_status(node: &Node) -> Outcome {
         (container.state()?, other.state()?),
         ("CONTAINER_RUNNING", "CONTAINER_RUNNING")
     );
-    container.exec_within(10, &["touch", "/tmp/end"])?;
+    container.exec_within(60, &["touch", "/tmp/end"])?;
     assert_eq!(container.wait_exit(SOON)?.exit_code, 7);
     wait::until_true("the exit event", SOON, || {
         container.events().contains(&"exit".to_owned())

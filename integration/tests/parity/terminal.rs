@@ -1,9 +1,8 @@
 //! Commands on a terminal in a running container.
 
 use std::process::Command;
-use std::time::Duration;
 
-use podhook_integration::node::{Container, Pod, PodContainer};
+use podhook_integration::node::{Container, Pod, PodContainer, held};
 use podhook_integration::suite::{Test, podhook_only, unless};
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Node, OciRuntime, Outcome, command, tests};
@@ -35,6 +34,16 @@ pub fn tests() -> Vec<Test> {
 
 /// Runs ctr on a terminal, since it refuses `--tty` without one, with what is typed there.
 pub fn on_terminal(ctr: &Command, typed: Option<&[u8]>) -> Result<command::Output, command::Error> {
+    on_terminal_shown(ctr, typed, &[], || {})
+}
+
+/// The same; calls `then` as soon as the terminal has shown each of these texts.
+pub fn on_terminal_shown(
+    ctr: &Command,
+    typed: Option<&[u8]>,
+    shown: &[&str],
+    then: impl FnOnce(),
+) -> Result<command::Output, command::Error> {
     let quote =
         |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"));
     let line: Vec<_> = std::iter::once(ctr.get_program())
@@ -49,7 +58,7 @@ pub fn on_terminal(ctr: &Command, typed: Option<&[u8]>) -> Result<command::Outpu
         &line.join(" "),
         "/dev/null",
     ]);
-    command::run(&mut script, typed, Duration::from_secs(60))
+    command::run_shown(&mut script, typed, 2 * SOON, shown, then)
 }
 
 /// Whether an exec's errors are in runc's words: the engine has them whatever the OCI runtime is.
@@ -73,8 +82,10 @@ fn exec(node: &Node, container: &Container<'_>, command: &[&str]) -> Command {
 fn exec_on_a_terminal_has_it_on_all_streams(node: &Node) -> Outcome {
     let container = node.container("tty").start(&["sleep", "600"])?;
     let script = "for n in 0 1 2; do test -t $n && readlink /proc/self/fd/$n; done; tty; \
-        echo also > /dev/tty; ls /proc/$$/fd; usleep 200000; exit 6";
-    let output = on_terminal(&exec(node, &container, &["sh", "-c", script]), None)?;
+        ls /proc/$$/fd; echo also > /dev/tty";
+    let script = format!("{script}; {}; exit 6", held("shown"));
+    let exec = exec(node, &container, &["sh", "-c", &script]);
+    let output = on_terminal_shown(&exec, None, &["also"], || container.release("shown"))?;
     assert_eq!(output.status, 6, "{output:?}");
     // script(1) types a NUL at the end of its input, which is echoed where ctr has not gone raw yet.
     let text = output.stdout.replace(['\r', '\0'], "").replace("^@", "");
@@ -85,9 +96,10 @@ fn exec_on_a_terminal_has_it_on_all_streams(node: &Node) -> Outcome {
 
 fn what_is_typed_is_read(node: &Node) -> Outcome {
     let container = node.container("typed").start(&["sleep", "600"])?;
-    let script = "read line; echo \"got $line\"; usleep 200000";
-    let exec = exec(node, &container, &["sh", "-c", script]);
-    let output = on_terminal(&exec, Some(b"some words\n"))?;
+    let script = format!("read line; echo \"got $line\"; {}", held("shown"));
+    let exec = exec(node, &container, &["sh", "-c", &script]);
+    let release = || container.release("shown");
+    let output = on_terminal_shown(&exec, Some(b"some words\n"), &["got some words"], release)?;
     assert_eq!(output.status, 0, "{output:?}");
     assert!(output.stdout.contains("got some words"), "{output:?}");
     Ok(())
@@ -95,7 +107,10 @@ fn what_is_typed_is_read(node: &Node) -> Outcome {
 
 fn a_terminal_belongs_to_the_commands_user(node: &Node) -> Outcome {
     let container = node.container("user").start(&["sleep", "600"])?;
-    let script = "stat -c '%u %a' $(tty); echo mine > $(tty); usleep 200000";
+    let script = format!(
+        "stat -c '%u %a' $(tty); echo mine > $(tty); {}",
+        held("shown")
+    );
     let mut exec = node.ctr().command();
     exec.args([
         "task",
@@ -107,8 +122,9 @@ fn a_terminal_belongs_to_the_commands_user(node: &Node) -> Outcome {
         "tty",
     ])
     .arg(container.id())
-    .args(["sh", "-c", script]);
-    let output = on_terminal(&exec, None)?;
+    .args(["sh", "-c", &script]);
+    let release = || container.release("shown");
+    let output = on_terminal_shown(&exec, None, &["mine"], release)?;
     assert_eq!(output.status, 0, "{output:?}");
     assert!(output.stdout.contains("1000 620"), "{output:?}");
     assert!(output.stdout.contains("mine"), "{output:?}");

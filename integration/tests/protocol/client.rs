@@ -12,6 +12,7 @@ use containerd_shim_protos::api::{
 };
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use podhook_integration::wait::scaled;
 use serde_json::json;
 use ttrpc::r#async::Client as Ttrpc;
 use ttrpc::{Code, Status};
@@ -44,8 +45,8 @@ pub struct Client {
     address: String,
 }
 
-/// No answer takes longer, but that of Wait.
-const LIMIT: Duration = Duration::from_secs(20);
+/// No answer takes longer on a busy machine, but that of Wait.
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl Client {
     pub fn connect(address: &str, version: i64) -> Result<Self, Failure> {
@@ -76,7 +77,17 @@ impl Client {
     }
 
     pub fn call<A: Message>(&self, method: &str, request: &impl Message) -> Answer<A> {
-        runtime().block_on(self.call_within(method, request, LIMIT))
+        runtime().block_on(self.call_within(method, request, scaled(LIMIT)))
+    }
+
+    /// With a deadline that the shim is told as well.
+    pub fn call_with_deadline<A: Message>(
+        &self,
+        method: &str,
+        request: &impl Message,
+        deadline: Duration,
+    ) -> Answer<A> {
+        runtime().block_on(self.request(method, request, LIMIT.max(deadline), deadline))
     }
 
     /// Without waiting for it: to be run on [`runtime`].
@@ -86,6 +97,16 @@ impl Client {
         request: &impl Message,
         limit: Duration,
     ) -> Answer<A> {
+        self.request(method, request, limit, Duration::ZERO).await
+    }
+
+    async fn request<A: Message>(
+        &self,
+        method: &str,
+        request: &impl Message,
+        limit: Duration,
+        deadline: Duration,
+    ) -> Answer<A> {
         let unknown = |message: String| Refused {
             code: Code::INTERNAL,
             message,
@@ -93,6 +114,7 @@ impl Client {
         let request = ttrpc::Request {
             service: self.service.clone(),
             method: method.to_owned(),
+            timeout_nano: i64::try_from(deadline.as_nanos()).unwrap_or_default(),
             payload: request
                 .write_to_bytes()
                 .map_err(|e| unknown(e.to_string()))?,

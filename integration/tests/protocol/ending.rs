@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,8 +73,9 @@ fn expect_deleted(stage: &Stage, id: &str, pid: u32, output: &std::process::Outp
     wait::until_true("everything to be gone", SOON, || {
         stage.left_of(id).is_empty()
     })?;
-    assert!(!fs::exists(format!("/proc/{pid}/cwd"))?);
-    Ok(())
+    Ok(wait::until_true("the end of the process", SOON, || {
+        !Path::new(&format!("/proc/{pid}/cwd")).exists()
+    })?)
 }
 
 fn delete_removes_what_a_killed_shim_left(stage: &Stage) -> Outcome {
@@ -136,7 +138,9 @@ fn delete_kills_what_the_runtime_cannot(stage: &Stage) -> Outcome {
         "{output:?}"
     );
     assert!(output.status.success());
-    assert!(!fs::exists(format!("/proc/{pid}/cwd"))?);
+    wait::until_true("the end of the process", SOON, || {
+        !Path::new(&format!("/proc/{pid}/cwd")).exists()
+    })?;
     let key = (stage.namespace().to_owned(), "c1".to_owned());
     let state = podhook_integration::containerd::remains::runc_state(&key);
     assert_eq!(

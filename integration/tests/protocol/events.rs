@@ -1,7 +1,5 @@
 //! Events: which, in which order, and what becomes of them while containerd is away.
 
-use std::time::Duration;
-
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
 use containerd_shim_protos::events::task::{TaskDelete, TaskExit, TaskStart};
 use podhook_integration::Outcome;
@@ -157,9 +155,7 @@ fn events_wait_for_containerd_in_order(stage: &Stage) -> Outcome {
         expected.extend(["exec-added", "exec-started", "exit"].map(str::to_owned));
     }
     stage.daemon().up()?;
-    let topics = stage
-        .daemon()
-        .wait_count(expected.len(), Duration::from_secs(30))?;
+    let topics = stage.daemon().wait_count(expected.len(), SOON)?;
     assert_eq!(topics, expected);
     Ok(client.end("c1")?)
 }

@@ -4,13 +4,20 @@
 mod bundle;
 mod client;
 mod daemon;
+mod hanging;
+mod scarce;
 mod stage;
 mod start;
 
 mod bootstrap;
 mod criu;
 mod ending;
+mod entrypoint;
 mod events;
+mod exhaustion;
+mod given_up;
+mod killed;
+mod limits;
 mod logging;
 mod metrics;
 mod options;
@@ -27,6 +34,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use podhook_integration::slow::watched;
 use podhook_integration::{Generation, Outcome};
 use tokio::runtime::Runtime;
 
@@ -102,7 +110,12 @@ fn main() -> ExitCode {
         bootstrap::tests(),
         criu::tests(),
         ending::tests(),
+        entrypoint::tests(),
         events::tests(),
+        exhaustion::tests(),
+        limits::tests(),
+        given_up::tests(),
+        killed::tests(),
         logging::tests(),
         metrics::tests(),
         options::tests(),
@@ -120,8 +133,9 @@ fn main() -> ExitCode {
         for (shim, kind) in KINDS {
             if kind == Kind::Podhook || !test.podhook_only {
                 let reason = (test.unless)(kind);
-                let trial =
-                    Trial::test(format!("{shim}/{}", test.name), move || one(test.run, kind));
+                let name = format!("{shim}/{}", test.name);
+                let label = name.clone();
+                let trial = Trial::test(name, move || watched(&label, || one(test.run, kind)));
                 let trial = trial.with_ignored_flag(!possible || reason.is_some());
                 trials.push(trial.with_kind(reason.unwrap_or_default()));
             }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::Duration;
 
 use containerd_shim_protos::api::{
@@ -15,6 +15,7 @@ use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 
 use crate::client::{Client, create_request, exec_request};
+use crate::options::generic;
 use crate::stage::{Failure, Stage, any};
 use crate::{Test, podhook_only, tests};
 
@@ -33,6 +34,7 @@ pub fn tests() -> Vec<Test> {
         a_missing_fifo_fails_create_and_leaves_nothing,
         the_last_output_of_a_terminal_is_not_lost,
         execs_leave_no_descriptors,
+        stdio_that_nobody_asked_for_is_not_the_nodes_dev_null,
     ]));
     all
 }
@@ -392,5 +394,68 @@ fn execs_leave_no_descriptors(stage: &Stage) -> Outcome {
     wait::until_true("the descriptors to be closed", SOON, || {
         descriptors() <= before
     })?;
+    Ok(client.end("c1")?)
+}
+
+/// The node's device, put back at the end.
+struct NodesNull(fs::Metadata);
+
+impl NodesNull {
+    fn now() -> Result<(u32, u32, i64), Failure> {
+        let now = fs::metadata("/dev/null")?;
+        Ok((now.mode(), now.gid(), now.ctime()))
+    }
+}
+
+impl Drop for NodesNull {
+    fn drop(&mut self) {
+        let _ = fs::set_permissions("/dev/null", self.0.permissions());
+        let _ = std::os::unix::fs::chown("/dev/null", Some(self.0.uid()), Some(self.0.gid()));
+    }
+}
+
+/// By `exec = "runtime"` too: the OCI runtime hands on what it has.
+fn stdio_that_nobody_asked_for_is_not_the_nodes_dev_null(stage: &Stage) -> Outcome {
+    let _node = NodesNull(fs::metadata("/dev/null")?);
+    let before = NodesNull::now()?;
+    let config = stage.dir().join("podhook.toml");
+    fs::write(&config, "exec = \"runtime\"\n")?;
+    let change = "for n in 0 1 2; do for c in 'chmod 0667' 'chown 0:7'; do busybox $c /proc/self/fd/$n && exit 7; \
+        done; [ $(busybox readlink /proc/$$/fd/$n) = /dev/null ] || exit 8; done; exit 0";
+    // Init has no device of the node either: a runtime that does not give it the container's gives it ours.
+    let init = format!("({change}); echo $? > /tmp/init; sleep 600");
+    let mut client: Option<Client> = None;
+    for (id, options) in [
+        ("c1", None),
+        ("c2", Some(generic(&config.display().to_string(), ""))),
+    ] {
+        let spec = stage
+            .spec(id, &["sh", "-c", &init])
+            .annotation("io.kubernetes.cri.sandbox-id", "c1");
+        match &client {
+            Some(client) => stage.join(client, id, &spec)?,
+            None => client = Some(stage.shim_of(id, &spec)?),
+        }
+        let client = client.as_ref().ok_or("no shim")?;
+        let mut request = create_request(stage, id);
+        request.options = options.into();
+        client.call::<CreateTaskResponse>("Create", &request)?;
+        client.start(id, "")?;
+        client.exec(id, "e", &["sh", "-c", change])?;
+        client.start(id, "e")?;
+        assert_eq!(client.wait(id, "e")?.exit_status, 0, "{id}");
+        client.delete(id, "e")?;
+        client.exec(
+            id,
+            "look",
+            &["sh", "-c", "until [ -s /tmp/init ]; do usleep 20000; done"],
+        )?;
+        client.start(id, "look")?;
+        client.wait(id, "look")?;
+        client.delete(id, "look")?;
+        assert_eq!(NodesNull::now()?, before, "{id}");
+    }
+    let client = client.ok_or("no shim")?;
+    client.remove("c2")?;
     Ok(client.end("c1")?)
 }

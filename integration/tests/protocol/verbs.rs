@@ -1,11 +1,12 @@
 //! `start`, `delete`, `-info` and `-v`: arguments, stdin, stdout, and what they leave.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
-use containerd_shim_protos::api::Empty;
+use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse, Empty};
 use containerd_shim_protos::shim::oci::Options;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,7 +14,9 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Outcome};
 use ttrpc::Code;
 
-use crate::client::Client;
+use crate::bundle::Spec;
+use crate::client::{Client, create_request};
+use crate::options::overlay_with_mapped_ids;
 use crate::stage::{Failure, Kind, Stage, any};
 use crate::start::output;
 use crate::{Test, podhook_only, tests};
@@ -34,6 +37,10 @@ pub fn tests() -> Vec<Test> {
         version_is_printed,
         the_server_needs_start,
         both_versions_of_the_task_service_are_on_one_socket,
+        many_starts_of_a_pod_beside_a_stale_socket_make_one_shim,
+        a_shim_that_ends_leaves_the_socket_of_another,
+        names_in_tmp_that_somebody_has_taken_hold_up_nobody,
+        delete_removes_what_a_killed_shim_had_beside_its_socket,
     ]));
     all
 }
@@ -107,7 +114,7 @@ fn the_shim_is_killed_before_containerd_for_memory(stage: &Stage) -> Outcome {
 
 /// `prctl(PR_SCHED_CORE, …)`: makes a cookie for this thread, or says why not.
 fn sched_core() -> std::io::Result<()> {
-    let thread = std::thread::spawn(|| {
+    let thread = thread::spawn(|| {
         // SAFETY: integer arguments only; the cookie goes with this thread.
         match unsafe { libc::prctl(62, 1, 0, 0, 0) } {
             0 => Ok(()),
@@ -279,5 +286,141 @@ fn the_server_needs_start(stage: &Stage) -> Outcome {
         !output.status.success() && text.contains("started by `start`"),
         "{text}"
     );
+    Ok(())
+}
+
+/// A container of the pod `pod`.
+fn of_pod(stage: &Stage, id: &str) -> Spec {
+    stage
+        .spec(id, &["sleep", "600"])
+        .annotation("io.kubernetes.cri.sandbox-id", "pod")
+}
+
+fn many_starts_of_a_pod_beside_a_stale_socket_make_one_shim(stage: &Stage) -> Outcome {
+    let ids = ["pod", "c1", "c2", "c3"];
+    for id in ids {
+        stage.make_bundle(id, &of_pod(stage, id))?;
+    }
+    for round in 0..20 {
+        let stale = stage.start("pod", None)?;
+        kill9(stage.shim_pid("pod"))?;
+        stage.wait_gone("pod")?;
+        drop(stale);
+        let outputs = thread::scope(|scope| {
+            let start = |id| move || stage.try_start(id, b"");
+            let starts = ids.map(|id| scope.spawn(start(id)));
+            starts.map(|start| start.join().expect("a start panicked"))
+        });
+        for output in outputs {
+            stage.connect(&output?)?;
+        }
+        let shims: Vec<_> = ids.iter().filter_map(|id| stage.shim_pid(id)).collect();
+        assert_eq!(shims.len(), 1, "round {round}");
+        kill9(Some(shims[0]))?;
+        for id in ids {
+            stage.wait_gone(id)?;
+        }
+    }
+    stage.delete_verb("pod")?;
+    Ok(())
+}
+
+fn a_shim_that_ends_leaves_the_socket_of_another(stage: &Stage) -> Outcome {
+    let first = stage.shim_of("pod", &of_pod(stage, "pod"))?;
+    let socket = Path::new(first.address().trim_start_matches("unix://")).to_owned();
+    fs::remove_file(&socket)?;
+    let second = stage.shim_of("c1", &of_pod(stage, "c1"))?;
+    assert_eq!(second.address(), first.address());
+    first.shutdown("pod");
+    stage.wait_gone("pod")?;
+    assert!(socket.exists());
+    second.again()?.run(stage, "c1")?;
+    Ok(second.end("c1")?)
+}
+
+/// Folders that an attacker made for every name of the shim that he could guess.
+struct Squatter(Vec<PathBuf>);
+
+impl Squatter {
+    fn of(pid: i32) -> Result<Self, Failure> {
+        let mut made = Self(Vec::new());
+        for kind in ["pty", "layers"] {
+            for number in 0..8 {
+                let name = format!("podhook-{kind}-{pid}-{number}");
+                let path = std::env::temp_dir().join(name);
+                fs::create_dir(&path)?;
+                made.0.push(path);
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Squatter {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
+fn names_in_tmp_that_somebody_has_taken_hold_up_nobody(stage: &Stage) -> Outcome {
+    let mut spec = stage.spec("c1", &["sh", "-c", "tty > /tmp/tty; exec sleep 600"]);
+    spec.0["process"]["terminal"] = true.into();
+    let client = stage.shim_of("c1", &spec)?;
+    let _squatter = Squatter::of(stage.shim_pid("c1").ok_or("no shim")?)?;
+    let overlay = overlay_with_mapped_ids(stage)?;
+    let request = CreateTaskRequest {
+        terminal: true,
+        rootfs: vec![overlay],
+        ..create_request(stage, "c1")
+    };
+    let created: CreateTaskResponse = client.call("Create", &request)?;
+    client.start("c1", "")?;
+    let tty = format!("/proc/{}/root/tmp/tty", created.pid);
+    wait::until_true("its terminal", SOON, || {
+        fs::read_to_string(&tty).is_ok_and(|tty| tty.starts_with("/dev/"))
+    })?;
+    Ok(client.end("c1")?)
+}
+
+fn delete_removes_what_a_killed_shim_had_beside_its_socket(stage: &Stage) -> Outcome {
+    // A runtime that never ends: the socket for the terminal is there.
+    stage.recording_runtime("[ \"$7\" = create ] && exec sleep 600")?;
+    let mut spec = stage.spec("c1", &["sleep", "600"]);
+    spec.0["process"]["terminal"] = true.into();
+    let client = stage.shim_of("c1", &spec)?;
+    let socket = Path::new(client.address().trim_start_matches("unix://")).to_owned();
+    let name = socket.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = name[..16].to_owned();
+    let beside = || -> Vec<PathBuf> {
+        let dir = socket.parent().unwrap_or(Path::new("/"));
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let named =
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        let paths = named.map(|entry| entry.path());
+        paths.filter(|path| *path != socket).collect()
+    };
+    let options = any(&Options {
+        binary_name: stage.dir().join("recording-runc").display().to_string(),
+        ..Default::default()
+    });
+    let request = CreateTaskRequest {
+        terminal: true,
+        options: Some(options).into(),
+        ..create_request(stage, "c1")
+    };
+    let other = client.again()?;
+    let creating = thread::spawn(move || {
+        let _ = other.call::<CreateTaskResponse>("Create", &request);
+    });
+    wait::until_true("the terminal's socket", SOON, || beside().len() == 1)?;
+    assert!(beside()[0].metadata()?.file_type().is_socket());
+    kill9(stage.shim_pid("c1"))?;
+    creating.join().map_err(|_| "Create panicked")?;
+    stage.wait_gone("c1")?;
+    assert_eq!(beside().len(), 1, "nobody could remove it");
+    stage.delete_verb("c1")?;
+    assert_eq!(beside(), Vec::<PathBuf>::new());
     Ok(())
 }

@@ -3,6 +3,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -21,11 +23,12 @@ pub fn tests() -> Vec<Test> {
     tests![crash:
         the_container_of_a_killed_shim_goes_with_its_cgroup_and_hook,
         what_the_oci_runtime_cannot_delete_is_killed_in_its_cgroup,
+        nothing_is_left_of_a_container_whose_shim_is_killed_in_create,
     ]
 }
 
 /// Kills the shim that was started for a container or a sandbox.
-fn kill_shim(node: &Node, id: &str) -> Result<(), Error> {
+pub fn kill_shim(node: &Node, id: &str) -> Result<(), Error> {
     let shims = remains::shims(&node.containerd().address());
     let shim = shims.iter().find(|shim| shim.id == id).ok_or("no shim")?;
     Ok(kill(Pid::from_raw(shim.pid), Signal::SIGKILL)?)
@@ -51,7 +54,7 @@ fn the_container_of_a_killed_shim_goes_with_its_cgroup_and_hook(node: &Node) -> 
 }
 
 /// An OCI runtime that does everything but delete.
-fn runtime_without_delete(node: &Node) -> Result<PathBuf, Error> {
+pub fn runtime_without_delete(node: &Node) -> Result<PathBuf, Error> {
     let path = node.containerd().dir().join("no-delete");
     let runtime = driver::oci_runtime().unwrap_or_else(|| "runc".to_owned());
     let script = format!(
@@ -101,6 +104,38 @@ fn what_the_oci_runtime_cannot_delete_is_killed_in_its_cgroup(node: &Node) -> Ou
             !node.containerd().bundle("k8s.io", id).exists()
         })?;
         fs::remove_dir_all(state)?;
+    }
+    Ok(())
+}
+
+/// Whether the OCI runtime is at work to make a container.
+fn is_being_made(id: &str) -> bool {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| {
+            let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+            words.contains(&b"create".as_slice()) && words.contains(&id.as_bytes())
+        })
+}
+
+fn nothing_is_left_of_a_container_whose_shim_is_killed_in_create(node: &Node) -> Outcome {
+    for round in 0..10 {
+        let name = format!("born{round}");
+        let (container, starting) = node.container(&name).start_behind(&["sleep", "600"])?;
+        wait::until_true("the OCI runtime", SOON, || is_being_made(container.id()))?;
+        thread::sleep(wait::scaled(Duration::from_millis(2 * round)));
+        kill_shim(node, container.id())?;
+        // ctr's error; what is left the suite looks for in a moment, and here.
+        let _ = starting.join();
+        wait::until_true("the end of the OCI runtime", SOON, || {
+            !is_being_made(container.id())
+        })?;
+        let id = container.id().to_owned();
+        drop(container);
+        wait::until_true("the end of its cgroup", SOON, || {
+            node.containerd().cgroups(&id).is_empty()
+        })?;
     }
     Ok(())
 }

@@ -12,14 +12,16 @@ use serde_json::json;
 
 use crate::cgroup;
 use crate::recorded::Recorded;
-use crate::script::{exec, held, polite, with, words};
+use crate::script::{exec, held, polite, server, with, words};
 
 pub fn tests() -> Vec<Test> {
     tests![leaf:
         a_hook_is_in_a_cgroup_below_the_containers_and_takes_it_along,
         a_hook_is_born_in_its_cgroup,
-        what_a_successful_hook_leaves_moves_to_the_containers_cgroup,
+        what_a_successful_hook_leaves_keeps_its_cgroup,
         a_hook_that_times_out_is_killed_with_what_left_its_session,
+        a_hook_finds_the_limits_that_an_exec_finds,
+        a_container_that_forbids_cgroups_gives_up_whole_tree_control_and_it_is_told,
     ]
 }
 
@@ -46,7 +48,7 @@ fn a_hook_is_in_a_cgroup_below_the_containers_and_takes_it_along(node: &Node) ->
     assert!(leaf.join("cgroup.kill").exists());
     trace.release("hook")?;
     assert_eq!(container.wait_exit(SOON)?, 7);
-    assert!(!leaf.exists());
+    wait::until_true("the end of the leaf", SOON, || !leaf.exists())?;
     Ok(())
 }
 
@@ -61,8 +63,7 @@ fn a_hook_is_born_in_its_cgroup(node: &Node) -> Outcome {
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
     let hook = container.recorded()?.hook("postStart")?;
-    let output = hook.text("/output");
-    assert!(output.contains("/podhook-"), "{output}");
+    assert_eq!(hook.text("/output"), "0::/\n");
     // The trace works: it says of a move that the test makes. (A runtime may have init born in its cgroup.)
     let own = cgroup::of_container(&container)?;
     let mut moved = Command::new("sleep").arg("600").spawn()?;
@@ -86,21 +87,93 @@ fn a_hook_is_born_in_its_cgroup(node: &Node) -> Outcome {
 /// Leaves two daemons behind, of which one has left the session and is nobody's child.
 const LEAVE: &str = "(setsid sleep 5551 &); sleep 5552 & echo done";
 
-fn what_a_successful_hook_leaves_moves_to_the_containers_cgroup(node: &Node) -> Outcome {
+fn what_a_successful_hook_leaves_keeps_its_cgroup(node: &Node) -> Outcome {
     let lifecycle = json!({"postStart": exec(LEAVE)}).to_string();
     let container = node
         .container("left")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
     let own = cgroup::of_container(&container)?;
+    // It sees it as its root, and so in no other cgroup where its limits are.
+    let leaves = cgroup::leaves(&own);
     for daemon in ["sleep 5551", "sleep 5552"] {
         let pid = cgroup::wait_process(&own, daemon)?;
-        assert_eq!(cgroup::of(pid)?, own, "{daemon}");
+        assert_eq!(leaves, [cgroup::of(pid)?], "{daemon}");
     }
-    cgroup::wait_no_leaves(&own)?;
     container.kill("SIGKILL")?;
     assert_eq!(container.wait_exit(SOON)?, 137);
     wait::until_true("the end of all", SOON, || !populated(&own))?;
+    Ok(())
+}
+
+/// What old JVMs and Go programs do: the path in /proc/self/cgroup, below /sys/fs/cgroup.
+const LIMITS: &str = "path=$(sed -n s/^0:://p /proc/self/cgroup); echo $path; cd /sys/fs/cgroup$path; cat memory.max pids.max cpu.max";
+
+fn a_hook_finds_the_limits_that_an_exec_finds(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    // What the hook leaves running reads it as well, when the hook is over.
+    let script = format!(
+        "{LIMITS}; (setsid sh -c 'sleep 1; ({LIMITS}) > /trace/later; touch /trace/read' &)"
+    );
+    let lifecycle = json!({"postStart": exec(&script)}).to_string();
+    let pod = node.pod("limits").lifecycle("main", &lifecycle).run()?;
+    let container = pod
+        .container("main")
+        .host_path(trace.dir(), "/trace")
+        .command(&["sleep", "600"])
+        .config(|config| {
+            let linux = config.linux.get_or_insert_default();
+            let resources = linux.resources.get_or_insert_default();
+            resources.memory_limit_in_bytes = 64 << 20;
+            resources.cpu_quota = 50_000;
+            resources.cpu_period = 100_000;
+        })
+        .start()?;
+    let hook = container.recorded()?.hook("postStart")?;
+    let of_exec = container.exec(&["sh", "-c", LIMITS])?;
+    assert!(of_exec.starts_with("/\n67108864\n"), "{of_exec}");
+    assert_eq!(hook.text("/output"), of_exec);
+    let read = trace.dir().join("read");
+    wait::until_true("the daemon to have read", SOON, || read.exists())?;
+    assert_eq!(fs::read_to_string(trace.dir().join("later"))?, of_exec);
+    Ok(())
+}
+
+fn a_container_that_forbids_cgroups_gives_up_whole_tree_control_and_it_is_told(
+    node: &Node,
+) -> Outcome {
+    let trace = Trace::new(node)?;
+    let stop = with(
+        exec("(setsid sleep 5571 &); exec sleep 5572"),
+        json!({"timeoutSeconds": 3}),
+    );
+    let container = node
+        .container("full")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&json!({"preStop": stop}).to_string())
+        .start(&words(&server(&["TERM"], &[])))?;
+    trace.wait("ready")?;
+    let own = cgroup::of_container(&container)?;
+    fs::write(own.join("cgroup.max.descendants"), "0")?;
+    container.kill("SIGTERM")?;
+    trace.wait("got-TERM")?;
+    let hook = container.wait_hook("preStop")?.hook("preStop")?;
+    assert_eq!(hook.text("/result"), "TimedOut");
+    let message = hook.text("/message");
+    for part in [
+        "without a cgroup of its own (",
+        "cgroup.max.descendants",
+        "what left its session was not killed",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let log = node.log();
+    assert!(
+        log.contains("what leaves its session cannot be killed"),
+        "{log}"
+    );
+    container.kill("SIGKILL")?;
+    assert_eq!(container.wait_exit(SOON)?, 137);
     Ok(())
 }
 
@@ -134,7 +207,8 @@ fn a_hook_that_times_out_is_killed_with_what_left_its_session(node: &Node) -> Ou
     );
     cgroup::wait_no_leaves(&own)?;
     // Nothing escaped to the container's own cgroup either.
-    let first = container.task()?.ok_or("no task")?.pid;
-    assert_eq!(cgroup::read(&own, "cgroup.procs")?, first.to_string());
-    Ok(())
+    let first = container.task()?.ok_or("no task")?.pid.to_string();
+    Ok(wait::until_true("the first process alone", SOON, || {
+        cgroup::read(&own, "cgroup.procs").is_ok_and(|procs| procs == first)
+    })?)
 }

@@ -7,6 +7,8 @@ mod accounting;
 mod cri;
 #[path = "../parity/ctr.rs"]
 mod ctr;
+#[path = "../hooks/delete.rs"]
+mod delete;
 #[path = "../parity/exec.rs"]
 mod exec;
 #[path = "../hooks/kill.rs"]
@@ -26,10 +28,12 @@ mod tutorial;
 mod cgroup;
 mod crash;
 mod delegated;
+mod exhaustion;
 mod freezer;
 mod leaf;
 mod oom;
 mod options;
+mod reload;
 mod statistics;
 mod update;
 
@@ -40,13 +44,16 @@ use std::process::ExitCode;
 use podhook_integration::suite::{Test, podhook_only, run_with_threads};
 
 /// All of this suite's own, and of the other suites what cgroups have a part in.
-const CHOSEN: [&str; 26] = [
+const CHOSEN: [&str; 27] = [
     "crash::",
+    "delete::",
     "delegated::",
+    "exhaustion::",
     "freezer::",
     "leaf::",
     "oom::",
     "options::",
+    "reload::",
     "statistics::",
     "update::",
     "accounting::",
@@ -87,9 +94,12 @@ fn main() -> ExitCode {
     let hooks = [
         tutorial::tests(),
         crash::tests(),
+        delete::tests(),
         delegated::tests(),
+        exhaustion::tests(),
         leaf::tests(),
         options::tests(),
+        reload::tests(),
         statistics::tests(),
         accounting::tests(),
         tree::tests(),

@@ -1,5 +1,5 @@
-//! The cgroup of a container whose OCI runtime could not delete it: found by the configuration, since
-//! no process says where it is any more.
+//! The cgroup of a container that has no shim any more: found by the configuration, since no process says where
+//! it is.
 
 use std::{
     fs, io,
@@ -8,69 +8,85 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::error::Error;
 use super::processes;
 use crate::pidfd;
 
 /// Where the hierarchies are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
-/// How long killing may take: containerd gives `delete` 5 s in all.
-const LIMIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Where systemd puts what names no slice.
 const DEFAULT_SLICE: &str = "system.slice";
 
-/// The directories of one container's cgroup, in every hierarchy that has it.
-pub struct Leftover(Vec<PathBuf>);
+/// One container's cgroup, in every hierarchy that has it: looked for anew each time, since what makes it may
+/// still be at work.
+pub struct Leftover {
+    root: PathBuf,
+    /// Below the root of a hierarchy.
+    path: Option<PathBuf>,
+}
 
 impl Leftover {
-    /// Those of the `linux.cgroupsPath` of a container's configuration. None for a path that names no
+    /// That of the `linux.cgroupsPath` of a container's configuration. None for a path that names no
     /// cgroup of the container's own: a relative one starts at the runtime's own cgroup, which is not
     /// known here, and the root holds everything else.
-    pub fn find(cgroups_path: &str, systemd: bool) -> Self {
+    pub fn of(cgroups_path: &str, systemd: bool) -> Self {
         Self::below(Path::new(ROOT), cgroups_path, systemd)
     }
 
     fn below(root: &Path, cgroups_path: &str, systemd: bool) -> Self {
-        let Some(path) = relative_path(cgroups_path, systemd) else {
-            return Self(Vec::new());
+        Self {
+            root: root.to_owned(),
+            path: relative_path(cgroups_path, systemd),
+        }
+    }
+
+    fn dirs(&self) -> Vec<PathBuf> {
+        let Some(path) = &self.path else {
+            return Vec::new();
         };
-        let hierarchies = if root.join("cgroup.controllers").exists() {
-            vec![root.to_owned()]
+        let hierarchies = if self.root.join("cgroup.controllers").exists() {
+            vec![self.root.clone()]
         } else {
-            let entries = fs::read_dir(root).into_iter().flatten().flatten();
+            let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
             // Links are second names: cpu, cpuacct.
             entries
                 .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
                 .map(|entry| entry.path())
                 .collect()
         };
-        let dirs = hierarchies.into_iter().map(|root| root.join(&path));
-        Self(
-            dirs.filter(|dir| dir.join("cgroup.procs").exists())
-                .collect(),
-        )
+        let dirs = hierarchies.into_iter().map(|root| root.join(path));
+        dirs.filter(|dir| dir.join("cgroup.procs").exists())
+            .collect()
+    }
+
+    /// Whether any of it is still there.
+    pub fn exists(&self) -> bool {
+        !self.dirs().is_empty()
     }
 
     /// Kills every process in it, frozen ones too; whether none is left.
-    pub fn kill(&self) -> bool {
-        let end = Instant::now() + LIMIT;
+    pub fn kill(&self, deadline: Instant) -> bool {
         loop {
-            let pids = self.pids();
-            if pids.is_empty() {
+            let found = self.pids();
+            // What cannot be listed is not empty.
+            if matches!(&found, Ok(pids) if pids.is_empty()) {
                 return true;
             }
-            if Instant::now() > end {
+            if Instant::now() > deadline {
                 return false;
             }
-            self.kill_round(&pids);
+            self.kill_round(&found.unwrap_or_default());
             std::thread::sleep(PAUSE);
         }
     }
 
     fn kill_round(&self, pids: &[i32]) {
         let write = |dir: &Path, file, text| fs::write(dir.join(file), text).is_ok();
-        // Linux 5.14, v2: the whole tree at once.
-        if self.0.iter().any(|dir| write(dir, "cgroup.kill", "1")) {
+        let dirs = self.dirs();
+        // Linux 5.14, v2: the whole tree at once. Beside v1 it may hold a part of the processes, and thaws none.
+        let killed = dirs.iter().any(|dir| write(dir, "cgroup.kill", "1"));
+        if killed && dirs.len() == 1 {
             return;
         }
         let held: Vec<(i32, OwnedFd)> = pids
@@ -78,34 +94,55 @@ impl Leftover {
             .filter_map(|&pid| Some((pid, pidfd::open(pid).ok()?)))
             .collect();
         // Still a member after it is held: the pidfd is of that member and of no later process.
-        let members = self.pids();
+        let members = self.pids().unwrap_or_default();
         for (pid, fd) in held {
             if members.contains(&pid) {
                 let _ = pidfd::send_signal(&fd, libc::SIGKILL);
             }
         }
-        for dir in &self.0 {
+        for dir in &dirs {
             // A frozen process dies when it is thawed.
             let _ = write(dir, "freezer.state", "THAWED") || write(dir, "cgroup.freeze", "0");
         }
     }
 
-    fn pids(&self) -> Vec<i32> {
-        let mut pids: Vec<_> = self
-            .0
-            .iter()
-            .flat_map(|dir| processes::list(dir).unwrap_or_default())
-            .collect();
+    /// Every process in it.
+    ///
+    /// # Errors
+    /// Where a cgroup cannot be read: there may be more then.
+    pub fn pids(&self) -> Result<Vec<i32>, Error> {
+        let mut pids = Vec::new();
+        for dir in self.dirs() {
+            match processes::list_all(&dir) {
+                Ok(found) => pids.extend(found),
+                Err(Error::Gone { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
         pids.sort_unstable();
         pids.dedup();
-        pids
+        Ok(pids)
     }
 
-    /// Removes what is empty; a cgroup with processes stays.
-    pub fn remove(&self) {
-        for dir in &self.0 {
-            if let Err(e) = remove_tree(dir) {
-                log::debug!("remove cgroup {}: {e}", dir.display());
+    /// Removes it, and waits for processes that are dying in it. What is left at the deadline is told.
+    ///
+    /// # Errors
+    /// The first cgroup that could not be removed, and why.
+    pub fn remove(&self, deadline: Instant) -> Result<(), (PathBuf, io::Error)> {
+        loop {
+            let mut kept = None;
+            for dir in self.dirs() {
+                match remove_tree(&dir) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                        kept.get_or_insert((dir, e));
+                    }
+                    _ => {}
+                }
+            }
+            match kept {
+                None => return Ok(()),
+                Some(kept) if Instant::now() > deadline => return Err(kept),
+                Some(_) => std::thread::sleep(PAUSE),
             }
         }
     }
@@ -188,12 +225,41 @@ mod tests {
             fs::write(dir.join("cgroup.procs"), "").unwrap();
         }
         fs::create_dir_all(root.path().join("cpuset")).unwrap();
-        let mut found = Leftover::below(root.path(), "/ns/c1", false).0;
+        let mut found = Leftover::below(root.path(), "/ns/c1", false).dirs();
         found.sort();
         let names: Vec<_> = found
             .iter()
             .map(|dir| dir.strip_prefix(root.path()).unwrap())
             .collect();
         assert_eq!(names, ["memory/ns/c1", "pids/ns/c1"].map(Path::new));
+    }
+    #[test]
+    fn what_cannot_be_listed_is_not_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("pids/ns/c1");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("cgroup.procs"), "no pid\n").unwrap();
+        let leftover = Leftover::below(root.path(), "/ns/c1", false);
+        assert!(!leftover.kill(Instant::now()));
+        fs::write(dir.join("cgroup.procs"), "").unwrap();
+        assert!(leftover.kill(Instant::now()));
+        // As many as no list of a living shim holds.
+        for n in 0..4200 {
+            fs::create_dir(dir.join(n.to_string())).unwrap();
+        }
+        fs::write(dir.join("4199/cgroup.procs"), "1\n").unwrap();
+        assert_eq!(leftover.pids().unwrap(), [1]);
+    }
+
+    #[test]
+    fn what_is_made_later_is_removed_as_well() {
+        let root = tempfile::tempdir().unwrap();
+        let leftover = Leftover::below(root.path(), "/ns/c1", false);
+        let dir = root.path().join("pids/ns/c1");
+        fs::create_dir_all(&dir).unwrap();
+        // No file of a real cgroup keeps it from being removed; this one does.
+        fs::write(dir.join("cgroup.procs"), "").unwrap();
+        let (kept, _) = leftover.remove(Instant::now()).unwrap_err();
+        assert_eq!(kept, dir);
     }
 }

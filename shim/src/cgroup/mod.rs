@@ -13,6 +13,7 @@ mod notify;
 mod oom;
 mod processes;
 mod rdma;
+pub mod scope;
 mod v1;
 mod v2;
 

@@ -1,82 +1,82 @@
 //! The kernel's two ways to say that a cgroup file has changed.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// An eventfd or an inotify descriptor that a task can wait for.
+/// Descriptors that a task can wait for.
 #[derive(Debug)]
-pub(super) struct Notifier {
-    fd: AsyncFd<File>,
+pub(super) enum Notifier {
+    /// An eventfd, which the kernel of v1 raises.
+    Eventfd(AsyncFd<File>),
+    /// Files of cgroup v2: poll(2) says POLLPRI when they change. (inotify would, too, but a user has 128 instances
+    /// of that for all its programs.)
+    Files([AsyncFd<File>; 2]),
 }
 
 impl Notifier {
     /// An eventfd. Signals add up until they are taken.
     pub(super) fn eventfd() -> io::Result<Self> {
         // SAFETY: takes no pointers; the result is checked below.
-        Self::new(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
-    }
-
-    /// An inotify descriptor that watches nothing yet.
-    pub(super) fn inotify() -> io::Result<Self> {
-        // SAFETY: takes no pointers; the result is checked below.
-        Self::new(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })
-    }
-
-    fn new(fd: libc::c_int) -> io::Result<Self> {
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel has just made this descriptor, and nothing else knows of it.
         let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-        // SAFETY: the file owns its descriptor, and closes it only when `AsyncFd` drops it.
-        let fd = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
-        let fd = fd.map_err(|error| error.into_parts().1)?;
-        Ok(Self { fd })
+        watched(file, Interest::READABLE).map(Self::Eventfd)
     }
 
-    /// Watches a file for changes, for an inotify descriptor.
-    pub(super) fn watch(&self, path: &Path) -> io::Result<()> {
-        let path = CString::new(path.as_os_str().as_bytes())?;
-        let fd = self.fd.as_raw_fd();
-        // SAFETY: `path` is a NUL-terminated string that outlives the call.
-        match unsafe { libc::inotify_add_watch(fd, path.as_ptr(), libc::IN_MODIFY) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        }
+    /// Two files of cgroup v2.
+    pub(super) fn files([first, second]: [&Path; 2]) -> io::Result<Self> {
+        let watch = |path| watched(File::open(path)?, Interest::PRIORITY);
+        Ok(Self::Files([watch(first)?, watch(second)?]))
     }
 
     /// The number to hand to the kernel.
     pub(super) fn raw(&self) -> i32 {
-        self.fd.as_raw_fd()
+        match self {
+            Self::Eventfd(fd) | Self::Files([fd, _]) => fd.as_raw_fd(),
+        }
     }
 
     /// Waits until there is something to take, and takes it. May be dropped while it waits: what
     /// comes later is there for the next call.
     pub(super) async fn changed(&self) -> io::Result<u64> {
-        loop {
-            let mut guard = self.fd.readable().await?;
-            match self.take()? {
-                0 => guard.clear_ready(),
-                taken => return Ok(taken),
+        match self {
+            Self::Eventfd(fd) => loop {
+                let mut guard = fd.readable().await?;
+                match self.take()? {
+                    0 => guard.clear_ready(),
+                    taken => return Ok(taken),
+                }
+            },
+            Self::Files([first, second]) => {
+                let mut guard = tokio::select! {
+                    guard = first.ready(Interest::PRIORITY) => guard?,
+                    guard = second.ready(Interest::PRIORITY) => guard?,
+                };
+                guard.clear_ready();
+                Ok(1)
             }
         }
     }
 
-    /// Takes all there is, without waiting: the number of an eventfd's signals; for inotify, whose
-    /// events say no more than "look again", 1 or 0.
+    /// Takes all there is, without waiting: the number of an eventfd's signals. Of files nothing can be taken: that
+    /// they have changed says no more than "look again".
     pub(super) fn take(&self) -> io::Result<u64> {
+        let Self::Eventfd(fd) = self else {
+            return Ok(0);
+        };
         let mut taken = 0;
-        // More than one inotify event with the longest name needs; less would be EINVAL.
+        // For an inotify descriptor, which stands in for one in tests: room for an event with the longest name.
         let mut buffer = [0; 1024];
         loop {
-            match self.fd.get_ref().read(&mut buffer) {
+            match fd.get_ref().read(&mut buffer) {
                 // An eventfd hands out its counter and is empty then; an inotify event is longer.
                 Ok(8) => {
                     let mut counter = [0; 8];
@@ -89,5 +89,35 @@ impl Notifier {
                 Err(e) => return Err(e),
             }
         }
+    }
+}
+
+fn watched(file: File, interest: Interest) -> io::Result<AsyncFd<File>> {
+    // SAFETY: the file owns its descriptor, and closes it only when `AsyncFd` drops it.
+    let fd = unsafe { AsyncFd::register_with_interest(file, interest) };
+    fd.map_err(|error| error.into_parts().1)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    /// The stand-in for ordinary files, which cannot be polled.
+    pub(in super::super) fn inotify(paths: [&Path; 2]) -> io::Result<Notifier> {
+        // SAFETY: takes no pointers; the result is checked below.
+        let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
+        assert!(fd >= 0);
+        for path in paths {
+            let path = CString::new(path.as_os_str().as_bytes())?;
+            // SAFETY: `path` is a NUL-terminated string that outlives the call.
+            let watch = unsafe { libc::inotify_add_watch(fd, path.as_ptr(), libc::IN_MODIFY) };
+            assert!(watch >= 0);
+        }
+        // SAFETY: the kernel has just made this descriptor, and nothing else knows of it.
+        let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        watched(file, Interest::READABLE).map(Notifier::Eventfd)
     }
 }

@@ -1,4 +1,4 @@
-//! OOM kills of a container: v1 by an eventfd on memory.oom_control, v2 by inotify on
+//! OOM kills of a container: v1 by an eventfd on memory.oom_control, v2 by poll on
 //! memory.events. Both only say "look again"; what counts is the `oom_kill` counter, which the
 //! kernel raises before it sends the SIGKILL (`__oom_kill_process`), so that once the victim has
 //! been reaped the counter is right.
@@ -103,17 +103,19 @@ impl OomWatch {
 
     /// Watches the cgroup `dir` of a v2 hierarchy, with the container's first process in it.
     pub(super) fn v2(dir: &Path, init: i32) -> Result<Self, Error> {
-        Self::v2_with(dir, KernelLog::from_now(dir, init))
+        Self::v2_with(dir, KernelLog::from_now(dir, init), Notifier::files)
     }
 
-    fn v2_with(dir: &Path, kernel_log: KernelLog) -> Result<Self, Error> {
+    fn v2_with(
+        dir: &Path,
+        kernel_log: KernelLog,
+        watch: impl FnOnce([&Path; 2]) -> io::Result<Notifier>,
+    ) -> Result<Self, Error> {
         let (memory_events, cgroup_events) = (dir.join("memory.events"), dir.join("cgroup.events"));
-        let notifier =
-            Notifier::inotify().map_err(Error::io("make an inotify for", &memory_events))?;
         let (oom, seen) = oom_kills(&memory_events)?.ok_or_else(|| missing(dir))?;
-        for path in [&memory_events, &cgroup_events] {
-            notifier.watch(path).map_err(Error::io("watch", path))?;
-        }
+        // What changes before this is found by the first look.
+        let notifier =
+            watch([&memory_events, &cgroup_events]).map_err(Error::io("watch", &memory_events))?;
         let source = Source::V2 {
             memory_events,
             cgroup_events,

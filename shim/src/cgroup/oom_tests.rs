@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
+use crate::cgroup::notify::tests::inotify;
 
 const PID: i32 = 4711;
 
@@ -46,7 +47,7 @@ impl Fixture {
         // Without a kernel's log.
         let none = self.0.path().join("none");
         let kernel_log = KernelLog::of_files(self.0.path(), PID, &none, &none);
-        OomWatch::v2_with(self.0.path(), kernel_log).unwrap()
+        OomWatch::v2_with(self.0.path(), kernel_log, inotify).unwrap()
     }
 
     /// With the log of a kernel that has killed nothing yet.
@@ -55,7 +56,7 @@ impl Fixture {
         self.write("kmsg", "");
         let (counters, log) = (self.0.path().join("vmstat"), self.0.path().join("kmsg"));
         let kernel_log = KernelLog::of_files(self.0.path(), PID, &counters, &log);
-        OomWatch::v2_with(self.0.path(), kernel_log).unwrap()
+        OomWatch::v2_with(self.0.path(), kernel_log, inotify).unwrap()
     }
 
     /// So many kills in the whole machine.
@@ -72,7 +73,7 @@ impl Fixture {
 }
 
 async fn next(watch: &mut OomWatch) -> Option<()> {
-    timeout(Duration::from_secs(5), watch.next())
+    timeout(Duration::from_secs(60), watch.next())
         .await
         .expect("no event")
 }

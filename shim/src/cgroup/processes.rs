@@ -13,13 +13,22 @@ const MAX_CGROUPS: usize = 4096;
 
 /// Reads cgroup.procs of `root` and of everything below it.
 pub(super) fn list(root: &Path) -> Result<Vec<i32>, Error> {
+    list_within(root, MAX_CGROUPS)
+}
+
+/// The same, however many cgroups that takes: for who has nobody else to serve.
+pub(super) fn list_all(root: &Path) -> Result<Vec<i32>, Error> {
+    list_within(root, usize::MAX)
+}
+
+fn list_within(root: &Path, most: usize) -> Result<Vec<i32>, Error> {
     let mut pids = Vec::new();
     let mut todo = vec![root.to_owned()];
     let mut seen = 0;
     while let Some(dir) = todo.pop() {
         seen += 1;
-        if seen + todo.len() > MAX_CGROUPS {
-            let (path, limit) = (root.to_owned(), MAX_CGROUPS as u64);
+        if seen + todo.len() > most {
+            let (path, limit) = (root.to_owned(), most as u64);
             return Err(Error::TooLarge {
                 path,
                 limit,
@@ -38,7 +47,7 @@ pub(super) fn list(root: &Path) -> Result<Vec<i32>, Error> {
             }
             None => {}
         }
-        children(&dir, &mut todo)?;
+        children(&dir, most, &mut todo)?;
     }
     // In v1 the file is neither sorted nor free of duplicates.
     pids.sort_unstable();
@@ -46,7 +55,7 @@ pub(super) fn list(root: &Path) -> Result<Vec<i32>, Error> {
     Ok(pids)
 }
 
-fn children(dir: &Path, todo: &mut Vec<PathBuf>) -> Result<(), Error> {
+fn children(dir: &Path, most: usize, todo: &mut Vec<PathBuf>) -> Result<(), Error> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -56,7 +65,7 @@ fn children(dir: &Path, todo: &mut Vec<PathBuf>) -> Result<(), Error> {
         let entry = entry.map_err(Error::io("list", dir))?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             todo.push(entry.path());
-            if todo.len() > MAX_CGROUPS {
+            if todo.len() > most {
                 return Ok(());
             }
         }
@@ -112,6 +121,8 @@ mod tests {
                 ..
             })
         ));
+        cgroup(&root.path().join("7"), "7\n");
+        assert_eq!(list_all(root.path()).unwrap(), [7]);
     }
 
     #[test]

@@ -2,18 +2,39 @@
 
 use std::{path::Path, sync::Arc};
 
-use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::exec::{self, Children, Exit};
 use tokio::sync::oneshot;
 
 use super::{create::read_pid, restore::Checkpoint};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     options::Options,
     process::Process,
     reaper::Reaper,
     runtime::{self, RestoreArgs, Runtime},
     stdio::{self, ConsoleSocket, Owner, ProcessIo},
 };
+
+/// An init that was not made.
+pub(super) struct Unmade {
+    /// Why.
+    pub(super) error: Error,
+    /// The OCI runtime has made a container, or a part of one: see [`super::clear`].
+    pub(super) left: bool,
+}
+
+impl Unmade {
+    fn left(error: Error) -> Self {
+        Self { error, left: true }
+    }
+}
+
+impl From<Error> for Unmade {
+    fn from(error: Error) -> Self {
+        let left = matches!(error, Error::RuntimeDied(_));
+        Self { error, left }
+    }
+}
 
 /// What making an init takes.
 pub(super) struct Birth<'a> {
@@ -29,8 +50,11 @@ pub(super) struct Birth<'a> {
 }
 
 impl Birth<'_> {
-    /// Makes `process` with its stdio; returns its exit to come. What a failure leaves behind is removed.
-    pub(super) async fn make(&self, process: &Process) -> Result<oneshot::Receiver<Exit>> {
+    /// Makes `process` with its stdio; returns its exit to come.
+    pub(super) async fn make(
+        &self,
+        process: &Process,
+    ) -> std::result::Result<oneshot::Receiver<Exit>, Unmade> {
         let stdio = &process.stdio;
         let owner = Owner {
             id: self.id,
@@ -42,11 +66,11 @@ impl Birth<'_> {
             let console = ConsoleSocket::new()?;
             self.call(Some(console.path()), runtime::Stdio::null()?)
                 .await?;
-            self.or_delete(async {
+            let connected = async {
                 let master = console.receive().await?;
                 ProcessIo::terminal_with_hooks(master, stdio, owner, self.hook_output).await
-            })
-            .await?
+            };
+            connected.await.map_err(Unmade::left)?
         } else {
             let (child, ends) = stdio::pipes(stdio, self.options)?;
             // Connected first: a fifo that is missing must not leave a container behind.
@@ -54,16 +78,24 @@ impl Birth<'_> {
             let mut io = ends.connect(stdio, owner).await?;
             if let Err(e) = self.call(None, child).await {
                 io.abort().await;
-                return Err(e);
+                return Err(e.into());
             }
             io.release();
             io
         };
-        let pid = self
-            .or_delete(async { read_pid(&self.bundle.join("init.pid")) })
-            .await?;
-        let exit = self.reaper.wait(pid);
-        process.set_pid(pid);
+        let known = read_pid(&self.bundle.join("init.pid")).and_then(|pid| {
+            let exit = self.reaper.wait(pid);
+            process.set_pid(pid)?;
+            Ok((pid, exit))
+        });
+        let (pid, exit) = match known {
+            Ok(known) => known,
+            Err(e) => {
+                io.abort().await;
+                return Err(Unmade::left(e));
+            }
+        };
+        let exit = exec::exit_though_traced(pid, process.pidfd(), exit);
         process.set_io(io);
         drop(hold);
         log::debug!(id = self.id, pid = pid; "created");
@@ -88,16 +120,5 @@ impl Birth<'_> {
             console,
         };
         self.runtime.restore(args, stdio).await
-    }
-
-    /// A container whose creation fails after the runtime has made it is deleted again.
-    async fn or_delete<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        let done = step.await;
-        if done.is_err()
-            && let Err(e) = self.runtime.delete(true).await
-        {
-            log::warn!(id = self.id; "delete after a failed create: {e}");
-        }
-        done
     }
 }

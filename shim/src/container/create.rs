@@ -7,35 +7,47 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-use containerd_shim_protos::{
-    api::CreateTaskRequest,
-    events::task::{TaskCreate, TaskIO},
+use super::{
+    Container, State,
+    birth::{Birth, Unmade},
+    clear::clear,
+    lifecycle::Driver,
+    restore::Checkpoint,
 };
-use podhook_hooks::{
-    config::Config,
-    exec::{self as engine, Exit, spec::Spec},
-    lifecycle::{Lifecycle, Output, is_sandbox},
-    sequence::Settings,
-};
-use tokio::sync::oneshot;
-
-use super::{Container, State, birth::Birth, lifecycle::Driver, restore::Checkpoint};
 use crate::{
     bundle,
     cgroup::Cgroup,
-    error::{Error, Result},
+    descriptors::{CLEARING, Reserve},
+    error::{Error, Result, is_exhaustion},
     mount,
     options::Options,
     process::Process,
     runtime::Runtime,
     shim::Shim,
     stdio::Stdio,
+    stop_signal,
+};
+use containerd_shim_protos::{
+    api::CreateTaskRequest,
+    events::task::{TaskCreate, TaskIO},
+};
+use podhook_hooks::{
+    config::Config,
+    exec::{self as engine, spec::Spec},
+    lifecycle::{Lifecycle, Output, is_sandbox},
+    sequence::Settings,
 };
 
 impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;
     /// what a failure leaves behind is removed.
     pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Result<Arc<Self>> {
+        if request.id.is_empty() || !bundle::is_plain(&request.id) {
+            return Err(Error::InvalidArgument(format!(
+                "invalid container id {:?}",
+                request.id
+            )));
+        }
         let bundle = PathBuf::from(&request.bundle);
         let options = Options::decode(request.options.as_ref())?;
         let config = options.load_config()?;
@@ -43,11 +55,10 @@ impl Container {
             log::set_max_level(level);
         }
         let options = options.with_defaults(&config);
-        let bundle::Config {
-            spec,
-            own_pid_namespace,
-        } = bundle::Config::read(&bundle)?;
-        let lifecycle = lifecycle(&spec, &config)?;
+        let bundled = bundle::Config::read(&bundle)?;
+        let lifecycle = lifecycle(&bundled.spec, &config)?;
+        // Until nothing can fail any more: what fails is cleared away.
+        let mut spare = Reserve::take(CLEARING)?;
         let rootfs = bundle.join("rootfs");
         if !request.rootfs.is_empty() {
             DirBuilder::new()
@@ -66,15 +77,27 @@ impl Container {
             request.terminal,
         );
         let init = Process::new(String::new(), stdio);
-        let runtime = Runtime::new(
+        let runtime = Arc::new(Runtime::new(
             &options,
             &shim.namespace,
             &request.id,
             &bundle,
             Arc::clone(&shim.reaper),
-        );
+        ));
         let hook_output = prints_to_container(lifecycle.as_ref(), &config);
         let checkpoint = Checkpoint::new(&request, hook_output);
+        let own_stop_signal = match &lifecycle {
+            Some(lifecycle) if lifecycle.pre_stop.is_some() => {
+                let (id, namespace) = (&request.id, &shim.namespace);
+                stop_signal::find(&bundled, id, namespace, &shim.containerd).await
+            }
+            _ => None,
+        };
+        let bundle::Config {
+            spec,
+            own_pid_namespace,
+            ..
+        } = bundled;
         let exit = match &checkpoint {
             // Start restores it.
             Some(_) => None,
@@ -91,14 +114,19 @@ impl Container {
                 };
                 match creation.make(&init).await {
                     Ok(exit) => Some(exit),
-                    Err(e) => {
+                    Err(Unmade { error, left }) => {
+                        spare.release();
+                        if left {
+                            clear(shim, &request.id, runtime).await;
+                        }
                         let _ = mount::unmount_rootfs(&rootfs).await;
-                        return Err(e);
+                        return Err(error);
                     }
                 }
             }
         };
-        let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config);
+        let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config)
+            .with_own_stop_signal(own_stop_signal);
         let container = Arc::new(Self {
             driver: Mutex::new(Driver::new(
                 settings,
@@ -127,6 +155,14 @@ impl Container {
             starting: tokio::sync::Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         });
+        if exit.is_some()
+            && let Err(e) = container.adopt(&spec)
+        {
+            spare.release();
+            clear(shim, &container.id, Arc::clone(&container.runtime)).await;
+            let _ = mount::unmount_rootfs(&rootfs).await;
+            return Err(e);
+        }
         container.publisher.publish(TaskCreate {
             container_id: container.id.clone(),
             bundle: container.bundle.display().to_string(),
@@ -138,27 +174,33 @@ impl Container {
         });
         container.write_record();
         if let Some(exit) = exit {
-            container.adopt(&spec, exit);
+            tokio::spawn(Arc::clone(&container).watch_init(exit));
         }
         Ok(container)
     }
 
-    /// Takes charge of an init that exists now.
-    pub(super) fn adopt(self: &Arc<Self>, spec: &Spec, exit: oneshot::Receiver<Exit>) {
+    /// Takes charge of an init that exists now. The exit of that is still to be watched.
+    ///
+    /// # Errors
+    /// Where the kernel has no descriptors for that now; what is never to be had is done without.
+    pub(super) fn adopt(self: &Arc<Self>, spec: &Spec) -> Result<()> {
         let pid = self.init.pid().cast_signed();
-        if let Some(cgroup) = open_cgroup(pid) {
-            let _ = self.cgroup.set(cgroup);
+        match Cgroup::of_pid(pid) {
+            Ok(cgroup) => drop(self.cgroup.set(cgroup)),
+            Err(e) if is_exhaustion(&e) => return Err(Error::Unknown(e.to_string())),
+            Err(e) => log::warn!("no cgroup of process {pid}: {e}"),
         }
         let target = engine::Container::open(&self.id, pid, spec)
             .map(|target| match self.options.no_new_keyring {
                 true => target.without_keyring(),
                 false => target,
             })
-            .map(Arc::new)
-            .map_err(|e| e.to_string());
-        let _ = self.target.set(target);
-        self.watch_oom();
-        tokio::spawn(Arc::clone(self).watch_init(exit));
+            .map(Arc::new);
+        match target {
+            Err(e) if is_exhaustion(&e) => return Err(Error::Unknown(e.to_string())),
+            target => drop(self.target.set(target.map_err(|e| e.to_string()))),
+        }
+        self.watch_oom()
     }
 }
 
@@ -185,12 +227,6 @@ pub(super) fn read_pid(path: &Path) -> Result<libc::pid_t> {
     text.trim()
         .parse()
         .map_err(|e| Error::Unknown(format!("{}: {e}", path.display())))
-}
-
-fn open_cgroup(pid: libc::pid_t) -> Option<Cgroup> {
-    Cgroup::of_pid(pid)
-        .inspect_err(|e| log::warn!("no cgroup of process {pid}: {e}"))
-        .ok()
 }
 
 fn task_io(stdio: &Stdio) -> TaskIO {

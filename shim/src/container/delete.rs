@@ -11,7 +11,7 @@ use containerd_shim_protos::{
     protobuf::{MessageField, well_known_types::timestamp::Timestamp},
 };
 
-use super::{Container, Freezer};
+use super::{Container, Freezer, Named};
 use crate::{
     bundle,
     error::{Error, Result},
@@ -81,9 +81,13 @@ impl Container {
         }
     }
 
-    /// Forgets a process made by `Exec`.
+    /// Forgets a process made by `Exec`. One that Start is making is not forgotten: as in the Go shim this waits
+    /// until it runs, or never will.
     pub async fn delete_exec(&self, exec_id: &str) -> Result<DeleteResponse> {
         let named = self.process(exec_id)?;
+        if let Named::Exec(exec) = &named {
+            drop(exec.settled().await);
+        }
         let process = named.process();
         if process.pid() != 0 && process.exit().is_none() {
             return Err(Error::Unknown("cannot delete a running process".to_owned()));

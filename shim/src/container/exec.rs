@@ -5,8 +5,8 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use containerd_shim_protos::{
@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::{Container, Freezer, Named, create::read_pid};
 use crate::{
+    descriptors::{CONNECTING, Reserve},
     error::{Error, Result},
     process::{ExitInfo, Process},
     runtime::{self, ExecArgs},
@@ -31,8 +32,55 @@ use crate::{
 pub struct Exec {
     /// The process.
     pub process: Process,
-    /// The OCI process as containerd sent it, taken by Start.
-    spec: Mutex<Option<Vec<u8>>>,
+    phase: Mutex<Phase>,
+    /// Held by Start until there is a process or never will be: as in the Go shim, signals and Delete wait for that.
+    starting: tokio::sync::Mutex<()>,
+}
+
+/// How far it is.
+enum Phase {
+    /// The OCI process as containerd sent it.
+    Added(Vec<u8>),
+    /// Start makes the process, until it is told to give up.
+    Starting(oneshot::Sender<GivenUp>),
+    Started,
+}
+
+/// Why a process that Start was making is never to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GivenUp {
+    /// A SIGKILL came.
+    Killed,
+    /// The container's init has ended.
+    InitGone,
+    /// The time that the client gave is over.
+    TooLate,
+}
+
+impl GivenUp {
+    fn error(self, container: &str) -> Error {
+        match self {
+            Self::Killed => Error::Unknown(
+                "OCI runtime exec failed: exec failed: killed while it was started".to_owned(),
+            ),
+            Self::InitGone => no_init(container),
+            Self::TooLate => Error::Unknown(
+                "OCI runtime exec failed: exec failed: context deadline exceeded".to_owned(),
+            ),
+        }
+    }
+
+    /// What who waits for the process is told.
+    fn status(self) -> u32 {
+        match self {
+            Self::Killed => 128 + libc::SIGKILL.cast_unsigned(),
+            _ => 255,
+        }
+    }
+}
+
+fn no_init(container: &str) -> Error {
+    Error::FailedPrecondition(format!("container {container} init process is not running"))
 }
 
 impl Exec {
@@ -45,18 +93,64 @@ impl Exec {
         }
     }
 
-    /// Takes over what the engine has made.
-    fn adopt(&self, made: engine::Child, io: Result<ProcessIo>) -> Result<oneshot::Receiver<Exit>> {
-        match io {
-            Ok(io) => self.process.set_io(io),
-            Err(e) => {
-                // Without its stdio it must not go on.
-                let _ = made.signal(libc::SIGKILL);
-                return Err(e);
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From Added to Starting: the specification, and the end of the channel where the reason to give up comes.
+    fn claim(&self) -> Result<(Vec<u8>, oneshot::Receiver<GivenUp>)> {
+        let (sender, given_up) = oneshot::channel();
+        let mut phase = self.phase();
+        match std::mem::replace(&mut *phase, Phase::Started) {
+            Phase::Added(spec) => {
+                *phase = Phase::Starting(sender);
+                Ok((spec, given_up))
+            }
+            other => {
+                *phase = other;
+                Err(Error::Unknown("cannot start a running process".to_owned()))
             }
         }
+    }
+
+    /// Ends a Start that is under way: what it was making never becomes the command. False where none is.
+    pub(super) fn give_up(&self, why: GivenUp) -> bool {
+        let mut phase = self.phase();
+        match std::mem::replace(&mut *phase, Phase::Started) {
+            Phase::Starting(sender) => sender.send(why).is_ok(),
+            other => {
+                *phase = other;
+                false
+            }
+        }
+    }
+
+    /// Waits while Start makes the process.
+    pub(super) async fn settled(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.starting.lock().await
+    }
+
+    /// Takes over what was made.
+    fn adopt(&self, mut made: Unadopted, io: Result<ProcessIo>) -> Result<oneshot::Receiver<Exit>> {
+        // Without its stdio it must not go on.
+        self.process.set_io(io?);
+        let made = made
+            .0
+            .take()
+            .ok_or_else(|| Error::Unknown("no process".to_owned()))?;
         self.process.set_child(made.pid, made.pidfd);
         Ok(made.exit)
+    }
+}
+
+/// A process that nobody has taken over yet; it is killed where nobody does.
+struct Unadopted(Option<engine::Child>);
+
+impl Drop for Unadopted {
+    fn drop(&mut self) {
+        if let Some(child) = &self.0 {
+            let _ = child.signal(libc::SIGKILL);
+        }
     }
 }
 
@@ -90,7 +184,8 @@ impl Container {
         );
         let exec = Exec {
             process: Process::new(exec_id.clone(), stdio),
-            spec: Mutex::new(Some(request.spec.value.clone())),
+            phase: Mutex::new(Phase::Added(request.spec.value.clone())),
+            starting: tokio::sync::Mutex::default(),
         };
         {
             let mut execs = self.execs();
@@ -123,33 +218,39 @@ impl Container {
         }
     }
 
-    /// Starts it.
-    pub async fn start_exec(self: &Arc<Self>, exec_id: &str) -> Result<u32> {
+    /// Starts it. `deadline` is what the client leaves: what does not run by then never does.
+    pub async fn start_exec(
+        self: &Arc<Self>,
+        exec_id: &str,
+        deadline: Option<Duration>,
+    ) -> Result<u32> {
         let Named::Exec(exec) = self.process(exec_id)? else {
             return Err(Error::NotFound(format!("process does not exist {exec_id}")));
         };
-        let spec = exec
-            .spec
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(spec) = spec else {
-            return Err(Error::Unknown("cannot start a running process".to_owned()));
-        };
+        let starting = exec.starting.lock().await;
+        let (spec, given_up) = exec.claim()?;
+        // After the claim: who ends init gives up what is claimed.
         if self.lock().init_gone {
-            return Err(Error::FailedPrecondition(format!(
-                "container {} init process is not running",
-                self.id
-            )));
+            exec.give_up(GivenUp::InitGone);
         }
-        let started = self.run_exec(&exec, &spec).await;
+        let started = tokio::select! {
+            // What is given up is not run, though it may be there.
+            biased;
+            Ok(why) = given_up => Err((why.error(&self.id), why.status())),
+            started = self.run_exec(&exec, &spec) => started.map_err(|e| (e, 255)),
+            () = over(deadline) => {
+                let why = GivenUp::TooLate;
+                Err((why.error(&self.id), why.status()))
+            }
+        };
+        *exec.phase() = Phase::Started;
         let exit = match started {
             Ok(exit) => exit,
-            Err(e) => {
+            Err((e, status)) => {
                 self.counters.lock().execs_failed += 1;
                 // Who waits already is told; there is no event for what never ran.
                 exec.process.set_exit(ExitInfo {
-                    status: 255,
+                    status,
                     at: SystemTime::now(),
                 });
                 return Err(e);
@@ -162,6 +263,7 @@ impl Container {
             pid,
             ..Default::default()
         });
+        drop(starting);
         let container = Arc::clone(self);
         tokio::spawn(async move {
             let info = match exit.await {
@@ -189,6 +291,8 @@ impl Container {
                     .to_owned(),
             ));
         }
+        // As with the OCI runtime, which takes longer to get there than init does.
+        self.entrypoint().await;
         let by_engine = match self.target() {
             Ok(target) if self.exec_engine == ExecEngine::Native => {
                 self.run_natively(target, exec, spec).await?
@@ -244,16 +348,19 @@ impl Container {
         let children: Arc<dyn Children> = self.reaper.clone();
         let owner = self.owner(process);
         if process.stdio.terminal {
+            let mut spare = Reserve::take(CONNECTING)?;
             let made = engine::spawn_on_terminal(target, &command, &children).await;
             let (made, master) = match made {
-                Ok(made) => made,
+                Ok((made, master)) => (Unadopted(Some(made)), master),
                 Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
                 Err(e) => return Err(failed(e)),
             };
+            spare.release();
             let io = ProcessIo::terminal(File::from(master), &process.stdio, owner).await;
             return exec.adopt(made, io).map(Ok);
         }
         let (child, ends) = stdio::pipes(&process.stdio, &self.options)?;
+        let mut spare = Reserve::take(CONNECTING)?;
         let child = engine::Stdio {
             stdin: child.stdin,
             stdout: child.stdout,
@@ -262,10 +369,11 @@ impl Container {
                 .ok_or_else(|| Error::Unknown("no stderr".to_owned()))?,
         };
         let made = match engine::spawn(target, &command, child, false, &children).await {
-            Ok(made) => made,
+            Ok(made) => Unadopted(Some(made)),
             Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
             Err(e) => return Err(failed(e)),
         };
+        spare.release();
         let io = ends.connect(&process.stdio, owner).await;
         exec.adopt(made, io).map(Ok)
     }
@@ -275,10 +383,9 @@ impl Container {
         let stdio = &process.stdio;
         let owner = self.owner(process);
         let files = Files {
-            process: self
-                .bundle
-                .join(format!("{}.process.json", process.exec_id)),
-            pid: self.bundle.join(format!("{}.pid", process.exec_id)),
+            // An exec may be called `init`, whose pid file is the container's own.
+            process: self.bundle.join(format!(".exec-{}.json", process.exec_id)),
+            pid: self.bundle.join(format!(".exec-{}.pid", process.exec_id)),
         };
         OpenOptions::new()
             .write(true)
@@ -293,28 +400,41 @@ impl Container {
             pid_file: &files.pid,
             console,
         };
-        let hold = self.reaper.hold();
-        let io = if stdio.terminal {
+        // Once the process runs there are no errors: the runtime has left it to the shim.
+        let mut spare = Reserve::take(CONNECTING)?;
+        let _hold = self.reaper.hold();
+        let made = || {
+            let pid = read_pid(&files.pid)?;
+            let child = engine::Child::adopted(pid, self.reaper.as_ref());
+            Ok(Unadopted(Some(child)))
+        };
+        if stdio.terminal {
             let console = ConsoleSocket::new()?;
             self.runtime
                 .exec(args(Some(console.path())), runtime::Stdio::null()?)
                 .await?;
-            ProcessIo::terminal(console.receive().await?, stdio, owner).await?
-        } else {
-            let (child, ends) = stdio::pipes(stdio, &self.options)?;
-            let mut io = ends.held().connect(stdio, owner).await?;
-            if let Err(e) = self.runtime.exec(args(None), child).await {
-                io.abort().await;
-                return Err(e);
-            }
-            io.release();
-            io
-        };
-        let pid = read_pid(&files.pid)?;
-        let exit = self.reaper.wait(pid);
-        process.set_pid(pid);
-        process.set_io(io);
-        drop(hold);
-        Ok(exit)
+            spare.release();
+            let made = made()?;
+            let io = ProcessIo::terminal(console.receive().await?, stdio, owner).await;
+            return exec.adopt(made, io);
+        }
+        let (child, ends) = stdio::pipes(stdio, &self.options)?;
+        let mut io = ends.held().connect(stdio, owner).await?;
+        if let Err(e) = self.runtime.exec(args(None), child).await {
+            io.abort().await;
+            return Err(e);
+        }
+        spare.release();
+        let made = made()?;
+        io.release();
+        exec.adopt(made, Ok(io))
+    }
+}
+
+/// Ends with the deadline, if there is one.
+async fn over(deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline).await,
+        None => std::future::pending().await,
     }
 }

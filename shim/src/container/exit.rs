@@ -6,8 +6,9 @@ use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
 use podhook_hooks::{exec::Exit, sequence::Event};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Container;
+use super::{Container, exec::GivenUp};
 use crate::{
+    error::{Error, Result, is_exhaustion},
     process::{ExitInfo, Process},
     timestamp::timestamp,
 };
@@ -30,6 +31,7 @@ impl Container {
         // The runtime may still be starting it.
         let _starting = self.starting.lock().await;
         self.lock().init_gone = true;
+        self.give_up_execs();
         if self.shared_pid_namespace
             && let Err(e) = self.runtime.kill_all(libc::SIGKILL).await
         {
@@ -56,6 +58,14 @@ impl Container {
         self.publish_exit(&self.init, info);
         self.record_exit(info);
         Arc::clone(&self).reply_failed_start().await;
+    }
+
+    /// What is on its way into a container that has ended never runs, though a pid namespace that is not the
+    /// container's own goes on.
+    fn give_up_execs(&self) {
+        for exec in self.execs().values() {
+            exec.give_up(GivenUp::InitGone);
+        }
     }
 
     async fn wait_for_execs(&self) {
@@ -96,13 +106,20 @@ impl Container {
     }
 
     /// Reports OOM kills as they happen.
-    pub(super) fn watch_oom(self: &Arc<Self>) {
+    ///
+    /// # Errors
+    /// Where the kernel has no descriptors for that.
+    pub(super) fn watch_oom(self: &Arc<Self>) -> Result<()> {
         let Some(cgroup) = self.cgroup.get() else {
-            return;
+            return Ok(());
         };
         let mut watch = match cgroup.watch_oom() {
             Ok(watch) => watch,
-            Err(e) => return log::warn!(id = self.id.as_str(); "no OOM events: {e}"),
+            Err(e) if is_exhaustion(&e) => return Err(Error::Unknown(e.to_string())),
+            Err(e) => {
+                log::warn!(id = self.id.as_str(); "no OOM events: {e}");
+                return Ok(());
+            }
         };
         let (ask, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
         self.lock().oom_looks = Some(ask);
@@ -127,6 +144,7 @@ impl Container {
                 }
             }
         });
+        Ok(())
     }
 
     /// Whether there was an OOM kill that is not reported yet, so that it is reported before the exit that

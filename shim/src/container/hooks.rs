@@ -2,7 +2,11 @@
 
 use std::{
     fs::File,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    pin::pin,
     sync::Arc,
     time::SystemTime,
 };
@@ -11,7 +15,7 @@ use podhook_hooks::{
     exec::Children,
     handler::{
         self, HookResult, Outcome, Rest, Sink,
-        net::{self, HttpGet},
+        net::{self, HttpGet, Network},
     },
     lifecycle::{Handler, Hook, text},
     record,
@@ -28,10 +32,18 @@ impl Container {
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
     ) -> HookResult {
-        let abort = async {
+        let mut abort = pin!(async {
             // A driver that is gone aborts too.
             let _ = aborted.await;
-        };
+        });
+        let started_at = SystemTime::now();
+        if !matches!(hook.handler, Handler::Sleep { .. }) {
+            tokio::select! {
+                biased;
+                () = &mut abort => return HookResult::new(Outcome::Aborted, started_at),
+                () = self.entrypoint() => {}
+            }
+        }
         match &hook.handler {
             Handler::Exec { command } => match self.target() {
                 Ok(target) => {
@@ -54,6 +66,11 @@ impl Container {
                     if let Some(rest) = rest {
                         self.read_on(rest);
                     }
+                    if let Some(why) = &result.session_only {
+                        log::warn!(
+                            "exec hook without a cgroup of its own ({why}): what leaves its session cannot be killed"
+                        );
+                    }
                     result
                 }
                 Err(reason) => HookResult::failed(reason.clone()),
@@ -74,8 +91,8 @@ impl Container {
                     headers,
                 };
                 let success = self.driver().http_success;
-                let get = |netns: OwnedFd| async move {
-                    let outcome = net::http_get_judged(netns.as_fd(), &request, success).await;
+                let get = |place: Place| async move {
+                    let outcome = net::http_get_judged(place.network(), &request, success).await;
                     (outcome.result, outcome.status, outcome.body)
                 };
                 let mut result = self.in_network(get, abort).await;
@@ -85,8 +102,8 @@ impl Container {
                 result
             }
             Handler::TcpSocket { host, port } => {
-                let connect = |netns: OwnedFd| async move {
-                    let result = net::tcp_connect(netns.as_fd(), host.as_deref(), *port).await;
+                let connect = |place: Place| async move {
+                    let result = net::tcp_connect(place.network(), host.as_deref(), *port).await;
                     (result, None, Vec::new())
                 };
                 self.in_network(connect, abort).await
@@ -121,19 +138,19 @@ impl Container {
     /// Runs a handler that sends from the container's network namespace.
     async fn in_network<F>(
         &self,
-        send: impl FnOnce(OwnedFd) -> F,
+        send: impl FnOnce(Place) -> F,
         abort: impl Future<Output = ()>,
     ) -> HookResult
     where
         F: Future<Output = (Result<(), String>, Option<u16>, Vec<u8>)>,
     {
         let started_at = SystemTime::now();
-        let netns = match self.network_namespace() {
-            Ok(netns) => netns,
+        let place = match self.place() {
+            Ok(place) => place,
             Err(reason) => return HookResult::failed(reason),
         };
         tokio::select! {
-            (sent, status, body) = send(netns) => {
+            (sent, status, body) = send(place) => {
                 let outcome = sent.map_or_else(Outcome::Failed, |()| Outcome::Succeeded);
                 let mut result = HookResult::new(outcome, started_at);
                 (result.http_status, result.output) = (status, body);
@@ -144,12 +161,36 @@ impl Container {
         }
     }
 
-    fn network_namespace(&self) -> Result<OwnedFd, String> {
-        let path = format!("/proc/{}/ns/net", self.pid());
-        let netns = File::open(&path).map_err(|e| format!("open {path}: {e}"))?;
+    fn place(&self) -> Result<Place, String> {
+        let open = |name: &str, flags| {
+            let path = format!("/proc/{}/{name}", self.pid());
+            let file = File::options().read(true).custom_flags(flags).open(&path);
+            file.map(OwnedFd::from)
+                .map_err(|e| format!("open {path}: {e}"))
+        };
+        let place = Place {
+            netns: open("ns/net", 0)?,
+            // Held, not opened: whatever it is, nothing is done there yet.
+            root: open("root", libc::O_PATH | libc::O_DIRECTORY)?,
+        };
         // Alive after the open: it was init's, not that of a later process with its pid.
         self.init.signal(0).map_err(|e| e.to_string())?;
-        Ok(netns.into())
+        Ok(place)
+    }
+}
+
+/// Where a container's requests go out, and its root, in which its names are looked up.
+struct Place {
+    netns: OwnedFd,
+    root: OwnedFd,
+}
+
+impl Place {
+    fn network(&self) -> Network<'_> {
+        Network {
+            netns: self.netns.as_fd(),
+            root: self.root.as_fd(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use podhook_hooks::{exec, sequence::Event};
 
-use super::{Container, Freezer};
+use super::{Container, Freezer, Named, exec::GivenUp};
 use crate::{
     cgroup::Cgroup,
     error::{Error, Result},
@@ -28,11 +28,13 @@ impl Container {
     }
 
     async fn deliver(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
-        if self.init.exit().is_some() {
-            return Err(Error::NotFound("process already finished".to_owned()));
-        }
-        if all && signal != 0 {
+        let ended = self.init.exit().is_some();
+        if all && (signal != 0 || ended) {
+            // Others may have outlived init. Where nobody has, the runtimes say yes.
             return self.runtime.kill_all(signal).await.map_err(kill_error);
+        }
+        if ended {
+            return Err(Error::NotFound("process already finished".to_owned()));
         }
         if paused && signal == libc::SIGKILL {
             // On cgroup v1 a frozen process dies only when it is thawed, which the runtime does.
@@ -43,8 +45,17 @@ impl Container {
 
     /// Sends a signal to a process made by `Exec`; with `all` to its whole session. (The Go
     /// shim leaves the others alone. A leaf cgroup, as hooks have, the process would see.)
-    pub fn kill_exec(&self, exec_id: &str, signal: i32, all: bool) -> Result<()> {
+    ///
+    /// While Start makes it, SIGKILL ends that at once; another signal waits, as in the Go shim, until it is there.
+    pub async fn kill_exec(&self, exec_id: &str, signal: i32, all: bool) -> Result<()> {
         let named = self.process(exec_id)?;
+        let Named::Exec(exec) = &named else {
+            return Err(Error::NotFound(format!("process does not exist {exec_id}")));
+        };
+        if signal == libc::SIGKILL && exec.give_up(GivenUp::Killed) {
+            return Ok(());
+        }
+        drop(exec.settled().await);
         let process = named.process();
         if !all || signal == 0 {
             return process.signal(signal);

@@ -299,10 +299,8 @@ impl Container {
             let outcome = {
                 let driver = &mut *driver;
                 let mut why = cause.map(|cause| driver.advice.abort(cause));
-                if let (Some(why), Some(reason)) = (&mut why, &result.by_fallback) {
-                    why.push_str(&format!(
-                        "; run by the OCI runtime ({reason}): what left its session was not killed"
-                    ));
+                if let Some(why) = &mut why {
+                    why.push_str(&not_killed(&result));
                 }
                 driver.records.hook_finished(kind, &result, cause.zip(why))
             };
@@ -338,7 +336,11 @@ impl Container {
 
     fn skip_hook(&self, driver: &mut Driver, kind: HookKind, skip: Skip) {
         let why = driver.advice.skip(skip);
-        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{why}");
+        let level = match skip.is_mishap() {
+            true => log::Level::Warn,
+            false => log::Level::Info,
+        };
+        log::log!(level, id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{why}");
         if let Some(handler) = driver.hook(kind).map(|hook| hook.handler.clone()) {
             driver.records.hook_skipped(kind, &handler, why);
             self.counters.lock().hook_skipped(kind, handler.kind());
@@ -394,4 +396,14 @@ impl Container {
             .records
             .update(phase, termination, &self.bundle.join("podhook.json"));
     }
+}
+
+/// What an abort did not reach, for the message.
+fn not_killed(result: &HookResult) -> String {
+    let why = match (&result.by_fallback, &result.session_only) {
+        (Some(reason), _) => format!("run by the OCI runtime ({reason})"),
+        (None, Some(reason)) => format!("without a cgroup of its own ({reason})"),
+        (None, None) => return String::new(),
+    };
+    format!("; {why}: what left its session was not killed")
 }

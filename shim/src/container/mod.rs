@@ -2,8 +2,10 @@
 
 mod birth;
 mod checkpoint;
+mod clear;
 mod create;
 mod delete;
+mod entrypoint;
 mod exec;
 mod exit;
 mod hooks;
@@ -50,7 +52,7 @@ pub struct Container {
     namespace: String,
     bundle: PathBuf,
     options: Options,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     publisher: Publisher,
     reaper: Arc<Reaper>,
     counters: Arc<Counting>,
@@ -86,6 +88,8 @@ enum Freezer {
 struct State {
     /// `Start` was called.
     start_called: bool,
+    /// The runtime has started init, which may not be the container's own program yet.
+    awaits_entrypoint: bool,
     /// The task is Running as clients see it: no postStart is under way.
     running: bool,
     freezer: Freezer,

@@ -4,8 +4,15 @@ use std::{path::PathBuf, sync::Arc};
 
 use containerd_shim_protos::api::CreateTaskRequest;
 
-use super::{Container, birth::Birth};
-use crate::{bundle, error::Result};
+use super::{
+    Container,
+    birth::{Birth, Unmade},
+};
+use crate::{
+    bundle,
+    descriptors::{CLEARING, Reserve},
+    error::Result,
+};
 
 /// What a container is restored from.
 pub(super) struct Checkpoint {
@@ -43,8 +50,23 @@ impl Container {
             checkpoint: Some(checkpoint),
             hook_output: checkpoint.hook_output,
         };
-        let exit = birth.make(&self.init).await?;
-        self.adopt(&config.spec, exit);
-        Ok(())
+        let mut spare = Reserve::take(CLEARING)?;
+        let failed = match birth.make(&self.init).await {
+            Ok(exit) => {
+                let adopted = self.adopt(&config.spec);
+                tokio::spawn(Arc::clone(self).watch_init(exit));
+                adopted.map_err(|error| Unmade { error, left: true })
+            }
+            Err(unmade) => Err(unmade),
+        };
+        let Err(Unmade { error, left }) = failed else {
+            return Ok(());
+        };
+        spare.release();
+        if left && let Err(e) = self.runtime.delete(true).await {
+            // Start may be asked again, or Delete, which does the same.
+            log::warn!(id = self.id.as_str(); "delete after a failed restore: {e}");
+        }
+        Err(error)
     }
 }

@@ -18,7 +18,6 @@ use podhook_hooks::{
     handler::exec::Fallback,
 };
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use super::{Container, create::read_pid};
 use crate::{
@@ -35,22 +34,10 @@ impl Fallback for ByRuntime {
         command: &'a [String],
         stdio: engine::Stdio,
     ) -> Pin<Box<dyn Future<Output = std::result::Result<Child, String>> + Send + 'a>> {
-        let (container, command) = (Arc::clone(&self.0), command.to_vec());
         Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            // In a task of its own: who is aborted while the runtime works leaves no unknown process.
-            tokio::spawn(async move {
-                let made = container.exec_by_runtime(&command, stdio).await;
-                if let Err(Ok(child)) = answer.send(made)
-                    && let Some(tree) = child.tree
-                {
-                    tree.kill().await;
-                }
-            });
-            match answered.await {
-                Ok(made) => made.map_err(|e| e.to_string()),
-                Err(_) => Err("the shim ends".to_owned()),
-            }
+            // Who is aborted while the runtime works drops it, and kills it by that.
+            let made = self.0.exec_by_runtime(command, stdio).await;
+            made.map_err(|e| e.to_string())
         })
     }
 

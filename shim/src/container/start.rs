@@ -18,7 +18,11 @@ impl Container {
             self.claim_start()?;
             let started = match &self.checkpoint {
                 Some(checkpoint) => self.restore(checkpoint).await,
-                None => self.runtime.start().await,
+                None => self
+                    .runtime
+                    .start()
+                    .await
+                    .inspect(|()| self.await_entrypoint()),
             };
             if let Err(e) = started {
                 // Whether init survives is the runtime's business; it may be tried again, or deleted.

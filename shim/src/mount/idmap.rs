@@ -2,18 +2,22 @@
 //! snapshotter does not change the owner of every file (`uidmap=`, `gidmap=`; Linux 5.12, overlay 5.19).
 
 use std::{
+    env,
     ffi::{CString, c_int},
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
-        unix::{ffi::OsStrExt, fs::DirBuilderExt},
+        unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    thread,
 };
 
-use nix::mount::{MntFlags, umount2};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 
 /// A user namespace with these maps, each `container:host:size`, several separated by commas.
 pub(super) fn user_namespace(uids: &str, gids: &str) -> io::Result<OwnedFd> {
@@ -73,63 +77,90 @@ impl Drop for Holder {
     }
 }
 
-/// The layers of an overlay, mapped, below a directory that is gone when this is dropped. The overlay
-/// keeps what it was mounted from.
-pub(super) struct Layers {
-    dir: PathBuf,
-    mounted: Vec<PathBuf>,
+/// Mounts an overlay on `target` whose lower layers belong to other users: an overlay takes no ids of its own.
+///
+/// Its layers must be mounted somewhere in the caller's mount namespace (before Linux 6.15), and are so in one that
+/// nobody else sees and that goes with its only thread: nothing of it is left, however this ends.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "its thread is made by Builder, which says where it is refused"
+)]
+pub(super) fn mount_overlay(
+    source: &str,
+    target: &Path,
+    flags: MsFlags,
+    data: &[String],
+    users: &OwnedFd,
+) -> io::Result<()> {
+    let overlay = thread::scope(|scope| {
+        let apart = || {
+            leave_mount_namespace()?;
+            on_mapped_layers(source, target, flags, data, users)
+        };
+        let mounted = thread::Builder::new().spawn_scoped(scope, apart)?.join();
+        mounted.unwrap_or_else(|_| Err(io::Error::other("the mounting thread panicked")))
+    })?;
+    attach(&overlay, target)
 }
 
-impl Drop for Layers {
-    fn drop(&mut self) {
-        for path in &self.mounted {
-            let _ = umount2(path, MntFlags::MNT_DETACH);
-            let _ = fs::remove_dir(path);
+/// Takes the calling thread to a copy of its mount namespace, of which nothing comes back.
+fn leave_mount_namespace() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    Ok(mount(none, "/", none, private, none)?)
+}
+
+/// The overlay, mounted nowhere. `place` is covered with what its making takes.
+fn on_mapped_layers(
+    source: &str,
+    place: &Path,
+    flags: MsFlags,
+    data: &[String],
+    users: &OwnedFd,
+) -> io::Result<OwnedFd> {
+    mount(
+        Some("tmpfs"),
+        place,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=700"),
+    )?;
+    // This thread's own: it has left the others' with their mount namespace. So are the layers' names short.
+    env::set_current_dir(place)?;
+    let mut data = data.to_vec();
+    let is_lower = |option: &&mut String| option.starts_with("lowerdir=");
+    if let Some(lower) = data.iter_mut().find(is_lower) {
+        let mut names = Vec::new();
+        for (number, layer) in lower.trim_start_matches("lowerdir=").split(':').enumerate() {
+            let name = number.to_string();
+            fs::create_dir(&name)?;
+            attach(&mapped(Path::new(layer), users)?, Path::new(&name))?;
+            names.push(name);
         }
-        let _ = fs::remove_dir(&self.dir);
+        *lower = format!("lowerdir={}", names.join(":"));
     }
-}
-
-/// Puts mapped mounts of the lower directories in their place.
-pub(super) fn map_layers(data: &mut [String], users: &OwnedFd) -> io::Result<Layers> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("podhook-layers-{}-{count}", std::process::id());
-    let mut layers = Layers {
-        dir: std::env::temp_dir().join(name),
-        mounted: Vec::new(),
-    };
-    DirBuilder::new().mode(0o700).create(&layers.dir)?;
-    let lower = data
-        .iter_mut()
-        .find(|option| option.starts_with("lowerdir="));
-    let Some(lower) = lower else {
-        return Ok(layers);
-    };
-    for (number, dir) in lower.trim_start_matches("lowerdir=").split(':').enumerate() {
-        let at = layers.dir.join(number.to_string());
-        DirBuilder::new().mode(0o700).create(&at)?;
-        layers.mounted.push(at.clone());
-        map(Path::new(dir), &at, users)?;
-    }
-    let mapped: Vec<_> = layers
-        .mounted
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    *lower = format!("lowerdir={}", mapped.join(":"));
-    Ok(layers)
+    let merged = Path::new("merged");
+    fs::create_dir(merged)?;
+    let data = data.join(",");
+    mount(
+        Some(source),
+        merged,
+        Some("overlay"),
+        flags,
+        Some(data.as_str()),
+    )?;
+    detached(merged)
 }
 
 /// Mounts `source` on `target`, with the owners of its files as `users` maps them.
 pub(super) fn map(source: &Path, target: &Path, users: &OwnedFd) -> io::Result<()> {
-    let (source, target) = (c_path(source)?, c_path(target)?);
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    // SAFETY: a C string.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, source.as_ptr(), flags) };
-    let fd = check(fd)?;
-    // SAFETY: a new descriptor that nothing else owns.
-    let tree = unsafe { OwnedFd::from_raw_fd(fd) };
+    attach(&mapped(source, users)?, target)
+}
+
+/// What is mounted at `source`, with the owners of its files as `users` maps them, mounted nowhere.
+fn mapped(source: &Path, users: &OwnedFd) -> io::Result<OwnedFd> {
+    let tree = detached(source)?;
     // SAFETY: `mount_attr` is plain data, all zeroes is a valid value.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     attributes.attr_set = libc::MOUNT_ATTR_IDMAP;
@@ -145,6 +176,23 @@ pub(super) fn map(source: &Path, target: &Path, users: &OwnedFd) -> io::Result<(
             size_of::<libc::mount_attr>(),
         )
     })?;
+    Ok(tree)
+}
+
+/// A copy of the mount at `path`, mounted nowhere.
+fn detached(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: a C string.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let fd = check(fd)?;
+    // SAFETY: a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Mounts what is mounted nowhere on `target`.
+fn attach(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    let target = c_path(target)?;
     // SAFETY: C strings.
     check(unsafe {
         libc::syscall(

@@ -1,21 +1,28 @@
 //! One call of the OCI runtime.
 
 use std::{
-    fs::OpenOptions,
     io::{self, Read},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::Command,
+    path::Path,
+    process::{self, Command, ExitStatus},
     sync::Arc,
 };
 
-use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::{
+    exec::{Children, Exit},
+    null_device,
+};
 
+use super::presence;
+use super::running::Running;
 use crate::{
+    descriptors,
     error::{Error, Result},
     reaper::Reaper,
+    signal_mask,
 };
 
 /// What fails where there is no such program.
@@ -37,17 +44,14 @@ pub struct Stdio {
 impl Stdio {
     /// Nothing in, nothing out; errors captured.
     pub fn null() -> Result<Self> {
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(Error::io("open", "/dev/null"))?;
+        // Not the node's: the runtime hands it on to the container.
+        let null = null_device::open(true, true).map_err(Error::sys("make a null device"))?;
         let stdout = null
             .try_clone()
             .map_err(Error::sys("duplicate a file descriptor"))?;
         Ok(Self {
-            stdin: null.into(),
-            stdout: stdout.into(),
+            stdin: null,
+            stdout,
             stderr: None,
         })
     }
@@ -61,6 +65,12 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Whether it was killed, or has crashed as programs in Go do, for want of a thread say.
+    pub fn has_died(&self) -> bool {
+        const GO_PANIC: i32 = 2;
+        matches!(self.exit.code(), None | Some(GO_PANIC))
+    }
+
     /// Its status in words, and what it has printed.
     pub fn describe(&self) -> (String, &str) {
         let status = match (self.exit.code(), self.exit.signal()) {
@@ -71,8 +81,13 @@ impl Ended {
     }
 }
 
-/// Runs `command` to its end.
-pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> Result<Ended> {
+/// Runs `command` to its end, for the container of `bundle`; where that is not waited for, it is killed.
+pub async fn call(
+    reaper: &Arc<Reaper>,
+    bundle: &Path,
+    mut command: Command,
+    stdio: Stdio,
+) -> Result<Ended> {
     let (captured, stderr) = match stdio.stderr {
         Some(stderr) => (None, stderr),
         None => {
@@ -89,13 +104,25 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
         .stdin(stdio.stdin)
         .stdout(stdio.stdout)
         .stderr(stderr);
-    // SAFETY: runs between fork and exec; prctl is async-signal-safe.
+    let mark = presence::mark(bundle)?;
+    let shim = process::id().cast_signed();
+    signal_mask::pass_on(&mut command);
+    // SAFETY: runs between fork and exec; the calls are async-signal-safe.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             // A runtime call must not outlive the shim that would act on its result.
-            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // Nor one whose shim has ended before that.
+            if libc::getppid() != shim {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            match &mark {
+                Some(mark) if libc::fcntl(mark.as_raw_fd(), libc::F_SETFD, 0) != 0 => {
+                    Err(io::Error::last_os_error())
+                }
+                _ => descriptors::give_back_limit(),
             }
         });
     }
@@ -103,15 +130,38 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
     let child = command.spawn().map_err(Error::sys(START))?;
     let pid = libc::pid_t::try_from(child.id())
         .map_err(|_| Error::Unknown("pid out of range".to_owned()))?;
-    let exit = reaper.wait(pid);
+    let running = Running::new(pid, reaper.wait(pid));
     drop(hold);
-    // The command keeps the container's ends of the pipes open.
+    // The command keeps the container's ends of the pipes open, and the mark.
     drop(command);
-    let exit = exit
+    let exit = running
+        .end()
         .await
-        .map_err(|_| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
-    let stderr = captured.map(read_back).unwrap_or_default();
+        .ok_or_else(|| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
+    let stderr = captured.map(|file| read_back(file, OUTPUT_LIMIT));
+    let stderr = String::from_utf8_lossy(&stderr.unwrap_or_default()).into_owned();
     Ok(Ended { exit, stderr })
+}
+
+/// The most of a verb's call that is read.
+const VERB_LIMIT: u64 = 1 << 20;
+
+/// For a verb, which reaps its own children: runs `command` to its end; how it ended, and what it wrote to stdout and
+/// stderr. (`Command::output` panics where it cannot read.)
+pub fn output(command: &mut Command) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
+    let capture = || {
+        let file = capture_file().map_err(io::Error::other)?;
+        Ok::<_, io::Error>((file.try_clone()?, file))
+    };
+    let (stdout, stderr) = (capture()?, capture()?);
+    let status = command
+        .stdin(process::Stdio::null())
+        .stdout(stdout.0)
+        .stderr(stderr.0)
+        .spawn()?
+        .wait()?;
+    let read = |file| read_back(file, VERB_LIMIT);
+    Ok((status, [stdout.1, stderr.1].map(read)))
 }
 
 fn capture_file() -> Result<std::fs::File> {
@@ -121,11 +171,11 @@ fn capture_file() -> Result<std::fs::File> {
     Ok(fd.into())
 }
 
-fn read_back(file: std::fs::File) -> String {
+fn read_back(file: std::fs::File, limit: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     // The descriptor shares its offset with the runtime's, which is at the end.
     // SAFETY: lseek on an owned descriptor.
     unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_SET) };
-    let _ = file.take(OUTPUT_LIMIT).read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
+    let _ = file.take(limit).read_to_end(&mut bytes);
+    bytes
 }

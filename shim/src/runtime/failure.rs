@@ -29,8 +29,14 @@ pub fn not_started(binary: &str, error: &io::Error) -> String {
     if errno == Some(Errno::ENOENT) && !binary.contains('/') {
         return format!("exec: {binary:?}: executable file not found in $PATH");
     }
-    let words = errno.map_or(error.to_string(), |errno| errno.desc().to_lowercase());
-    format!("fork/exec {binary}: {words}")
+    format!("fork/exec {binary}: {}", words(error))
+}
+
+/// As Go's table has it, which is strerror(3) in lower case.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    text.to_lowercase()
 }
 
 impl Failure<'_> {
@@ -69,6 +75,11 @@ mod tests {
         assert_eq!(
             not_started("/no/such/runtime", &missing),
             "fork/exec /no/such/runtime: no such file or directory"
+        );
+        let refused = io::Error::from_raw_os_error(libc::EAGAIN);
+        assert_eq!(
+            not_started("/bin/runc", &refused),
+            "fork/exec /bin/runc: resource temporarily unavailable"
         );
         assert_eq!(
             not_started("runc", &missing),

@@ -4,6 +4,8 @@ mod call;
 mod criu;
 mod failure;
 mod log_json;
+mod presence;
+mod running;
 
 use std::{
     os::{fd::OwnedFd, unix::process::CommandExt},
@@ -14,8 +16,10 @@ use std::{
 
 pub use call::Stdio;
 use call::call;
+pub use call::output;
 pub use criu::{CheckpointArgs, RestoreArgs};
 use failure::Failure;
+pub use presence::{Presence, names};
 
 use crate::{
     error::{Error, Result},
@@ -61,6 +65,7 @@ pub fn global_args(options: &Options, namespace: &str, log: &Path) -> Vec<String
 pub struct Runtime {
     binary: String,
     globals: Vec<String>,
+    bundle: PathBuf,
     log: PathBuf,
     id: String,
     reaper: Arc<Reaper>,
@@ -89,6 +94,7 @@ impl Runtime {
         Self {
             binary: binary(options).to_owned(),
             globals: global_args(options, namespace, &log),
+            bundle: bundle.to_owned(),
             log,
             id: id.to_owned(),
             reaper,
@@ -213,9 +219,11 @@ impl Runtime {
 
     async fn run_bare(&self, command: Command, verb: &str, stdio: Stdio) -> Result<()> {
         let mark = log_json::Mark::now(&self.log);
-        let (logged, how) = match call(&self.reaper, command, stdio).await {
+        let mut died = false;
+        let (logged, how) = match call(&self.reaper, &self.bundle, command, stdio).await {
             Ok(ended) if ended.exit.code() == Some(0) => return Ok(()),
             Ok(ended) => {
+                died = ended.has_died();
                 let (status, printed) = ended.describe();
                 let how = failure::ended(&self.binary, &status, printed);
                 (mark.last_error(), how)
@@ -230,6 +238,10 @@ impl Runtime {
             log: &self.log,
             how,
         };
-        Err(Error::Unknown(failure.message(verb)))
+        let message = failure.message(verb);
+        Err(match died {
+            true => Error::RuntimeDied(message),
+            false => Error::Unknown(message),
+        })
     }
 }

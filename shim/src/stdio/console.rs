@@ -1,54 +1,36 @@
 //! The socket over which the OCI runtime sends a terminal's master.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{self, IoSliceMut},
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-        unix::fs::DirBuilderExt,
-    },
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use tokio::{io::Interest, net::UnixListener};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    socket,
+};
 
 /// The runtime has connected before it ends, so this is only reached when it did not.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A listening socket in a directory of its own, both gone when dropped.
+/// A listening socket, gone when dropped.
 pub struct ConsoleSocket {
     listener: UnixListener,
-    dir: PathBuf,
     path: PathBuf,
 }
 
 impl ConsoleSocket {
     /// Makes the socket. Not in the bundle: a socket's path has at most 107 bytes.
     pub fn new() -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("podhook-pty-{}-{count}", std::process::id()));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&dir)
-            .map_err(Error::io("create directory", &dir))?;
-        let path = dir.join("pty.sock");
-        match UnixListener::bind(&path) {
-            Ok(listener) => Ok(Self {
-                listener,
-                dir,
-                path,
-            }),
-            Err(e) => {
-                let _ = fs::remove_dir(&dir);
-                Err(Error::io("bind", path)(e))
-            }
-        }
+        let path = socket::beside("pty")?;
+        let listener = UnixListener::bind(&path).map_err(Error::io("bind", &path))?;
+        Ok(Self { listener, path })
     }
 
     /// What the runtime is told.
@@ -75,7 +57,6 @@ impl ConsoleSocket {
 impl Drop for ConsoleSocket {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
-        let _ = fs::remove_dir(&self.dir);
     }
 }
 

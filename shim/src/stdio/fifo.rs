@@ -1,7 +1,8 @@
 //! Output to a fifo that containerd reads.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
+    io,
     os::{
         fd::{AsFd, AsRawFd},
         unix::fs::OpenOptionsExt,
@@ -16,7 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_exhaustion};
 
 /// The pauses between two looks for a reader.
 const LOOK_MIN: Duration = Duration::from_millis(1);
@@ -24,8 +25,8 @@ const LOOK_MAX: Duration = Duration::from_millis(100);
 
 /// Copies `from` to the fifo at `path` until `from` ends, and what it ended with until it is read.
 ///
-/// No open waits: the shim holds the fifo open for reading itself, so that a containerd that is not there
-/// yet, or restarts, ends nothing, and output queues in the fifo.
+/// No open waits: the shim has the fifo open for reading itself, by the same descriptor, so that a containerd that is
+/// not there yet, or restarts, ends nothing, and output queues in the fifo.
 ///
 /// containerd opens its end when it gets round to it. A process may have ended by then; a fifo that was
 /// closed already would have lost what it printed, and containerd would wait for another writer for ever.
@@ -34,22 +35,19 @@ pub fn copy<R>(copies: &mut JoinSet<()>, mut from: R, path: &Path) -> Result<()>
 where
     R: AsyncRead + Send + Unpin + 'static,
 {
-    let open = || pipe::OpenOptions::new().open_sender(path);
-    let hold = || {
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)
-            .map_err(Error::io("open", path))
-    };
-    let (hold, mut to, attended) = match open() {
-        Ok(to) => (hold()?, to, true),
+    // Kept until the other is open: a reader must not see an end.
+    let writer = match writer(path) {
+        Ok(writer) => Some(writer),
         // Nobody reads yet.
-        Err(e) if e.raw_os_error() == Some(libc::ENXIO) => {
-            (hold()?, open().map_err(Error::io("open", path))?, false)
-        }
+        Err(e) if e.raw_os_error() == Some(libc::ENXIO) => None,
         Err(e) => return Err(Error::io("open", path)(e)),
     };
+    let mut to = pipe::OpenOptions::new()
+        .read_write(true)
+        .open_sender(path)
+        .map_err(Error::io("open", path))?;
+    let attended = writer.is_some();
+    drop(writer);
     let path = path.to_owned();
     copies.spawn(async move {
         match super::copy::copy(&mut from, &mut to).await {
@@ -59,7 +57,9 @@ where
             Err(e) => log::warn!("copy to {}: {e}", path.display()),
         }
         drop(from);
-        drop(hold);
+        let Some(to) = only_writing(to, &path).await else {
+            return;
+        };
         if !attended || has_unread(&to) {
             wait_for_reader(&to).await;
         }
@@ -67,7 +67,31 @@ where
     Ok(())
 }
 
-async fn wait_for_reader(to: &Sender) {
+fn writer(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// Stops to read the fifo, so that it can be seen whether somebody else does. There is a moment with one descriptor
+/// more, which may have to be waited for.
+async fn only_writing(to: Sender, path: &Path) -> Option<File> {
+    // By its descriptor: containerd may have removed the name.
+    let own = format!("/proc/self/fd/{}", to.as_fd().as_raw_fd());
+    loop {
+        match writer(Path::new(&own)) {
+            Ok(writer) => return Some(writer),
+            Err(e) if is_exhaustion(&e) => tokio::time::sleep(LOOK_MAX).await,
+            Err(e) => {
+                log::warn!("open {}: {e}", path.display());
+                return None;
+            }
+        }
+    }
+}
+
+async fn wait_for_reader(to: &File) {
     let mut pause = LOOK_MIN;
     while !has_reader(to) {
         tokio::time::sleep(pause).await;
@@ -75,7 +99,7 @@ async fn wait_for_reader(to: &Sender) {
     }
 }
 
-fn has_reader(to: &Sender) -> bool {
+fn has_reader(to: &File) -> bool {
     let mut poll = libc::pollfd {
         fd: to.as_fd().as_raw_fd(),
         events: 0,
@@ -87,7 +111,7 @@ fn has_reader(to: &Sender) -> bool {
     poll.revents & libc::POLLERR == 0
 }
 
-fn has_unread(to: &Sender) -> bool {
+fn has_unread(to: &File) -> bool {
     let mut count: libc::c_int = 0;
     // SAFETY: FIONREAD writes an int, which outlives the call.
     let ret = unsafe { libc::ioctl(to.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) };
@@ -103,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(60);
 
     fn fifo() -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -147,7 +171,7 @@ mod tests {
         let mut waiting = 0;
         while pipe::OpenOptions::new().open_sender(&path).is_err() {
             waiting += 1;
-            assert!(waiting < 2000);
+            assert!(waiting < 6000);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // That was the writer it waited for: it has read the end.

@@ -14,7 +14,10 @@ use tokio::{
 };
 
 use super::copy::{chunk, copy};
-use crate::error::{Error, Result};
+use crate::{
+    apart,
+    error::{Error, Result},
+};
 
 /// Whether there is a fifo at `path`.
 pub fn is_fifo(path: &Path) -> bool {
@@ -53,10 +56,10 @@ where
     Ok(())
 }
 
-/// In a thread of its own: a file server that does not answer must hold up nobody else.
+/// Aside: a file server that does not answer must hold up nobody else.
 async fn write(file: &Arc<File>, bytes: Vec<u8>) -> io::Result<()> {
     let file = Arc::clone(file);
-    let written = tokio::task::spawn_blocking(move || (&*file).write_all(&bytes));
+    let written = apart::start(move || (&*file).write_all(&bytes));
     written.await.unwrap_or_else(|e| Err(io::Error::other(e)))
 }
 

@@ -15,7 +15,10 @@ use std::{
 use tokio::{io::AsyncReadExt, net::unix::pipe};
 
 use super::Owner;
-use crate::error::{Error, Result};
+use crate::{
+    descriptors,
+    error::{Error, Result},
+};
 
 /// How long a logger may take to be ready: the Go shim's `binaryIOProcStartTimeout`.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,22 +55,25 @@ impl Logger {
         let fds = [or_null(&stdout), or_null(&stderr), ready_writer.as_raw_fd()];
         // SAFETY: runs between fork and exec; fcntl and dup2 are async-signal-safe.
         unsafe {
-            command.pre_exec(move || place(fds));
+            command.pre_exec(move || {
+                place(fds)?;
+                descriptors::give_back_limit()
+            });
         }
-        let child = command
+        let mut child = command
             .spawn()
             .map_err(Error::io("start logging binary", path))?;
         drop((ready_writer, stdout, stderr));
-        let pidfd = crate::pidfd::open(child.id().cast_signed())?;
+        let pidfd = crate::pidfd::open(child.id().cast_signed()).inspect_err(|_| {
+            // Not reaped yet: this is the thread that does it.
+            let _ = child.kill();
+        })?;
         let logger = Self { pidfd };
-        let mut ready =
-            pipe::Receiver::from_owned_fd(ready.into()).map_err(Error::sys("watch a pipe"))?;
-        let mut byte = [0];
-        match tokio::time::timeout(READY_TIMEOUT, ready.read(&mut byte)).await {
-            Ok(Ok(1)) => Ok(logger),
-            Ok(Ok(_)) if !byte_required => Ok(logger),
-            _ => {
+        match is_ready(ready, byte_required).await {
+            Ok(true) => Ok(logger),
+            not_ready => {
                 logger.stop().await;
+                not_ready?;
                 Err(Error::Unknown(format!(
                     "logging binary {} did not get ready",
                     path.display()
@@ -86,6 +92,20 @@ impl Logger {
             let _ = crate::pidfd::send_signal(&self.pidfd, libc::SIGKILL);
         }
     }
+}
+
+/// Waits until the program says that it is, or closes the pipe without where that is enough.
+async fn is_ready(pipe: PipeReader, byte_required: bool) -> Result<bool> {
+    let mut pipe =
+        pipe::Receiver::from_owned_fd(pipe.into()).map_err(Error::sys("watch a pipe"))?;
+    let mut byte = [0];
+    Ok(
+        match tokio::time::timeout(READY_TIMEOUT, pipe.read(&mut byte)).await {
+            Ok(Ok(1)) => true,
+            Ok(Ok(_)) => !byte_required,
+            _ => false,
+        },
+    )
 }
 
 /// Puts the descriptors at 3, 4 and 5, whatever numbers they have.

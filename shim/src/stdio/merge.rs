@@ -224,7 +224,7 @@ mod tests {
 
     async fn read(merged: &mut Merged<DuplexStream>, count: usize) -> String {
         let mut text = vec![0; count];
-        let limit = Duration::from_secs(20);
+        let limit = Duration::from_secs(60);
         let read = tokio::time::timeout(limit, merged.read_exact(&mut text)).await;
         read.expect("as much as that").unwrap();
         String::from_utf8(text).unwrap()

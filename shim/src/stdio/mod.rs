@@ -13,7 +13,7 @@ mod target;
 use std::{
     fs::File,
     io::{self, PipeReader, PipeWriter},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -21,7 +21,10 @@ use std::{
 pub use containerd_shim::io::Stdio;
 use containerd_shim::io::{IoTasks, Pty};
 use nix::unistd::{Gid, Uid, fchown};
-use podhook_hooks::handler::{LineQueue, Sink, line_queue};
+use podhook_hooks::{
+    handler::{LineQueue, Sink, line_queue},
+    null_device,
+};
 use tokio::{io::AsyncRead, net::unix::pipe, task::JoinSet};
 
 pub use console::ConsoleSocket;
@@ -87,11 +90,7 @@ pub fn pipes(stdio: &Stdio, options: &Options) -> Result<(runtime::Stdio, Ends)>
         (child.stdout, ends.stdout) = (writer.into(), Some(reader));
     }
     child.stderr = Some(if stdio.stderr.is_empty() {
-        let null = File::options()
-            .write(true)
-            .open("/dev/null")
-            .map_err(Error::io("open", "/dev/null"))?;
-        OwnedFd::from(null)
+        null_device::open(false, true).map_err(Error::sys("make a null device"))?
     } else {
         let (reader, writer) = io::pipe().map_err(Error::sys("make a pipe"))?;
         owner(&writer)?;

@@ -1,5 +1,6 @@
 //! Manifests in, CRI configuration or an error out.
 
+mod annotations;
 mod errors;
 mod invalid;
 mod kubelet;

@@ -2,13 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use super::error::{Attempt, NetError};
 use super::host::Host;
-use super::namespace;
+use super::{Network, namespace, resolve};
 
 /// A connection and the address that took it.
 pub(super) struct Dialled {
@@ -16,23 +17,40 @@ pub(super) struct Dialled {
     pub(super) address: SocketAddr,
 }
 
+/// How long one of several addresses of a name is tried: its records may be older than its servers.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Connects to the first address of `host` that takes it.
 pub(super) async fn dial(
-    netns: BorrowedFd<'_>,
+    network: Network<'_>,
     host: &Host,
     port: u16,
 ) -> Result<Dialled, NetError> {
+    let named = matches!(host, Host::Name(_));
+    let candidates = match host {
+        Host::Name(name) => {
+            let found = resolve::lookup(network, name).await?;
+            let addresses = found.into_iter().map(|ip| SocketAddr::new(ip, port));
+            namespace::sockets(network.netns, addresses.collect()).await?
+        }
+        _ => namespace::open(network.netns, host, port).await?,
+    };
     let mut attempts = Vec::new();
-    for candidate in namespace::open(netns, host, port).await? {
+    let mut left = candidates.len();
+    for candidate in candidates {
+        left -= 1;
         let address = candidate.address;
         let connected = match candidate.socket {
+            Ok(socket) if named && left > 0 => timeout(PATIENCE, connect(socket, address))
+                .await
+                .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())),
             Ok(socket) => connect(socket, address).await,
             Err(error) => Err(error),
         };
         match connected {
             Ok(stream) => return Ok(Dialled { stream, address }),
             Err(error) => {
-                let last = !nobody_there(&error);
+                let last = !named && !nobody_there(&error);
                 attempts.push(Attempt { address, error });
                 if last {
                     break;
@@ -40,7 +58,7 @@ pub(super) async fn dial(
             }
         }
     }
-    Err(NetError::Connect(attempts))
+    Err(NetError::Connect { attempts, named })
 }
 
 async fn connect(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpStream> {

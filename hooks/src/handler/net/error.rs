@@ -15,16 +15,20 @@ pub(super) enum NetError {
         operation: &'static str,
         source: io::Error,
     },
-    #[error(
-        "host {host} must be an IP address or localhost: a name would be looked up by the node, \
-         not by the container"
-    )]
+    #[error("{host} must be a host name or an IP address")]
     Host { host: String },
+    /// A name that has no address in the container, as Go words it: ` on <server>: <reason>`.
+    #[error("lookup {name}{reason}")]
+    Lookup { name: String, reason: String },
     #[error("no interface {zone} in the pod")]
     Zone { zone: String },
     /// At least one attempt, in order.
-    #[error("{}", attempts(.0))]
-    Connect(Vec<Attempt>),
+    #[error("{}", self::attempts(attempts, *named))]
+    Connect {
+        attempts: Vec<Attempt>,
+        /// Whether the host is a name.
+        named: bool,
+    },
     #[error("header {name}: {reason}")]
     Header { name: String, reason: &'static str },
     #[error("path: {0}")]
@@ -43,10 +47,13 @@ pub(super) enum NetError {
 }
 
 impl NetError {
-    /// The address that was tried first.
+    /// The address that was tried first, where it was not looked up.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
-            NetError::Connect(attempts) => attempts.first().map(|attempt| attempt.address),
+            NetError::Connect {
+                attempts,
+                named: false,
+            } => attempts.first().map(|attempt| attempt.address),
             _ => None,
         }
     }
@@ -59,12 +66,15 @@ pub(super) struct Attempt {
     pub(super) error: io::Error,
 }
 
-/// The first address stands in the URL already; the others are named.
-fn attempts(attempts: &[Attempt]) -> String {
+/// The first address stands in the URL already, unless that has a name; the others are named.
+fn attempts(attempts: &[Attempt], named: bool) -> String {
     let mut text = String::new();
     for (index, attempt) in attempts.iter().enumerate() {
         if index > 0 {
-            text.push_str(&format!("; {}: ", attempt.address));
+            text.push_str("; ");
+        }
+        if named || index > 0 {
+            text.push_str(&format!("{}: ", attempt.address));
         }
         text.push_str(&cause(&attempt.error));
     }

@@ -1,23 +1,22 @@
 //! A request with all it takes: redirects, and plain HTTP where the server speaks no TLS.
 
 use std::fmt;
-use std::os::fd::BorrowedFd;
 
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
 use crate::lifecycle::Scheme;
 
-use super::HttpGet;
 use super::dial::dial;
 use super::error::NetError;
 use super::exchange::{Reply, exchange};
 use super::headers;
-use super::host::Host;
+use super::host;
 use super::statuses::Statuses;
 use super::stream::Stream;
 use super::tls;
 use super::url::{Redirect, Url};
+use super::{HttpGet, Network};
 
 /// Followed at most.
 const MAX_REDIRECTS: usize = 10;
@@ -81,7 +80,7 @@ impl fmt::Display for Asked {
 }
 
 /// Sends the request; a second time in plain HTTP where an HTTPS request was answered in it.
-pub(super) async fn get(netns: BorrowedFd<'_>, request: &HttpGet<'_>) -> Result<Answer, Failure> {
+pub(super) async fn get(network: Network<'_>, request: &HttpGet<'_>) -> Result<Answer, Failure> {
     let others = match headers::build(request.headers) {
         Ok(others) => others,
         Err(error) => {
@@ -90,7 +89,7 @@ pub(super) async fn get(netns: BorrowedFd<'_>, request: &HttpGet<'_>) -> Result<
         }
     };
     let asked = Asked::new(request, request.scheme, false);
-    match follow(netns, request, &others, asked).await {
+    match follow(network, request, &others, asked).await {
         Err(Failure {
             error: NetError::PlainHttp,
             asked: Asked {
@@ -101,7 +100,7 @@ pub(super) async fn get(netns: BorrowedFd<'_>, request: &HttpGet<'_>) -> Result<
             let mut others = others;
             others.remove(AUTHORIZATION);
             let asked = Asked::new(request, Scheme::Http, true);
-            follow(netns, request, &others, asked).await
+            follow(network, request, &others, asked).await
         }
         answered => answered,
     }
@@ -119,7 +118,7 @@ impl Asked {
 
 /// Sends the request and follows its redirects.
 async fn follow(
-    netns: BorrowedFd<'_>,
+    network: Network<'_>,
     request: &HttpGet<'_>,
     others: &HeaderMap,
     mut asked: Asked,
@@ -128,7 +127,7 @@ async fn follow(
     let mut redirects = 0;
     let error = loop {
         let url = asked.redirected.as_mut().unwrap_or(&mut asked.url);
-        let reply = match send(netns, url, host, others).await {
+        let reply = match send(network, url, host, others).await {
             Ok(reply) => reply,
             Err(error) => break error,
         };
@@ -163,13 +162,13 @@ async fn follow(
 
 /// One request. Fills in the URL's host where it has none.
 async fn send(
-    netns: BorrowedFd<'_>,
+    network: Network<'_>,
     url: &mut Url,
-    host: Option<&str>,
+    given_host: Option<&str>,
     others: &HeaderMap,
 ) -> Result<Reply, NetError> {
-    let to = Host::parse(Some(&url.host))?;
-    let dialled = match dial(netns, &to, url.port).await {
+    let to = host::parse(Some(&url.host))?;
+    let dialled = match dial(network, &to, url.port).await {
         Ok(dialled) => dialled,
         Err(error) => {
             if let Some(address) = error.address() {
@@ -180,10 +179,10 @@ async fn send(
     };
     let ip = dialled.address.ip();
     url.settle(ip);
-    let headers = headers::with_host(host.unwrap_or(&url.authority), others)?;
+    let headers = headers::with_host(given_host.unwrap_or(&url.authority), others)?;
     let stream = match url.scheme {
         Scheme::Http => Stream::Plain(dialled.stream),
-        Scheme::Https => Stream::Tls(Box::new(tls::handshake(dialled.stream, ip).await?)),
+        Scheme::Https => Stream::Tls(Box::new(tls::handshake(dialled.stream, &to, ip).await?)),
     };
     exchange(stream, &url.target, headers).await
 }

@@ -26,27 +26,67 @@ pub(super) struct Candidate {
     pub(super) socket: io::Result<TcpSocket>,
 }
 
-/// The addresses of `host` in the namespace, in the order to try them.
-///
-/// A socket belongs for good to the namespace its maker is in (socket(7)), so a thread of its own
-/// enters the namespace, makes the sockets and ends. Whatever fails there, no thread that runs
-/// anything else was ever in the pod.
+/// The addresses of `host` in the namespace, in the order to try them. A name's are for the resolver.
 pub(super) async fn open(
     netns: BorrowedFd<'_>,
     host: &Host,
     port: u16,
 ) -> Result<Vec<Candidate>, NetError> {
-    let failed = |operation| move |source| NetError::Namespace { operation, source };
+    let host = host.clone();
+    inside(netns, move || {
+        let addresses = match &host {
+            Host::Pod => {
+                let own =
+                    address::own().map_err(failed("list the network namespace's addresses"))?;
+                let all = own.into_iter().chain(LOOPBACK);
+                all.map(|ip| SocketAddr::new(ip, port)).collect()
+            }
+            Host::Localhost => LOOPBACK.map(|ip| SocketAddr::new(ip, port)).to_vec(),
+            Host::Address { ip, zone } => vec![given(*ip, zone.as_deref(), port)?],
+            Host::Name(_) => Vec::new(),
+        };
+        Ok(candidates(addresses))
+    })
+    .await
+}
+
+/// Sockets for these addresses.
+pub(super) async fn sockets(
+    netns: BorrowedFd<'_>,
+    addresses: Vec<SocketAddr>,
+) -> Result<Vec<Candidate>, NetError> {
+    inside(netns, move || Ok(candidates(addresses))).await
+}
+
+fn candidates(addresses: Vec<SocketAddr>) -> Vec<Candidate> {
+    let candidate = |address| Candidate {
+        address,
+        socket: match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        },
+    };
+    addresses.into_iter().map(candidate).collect()
+}
+
+/// Does something in the namespace.
+///
+/// A socket belongs for good to the namespace its maker is in (socket(7)), so a thread of its own
+/// enters the namespace, makes the sockets and ends. Whatever fails there, no thread that runs
+/// anything else was ever in the pod. Whatever hangs there, nobody waits for it longer than he likes.
+pub(super) async fn inside<T: Send + 'static>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, NetError> + Send + 'static,
+) -> Result<T, NetError> {
     let netns = netns
         .try_clone_to_owned()
         .map_err(failed("duplicate the network namespace's descriptor"))?;
-    let host = host.clone();
     let (answer, answered) = oneshot::channel();
     thread::Builder::new()
         .name("pod-network".to_owned())
         .stack_size(STACK)
         .spawn(move || {
-            let made = inside(netns, &host, port);
+            let made = enter(netns).and_then(|()| work());
             // The one who asked may have given up.
             let _ = answer.send(made);
         })
@@ -57,38 +97,24 @@ pub(super) async fn open(
     })
 }
 
-/// The thread's work. Takes the descriptor, so that it is closed before the answer is out.
-fn inside(netns: OwnedFd, host: &Host, port: u16) -> Result<Vec<Candidate>, NetError> {
-    let failed = |operation| move |source| NetError::Namespace { operation, source };
+/// Takes the descriptor, so that it is closed before the answer is out.
+fn enter(netns: OwnedFd) -> Result<(), NetError> {
     // A shim without CAP_SYS_ADMIN can still serve its own namespace.
     if !is_ours(netns.as_fd()).map_err(failed("compare network namespaces"))? {
         setns(&netns, CloneFlags::CLONE_NEWNET)
             .map_err(io::Error::from)
             .map_err(failed("enter the network namespace"))?;
     }
-    let addresses = match host {
-        Host::Pod => {
-            let own = address::own().map_err(failed("list the network namespace's addresses"))?;
-            let all = own.into_iter().chain(LOOPBACK);
-            all.map(|ip| SocketAddr::new(ip, port)).collect()
-        }
-        Host::Localhost => LOOPBACK.map(|ip| SocketAddr::new(ip, port)).to_vec(),
-        Host::Address { ip, zone } => vec![given(*ip, zone.as_deref(), port)?],
-    };
-    Ok(addresses
-        .into_iter()
-        .map(|address| Candidate {
-            address,
-            socket: match address {
-                SocketAddr::V4(_) => TcpSocket::new_v4(),
-                SocketAddr::V6(_) => TcpSocket::new_v6(),
-            },
-        })
-        .collect())
+    Ok(())
+}
+
+/// Makes an error of a failed operation; for `map_err`.
+pub(super) fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> NetError {
+    move |source| NetError::Namespace { operation, source }
 }
 
 /// An address of the user's; a zone is an interface of the pod.
-fn given(ip: IpAddr, zone: Option<&str>, port: u16) -> Result<SocketAddr, NetError> {
+pub(super) fn given(ip: IpAddr, zone: Option<&str>, port: u16) -> Result<SocketAddr, NetError> {
     match (ip, zone) {
         (IpAddr::V6(ip), Some(zone)) => {
             let index = match zone.parse() {

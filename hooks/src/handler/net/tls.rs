@@ -17,10 +17,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::error::{NetError, cause};
+use super::host::Host;
 
-/// Does the handshake. No server name goes out for an address, as in the kubelet.
+/// Does the handshake. The server is told the name it was asked by, where that is one; none goes out for an
+/// address, as in the kubelet.
 pub(super) async fn handshake(
     stream: TcpStream,
+    host: &Host,
     address: IpAddr,
 ) -> Result<TlsStream<Opening>, NetError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -31,7 +34,11 @@ pub(super) async fn handshake(
         .with_custom_certificate_verifier(Arc::new(AnyCertificate))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
-    let name = ServerName::IpAddress(address.into());
+    let name = match host {
+        Host::Name(name) => ServerName::try_from(name.clone()).ok(),
+        _ => None,
+    };
+    let name = name.unwrap_or(ServerName::IpAddress(address.into()));
     TlsConnector::from(Arc::new(config))
         .connect(name, Opening::new(stream))
         .into_fallible()

@@ -317,3 +317,68 @@ fn the_termination_tells_its_times() {
     };
     assert_eq!(sequence.termination(), Some(&expected));
 }
+
+const WINCH: i32 = libc::SIGWINCH;
+
+#[test]
+fn the_signal_that_docker_stops_this_container_with_is_a_stop_signal() {
+    let timing = Timing {
+        own_stop_signal: Some(WINCH),
+        ..with_pre_stop()
+    };
+    let mut sequence = running(plain(timing));
+    assert!(delivered(&mut sequence, USR1));
+    assert_eq!(sequence.kill(2.0, WINCH), [RunHook(PreStop)]);
+    assert_eq!(sequence.done(3.0, PreStop, true), [Signal(WINCH)]);
+    assert_eq!(sequence.exit(4.0), []);
+}
+
+#[test]
+fn a_container_that_another_signal_ends_has_missed_its_pre_stop() {
+    let missed = [SkipHook(PreStop, Skip::NotAStop(WINCH))];
+    let mut sequence = running(plain(with_pre_stop()));
+    assert!(delivered(&mut sequence, WINCH));
+    assert_eq!(sequence.exit(2.0), missed);
+    // Or the SIGKILL that comes after it.
+    let mut sequence = running(plain(with_pre_stop()));
+    assert!(delivered(&mut sequence, WINCH));
+    assert_eq!(sequence.kill(11.0, SIGKILL), [Deliver(SIGKILL)]);
+    assert_eq!(sequence.exit(11.1), missed);
+    // During postStart as well.
+    let mut sequence = plain(Timing {
+        post_start: hook(),
+        ..with_pre_stop()
+    });
+    sequence.start(0.0);
+    assert!(delivered(&mut sequence, WINCH));
+    assert_eq!(
+        sequence.exit(2.0),
+        [
+            AbortHook(PostStart, Abort::InitExited),
+            missed[0],
+            ReplyStarted
+        ]
+    );
+}
+
+#[test]
+fn who_ends_by_himself_or_has_no_pre_stop_has_missed_nothing() {
+    // Long after a signal that made it read its configuration again.
+    let mut sequence = running(plain(with_pre_stop()));
+    assert!(delivered(&mut sequence, libc::SIGHUP));
+    assert_eq!(sequence.exit(60.0), []);
+    // After a question whether it is there, and an impossible signal.
+    let mut sequence = running(plain(with_pre_stop()));
+    assert!(delivered(&mut sequence, 0) && delivered(&mut sequence, 65));
+    assert_eq!(sequence.exit(2.0), []);
+    // Without a preStop.
+    let mut sequence = running(plain(timing()));
+    assert!(delivered(&mut sequence, WINCH));
+    assert_eq!(sequence.exit(2.0), []);
+    // Where it has run since.
+    let mut sequence = running(plain(with_pre_stop()));
+    assert!(delivered(&mut sequence, WINCH));
+    assert_eq!(sequence.kill(2.0, TERM), [RunHook(PreStop)]);
+    assert_eq!(sequence.done(3.0, PreStop, true), [Signal(TERM)]);
+    assert_eq!(sequence.exit(4.0), []);
+}

@@ -34,6 +34,7 @@ pub(super) fn timing() -> Timing {
         post_start: None,
         pre_stop: None,
         stop_signal: None,
+        own_stop_signal: None,
         grace: secs(30.0),
         grace_is_ours: false,
         stop_signals: Vec::new(),

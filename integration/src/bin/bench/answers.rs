@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use podhook_integration::ShimKind;
 use podhook_integration::containerd::remains;
+use podhook_integration::progress::Progress;
 
 use crate::Fallible;
 use crate::samples::Samples;
@@ -27,15 +28,15 @@ pub fn run(stage: &Stage, hooks: usize) -> Fallible<Vec<Budget>> {
     let node = stage.node(ShimKind::Podhook);
     let pod = node.pod("hooks").run()?;
     let mut containers = Vec::new();
+    let mut progress = Progress::new("container", hooks);
     for number in 0..hooks {
         let container = pod
             .container(&format!("c{number}"))
             .command(&["sleep", "1000000"])
             .annotation("podhook.dev/lifecycle", LIFECYCLE);
         containers.push(container.start()?);
-        eprint!("\rcontainer {} of {hooks} ", number + 1);
+        progress.done(number + 1);
     }
-    eprintln!();
     let ids: Vec<_> = containers.iter().map(|c| c.id().to_owned()).collect();
     let key = ("k8s.io".to_owned(), pod.id().to_owned());
     let socket = remains::socket(&stage.containerd().address(), &key);

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use podhook_integration::progress::Progress;
+
 use crate::Fallible;
 use crate::cpu::{self, Account};
 use crate::samples::Samples;
@@ -59,6 +61,7 @@ impl<'a> Method<'a> {
 /// # Errors
 /// The first failure of a method.
 pub fn interleave(methods: &mut [Method<'_>], rounds: usize) -> Fallible<()> {
+    let mut progress = Progress::new("round", rounds);
     for round in 0..=rounds {
         let count = methods.len();
         for offset in 0..count {
@@ -75,9 +78,8 @@ pub fn interleave(methods: &mut [Method<'_>], rounds: usize) -> Fallible<()> {
                 method.samples.cpu += used;
             }
         }
-        eprint!("\rround {round} of {rounds} ");
+        progress.done(round);
     }
-    eprintln!();
     Ok(())
 }
 

@@ -59,6 +59,10 @@ fn run(filter: Option<&str>) -> Result<bool, Error> {
     let disk = disk::Disk::new(&machines, filter.as_deref(), &programs)?;
     let mut report = report::Report::new(&machines, filter.is_some());
     let numbers: Vec<_> = machines.iter().map(|(number, _)| *number).collect();
-    let ends = qemu::boot(disk, &numbers, |number, line| report.line(number, line))?;
+    println!("booting {} machines", numbers.len());
+    let ends = qemu::boot(disk, &numbers, |said| match said {
+        Some((number, line)) => report.line(number, line),
+        None => report.silence(),
+    })?;
     Ok(report.close(&ends))
 }

@@ -138,7 +138,15 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                     environment: "PODHOOK_TEST_CGROUP_V2=1",
                     ..run("hooks", "exec_cgroup_v2", "")
                 },
+                Run {
+                    environment: "PODHOOK_TEST_CGROUP_V2=1",
+                    // The others are about cgroup v1 beside v2.
+                    ..run("hooks", "exec_leaf", "--skip v1 --skip threaded_child")
+                },
                 run("hooks", "exec_handler", ""),
+                run("hooks", "exec_full", ""),
+                run("protocol", "protocol", "podhook/given_up::"),
+                run("protocol", "protocol", "podhook/stdio::stdio_that_nobody"),
             ],
         ),
     ]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::Error;
 
 /// The packages' own tests that are about cgroups and processes, by target.
-const UNIT: [&str; 2] = ["exec_cgroup_v2", "exec_handler"];
+const UNIT: [&str; 4] = ["exec_cgroup_v2", "exec_full", "exec_handler", "exec_leaf"];
 
 /// What is to be there in the machine.
 pub struct Programs {
@@ -37,7 +37,14 @@ pub fn build() -> Result<Programs, Error> {
     unit.extend(UNIT.iter().flat_map(|test| ["--test", test]));
     for selection in [
         &unit[..],
-        &["--package", "podhook-integration", "--test", "v2"],
+        &[
+            "--package",
+            "podhook-integration",
+            "--test",
+            "v2",
+            "--test",
+            "protocol",
+        ],
     ] {
         tests.extend(compile(selection)?);
     }
@@ -62,7 +69,6 @@ fn compile(selection: &[&str]) -> Result<Vec<(String, PathBuf)>, Error> {
         .args([
             "test",
             "--locked",
-            "--quiet",
             "--no-run",
             "--message-format=json-render-diagnostics",
         ])

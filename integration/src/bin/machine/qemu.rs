@@ -19,7 +19,9 @@ use crate::disk::Disk;
 use crate::tsc;
 
 /// Several times what the tests take on a quiet machine.
-pub const LIMIT: Duration = Duration::from_secs(30 * 60);
+pub const LIMIT: Duration = Duration::from_secs(60 * 60);
+/// What says nothing for longer looks as if it hung.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The parameter of the kernel's that tells a machine which of them it is; the kernel takes no notice of it.
 pub const NUMBER: &str = "podhook.machine";
@@ -37,13 +39,13 @@ pub struct End {
     pub stopped: bool,
 }
 
-/// Boots the machines with these numbers, gives `each` line of their second serial lines, and returns once they
-/// are off. The emulators end with this process, however that ends, and the files of `disk` have no name any more
+/// Boots the machines with these numbers, gives `each` line of their second serial lines (none where there was no line
+/// for [`SILENCE`]), and returns once they are off. The emulators end with this process, however that ends, and the files of `disk` have no name any more
 /// by then.
 pub fn boot(
     disk: Disk,
     numbers: &[usize],
-    mut each: impl FnMut(usize, &str),
+    mut each: impl FnMut(Option<(usize, &str)>),
 ) -> Result<Vec<(usize, End)>, Error> {
     let (sender, lines) = mpsc::channel();
     let mut machines = Vec::new();
@@ -55,16 +57,18 @@ pub fn boot(
     let mut disk = Some(disk);
     let mut silent = numbers.to_vec();
     let stopped = loop {
-        match lines.recv_timeout(LIMIT.saturating_sub(start.elapsed())) {
+        let left = LIMIT.saturating_sub(start.elapsed());
+        match lines.recv_timeout(left.min(SILENCE)) {
             Ok((number, line)) => {
                 silent.retain(|other| *other != number);
                 if silent.is_empty() {
                     // All have opened their files.
                     disk = None;
                 }
-                each(number, &line);
+                each(Some((number, &line)));
             }
             Err(RecvTimeoutError::Disconnected) => break false,
+            Err(RecvTimeoutError::Timeout) if left > SILENCE => each(None),
             Err(RecvTimeoutError::Timeout) => break true,
         }
     };

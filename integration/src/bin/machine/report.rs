@@ -103,6 +103,17 @@ impl Report {
         }
     }
 
+    /// No machine has said anything for a while: says what each is at.
+    pub fn silence(&self) {
+        let at = |progress: &Progress| match &progress.current {
+            Some(current) => format!("{}: {} tests done", current.name, current.tests),
+            None if progress.over => "over".to_owned(),
+            None => "booting".to_owned(),
+        };
+        let all: Vec<_> = self.machines.values().map(at).collect();
+        println!("after {:.0} s: {}", self.seconds(), all.join("; "));
+    }
+
     fn mark(&mut self, machine: usize, word: &str) {
         let Some(progress) = self.machines.get_mut(&machine) else {
             return;

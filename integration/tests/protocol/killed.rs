@@ -1,0 +1,110 @@
+//! A shim that is killed while its OCI runtime makes a container: `delete` comes at once, and nothing is left.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use containerd_shim_protos::shim::oci::Options;
+use podhook_integration::Outcome;
+use podhook_integration::wait::{self, SOON};
+
+use crate::client::{Answer, Client};
+use crate::stage::{Failure, Stage, any};
+use crate::verbs::kill9;
+use crate::{Test, podhook_only, tests};
+
+pub fn tests() -> Vec<Test> {
+    // The original leaves its socket, and cgroups as well.
+    podhook_only(tests![killed:
+        nothing_is_left_of_a_container_that_was_being_made,
+        what_the_runtime_has_started_makes_nothing_after_delete,
+    ])
+}
+
+/// Create, on a thread of its own: its answer never comes.
+fn creating(client: &Client, stage: &Stage, id: &str) -> thread::JoinHandle<Answer<()>> {
+    let (client, request) = (client.clone(), crate::client::create_request(stage, id));
+    thread::spawn(move || {
+        client
+            .call::<containerd_shim_protos::api::CreateTaskResponse>("Create", &request)
+            .map(drop)
+    })
+}
+
+/// Waits for the end of every process that has `text` in its command line.
+fn wait_no_process(text: &str) -> Outcome {
+    Ok(wait::until_true(
+        &format!("the end of {text}"),
+        SOON,
+        || {
+            let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+            !entries
+                .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+                .any(|line| String::from_utf8_lossy(&line).contains(text))
+        },
+    )?)
+}
+
+fn nothing_is_left_of_a_container_that_was_being_made(stage: &Stage) -> Outcome {
+    // runc makes its cgroups about 20 ms after Create has come, on an idle machine.
+    for delay in (0..60).step_by(2) {
+        let id = format!("c{delay}");
+        let client = stage.shim(&id, &["sleep", "600"])?;
+        let pid = stage.shim_pid(&id);
+        let create = creating(&client, stage, &id);
+        thread::sleep(Duration::from_millis(delay));
+        kill9(pid)?;
+        let output = stage.delete_verb(&id)?;
+        assert!(output.status.success(), "{output:?}");
+        // Not a moment later: containerd looks no more.
+        let left = stage.left_of(&id);
+        assert!(left.is_empty(), "after {delay} ms: {left:?}");
+        let _ = create.join();
+        wait_no_process(&stage.bundle(&id).display().to_string())?;
+        let left = stage.left_of(&id);
+        assert!(left.is_empty(), "later, after {delay} ms: {left:?}");
+    }
+    Ok(())
+}
+
+/// A runtime whose `create` leaves a process of its own that makes the container's cgroup later, as crun's does.
+fn runtime_that_goes_on(stage: &Stage, id: &str) -> Result<String, Failure> {
+    let hierarchy = match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        true => "/sys/fs/cgroup",
+        false => "/sys/fs/cgroup/pids",
+    };
+    let begun = stage.dir().join("begun");
+    let body = format!(
+        "case \" $* \" in *' create '*)\n\
+         setsid sh -c 'trap \"\" HUP TERM; touch {begun}; sleep 1; mkdir -p {hierarchy}/{namespace}/{id}; sleep 1' &\n\
+         wait; exit 1;;\nesac",
+        begun = begun.display(),
+        namespace = stage.namespace(),
+    );
+    Ok(stage.recording_runtime(&body)?.0)
+}
+
+fn what_the_runtime_has_started_makes_nothing_after_delete(stage: &Stage) -> Outcome {
+    let options = any(&Options {
+        binary_name: runtime_that_goes_on(stage, "c1")?,
+        ..Default::default()
+    });
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    let client = stage.start("c1", Some(&options))?;
+    let mut request = crate::client::create_request(stage, "c1");
+    request.options = Some(options).into();
+    let create = thread::spawn(move || {
+        client.call::<containerd_shim_protos::api::CreateTaskResponse>("Create", &request)
+    });
+    let begun = stage.dir().join("begun");
+    wait::until_true("the runtime's child", SOON, || begun.exists())?;
+    kill9(stage.shim_pid("c1"))?;
+    let output = stage.delete_verb("c1")?;
+    assert!(output.status.success(), "{output:?}");
+    let _ = create.join();
+    wait_no_process(&format!("touch {}", begun.display()))?;
+    let left = stage.left_of("c1");
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}

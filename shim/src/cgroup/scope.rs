@@ -1,0 +1,81 @@
+//! The scope that systemd has for a container's cgroup.
+//!
+//! A cgroup that is removed without a word to systemd while that reloads its configuration is made anew by it, and
+//! the scope runs on, without a process, until something stops it.
+
+use std::{
+    io,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// systemd's client. It waits for a reload to be over.
+const PROGRAM: &str = "systemctl";
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Has systemd stop the scope of a container with this `linux.cgroupsPath`, and waits for that no longer than `limit`:
+/// what takes longer goes on.
+///
+/// # Errors
+/// When systemd cannot be asked.
+pub fn stop(cgroups_path: &str, limit: Duration) -> io::Result<()> {
+    match unit(cgroups_path) {
+        Some(unit) => stop_with(PROGRAM, &unit, limit),
+        None => Ok(()),
+    }
+}
+
+fn stop_with(program: &str, unit: &str, limit: Duration) -> io::Result<()> {
+    let end = Instant::now() + limit;
+    let mut client = Command::new(program)
+        .args(["--no-ask-password", "stop", unit])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        // That it knows no such unit (any more) is no news.
+        .stderr(Stdio::null())
+        .spawn()?;
+    while client.try_wait()?.is_none() && Instant::now() < end {
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// The name of the scope, as every OCI runtime makes it of `SLICE:PREFIX:NAME`.
+fn unit(cgroups_path: &str) -> Option<String> {
+    let parts: Vec<_> = cgroups_path.split(':').collect();
+    let [_, prefix, name] = parts[..] else {
+        return None;
+    };
+    // A slice is not the container's own.
+    (!name.ends_with(".slice")).then(|| format!("{prefix}-{name}.scope"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_that_of_the_oci_runtime() {
+        let pod = "kubepods-pod1.slice:cri-containerd:c1";
+        assert_eq!(unit(pod).as_deref(), Some("cri-containerd-c1.scope"));
+        assert_eq!(unit(":x:c1").as_deref(), Some("x-c1.scope"));
+        assert_eq!(unit("a.slice:x:b.slice"), None);
+        assert_eq!(unit("/k8s.io/c1"), None);
+        assert_eq!(unit(""), None);
+    }
+
+    #[test]
+    fn a_systemd_that_hangs_is_waited_for_no_longer_than_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("hangs").display().to_string();
+        // Not by this process: one that another test forks would have it open for writing.
+        let script =
+            r#"printf '#!/bin/sh\nwhile [ -e "$0" ]; do sleep 0.1; done\n' > "$0"; chmod +x "$0""#;
+        let made = Command::new("sh").args(["-c", script, &program]).status();
+        assert!(made.unwrap().success());
+        stop_with(&program, "c1.scope", Duration::from_millis(50)).unwrap();
+        let missing = stop_with("/no/such/systemctl", "c1.scope", Duration::ZERO);
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
