@@ -189,7 +189,8 @@ fn ps_shows_a_hook_while_it_runs_and_how_it_ended(node: &Node) -> Outcome {
 
     let page = podhook.run(&["inspect", id, "-o", "wide"])?;
     for part in [
-        "  preStop:    exec\n    Result:   running\n",
+        r#"  preStop:    exec ["sh" "-c" "#,
+        "    Result:   running\n",
         "Lifecycle:",
         "podhook.dev/lifecycle: {",
     ] {

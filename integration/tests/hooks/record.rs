@@ -1,6 +1,8 @@
 //! `podhook.json`: what users see of a container's hooks.
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use crate::recorded::{self, Recorded};
 use podhook_integration::suite::Test;
@@ -9,7 +11,7 @@ use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
-use crate::script::{exec, held, polite, sh, together, with, words};
+use crate::script::{Error, exec, held, polite, sh, together, with, words};
 
 pub fn tests() -> Vec<Test> {
     tests![record:
@@ -20,6 +22,7 @@ pub fn tests() -> Vec<Test> {
         the_shims_log_has_a_line_per_phase,
         an_ignored_timeout_is_recorded_before_start_answers,
         no_phase_comes_before_the_result_of_its_hook,
+        a_hook_that_cannot_die_has_its_result_all_the_same,
     ]
 }
 
@@ -41,6 +44,63 @@ fn an_ignored_timeout_is_recorded_before_start_answers(node: &Node) -> Outcome {
     assert_eq!(hook.text("/signal"), "SIGKILL");
     assert_eq!(hook.text("/output"), "so far\n");
     assert_eq!(container.events(), ["create", "start"]);
+    Ok(())
+}
+
+/// A container frozen by somebody else than its shim, until this is dropped.
+struct Frozen(PathBuf, &'static str);
+
+impl Frozen {
+    fn new(node: &Node, id: &str) -> Result<Self, Error> {
+        for (name, freeze, thaw) in [
+            ("freezer.state", "FROZEN", "THAWED"),
+            ("cgroup.freeze", "1", "0"),
+        ] {
+            let files = node.containerd().cgroups(id);
+            let mut files = files.into_iter().map(|cgroup| cgroup.join(name));
+            if let Some(file) = files.find(|file| file.exists()) {
+                fs::write(&file, freeze)?;
+                return Ok(Self(file, thaw));
+            }
+        }
+        Err("no freezer".into())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.0, self.1);
+    }
+}
+
+fn a_hook_that_cannot_die_has_its_result_all_the_same(node: &Node) -> Outcome {
+    let trace = Trace::new(node)?;
+    let hook = with(
+        held(&trace, "hook")?,
+        json!({"timeoutSeconds": 3, "onFailure": "Ignore"}),
+    );
+    let (container, starting) = node
+        .container("frozen")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&json!({"postStart": hook}).to_string())
+        .start_behind(&["sleep", "600"])?;
+    trace.wait("hook-begin")?;
+    let frozen = Frozen::new(node, container.id())?;
+    starting.join().map_err(|_| "ctr panicked")??.success()?;
+    let record = container.recorded()?;
+    assert_eq!(record.phase(), "Running");
+    let hook = record.hook("postStart")?;
+    assert_eq!(hook.text("/result"), "TimedOut");
+    assert_eq!(hook.text("/message"), "timed out after 3s (timeoutSeconds)");
+    assert!(!hook.text("/finishedAt").is_empty());
+    drop(frozen);
+    // What else there is to know comes when it is dead.
+    let record = container.wait_record("the hook's end", SOON, |record| {
+        let hook = record.hook("postStart");
+        hook.is_ok_and(|hook| hook.text("/signal") == "SIGKILL")
+    })?;
+    assert_eq!(record.result("postStart"), "TimedOut");
+    assert!(!trace.has("hook-end"));
     Ok(())
 }
 

@@ -35,9 +35,6 @@ use crate::{
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 /// How long an init that is on its way out is waited for: the processes of its pid namespace die first.
 const INIT_END_LIMIT: Duration = Duration::from_secs(5);
-/// How long the record and the answer to Start wait for a hook that was ended to be dead: it is, in a moment, unless it
-/// is frozen or the kernel holds it.
-const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 /// How long the handling of init's end may take; what is left of a shared pid namespace is killed first.
 const STOPPED_LIMIT: Duration = Duration::from_secs(5);
 
@@ -50,19 +47,19 @@ pub(super) struct Driver {
     pub(super) records: super::record::Records,
     /// What is a success of an `httpGet`.
     pub(super) http_success: Statuses,
-    advice: Advice,
+    pub(super) advice: Advice,
     /// The pod's names in the log.
     _labels: Option<Labels>,
     origin: Instant,
     origin_wall: SystemTime,
-    running: Vec<Running>,
+    pub(super) running: Vec<Running>,
     failed: Option<Cause>,
     post_start: Option<HookResult>,
-    hook_done: Arc<Notify>,
+    pub(super) hook_done: Arc<Notify>,
     /// Start has succeeded, and is to be told so.
-    started: bool,
+    pub(super) started: bool,
     /// Somebody gives up hooks that do not die.
-    settling: bool,
+    pub(super) settling: bool,
     /// The sequence has sent SIGKILL.
     own_kill: bool,
     pub(super) phase: watch::Sender<Phase>,
@@ -83,12 +80,12 @@ fn labels(spec: &Spec, id: &str) -> Option<Labels> {
 }
 
 /// A hook that runs.
-struct Running {
-    kind: HookKind,
+pub(super) struct Running {
+    pub(super) kind: HookKind,
     abort: Option<oneshot::Sender<()>>,
-    cause: Option<Abort>,
+    pub(super) cause: Option<Abort>,
     /// It was ended, does not die, and has its result in the record nevertheless.
-    given_up: bool,
+    pub(super) given_up: bool,
 }
 
 impl Driver {
@@ -144,13 +141,6 @@ impl Driver {
             HookKind::PostStart => lifecycle.post_start.as_ref(),
             HookKind::PreStop => lifecycle.pre_stop.as_ref(),
         }
-    }
-
-    /// Whether a hook was ended of which the record does not know how it went. What comes after the hook is recorded
-    /// and answered with its result, and not before.
-    fn is_unsettled(&self) -> bool {
-        let unsettled = |hook: &Running| hook.cause.is_some() && !hook.given_up;
-        self.running.iter().any(unsettled)
     }
 
     fn abort(&mut self, kind: HookKind, cause: Abort) {
@@ -212,56 +202,7 @@ impl Container {
         deliver
     }
 
-    /// Brings the record up to date and answers Start, once what is known of the hooks is in the record.
-    fn settle(self: &Arc<Self>, driver: &mut Driver) {
-        if driver.is_unsettled() {
-            if !std::mem::replace(&mut driver.settling, true) {
-                let container = Arc::clone(self);
-                tokio::spawn(async move {
-                    let settled = tokio::time::timeout(SETTLE_LIMIT, container.settled());
-                    if settled.await.is_err() {
-                        container.give_up_hooks();
-                    }
-                });
-            }
-            return;
-        }
-        driver.settling = false;
-        self.update_record(driver);
-        if std::mem::take(&mut driver.started) {
-            self.reply_started(driver);
-        }
-    }
-
-    /// Waits until the record knows how every hook went that was ended.
-    pub(super) async fn settled(&self) {
-        let done = Arc::clone(&self.driver().hook_done);
-        loop {
-            let notified = done.notified();
-            if !self.driver().is_unsettled() {
-                return;
-            }
-            notified.await;
-        }
-    }
-
-    /// Records the result of hooks that were ended and do not die.
-    fn give_up_hooks(self: &Arc<Self>) {
-        let mut guard = self.driver();
-        let driver = &mut *guard;
-        for hook in &mut driver.running {
-            let Some(cause) = hook.cause.filter(|_| !hook.given_up) else {
-                continue;
-            };
-            hook.given_up = true;
-            let why = driver.advice.abort(cause);
-            driver.records.hook_given_up(hook.kind, cause, why);
-        }
-        self.settle(driver);
-        driver.hook_done.notify_waiters();
-    }
-
-    fn reply_started(&self, driver: &mut Driver) {
+    pub(super) fn reply_started(&self, driver: &mut Driver) {
         self.lock().running = true;
         self.publisher.publish(TaskStart {
             container_id: self.id.clone(),
@@ -442,7 +383,7 @@ impl Container {
         self.update_record(&mut self.driver());
     }
 
-    fn update_record(&self, driver: &mut Driver) {
+    pub(super) fn update_record(&self, driver: &mut Driver) {
         let phase = driver.sequence.phase();
         let termination = driver.sequence.termination().map(|t| super::record::Times {
             signal: signal::name(t.signal),

@@ -16,6 +16,7 @@ mod record;
 mod report;
 mod restore;
 mod runtime_exec;
+mod settle;
 mod start;
 
 use std::{
