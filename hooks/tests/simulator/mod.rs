@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use podhook_hooks::sequence::{
-    Abort, Action, Event, HookKind, Phase, Sequence, Settings, Termination, Time,
+    Abort, Action, Event, HookKind, Phase, Sequence, Settings, Skip, Termination, Time,
 };
 
 pub const SIGKILL: i32 = 9;
@@ -29,6 +29,9 @@ pub struct World {
     stop: Option<(Time, bool)>,
     signals: usize,
     kills: usize,
+    /// Signals that were delivered and are no stop signals, the last one's time among them.
+    pub untouched: usize,
+    last_untouched: Option<(Time, i32)>,
 }
 
 impl World {
@@ -46,6 +49,8 @@ impl World {
             stop: None,
             signals: 0,
             kills: 0,
+            untouched: 0,
+            last_untouched: None,
         }
     }
 
@@ -98,6 +103,16 @@ impl World {
                 self.started = Some((self.now, rpc_deadline));
             }
             Event::InitExited => self.exited = true,
+            Event::Kill { signal, .. }
+                if signal != SIGKILL
+                    && (1..=64).contains(&signal)
+                    && self.timing().is_some()
+                    && !self.stops(signal)
+                    && !matches!(before, Phase::Created | Phase::Stopped) =>
+            {
+                self.untouched += 1;
+                self.last_untouched = Some((self.now, signal));
+            }
             Event::HookDone { hook, succeeded }
                 if self.hook.is_some_and(|(kind, _)| kind == hook) =>
             {
@@ -122,9 +137,16 @@ impl World {
                 self.seen.push(kind);
                 self.hook = Some((kind, self.now));
             }
-            Action::SkipHook(kind, _) => {
+            Action::SkipHook(kind, skip) => {
                 assert!(!self.seen.contains(&kind), "{context}");
                 self.seen.push(kind);
+                if let Skip::NotAStop(signal) = skip {
+                    assert_eq!((event, kind), (Event::InitExited, HookKind::PreStop));
+                    let (at, last) = self.last_untouched.expect("a signal before it");
+                    let grace = self.timing().expect("a lifecycle").grace;
+                    assert!(signal == last && self.now - at <= grace, "{context}");
+                    assert!(self.stop.is_none(), "{context}");
+                }
             }
             Action::AbortHook(kind, why) => {
                 let (running, since) = self
