@@ -67,19 +67,30 @@ pub async fn run_with(
     let mut abort = pin!(abort);
     // Those before are none of this hook's.
     container.has_new_oom_kills();
+    let mut printed = None;
     let spawned = tokio::select! {
         // A command that is there is reported, not forgotten.
         biased;
-        spawned = spawn(container, command, children, sink, fallback) => spawned,
-        () = &mut abort => return (HookResult::new(Outcome::Aborted, started_at), None),
+        spawned = spawn(container, command, children, sink, fallback, &mut printed) => Some(spawned),
+        () = &mut abort => None,
     };
-    let Spawned {
-        child,
-        mut output,
-        by_fallback,
-    } = match spawned {
-        Ok(spawned) => spawned,
-        Err((reason, by_fallback)) => {
+    let Some(spawned) = spawned else {
+        // On a busy machine the command may have begun before it was seen to.
+        let mut result = HookResult::new(Outcome::Aborted, started_at);
+        if let Some(mut output) = printed {
+            let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
+            result.dropped = output.dropped();
+            result.output = output.into_tail_and_rest().0;
+        }
+        return (result, None);
+    };
+    let (child, mut output, by_fallback) = match (spawned, printed) {
+        (Ok((child, by_fallback)), Some(output)) => (child, output, by_fallback),
+        (Ok((child, _)), None) => {
+            kill(Some(child)).await;
+            return (HookResult::new(Outcome::Aborted, started_at), None);
+        }
+        (Err((reason, by_fallback)), _) => {
             let mut result = HookResult::new(Outcome::Failed(reason), started_at);
             result.by_fallback = by_fallback;
             return (result, None);
@@ -113,13 +124,8 @@ pub async fn run_with(
     (result, rest)
 }
 
-/// A command that runs.
-struct Spawned {
-    child: Child,
-    output: Output,
-    by_fallback: Option<String>,
-}
-
+/// Makes the command, and `printed` with what reads its output; with why the fallback was taken, if it was.
+///
 /// The error is a reason for users, and why the fallback was taken.
 async fn spawn(
     container: &Arc<Container>,
@@ -127,21 +133,17 @@ async fn spawn(
     children: &Arc<dyn Children>,
     sink: Option<Sink>,
     fallback: Option<&dyn Fallback>,
-) -> Result<Spawned, (String, Option<String>)> {
+    printed: &mut Option<Output>,
+) -> Result<(Child, Option<String>), (String, Option<String>)> {
     let reason = |error: Error| (error.reason(), None);
     let unsupported = match fallback.and_then(|fallback| fallback.always()) {
         Some(why) => why,
         None => {
             let (stdio, output) = stdio(container, sink.clone()).map_err(reason)?;
+            *printed = Some(output);
             let process = container.process().clone().args(command);
             match exec::spawn(container, &process, stdio, true, children).await {
-                Ok(child) => {
-                    return Ok(Spawned {
-                        child,
-                        output,
-                        by_fallback: None,
-                    });
-                }
+                Ok(child) => return Ok((child, None)),
                 Err(error) if error.is_unsupported() => error.reason(),
                 Err(error) => return Err(reason(error)),
             }
@@ -151,12 +153,9 @@ async fn spawn(
         return Err((unsupported, None));
     };
     let (stdio, output) = stdio(container, sink).map_err(reason)?;
+    *printed = Some(output);
     match fallback.spawn(command, stdio).await {
-        Ok(child) => Ok(Spawned {
-            child,
-            output,
-            by_fallback: Some(unsupported),
-        }),
+        Ok(child) => Ok((child, Some(unsupported))),
         Err(reason) => Err((reason, Some(unsupported))),
     }
 }
