@@ -18,6 +18,7 @@ use super::Owner;
 use crate::{
     descriptors,
     error::{Error, Result},
+    signal_mask,
 };
 
 /// How long a logger may take to be ready: the Go shim's `binaryIOProcStartTimeout`.
@@ -53,6 +54,7 @@ impl Logger {
         let or_null =
             |end: &Option<PipeReader>| end.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd);
         let fds = [or_null(&stdout), or_null(&stderr), ready_writer.as_raw_fd()];
+        signal_mask::pass_on(&mut command);
         // SAFETY: runs between fork and exec; fcntl and dup2 are async-signal-safe.
         unsafe {
             command.pre_exec(move || {
