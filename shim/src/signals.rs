@@ -1,23 +1,33 @@
 //! Signals to the shim, read from a descriptor. (tokio's own need a pair of sockets, and panic where the kernel has
 //! none.)
 
-use std::io;
+use std::{io, sync::OnceLock};
 
 use nix::sys::{
-    signal::{SigSet, Signal},
+    signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
     signalfd::{SfdFlags, SignalFd},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Signals that somebody waits for. They are blocked from now on: whoever executes another program unblocks them, as
-/// `Command` and the exec engine do.
+/// The mask that the shim was started with.
+static GIVEN: OnceLock<SigSet> = OnceLock::new();
+
+/// In a child before execve: the mask is that which the shim was started with. Async-signal-safe.
+pub fn give_back_mask() -> io::Result<()> {
+    Ok(GIVEN.get().map_or(Ok(()), SigSet::thread_set_mask)?)
+}
+
+/// Signals that somebody waits for. They are blocked from now on, and would be in what the shim executes: see
+/// [`give_back_mask`]. (The exec engine sees to that itself.)
 pub struct Signals(AsyncFd<SignalFd>);
 
 impl Signals {
     /// Takes these signals over. On the runtime, and before there is another thread.
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
         let set: SigSet = signals.iter().copied().collect();
-        set.thread_block()?;
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut before))?;
+        GIVEN.get_or_init(|| before);
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         // SAFETY: a `SignalFd` has one descriptor for as long as it lives, and closes it then.
         let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };

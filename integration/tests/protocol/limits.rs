@@ -314,9 +314,12 @@ fn flooded(
     meanwhile(&client)?;
     drop(stream);
     // The allocator keeps pages that others are on.
-    wait::until_true("the memory to be given back", SOON, || {
-        private(shim).is_ok_and(|now| now < before + 2_000)
-    })?;
+    let mut now = during;
+    let given_back = wait::until_true("the memory to be given back", 3 * SOON, || {
+        now = private(shim).unwrap_or(now);
+        now < before + 2_000
+    });
+    given_back.map_err(|e| format!("{e}: {before} kB, {during} kB, {now} kB"))?;
     Ok(client.end("c1")?)
 }
 

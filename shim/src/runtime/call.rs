@@ -17,6 +17,7 @@ use crate::{
     descriptors,
     error::{Error, Result},
     reaper::Reaper,
+    signals,
 };
 
 /// What fails where there is no such program.
@@ -96,12 +97,12 @@ pub async fn call(reaper: &Arc<Reaper>, mut command: Command, stdio: Stdio) -> R
         .stdin(stdio.stdin)
         .stdout(stdio.stdout)
         .stderr(stderr);
-    // SAFETY: runs between fork and exec; prctl and setrlimit are async-signal-safe.
+    // SAFETY: runs between fork and exec; these system calls are async-signal-safe.
     unsafe {
         command.pre_exec(|| {
             // A runtime call must not outlive the shim that would act on its result.
             match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => descriptors::give_back_limit(),
+                0 => descriptors::give_back_limit().and_then(|()| signals::give_back_mask()),
                 _ => Err(io::Error::last_os_error()),
             }
         });

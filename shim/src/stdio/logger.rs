@@ -18,6 +18,7 @@ use super::Owner;
 use crate::{
     descriptors,
     error::{Error, Result},
+    signals,
 };
 
 /// How long a logger may take to be ready: the Go shim's `binaryIOProcStartTimeout`.
@@ -53,11 +54,12 @@ impl Logger {
         let or_null =
             |end: &Option<PipeReader>| end.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd);
         let fds = [or_null(&stdout), or_null(&stderr), ready_writer.as_raw_fd()];
-        // SAFETY: runs between fork and exec; fcntl and dup2 are async-signal-safe.
+        // SAFETY: runs between fork and exec; these system calls are async-signal-safe.
         unsafe {
             command.pre_exec(move || {
                 place(fds)?;
-                descriptors::give_back_limit()
+                descriptors::give_back_limit()?;
+                signals::give_back_mask()
             });
         }
         let mut child = command
