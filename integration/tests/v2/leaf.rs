@@ -18,7 +18,8 @@ pub fn tests() -> Vec<Test> {
     tests![leaf:
         a_hook_is_in_a_cgroup_below_the_containers_and_takes_it_along,
         a_hook_is_born_in_its_cgroup,
-        what_a_successful_hook_leaves_keeps_its_cgroup,
+        what_a_successful_hook_leaves_moves_to_the_containers_cgroup,
+        what_a_pods_hook_leaves_keeps_its_cgroup,
         a_hook_that_times_out_is_killed_with_what_left_its_session,
         a_hook_finds_the_limits_that_an_exec_finds,
         a_container_that_forbids_cgroups_gives_up_whole_tree_control_and_it_is_told,
@@ -63,7 +64,8 @@ fn a_hook_is_born_in_its_cgroup(node: &Node) -> Outcome {
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
     let hook = container.recorded()?.hook("postStart")?;
-    assert_eq!(hook.text("/output"), "0::/\n");
+    let output = hook.text("/output");
+    assert!(output.contains("/podhook-"), "{output}");
     // The trace works: it says of a move that the test makes. (A runtime may have init born in its cgroup.)
     let own = cgroup::of_container(&container)?;
     let mut moved = Command::new("sleep").arg("600").spawn()?;
@@ -87,22 +89,39 @@ fn a_hook_is_born_in_its_cgroup(node: &Node) -> Outcome {
 /// Leaves two daemons behind, of which one has left the session and is nobody's child.
 const LEAVE: &str = "(setsid sleep 5551 &); sleep 5552 & echo done";
 
-fn what_a_successful_hook_leaves_keeps_its_cgroup(node: &Node) -> Outcome {
+fn what_a_successful_hook_leaves_moves_to_the_containers_cgroup(node: &Node) -> Outcome {
     let lifecycle = json!({"postStart": exec(LEAVE)}).to_string();
     let container = node
         .container("left")
         .lifecycle(&lifecycle)
         .start(&["sleep", "600"])?;
+    // ctr gives it no cgroup namespace of its own: both see the host's paths.
     let own = cgroup::of_container(&container)?;
-    // It sees it as its root, and so in no other cgroup where its limits are.
+    for daemon in ["sleep 5551", "sleep 5552"] {
+        let pid = cgroup::wait_process(&own, daemon)?;
+        assert_eq!(cgroup::of(pid)?, own, "{daemon}");
+    }
+    cgroup::wait_no_leaves(&own)?;
+    container.kill("SIGKILL")?;
+    assert_eq!(container.wait_exit(SOON)?, 137);
+    wait::until_true("the end of all", SOON, || !populated(&own))?;
+    Ok(())
+}
+
+fn what_a_pods_hook_leaves_keeps_its_cgroup(node: &Node) -> Outcome {
+    let lifecycle = json!({"postStart": exec(LEAVE)}).to_string();
+    let pod = node.pod("left").lifecycle("main", &lifecycle).run()?;
+    let container = pod.container("main").command(&["sleep", "600"]).start()?;
+    let own = cgroup::of(cgroup::pid(node, &container)?)?;
+    // Its own cgroup namespace has that for its root: from any other cgroup it would see `/..`.
     let leaves = cgroup::leaves(&own);
     for daemon in ["sleep 5551", "sleep 5552"] {
         let pid = cgroup::wait_process(&own, daemon)?;
         assert_eq!(leaves, [cgroup::of(pid)?], "{daemon}");
     }
-    container.kill("SIGKILL")?;
-    assert_eq!(container.wait_exit(SOON)?, 137);
-    wait::until_true("the end of all", SOON, || !populated(&own))?;
+    container.stop(0)?;
+    assert_eq!(container.wait_exit(SOON)?.exit_code, 137);
+    wait::until_true("the end of the cgroup", SOON, || !own.exists())?;
     Ok(())
 }
 
