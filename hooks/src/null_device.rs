@@ -69,7 +69,7 @@ fn make() -> io::Result<OwnedFd> {
 }
 
 fn mounted(label: Option<&CStr>) -> io::Result<OwnedFd> {
-    let flags = FSOPEN_CLOEXEC as c_long;
+    let flags = c_long::from(FSOPEN_CLOEXEC);
     // SAFETY: a C string.
     let context = unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), flags) };
     let context = owned(context)?;
@@ -79,7 +79,7 @@ fn mounted(label: Option<&CStr>) -> io::Result<OwnedFd> {
         configure(&context, SET_STRING, Some(c"context"), Some(label))?;
     }
     configure(&context, CREATE, None, None)?;
-    let flags = FSMOUNT_CLOEXEC as c_long;
+    let flags = c_long::from(FSMOUNT_CLOEXEC);
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
     // SAFETY: no pointers.
     let mount = unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), flags, attributes) };
@@ -100,7 +100,7 @@ fn mounted(label: Option<&CStr>) -> io::Result<OwnedFd> {
         check(libc::fchmodat(at, PATH.as_ptr(), 0o666, 0))?;
     }
     // Of the file system, not of the mount, which Linux can since 5.12 only.
-    let flags = (FSPICK_CLOEXEC | FSPICK_EMPTY_PATH) as c_long;
+    let flags = c_long::from(FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
     // SAFETY: a C string and a descriptor that is open.
     let context = unsafe { libc::syscall(libc::SYS_fspick, at, c"".as_ptr(), flags) };
     let context = owned(context)?;
