@@ -228,14 +228,20 @@ impl Client {
         )
     }
 
+    /// runc tries a while to freeze a cgroup of v1, which a busy machine may not do meanwhile: it is asked again then.
     pub fn pause(&self, id: &str) -> Answer<Empty> {
-        self.call(
-            "Pause",
-            &PauseRequest {
-                id: id.into(),
-                ..Default::default()
-            },
-        )
+        let request = PauseRequest {
+            id: id.into(),
+            ..Default::default()
+        };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.call("Pause", &request) {
+                Err(e) if tries < 10 && e.message.ends_with("unable to freeze") => {}
+                answer => return answer,
+            }
+        }
     }
 
     pub fn resume(&self, id: &str) -> Answer<Empty> {
