@@ -133,7 +133,7 @@ fn bundle_of(flags: &Flags) -> Result<PathBuf> {
 }
 
 /// `linux.cgroupsPath` of the configuration; empty without one.
-fn cgroups_path(bundle: &Path) -> String {
+pub fn cgroups_path(bundle: &Path) -> String {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Config {

@@ -156,6 +156,14 @@ fn gone(stage: &Stage, client: &Client, id: &str) -> Outcome {
     Ok(())
 }
 
+/// What a failed Create has left goes as soon as that can be.
+fn remains_go(stage: &Stage, id: &str) -> Outcome {
+    let went = wait::until_true("the remains to go", 3 * SOON, || {
+        stage.left_of(id).is_empty()
+    });
+    Ok(went.map_err(|e| format!("{e}: {:?}", stage.left_of(id)))?)
+}
+
 fn create(stage: &Stage, of: Of) -> Outcome {
     let nothing = |_: &Client, _: &str| Ok(());
     let create = |client: &Client, id: &str| {
@@ -179,8 +187,8 @@ fn create(stage: &Stage, of: Of) -> Outcome {
             assert_eq!(exec(stage, client, id, "e", "cat /proc/1/comm"), Ok(0));
             client.remove(id)?;
         } else {
-            // The OCI runtime may have died, and its remains go as soon as that can be.
-            wait::until_true("the remains to go", SOON, || stage.left_of(id).is_empty())?;
+            // The OCI runtime may have died.
+            remains_go(stage, id)?;
         }
         gone(stage, client, id)
     };
@@ -236,7 +244,7 @@ fn an_init_that_cannot_be_held_is_no_container_that_cannot_be_killed(stage: &Sta
             Ok(_) => drop(client.remove(&id).map_err(|e| format!("{count}: {e}"))?),
             Err(e) => assert!(e.message.contains("oo many open files"), "{count}: {e}"),
         }
-        wait::until_true("the remains to go", SOON, || stage.left_of(&id).is_empty())?;
+        remains_go(stage, &id)?;
         fs::remove_file(&go)?;
         if done && count > 0 {
             return Ok(client.end("c")?);

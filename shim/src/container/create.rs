@@ -10,7 +10,7 @@ use std::{
 use super::{
     Container, State,
     birth::{Birth, Unmade},
-    clear::clear,
+    clear::Remains,
     lifecycle::Driver,
     restore::Checkpoint,
 };
@@ -117,7 +117,9 @@ impl Container {
                     Err(Unmade { error, left }) => {
                         spare.release();
                         if left {
-                            clear(shim, &request.id, runtime).await;
+                            Remains::new(&runtime, &bundle, &options)
+                                .clear(shim, &request.id)
+                                .await;
                         }
                         let _ = mount::unmount_rootfs(&rootfs).await;
                         return Err(error);
@@ -159,7 +161,9 @@ impl Container {
             && let Err(e) = container.adopt(&spec)
         {
             spare.release();
-            clear(shim, &container.id, Arc::clone(&container.runtime)).await;
+            Remains::new(&container.runtime, &container.bundle, &container.options)
+                .clear(shim, &container.id)
+                .await;
             let _ = mount::unmount_rootfs(&rootfs).await;
             return Err(e);
         }
