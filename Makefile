@@ -101,7 +101,7 @@ fmt-check: ## Check the format
 
 .PHONY: clippy
 clippy: deps ## Lint; every warning is an error
-	$(alive) $(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	$(alive) $(CARGO) clippy --locked --workspace --all-targets --test v2 -- --deny warnings
 
 .PHONY: deny
 deny: ## Check the licences, sources and advisories of the dependencies

@@ -20,6 +20,7 @@ pub mod counters;
 pub mod exec;
 pub mod handler;
 pub mod lifecycle;
+pub mod linux;
 pub mod null_device;
 pub mod record;
 pub mod sequence;

@@ -1,10 +1,12 @@
 //! Processes by pidfd: a signal never hits a stranger that got the same pid.
 
 use std::{
-    io,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, OwnedFd},
     time::Duration,
 };
+
+use podhook_hooks::linux::pidfd;
+pub use podhook_hooks::linux::pidfd::send_signal;
 
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -12,13 +14,7 @@ use crate::error::{Error, Result};
 
 /// A pidfd of `pid`: a child that the caller has not reaped.
 pub fn open(pid: libc::pid_t) -> Result<OwnedFd> {
-    // SAFETY: plain integers in, a new descriptor out.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    match RawFd::try_from(fd) {
-        // SAFETY: the kernel has just made this descriptor.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(Error::sys("pidfd_open")(io::Error::last_os_error())),
-    }
+    pidfd::open(pid).map_err(Error::sys("pidfd_open"))
 }
 
 /// A pidfd of a child; none where it has been reaped.
@@ -30,16 +26,6 @@ pub fn of_child(pid: libc::pid_t) -> Result<Option<OwnedFd>> {
         Ok(fd) => Ok(Some(fd)),
         Err(Error::Sys { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(e) => Err(e),
-    }
-}
-
-/// Sends a signal. A process that is gone is `ESRCH`.
-pub fn send_signal(pidfd: &impl AsFd, signal: i32) -> io::Result<()> {
-    let fd = pidfd.as_fd().as_raw_fd();
-    // SAFETY: an open descriptor and no siginfo.
-    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, 0, 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -14,6 +14,7 @@ use super::inherited::Inherited;
 use super::process::{Process, c_string};
 use super::seccomp::{self, Filter};
 use super::{Error, capabilities, cgroup, namespaces, spec};
+use crate::linux::pidfd;
 
 /// Descriptors of the engine stay clear of those that a child rearranges.
 pub(super) const FIRST_FREE_FD: RawFd = 10;
@@ -68,7 +69,7 @@ impl Container {
     /// Where the init is gone or /proc cannot be read. A container that the engine cannot serve opens
     /// well: [`super::spawn()`] then fails with [`Error::Unsupported`].
     pub fn open(id: &str, pid: libc::pid_t, spec: &spec::Spec) -> Result<Self, Error> {
-        let pidfd = pidfd_open(pid).map_err(|source| match source.raw_os_error() {
+        let pidfd = pidfd::open(pid).map_err(|source| match source.raw_os_error() {
             Some(libc::ESRCH) => Error::NotRunning(id.to_string()),
             _ => Error::System {
                 operation: "pidfd_open",
@@ -133,7 +134,7 @@ impl Container {
     /// # Errors
     /// [`Error::NotRunning`] where it has been reaped.
     pub fn send_signal(&self, signal: i32) -> Result<(), Error> {
-        send_signal(self.pidfd(), signal).map_err(|source| match source.raw_os_error() {
+        pidfd::send_signal(self.pidfd(), signal).map_err(|source| match source.raw_os_error() {
             Some(libc::ESRCH) => Error::NotRunning(self.id.clone()),
             _ => Error::System {
                 operation: "pidfd_send_signal",
@@ -241,35 +242,6 @@ fn uid_map(pid: libc::pid_t) -> Result<Vec<(u32, u32, u32)>, Error> {
             }
         })
         .collect())
-}
-
-pub(super) fn pidfd_open(pid: libc::pid_t) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor that nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-/// Signals the process a pidfd stands for.
-pub(super) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let none = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: no signal information is passed.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            none,
-            0,
-        )
-    };
-    match ret {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// The host's procfs, one for all containers.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
-use super::container::{above, send_signal};
+use super::container::above;
 use super::intermediate::{self, Shared, Start};
 use super::last::STACK;
 use super::mappings::Foreign;
@@ -17,6 +17,7 @@ use super::places::{Counted, Move};
 use super::plan::Plan;
 use super::report::{Failure, Step};
 use super::{Children, Error, Exit, sys};
+use crate::linux::pidfd;
 
 /// A launched intermediate.
 pub(super) struct Launched {
@@ -146,7 +147,7 @@ impl Launched {
     /// Kills it, if it has not ended.
     pub fn kill(&self) {
         if let Some(open) = &self.open {
-            let _ = send_signal(open.pidfd.as_fd(), libc::SIGKILL);
+            let _ = pidfd::send_signal(open.pidfd.as_fd(), libc::SIGKILL);
         }
     }
 

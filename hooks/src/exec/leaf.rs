@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::container::{pidfd_open, send_signal};
+use crate::linux::pidfd;
 
 /// How long a leaf is tried to be emptied and removed. What is left goes with the container's cgroup.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -106,7 +106,7 @@ impl Leaf {
             Stop::None => {}
         }
         self.each_process(|pidfd, _| {
-            let _ = send_signal(pidfd, libc::SIGKILL);
+            let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
         });
         match self.stop {
             Stop::Freezer => write("freezer.state", "THAWED"),
@@ -132,7 +132,7 @@ impl Leaf {
         for dir in self.tree() {
             let list = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
             for pid in list.lines().filter_map(|line| line.parse().ok()) {
-                if let Ok(pidfd) = pidfd_open(pid)
+                if let Ok(pidfd) = pidfd::open(pid)
                     && self.contains(pid)
                 {
                     act(pidfd.as_fd(), pid);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::container::{pidfd_open, send_signal};
+use crate::linux::pidfd;
 
 /// So many killed processes are waited for before the next look; their descriptors are the shim's.
 const WAITED: usize = 16;
@@ -94,12 +94,12 @@ fn signal_new(leader: libc::pid_t, signal: i32, reached: &mut Reached) {
     {
         if !reached.pids.contains(&pid)
             && in_session(pid, leader)
-            && let Ok(pidfd) = pidfd_open(pid)
+            && let Ok(pidfd) = pidfd::open(pid)
             // Once more: the pidfd may be another process's than the one looked at.
             && in_session(pid, leader)
         {
             reached.pids.insert(pid);
-            let _ = send_signal(pidfd.as_fd(), signal);
+            let _ = pidfd::send_signal(pidfd.as_fd(), signal);
             if reached.first.len() < WAITED {
                 reached.first.push(pidfd);
             }

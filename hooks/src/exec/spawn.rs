@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::container::{Container, pidfd_open, send_signal};
+use super::container::Container;
 use super::launch::{self, Launched, News};
 use super::plan::{Files, Plan, Stdio};
 use super::process::Process;
@@ -15,6 +15,7 @@ use super::report::{Failure, Step};
 use super::session::session_of;
 use super::tree::Tree;
 use super::{Children, Error, Exit, message, namespaces, terminal, traced};
+use crate::linux::pidfd;
 
 /// A process of the container that has been made.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Child {
     /// ESRCH where it has ended.
     pub fn signal(&self, signal: i32) -> std::io::Result<()> {
         match &self.pidfd {
-            Some(pidfd) => send_signal(pidfd.as_fd(), signal),
+            Some(pidfd) => pidfd::send_signal(pidfd.as_fd(), signal),
             None => Err(std::io::Error::from_raw_os_error(libc::ESRCH)),
         }
     }
@@ -363,7 +364,7 @@ async fn kill(child: Child) {
 /// # Errors
 /// Where the kernel has none to give.
 fn own_pidfd(pid: libc::pid_t) -> std::io::Result<Option<OwnedFd>> {
-    let pidfd = match pidfd_open(pid) {
+    let pidfd = match pidfd::open(pid) {
         Ok(pidfd) => pidfd,
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
         Err(error) => return Err(error),
