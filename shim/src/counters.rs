@@ -1,26 +1,18 @@
 //! What the shim counts, the service that tells it (`podhook.v1.Shim`), and where it stays when the
 //! shim ends.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use containerd_shim_protos::{
-    protobuf::{Message, well_known_types::wrappers::BytesValue},
-    ttrpc::{
-        self, Code, Request, Response,
-        r#async::{MethodHandler, Service, TtrpcContext},
-        get_status,
-    },
-};
-use podhook_hooks::counters::{
-    Counters, Fallback, How,
-    ledger::{self, Answer},
-};
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::wrappers::BytesValue;
+use containerd_shim_protos::ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
+use containerd_shim_protos::ttrpc::{self, Code, Request, Response, get_status};
+use podhook_hooks::counters::ledger::{self, Answer};
+use podhook_hooks::counters::{Counters, Fallback, How};
 
 /// How long an ending shim waits for who asks the node's shims at the moment.
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! The shim's errors and, in one place, the RPC codes that they become.
 
-use std::{io, path::PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use containerd_shim_protos::ttrpc::{self, Code};
 use podhook_hooks::lifecycle::text;

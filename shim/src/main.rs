@@ -12,48 +12,21 @@
     )
 )]
 
-mod apart;
-mod bootstrap;
-mod bundle;
 mod cgroup;
-mod cgroup_place;
-mod clients;
 mod container;
+mod containerd;
 mod counters;
-mod delete;
-mod descriptors;
-mod end;
-mod ending;
 mod error;
-mod events;
-mod info;
-mod log;
-mod memory;
-mod message_type;
+mod host;
 mod mount;
-mod options;
-mod outstanding;
-mod own_binary;
-mod pidfd;
-mod process;
-mod reaper;
 mod runtime;
-mod serve;
-mod service;
-mod shim;
-mod signal_mask;
-mod signals;
-mod socket;
-mod start;
+mod server;
 mod stdio;
-mod stop_signal;
-mod timestamp;
+mod verb;
 
-use std::{
-    env,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
 use error::{Error, Result};
 use podhook_hooks::lifecycle::text;
@@ -90,7 +63,7 @@ fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
         return Ok(format!("containerd-shim-podhook-v1:\n  Version: {version}\n").into_bytes());
     }
     if flags.info {
-        return info::info();
+        return verb::info::info();
     }
     if flags.namespace.is_empty() {
         return Err(Error::InvalidArgument(
@@ -99,16 +72,16 @@ fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
     }
     for (flag, name) in [("namespace", &flags.namespace), ("id", &flags.id)] {
         // They become parts of paths.
-        if !bundle::is_plain(name) {
+        if !host::bundle::is_plain(name) {
             return Err(Error::InvalidArgument(format!(
                 "-{flag} {name:?}: not a name"
             )));
         }
     }
     match flags.action.as_str() {
-        "start" => start::start(&flags),
-        "delete" => delete::delete(&flags),
-        "" => serve::serve(&flags).map(|()| Vec::new()),
+        "start" => verb::start::start(&flags),
+        "delete" => verb::delete::delete(&flags),
+        "" => verb::serve::serve(&flags).map(|()| Vec::new()),
         other => Err(Error::InvalidArgument(format!(
             "unknown action {other:?}: expected start or delete"
         ))),

@@ -1,16 +1,14 @@
 //! The cgroup of a container that has no shim any more: found by the configuration, since no process says where
 //! it is.
 
-use std::{
-    fs, io,
-    os::fd::OwnedFd,
-    path::{Component, Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use super::error::Error;
 use super::processes;
-use crate::pidfd;
+use crate::host::pidfd;
 
 /// Where the hierarchies are mounted.
 const ROOT: &str = "/sys/fs/cgroup";

@@ -3,12 +3,9 @@
 //! A cgroup that is removed without a word to systemd while that reloads its configuration is made anew by it, and
 //! the scope runs on, without a process, until something stops it.
 
-use std::{
-    io,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 /// systemd's client. It waits for a reload to be over.
 const PROGRAM: &str = "systemctl";

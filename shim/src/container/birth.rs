@@ -1,19 +1,20 @@
 //! How an init comes to be: by the OCI runtime's `create`, or by its `restore`.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
+use std::sync::Arc;
 
 use podhook_hooks::exec::{self, Children, Exit};
 use tokio::sync::oneshot;
 
-use super::{create::read_pid, restore::Checkpoint};
-use crate::{
-    error::{Error, Result},
-    options::Options,
-    process::Process,
-    reaper::Reaper,
-    runtime::{self, RestoreArgs, Runtime},
-    stdio::{self, ConsoleSocket, Owner, ProcessIo},
-};
+use super::create::read_pid;
+use super::process::Process;
+use super::restore::Checkpoint;
+use crate::containerd::options::Options;
+use crate::error::{Error, Result};
+use crate::host::reaper::Reaper;
+use crate::runtime::{RestoreArgs, Runtime};
+use crate::stdio::{ConsoleSocket, Owner, ProcessIo};
+use crate::{runtime, stdio};
 
 /// An init that was not made.
 pub(super) struct Unmade {

@@ -1,22 +1,17 @@
 //! Checkpoint: CRIU's images of a running container.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use containerd_shim_protos::{
-    api::{CheckpointTaskRequest, Status},
-    protobuf::{Message, well_known_types::any::Any},
-    shim::oci::CheckpointOptions,
-};
+use containerd_shim_protos::api::{CheckpointTaskRequest, Status};
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::shim::oci::CheckpointOptions;
 
 use super::Container;
-use crate::{
-    error::{Error, Result},
-    message_type::{RUNC, any_is},
-    runtime::CheckpointArgs,
-};
+use crate::containerd::message_type::{RUNC, any_is};
+use crate::error::{Error, Result};
+use crate::runtime::CheckpointArgs;
 
 impl Container {
     /// Writes the images, and ends the container where the options say so. No event: what has ended

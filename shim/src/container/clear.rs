@@ -1,20 +1,15 @@
 //! What a Create that failed has left is cleared away: at once, or as soon as that can be.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::{
-    apart,
-    cgroup::Leftover,
-    delete::cgroups_path,
-    error::{Error, Result},
-    options::Options,
-    runtime::Runtime,
-    shim::Shim,
-};
+use crate::cgroup::Leftover;
+use crate::containerd::options::Options;
+use crate::error::{Error, Result};
+use crate::host::{apart, bundle};
+use crate::runtime::Runtime;
+use crate::server::shim::Shim;
 
 /// The pauses between two tries, and how many there are: about 10 minutes.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -33,7 +28,7 @@ impl Remains {
     pub(super) fn new(runtime: &Arc<Runtime>, bundle: &Path, options: &Options) -> Self {
         Self {
             runtime: Arc::clone(runtime),
-            cgroups_path: cgroups_path(bundle),
+            cgroups_path: bundle::cgroups_path(bundle),
             systemd: options.systemd_cgroup,
         }
     }

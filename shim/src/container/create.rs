@@ -1,42 +1,33 @@
 //! Create: from containerd's request to an init that waits for Start.
 
-use std::{
-    fs::{self, DirBuilder},
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock},
-};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use super::{
-    Container, State,
-    birth::{Birth, Unmade},
-    clear::Remains,
-    lifecycle::Driver,
-    restore::Checkpoint,
-};
-use crate::{
-    bundle,
-    cgroup::Cgroup,
-    descriptors::{CLEARING, Reserve},
-    error::{Error, Result, is_exhaustion},
-    mount,
-    options::Options,
-    process::Process,
-    runtime::Runtime,
-    shim::Shim,
-    stdio::Stdio,
-    stop_signal,
-};
-use containerd_shim_protos::{
-    api::CreateTaskRequest,
-    events::task::{TaskCreate, TaskIO},
-};
-use podhook_hooks::{
-    config::Config,
-    exec::{self as engine, spec::Spec},
-    lifecycle::{Lifecycle, Output, is_sandbox},
-    sequence::Settings,
-};
+use super::birth::{Birth, Unmade};
+use super::clear::Remains;
+use super::lifecycle::Driver;
+use super::process::Process;
+use super::restore::Checkpoint;
+use super::{Container, State};
+use crate::cgroup::Cgroup;
+use crate::containerd::options::Options;
+use crate::containerd::stop_signal;
+use crate::error::{Error, Result, is_exhaustion};
+use crate::host::bundle;
+use crate::host::descriptors::{CLEARING, Reserve};
+use crate::mount;
+use crate::runtime::Runtime;
+use crate::server::shim::Shim;
+use crate::stdio::Stdio;
+use containerd_shim_protos::api::CreateTaskRequest;
+use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
+use podhook_hooks::config::Config;
+use podhook_hooks::exec as engine;
+use podhook_hooks::exec::spec::Spec;
+use podhook_hooks::lifecycle::{Lifecycle, Output, is_sandbox};
+use podhook_hooks::sequence::Settings;
 
 impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;

@@ -1,24 +1,19 @@
 //! Delete: of a container that has ended, or was never started.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use containerd_shim_protos::{
-    api::DeleteResponse,
-    events::task::TaskDelete,
-    protobuf::{MessageField, well_known_types::timestamp::Timestamp},
-};
+use containerd_shim_protos::api::DeleteResponse;
+use containerd_shim_protos::events::task::TaskDelete;
+use containerd_shim_protos::protobuf::MessageField;
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 
+use super::process::{ExitInfo, Process};
 use super::{Container, Freezer, Named};
-use crate::{
-    bundle,
-    error::{Error, Result},
-    mount,
-    process::{ExitInfo, Process},
-    timestamp::timestamp,
-};
+use crate::containerd::timestamp::timestamp;
+use crate::error::{Error, Result};
+use crate::host::bundle;
+use crate::mount;
 
 /// How long what a process wrote last may take to reach containerd. CRI gives the whole handling of
 /// an exit 10 s.

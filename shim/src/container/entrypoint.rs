@@ -3,16 +3,18 @@
 //! `start` returns when its init has been told to go on, which has yet to execute the container's program: until
 //! then it is a process of the runtime, and what looks at it from inside sees that.
 
-use std::{fs, io, os::fd::OwnedFd, path::Path, time::Duration};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    time::{sleep, timeout},
-};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{sleep, timeout};
 
 use super::Container;
-use crate::pidfd;
+use crate::host::pidfd;
 
 /// How long a hook or an exec waits. What takes longer is a `startContainer` hook under crun, or a program on a slow disk.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -1,32 +1,26 @@
 //! Processes made by `Exec`: exec probes, `kubectl exec`, the kubelet's own hooks.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use containerd_shim_protos::{
-    api::{ExecProcessRequest, Status},
-    events::task::{TaskExecAdded, TaskExecStarted},
-};
-use podhook_hooks::{
-    config::ExecEngine,
-    exec::{self as engine, Children, Exit},
-};
+use containerd_shim_protos::api::{ExecProcessRequest, Status};
+use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
+use podhook_hooks::config::ExecEngine;
+use podhook_hooks::exec::{self as engine, Children, Exit};
 use tokio::sync::oneshot;
 
-use super::{Container, Freezer, Named, create::read_pid};
-use crate::{
-    descriptors::{CONNECTING, Reserve},
-    error::{Error, Result},
-    process::{ExitInfo, Process},
-    runtime::{self, ExecArgs},
-    stdio::{self, ConsoleSocket, Owner, ProcessIo, Stdio},
-};
+use super::create::read_pid;
+use super::process::{ExitInfo, Process};
+use super::{Container, Freezer, Named};
+use crate::error::{Error, Result};
+use crate::host::descriptors::{CONNECTING, Reserve};
+use crate::runtime::ExecArgs;
+use crate::stdio::{ConsoleSocket, Owner, ProcessIo, Stdio};
+use crate::{runtime, stdio};
 
 /// One such process.
 pub struct Exec {

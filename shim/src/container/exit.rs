@@ -1,17 +1,18 @@
 //! The end of init.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
-use podhook_hooks::{exec::Exit, sequence::Event};
+use podhook_hooks::exec::Exit;
+use podhook_hooks::sequence::Event;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Container, exec::GivenUp};
-use crate::{
-    error::{Error, Result, is_exhaustion},
-    process::{ExitInfo, Process},
-    timestamp::timestamp,
-};
+use super::Container;
+use super::exec::GivenUp;
+use super::process::{ExitInfo, Process};
+use crate::containerd::timestamp::timestamp;
+use crate::error::{Error, Result, is_exhaustion};
 
 /// How long init's exit waits for those of the execs that died with it.
 const EXECS_LIMIT: Duration = Duration::from_secs(10);

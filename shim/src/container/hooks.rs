@@ -1,29 +1,22 @@
 //! Runs one hook, and words its failure.
 
-use std::{
-    fs::File,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
-    pin::pin,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use podhook_hooks::{
-    exec::Children,
-    handler::{
-        self, HookResult, Outcome, Rest, Sink,
-        net::{self, HttpGet, Network},
-    },
-    lifecycle::{Handler, Hook, text},
-    record,
-    sequence::{Advice, Cause, Phase},
-};
+use podhook_hooks::exec::Children;
+use podhook_hooks::handler::net::{self, HttpGet, Network};
+use podhook_hooks::handler::{self, HookResult, Outcome, Rest, Sink};
+use podhook_hooks::lifecycle::{Handler, Hook, text};
+use podhook_hooks::record;
+use podhook_hooks::sequence::{Advice, Cause, Phase};
 use tokio::sync::oneshot;
 
-use super::{Container, runtime_exec::ByRuntime};
+use super::Container;
+use super::runtime_exec::ByRuntime;
 
 impl Container {
     /// Runs the handler to its end, or until it is aborted.
@@ -127,7 +120,7 @@ impl Container {
                 );
             }
         };
-        tokio::spawn(crate::log::of_container(self.id.clone(), read));
+        tokio::spawn(crate::containerd::log::of_container(self.id.clone(), read));
     }
 
     /// Where hooks print besides the record.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use podhook_hooks::{exec, sequence::Event};
+use podhook_hooks::exec;
+use podhook_hooks::sequence::Event;
 
-use super::{Container, Freezer, Named, exec::GivenUp};
-use crate::{
-    cgroup::Cgroup,
-    error::{Error, Result},
-};
+use super::exec::GivenUp;
+use super::{Container, Freezer, Named};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Result};
 
 impl Container {
     /// Sends a signal to init, or to every process of the container; a stop signal of a container

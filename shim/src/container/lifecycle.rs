@@ -1,35 +1,28 @@
 //! Carries out what the sequence decides: hooks, signals, the reply to Start, the record.
 
-use std::{
-    sync::{Arc, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::events::task::TaskStart;
-use podhook_hooks::{
-    config::Config,
-    counters::How,
-    exec::spec::Spec,
-    handler::{HookResult, Outcome, net::Statuses},
-    lifecycle::{Hook, Lifecycle, Pod, attempt},
-    sequence::{
-        Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
-    },
-    signal,
+use podhook_hooks::config::Config;
+use podhook_hooks::counters::How;
+use podhook_hooks::exec::spec::Spec;
+use podhook_hooks::handler::net::Statuses;
+use podhook_hooks::handler::{HookResult, Outcome};
+use podhook_hooks::lifecycle::{Hook, Lifecycle, Pod, attempt};
+use podhook_hooks::sequence::{
+    Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
 };
-use tokio::{
-    sync::{Notify, oneshot, watch},
-    task::AbortHandle,
-    time::Instant,
-};
+use podhook_hooks::signal;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
+use super::process::ExitInfo;
 use super::{Container, hooks};
-use crate::{
-    error::{Error, Result},
-    log::Labels,
-    process::ExitInfo,
-    shim::Shim,
-};
+use crate::containerd::log::Labels;
+use crate::error::{Error, Result};
+use crate::server::shim::Shim;
 
 /// How long the reply of a failed Start waits for what its aborted hook printed.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
@@ -270,7 +263,7 @@ impl Container {
             }
             container.hook_done(kind, result);
         };
-        tokio::spawn(crate::log::of_container(self.id.clone(), run));
+        tokio::spawn(crate::containerd::log::of_container(self.id.clone(), run));
     }
 
     /// A hook that dies with its container has not failed: the kernel kills it, or takes away what it needs, before
@@ -287,7 +280,7 @@ impl Container {
     fn hook_done(self: &Arc<Self>, kind: HookKind, result: HookResult) {
         let succeeded = result.succeeded();
         // A request has no child to be reaped, which is what else tells of work.
-        crate::memory::worked();
+        crate::host::memory::worked();
         {
             let mut driver = self.driver();
             let at = driver

@@ -12,6 +12,7 @@ mod hooks;
 mod kill;
 mod lifecycle;
 mod pause;
+pub mod process;
 mod record;
 mod report;
 mod restore;
@@ -19,28 +20,27 @@ mod runtime_exec;
 mod settle;
 mod start;
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use containerd_shim_protos::{api::Status, protobuf::well_known_types::any::Any};
-use podhook_hooks::{config::ExecEngine, exec as engine};
+use containerd_shim_protos::api::Status;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use podhook_hooks::config::ExecEngine;
+use podhook_hooks::exec as engine;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
-    cgroup::{self, Cgroup},
-    counters::Counting,
-    error::{Error, Result},
-    events::Publisher,
-    options::Options,
-    process::{ExitInfo, Process},
-    reaper::Reaper,
-    runtime::Runtime,
-};
+use crate::cgroup;
+use crate::cgroup::Cgroup;
+use crate::containerd::events::Publisher;
+use crate::containerd::options::Options;
+use crate::counters::Counting;
+use crate::error::{Error, Result};
+use crate::host::reaper::Reaper;
+use crate::runtime::Runtime;
 use exec::Exec;
 use lifecycle::Driver;
+use process::{ExitInfo, Process};
 
 /// What hooks and execs join, or why they cannot.
 type Target = std::result::Result<Arc<engine::Container>, String>;

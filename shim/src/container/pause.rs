@@ -1,14 +1,10 @@
 //! Pause, Resume and Update.
 
-use std::{
-    io::{Seek, SeekFrom, Write},
-    os::fd::OwnedFd,
-};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 
-use containerd_shim_protos::{
-    api::Status,
-    events::task::{TaskPaused, TaskResumed},
-};
+use containerd_shim_protos::api::Status;
+use containerd_shim_protos::events::task::{TaskPaused, TaskResumed};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{Container, Freezer};

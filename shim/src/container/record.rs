@@ -1,20 +1,16 @@
 //! Keeps `podhook.json`: what users see of a container's lifecycle.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use podhook_hooks::{
-    exec::spec::Spec,
-    handler::{HookResult, Outcome},
-    lifecycle::{Handler, Pod, text},
-    record::{self, HookRecord, Record, TerminationRecord},
-    sequence::{Abort, HookKind, Phase},
-    signal,
-};
+use podhook_hooks::exec::spec::Spec;
+use podhook_hooks::handler::{HookResult, Outcome};
+use podhook_hooks::lifecycle::{Handler, Pod, text};
+use podhook_hooks::record::{self, HookRecord, Record, TerminationRecord};
+use podhook_hooks::sequence::{Abort, HookKind, Phase};
+use podhook_hooks::signal;
 
-use crate::process::ExitInfo;
+use super::process::ExitInfo;
 
 /// The record of a container with a lifecycle; nothing for one without.
 pub struct Records {

@@ -2,18 +2,16 @@
 
 use std::collections::HashMap;
 
-use containerd_shim_protos::{
-    api::{ProcessInfo, StateResponse, Status},
-    protobuf::{Message, well_known_types::any::Any},
-    shim::oci::ProcessDetails,
-};
+use containerd_shim_protos::api::{ProcessInfo, StateResponse, Status};
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::shim::oci::ProcessDetails;
 
 use super::{Container, Named};
-use crate::{
-    cgroup::{self, Cgroup},
-    error::{Error, Result},
-    timestamp::timestamp,
-};
+use crate::cgroup;
+use crate::cgroup::Cgroup;
+use crate::containerd::timestamp::timestamp;
+use crate::error::{Error, Result};
 
 impl Container {
     /// The state of a process.

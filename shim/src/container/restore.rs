@@ -1,18 +1,15 @@
 //! Restore: Create with a checkpoint only prepares; Start brings the processes back.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use containerd_shim_protos::api::CreateTaskRequest;
 
-use super::{
-    Container,
-    birth::{Birth, Unmade},
-};
-use crate::{
-    bundle,
-    descriptors::{CLEARING, Reserve},
-    error::Result,
-};
+use super::Container;
+use super::birth::{Birth, Unmade};
+use crate::error::Result;
+use crate::host::bundle;
+use crate::host::descriptors::{CLEARING, Reserve};
 
 /// What a container is restored from.
 pub(super) struct Checkpoint {

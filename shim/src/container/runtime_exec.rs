@@ -1,29 +1,23 @@
 //! Exec hooks by the OCI runtime's `exec`, for what the engine does not do.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use podhook_hooks::{
-    config::ExecEngine,
-    exec::{self as engine, Child, Children},
-    handler::exec::Fallback,
-};
+use podhook_hooks::config::ExecEngine;
+use podhook_hooks::exec::{self as engine, Child, Children};
+use podhook_hooks::handler::exec::Fallback;
 use serde_json::Value;
 
-use super::{Container, create::read_pid};
-use crate::{
-    error::{Error, Result},
-    runtime::{self, ExecArgs},
-};
+use super::Container;
+use super::create::read_pid;
+use crate::error::{Error, Result};
+use crate::runtime;
+use crate::runtime::ExecArgs;
 
 /// The container's own runtime as the way to run a command in it.
 pub(super) struct ByRuntime(pub(super) Arc<Container>);

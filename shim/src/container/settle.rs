@@ -1,12 +1,11 @@
 //! A result comes before what follows from it: the record, the Running state and the answer to Start wait for a hook
 //! that was ended. Signals do not.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{
-    Container,
-    lifecycle::{Driver, Running},
-};
+use super::Container;
+use super::lifecycle::{Driver, Running};
 
 /// How long they wait for the hook to be dead: it is, in a moment, unless it is frozen or the kernel holds it.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);

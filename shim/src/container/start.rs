@@ -1,6 +1,7 @@
 //! Start of init, up to the Running transition.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use podhook_hooks::sequence::Event;
 use tokio::sync::oneshot;

@@ -1,23 +1,15 @@
 //! Mounts whose files belong to other users: for containers in a user namespace, where containerd's
 //! snapshotter does not change the owner of every file (`uidmap=`, `gidmap=`; Linux 5.12, overlay 5.19).
 
-use std::{
-    env,
-    ffi::{CString, c_int},
-    fs::{self, File},
-    io,
-    os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
-    path::{Path, PathBuf},
-    thread,
-};
+use std::ffi::{CString, c_int};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::{env, io, thread};
 
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 /// A user namespace with these maps, each `container:host:size`, several separated by commas.
 pub(super) fn user_namespace(uids: &str, gids: &str) -> io::Result<OwnedFd> {

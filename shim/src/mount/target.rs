@@ -1,15 +1,11 @@
 //! Where a mount below the root filesystem goes: the image's own links must not lead out of it.
 
-use std::{
-    fs, io,
-    os::fd::AsRawFd,
-    path::{Path, PathBuf},
-};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
-    sys::stat::Mode,
-};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
 
 /// The place of `target` in `rootfs`, as containerd's `fs.RootPath`: `..` and absolute links begin again at the
 /// root.

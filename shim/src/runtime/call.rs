@@ -1,29 +1,20 @@
 //! One call of the OCI runtime.
 
-use std::{
-    io::{self, Read},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::process::CommandExt,
-    },
-    path::Path,
-    process::{self, Command, ExitStatus},
-    sync::Arc,
-};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{self, Command, ExitStatus};
+use std::sync::Arc;
 
-use podhook_hooks::{
-    exec::{Children, Exit},
-    null_device,
-};
+use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::null_device;
 
 use super::presence;
 use super::running::Running;
-use crate::{
-    descriptors,
-    error::{Error, Result},
-    reaper::Reaper,
-    signal_mask,
-};
+use crate::error::{Error, Result};
+use crate::host::reaper::Reaper;
+use crate::host::{descriptors, signal_mask};
 
 /// What fails where there is no such program.
 pub const START: &str = "start the OCI runtime";

@@ -1,6 +1,8 @@
 //! What clients are told of a failed call of the OCI runtime: the Go shim's words, which docker and others read.
 
-use std::{fmt::Write, io, path::Path};
+use std::fmt::Write;
+use std::io;
+use std::path::Path;
 
 use nix::errno::Errno;
 

@@ -1,10 +1,8 @@
 //! The runtime's `--log-format json` log: where its error messages are.
 
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
-};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -68,7 +66,8 @@ fn last_error(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write};
+    use std::fs;
+    use std::io::Write;
 
     use super::*;
 

@@ -7,12 +7,11 @@ mod log_json;
 mod presence;
 mod running;
 
-use std::{
-    os::{fd::OwnedFd, unix::process::CommandExt},
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 
 pub use call::Stdio;
 use call::call;
@@ -21,11 +20,9 @@ pub use criu::{CheckpointArgs, RestoreArgs};
 use failure::Failure;
 pub use presence::{Presence, names};
 
-use crate::{
-    error::{Error, Result},
-    options::Options,
-    reaper::Reaper,
-};
+use crate::containerd::options::Options;
+use crate::error::{Error, Result};
+use crate::host::reaper::Reaper;
 
 /// Where the runtime keeps its state unless the options say otherwise: as the Go shim, so that
 /// `runc --root /run/containerd/runc/<namespace> list` shows our containers too.

@@ -5,27 +5,19 @@
 //! process is killed, but when it has ended, after the system calls that its threads were in. A killed runtime can
 //! make a cgroup for some milliseconds more.
 
-use std::{
-    ffi::OsStr,
-    fs::{self, File},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, open},
-    sys::stat::Mode,
-};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
-use crate::{
-    error::{Error, Result},
-    pidfd,
-};
+use crate::error::{Error, Result};
+use crate::host::pidfd;
 
 const FILE: &str = "runtime.lock";
 

@@ -3,12 +3,15 @@
 //! The runtime makes the container's process by children of its own (`runc init`), which can be stopped, frozen or
 //! waiting for a file system when the runtime is killed, and would go on later: they are killed first.
 
-use std::{collections::HashSet, fs, os::fd::OwnedFd, time::Duration};
+use std::collections::HashSet;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use podhook_hooks::exec::Exit;
 use tokio::sync::oneshot;
 
-use crate::pidfd;
+use crate::host::pidfd;
 
 /// How long the runtime may take to stop.
 const STOP_LIMIT: u32 = 100;

@@ -1,20 +1,17 @@
 //! The socket over which the OCI runtime sends a terminal's master.
 
-use std::{
-    fs::{self, File},
-    io::{self, IoSliceMut},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::fs::{self, File};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use tokio::{io::Interest, net::UnixListener};
+use tokio::io::Interest;
+use tokio::net::UnixListener;
 
-use crate::{
-    error::{Error, Result},
-    socket,
-};
+use crate::containerd::socket;
+use crate::error::{Error, Result};
 
 /// The runtime has connected before it ends, so this is only reached when it did not.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,21 +1,15 @@
 //! Output to a fifo that containerd reads.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::fs::OpenOptionsExt,
-    },
-    path::Path,
-    time::Duration,
-};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
 
-use tokio::{
-    io::AsyncRead,
-    net::unix::pipe::{self, Sender},
-    task::JoinSet,
-};
+use tokio::io::AsyncRead;
+use tokio::net::unix::pipe::{self, Sender};
+use tokio::task::JoinSet;
 
 use crate::error::{Error, Result, is_exhaustion};
 
@@ -122,7 +116,8 @@ fn has_unread(to: &File) -> bool {
 mod tests {
     use std::{fs, io, thread};
 
-    use nix::{sys::stat::Mode, unistd::mkfifo};
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
     use tokio::time::timeout;
 
     use super::*;

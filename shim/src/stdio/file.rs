@@ -1,23 +1,17 @@
 //! Output to a file, to a pipe, or to nowhere: copies that end with their source.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::FileTypeExt,
-    path::Path,
-    sync::Arc,
-};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    task::JoinSet,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
 
 use super::copy::{chunk, copy};
-use crate::{
-    apart,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
+use crate::host::apart;
 
 /// Whether there is a fifo at `path`.
 pub fn is_fifo(path: &Path) -> bool {

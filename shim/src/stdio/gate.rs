@@ -1,16 +1,12 @@
 //! Holds a copy back until its process exists. The OCI runtime has the process's stderr, and prints there why it
 //! failed: that belongs into the error of the RPC, and not into the output of a container that never was.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    sync::oneshot,
-};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::oneshot;
 
 /// A source that gives nothing before it is let go.
 pub struct Gated<R> {

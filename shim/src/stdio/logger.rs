@@ -1,25 +1,19 @@
 //! `binary://`: a program that takes a process's output as fd 3 and 4 and says on fd 5 that it is
 //! ready.
 
-use std::{
-    io::{self, PipeReader},
-    os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
-        unix::process::CommandExt,
-    },
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::io::{self, PipeReader};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use tokio::{io::AsyncReadExt, net::unix::pipe};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 
 use super::Owner;
-use crate::{
-    descriptors,
-    error::{Error, Result},
-    signal_mask,
-};
+use crate::error::{Error, Result};
+use crate::host::{descriptors, signal_mask};
 
 /// How long a logger may take to be ready: the Go shim's `binaryIOProcStartTimeout`.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +60,7 @@ impl Logger {
             .spawn()
             .map_err(Error::io("start logging binary", path))?;
         drop((ready_writer, stdout, stderr));
-        let pidfd = crate::pidfd::open(child.id().cast_signed()).inspect_err(|_| {
+        let pidfd = crate::host::pidfd::open(child.id().cast_signed()).inspect_err(|_| {
             // Not reaped yet: this is the thread that does it.
             let _ = child.kill();
         })?;
@@ -86,12 +80,12 @@ impl Logger {
 
     /// Ends the program: it has seen the end of both outputs, or gets SIGTERM, or is killed.
     pub async fn stop(&self) {
-        if crate::pidfd::wait(&self.pidfd, Duration::from_millis(100)).await {
+        if crate::host::pidfd::wait(&self.pidfd, Duration::from_millis(100)).await {
             return;
         }
-        let _ = crate::pidfd::send_signal(&self.pidfd, libc::SIGTERM);
-        if !crate::pidfd::wait(&self.pidfd, TERM_TIMEOUT).await {
-            let _ = crate::pidfd::send_signal(&self.pidfd, libc::SIGKILL);
+        let _ = crate::host::pidfd::send_signal(&self.pidfd, libc::SIGTERM);
+        if !crate::host::pidfd::wait(&self.pidfd, TERM_TIMEOUT).await {
+            let _ = crate::host::pidfd::send_signal(&self.pidfd, libc::SIGKILL);
         }
     }
 }

@@ -1,17 +1,13 @@
 //! The lines of hooks among those of the container's own output.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    sync::mpsc::Receiver,
-    time::Sleep,
-};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::Sleep;
 
 /// How long a hook's line waits for the container to end its own; then it begins a new one.
 const PATIENCE: Duration = Duration::from_millis(250);

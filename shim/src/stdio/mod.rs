@@ -10,22 +10,20 @@ mod logger;
 mod merge;
 mod target;
 
-use std::{
-    fs::File,
-    io::{self, PipeReader, PipeWriter},
-    os::fd::AsFd,
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 pub use containerd_shim::io::Stdio;
 use containerd_shim::io::{IoTasks, Pty};
 use nix::unistd::{Gid, Uid, fchown};
-use podhook_hooks::{
-    handler::{LineQueue, Sink, line_queue},
-    null_device,
-};
-use tokio::{io::AsyncRead, net::unix::pipe, task::JoinSet};
+use podhook_hooks::handler::{LineQueue, Sink, line_queue};
+use podhook_hooks::null_device;
+use tokio::io::AsyncRead;
+use tokio::net::unix::pipe;
+use tokio::task::JoinSet;
 
 pub use console::ConsoleSocket;
 use gate::{Gate, Gated};
@@ -33,11 +31,9 @@ use logger::Logger;
 use merge::Merged;
 use target::Target;
 
-use crate::{
-    error::{Error, Result},
-    options::Options,
-    runtime,
-};
+use crate::containerd::options::Options;
+use crate::error::{Error, Result};
+use crate::runtime;
 
 /// The shim's ends of a process's pipes, until the process runs.
 #[derive(Default)]

@@ -1,0 +1,143 @@
+//! The one place that reaps: every child of the shim, adopted ones included.
+//!
+//! The shim is a subreaper: a container's init and `runc exec`'s process become its children when
+//! runc ends. Their pids arrive in files, so an exit can be seen before its pid is known; see
+//! [`Children`] for how none is lost.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use libc::pid_t;
+use nix::sys::signal::Signal;
+use podhook_hooks::exec::{Children, Exit};
+use tokio::sync::oneshot;
+
+use super::signals::Signals;
+use crate::error::{Error, Result};
+
+/// Reaps children and hands their exits to who waits for them.
+#[derive(Default)]
+pub struct Reaper(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<pid_t, oneshot::Sender<Exit>>,
+    /// Exits of children nobody waits for yet, kept while somebody holds.
+    kept: HashMap<pid_t, Exit>,
+    holds: usize,
+}
+
+struct Hold(Arc<Mutex<State>>);
+
+impl Reaper {
+    /// Becomes the subreaper and starts to reap. Call on the runtime.
+    pub fn start() -> Result<Arc<Self>> {
+        // SAFETY: prctl with integer arguments only.
+        if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } != 0 {
+            return Err(Error::sys("become child subreaper")(
+                io::Error::last_os_error(),
+            ));
+        }
+        let children =
+            Signals::new(&[Signal::SIGCHLD]).map_err(Error::sys("listen for SIGCHLD"))?;
+        let reaper = Arc::new(Self::default());
+        let weak = Arc::downgrade(&reaper);
+        tokio::spawn(async move {
+            while children.next().await.is_ok() {
+                match weak.upgrade() {
+                    Some(reaper) => reaper.reap(),
+                    None => return,
+                }
+            }
+        });
+        Ok(reaper)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reaps every child that has ended.
+    fn reap(&self) {
+        let mut state = self.lock();
+        while let Some((pid, exit)) = next_exit() {
+            super::memory::worked();
+            if let Some(waiter) = state.waiting.remove(&pid) {
+                // A waiter that went away no longer cares.
+                let _ = waiter.send(exit);
+            } else if state.holds > 0 {
+                state.kept.insert(pid, exit);
+            }
+        }
+    }
+}
+
+impl Children for Reaper {
+    fn hold(&self) -> Box<dyn Send + Sync> {
+        self.lock().holds += 1;
+        Box::new(Hold(Arc::clone(&self.0)))
+    }
+
+    fn wait(&self, pid: pid_t) -> oneshot::Receiver<Exit> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let kept = state.kept.remove(&pid);
+        if is_child(pid) {
+            // Alive, or ended and not reaped: a kept exit was that of an earlier process with the
+            // same pid. Who waits already is not robbed: a pid may come from a container.
+            state.waiting.entry(pid).or_insert(sender);
+        } else if let Some(exit) = kept {
+            let _ = sender.send(exit);
+        }
+        receiver
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.holds -= 1;
+        if state.holds == 0 {
+            state.kept.clear();
+        }
+    }
+}
+
+/// Reaps one child that has ended, if there is one.
+fn next_exit() -> Option<(pid_t, Exit)> {
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value of that plain C struct.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to locals that outlive the call.
+    let pid = unsafe { libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, &mut usage) };
+    (pid > 0).then(|| {
+        let exit = Exit {
+            raw_status: status,
+            at: SystemTime::now(),
+            cpu_user: duration(usage.ru_utime),
+            cpu_system: duration(usage.ru_stime),
+            max_rss: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        };
+        (pid, exit)
+    })
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(time.tv_usec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_micros(micros)
+}
+
+/// Whether `pid` is a child that has not been reaped.
+fn is_child(pid: pid_t) -> bool {
+    let Ok(id) = libc::id_t::try_from(pid) else {
+        return false;
+    };
+    // SAFETY: an all-zero siginfo_t is a valid value of that plain C struct.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: `info` outlives the call; WNOWAIT leaves the child to be reaped.
+    unsafe { libc::waitid(libc::P_PID, id, &mut info, flags) == 0 }
+}

@@ -1,0 +1,172 @@
+//! The container's root filesystem, mounted as containerd's snapshotter asks.
+
+mod idmap;
+mod options;
+mod target;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use containerd_shim_protos::types::mount::Mount;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::error::{Error, Result};
+use crate::host::apart;
+use options::{DATA_LIMIT, parse, shorten_lower_dirs};
+
+/// Mounts everything on `rootfs`, in order; on an error what was mounted is unmounted.
+pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path) -> Result<()> {
+    let (mounts, rootfs) = (mounts.to_vec(), rootfs.to_owned());
+    aside(move || {
+        for one in &mounts {
+            if let Err(e) = mount_one(one, &rootfs) {
+                let _ = unmount_all(&rootfs);
+                return Err(e);
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Unmounts everything at and below `rootfs`.
+pub async fn unmount_rootfs(rootfs: &Path) -> Result<()> {
+    let rootfs = rootfs.to_owned();
+    aside(move || unmount_all(&rootfs)).await
+}
+
+/// Unmounting an overlay writes its upper layer back, which takes as long as the disk does, and the other
+/// containers of the pod must not wait for it.
+async fn aside(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    let done = apart::start(work).await;
+    done.unwrap_or_else(|e| Err(Error::Unknown(format!("mount: {e}"))))
+}
+
+fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
+    let target = if one.target.is_empty() {
+        rootfs.to_owned()
+    } else {
+        target::below(rootfs, &one.target)
+            .map_err(|e| Error::Unknown(format!("find {} in the rootfs: {e}", one.target)))?
+    };
+    let mut parsed = parse(&one.options);
+    let failed = |source: io::Error| {
+        Error::Unknown(format!(
+            "failed to mount rootfs component: mount {} ({}) on {}: {source}",
+            one.source,
+            one.type_,
+            target.display()
+        ))
+    };
+    let users = match &parsed.id_maps {
+        Some((uids, gids)) => Some(idmap::user_namespace(uids, gids).map_err(failed)?),
+        None => None,
+    };
+    if let (Some(users), "overlay") = (&users, one.type_.as_str()) {
+        let (flags, data) = (parsed.flags, &parsed.data);
+        return idmap::mount_overlay(&one.source, &target, flags, data, users).map_err(failed);
+    }
+    let mut base = None;
+    if one.type_ == "overlay" && parsed.data.join(",").len() > DATA_LIMIT {
+        base = shorten_lower_dirs(&mut parsed.data);
+    }
+    let data = parsed.data.join(",");
+    let (source, kind) = (one.source.clone(), one.type_.clone());
+    let (flags, at) = (parsed.flags, target.clone());
+    match base {
+        None => mount_and_remount(&source, &at, &kind, flags, &data).map_err(failed)?,
+        Some(base) => in_directory(base, move || {
+            mount_and_remount(&source, &at, &kind, flags, &data)
+        })
+        .map_err(failed)?,
+    }
+    match &users {
+        Some(users) => idmap::map(&target, &target, users)
+            .inspect_err(|_| {
+                let _ = umount2(&target, MntFlags::MNT_DETACH);
+            })
+            .map_err(failed),
+        None => Ok(()),
+    }
+}
+
+fn mount_and_remount(
+    source: &str,
+    target: &Path,
+    kind: &str,
+    flags: MsFlags,
+    data: &str,
+) -> io::Result<()> {
+    let kind = Some(kind).filter(|kind| !kind.is_empty());
+    let data = Some(data).filter(|data| !data.is_empty());
+    mount(Some(source), target, kind, flags, data)?;
+    // The kernel ignores other flags on the first bind mount.
+    if flags.contains(MsFlags::MS_BIND)
+        && flags.intersects(
+            MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        )
+    {
+        mount(
+            None::<&OsStr>,
+            target,
+            None::<&OsStr>,
+            flags | MsFlags::MS_REMOUNT,
+            None::<&OsStr>,
+        )?;
+    }
+    Ok(())
+}
+
+/// Runs `action` with another working directory: in a thread of its own, because the process's
+/// belongs to everybody.
+fn in_directory(
+    dir: PathBuf,
+    action: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    let thread = std::thread::Builder::new().spawn(move || {
+        unshare(CloneFlags::CLONE_FS)?;
+        std::env::set_current_dir(&dir)?;
+        action()
+    })?;
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the mounting thread panicked")))
+}
+
+/// Unmounts everything at and below `path`, the latest first.
+pub fn unmount_all(path: &Path) -> Result<()> {
+    let table = fs::read_to_string("/proc/self/mountinfo")
+        .map_err(Error::io("read", "/proc/self/mountinfo"))?;
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut points: Vec<PathBuf> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| PathBuf::from(unescape(point)))
+        .filter(|point| point.starts_with(&path))
+        .collect();
+    points.reverse();
+    for point in points {
+        match umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(e) => return Err(Error::io("unmount", point)(e.into())),
+        }
+    }
+    Ok(())
+}
+
+/// mountinfo writes blanks and backslashes as octal escapes.
+fn unescape(text: &str) -> String {
+    let mut result = text.to_owned();
+    for (escape, plain) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
+        result = result.replace(escape, plain);
+    }
+    result
+}

@@ -1,0 +1,5 @@
+//! The shim that serves: the task RPCs, the containers they name, and its end.
+
+pub mod end;
+pub mod service;
+pub mod shim;

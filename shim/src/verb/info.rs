@@ -1,0 +1,60 @@
+//! `-info`: what the shim and the OCI runtime behind it can do (containerd ≥ 2.0).
+
+use std::io::{self, IsTerminal, Read};
+use std::process::Command;
+
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
+
+use crate::containerd::options::Options;
+use crate::error::{Error, Result};
+use crate::runtime;
+
+const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
+
+/// Runs the verb; returns what to print. Empty stdin is no options: containerd 2.3 asks so.
+pub fn info() -> Result<Vec<u8>> {
+    let mut input = Vec::new();
+    if !io::stdin().is_terminal() {
+        io::stdin()
+            .lock()
+            .take(1 << 20)
+            .read_to_end(&mut input)
+            .map_err(Error::sys("read stdin"))?;
+    }
+    let any = (!input.is_empty())
+        .then(|| Any::parse_from_bytes(&input))
+        .transpose()
+        .map_err(|e| {
+            Error::InvalidArgument(format!("options on stdin are no protobuf message: {e}"))
+        })?;
+    let options = Options::decode(any.as_ref())?;
+    let config = options.load_config()?;
+    let options = options.with_defaults(&config);
+    let info = RuntimeInfo {
+        name: crate::RUNTIME_NAME.to_owned(),
+        version: Some(RuntimeVersion {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Default::default()
+        })
+        .into(),
+        options: any.into(),
+        features: features(runtime::binary(&options)).into(),
+        ..Default::default()
+    };
+    info.write_to_bytes()
+        .map_err(|e| Error::Unknown(format!("encode the runtime info: {e}")))
+}
+
+/// The `features` of the OCI runtime. One that does not know the command (runc < 1.1) has none.
+fn features(binary: &str) -> Option<Any> {
+    let called = runtime::output(Command::new(binary).arg("features"));
+    let (_, [features, _]) = called.ok().filter(|(status, _)| status.success())?;
+    serde_json::from_slice::<serde_json::Value>(&features).ok()?;
+    Some(Any {
+        type_url: FEATURES.to_owned(),
+        value: features,
+        ..Any::default()
+    })
+}
