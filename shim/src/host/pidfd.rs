@@ -30,13 +30,19 @@ pub fn of_child(pid: libc::pid_t) -> Result<Option<OwnedFd>> {
 
 /// Whether the process has ended, reaped or not.
 fn has_ended(pidfd: &OwnedFd) -> bool {
+    ends_within(pidfd, Duration::ZERO)
+}
+
+/// For a verb, which has nothing else to do: waits for the process to end, at most `limit`; whether it has.
+pub fn ends_within(pidfd: &OwnedFd, limit: Duration) -> bool {
+    let limit = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
     let mut poll = libc::pollfd {
         fd: pidfd.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };
-    // SAFETY: one pollfd that outlives the call, which does not wait.
-    unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+    // SAFETY: one pollfd that outlives the call.
+    unsafe { libc::poll(&mut poll, 1, limit) == 1 }
 }
 
 /// Waits for the process to end, at most `limit`; whether it has.
