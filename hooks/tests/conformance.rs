@@ -62,7 +62,7 @@ fn place(name: &str) -> Result<(Vec<String>, String), String> {
         ["cli", file, test] => (
             vec![
                 format!("cli/src/manifest/tests/{file}.rs"),
-                format!("cli/src/{file}.rs"),
+                format!("cli/src/cmd/apply/{file}.rs"),
             ],
             test,
         ),

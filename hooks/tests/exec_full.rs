@@ -9,6 +9,7 @@ use std::time::Duration;
 use podhook_hooks::exec::{Stdio, spawn};
 use podhook_hooks::handler::{HookResult, Outcome, exec};
 use serde_json::json;
+
 use support::bundle::TestContainer;
 use support::{Config, children, dev_null, eventually, strings};
 

@@ -21,6 +21,9 @@ pub struct Query {
 
 impl Query {
     /// The containers with a record, in the order of the table.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
     pub fn find(&self, reports: &mut Reports) -> Result<Vec<Recorded>, bundles::Error> {
         let mut all = Vec::new();
         for bundle in bundles::list(&self.state)? {
@@ -75,6 +78,9 @@ impl Reports {
     }
 
     /// The command's result: what could not be shown makes it fail.
+    ///
+    /// # Errors
+    /// When there was one.
     pub fn end(self) -> Result<(), Unshown> {
         if self.seen.is_empty() {
             Ok(())

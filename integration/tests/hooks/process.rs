@@ -1,6 +1,5 @@
 //! What a hook is: a process like the container's own, and nothing that clients see as an exec.
 
-use crate::recorded::Recorded;
 use podhook_integration::cri::v1;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
@@ -8,6 +7,7 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Node, OciRuntime, Outcome, tests};
 use serde_json::json;
 
+use crate::recorded::Recorded;
 use crate::script::{exec, held, polite, processes, sh, words};
 
 pub fn tests() -> Vec<Test> {

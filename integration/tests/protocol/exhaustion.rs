@@ -12,11 +12,13 @@ use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 
+use crate::Test;
 use crate::client::{Answer, Client, create_request, exec_request};
+use crate::podhook_only;
 use crate::scarce::{Descriptors, Processes};
 use crate::stage::{Failure, Stage, any};
 use crate::stdio::{Stdio, reader, request};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![exhaustion:

@@ -1,19 +1,20 @@
 //! A shim that is killed while its OCI runtime makes a container: `delete` comes at once, and nothing is left.
 
-use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::Outcome;
 use podhook_integration::containerd::remains;
 use podhook_integration::wait::{self, SOON};
 
+use crate::Test;
 use crate::client::{Answer, Client};
+use crate::podhook_only;
 use crate::stage::{Failure, Stage, any};
+use crate::tests;
 use crate::verbs::kill9;
-use crate::{Test, podhook_only, tests};
 
 pub fn tests() -> Vec<Test> {
     // The original leaves its socket, and cgroups as well.

@@ -4,12 +4,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use podhook_hooks::linux::pidfd;
-pub use podhook_hooks::linux::pidfd::send_signal;
-
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::error::{Error, Result};
+
+pub use podhook_hooks::linux::pidfd::send_signal;
 
 /// A pidfd of `pid`: a child that the caller has not reaped.
 pub fn open(pid: libc::pid_t) -> Result<OwnedFd> {

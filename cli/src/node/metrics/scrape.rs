@@ -47,6 +47,9 @@ pub struct Scrape {
 
 impl Node {
     /// Looks.
+    ///
+    /// # Errors
+    /// When the bundles, or the counters of ended shims, cannot be read or kept.
     pub async fn scrape(&self) -> Result<Scrape, Error> {
         let began = Instant::now();
         let mut scrape = Scrape::default();

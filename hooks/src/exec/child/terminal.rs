@@ -78,8 +78,10 @@ pub(crate) fn sockets() -> Result<(OwnedFd, OwnedFd), Error> {
 
 /// The master that a first child has sent.
 pub(crate) fn receive(socket: &OwnedFd) -> Result<OwnedFd, Error> {
-    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
     use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
     let failed = |errno: nix::Error| Error::System {
         operation: "receive the terminal",
         source: errno.into(),

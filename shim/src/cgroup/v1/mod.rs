@@ -13,9 +13,13 @@ use containerd_shim_protos::cgroups::metrics::{
 use containerd_shim_protos::protobuf::MessageField;
 use nix::unistd::{SysconfVar, sysconf};
 
+use super::HostFiles;
+use super::blkio;
 use super::error::{Error, Malformed};
+use super::file;
+use super::hugetlb;
 use super::locate::Hierarchies;
-use super::{HostFiles, blkio, file, hugetlb, rdma};
+use super::rdma;
 
 /// Reads all metrics of the cgroup.
 pub(super) fn metrics(cgroup: &Hierarchies, host: HostFiles<'_>) -> Result<Metrics, Error> {
@@ -244,5 +248,4 @@ fn rdma_stats(dir: &Path) -> Result<Option<RdmaStat>, Error> {
 }
 
 #[cfg(test)]
-#[path = "v1_tests.rs"]
 mod tests;

@@ -105,5 +105,4 @@ fn parse_partitions(text: &str) -> Result<HashMap<(u64, u64), &str>, Malformed> 
 }
 
 #[cfg(test)]
-#[path = "blkio_tests.rs"]
 mod tests;

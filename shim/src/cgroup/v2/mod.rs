@@ -9,8 +9,11 @@ use containerd_shim_protos::cgroups_v2::metrics::{
     PidsStat, RdmaEntry, RdmaStat,
 };
 
+use super::HostFiles;
 use super::error::{Error, Malformed};
-use super::{HostFiles, file, hugetlb, rdma};
+use super::file;
+use super::hugetlb;
+use super::rdma;
 
 /// Reads all metrics of the cgroup.
 pub(super) fn metrics(dir: &Path, host: HostFiles<'_>) -> Result<Metrics, Error> {
@@ -262,5 +265,4 @@ fn parse_pressure_fields(fields: &str) -> Option<PSIData> {
 }
 
 #[cfg(test)]
-#[path = "v2_tests.rs"]
 mod tests;

@@ -263,5 +263,4 @@ fn directory(membership: &Membership, mount: &Mount) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-#[path = "locate_tests.rs"]
 mod tests;

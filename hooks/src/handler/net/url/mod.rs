@@ -3,10 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::lifecycle::{Scheme, text};
-
 use super::error::NetError;
 use super::host::{same, unbracketed};
+use crate::lifecycle::{Scheme, text};
 
 /// Enough of a URL to know it again.
 const MAX_SHOWN: usize = 256;

@@ -17,9 +17,10 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::error::Error;
+use super::file;
 use super::kernel_log::KernelLog;
 use super::notify::Notifier;
-use super::{file, v1};
+use super::v1;
 
 /// How long to look for the kill that a v1 OOM event announces: 1 ms, 2 ms, … until this.
 const LAST_DELAY: Duration = Duration::from_millis(512);
@@ -336,5 +337,4 @@ fn missing(dir: &Path) -> Error {
 }
 
 #[cfg(test)]
-#[path = "oom_tests.rs"]
 mod tests;
