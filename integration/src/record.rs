@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::fanotify::{EventFFlags, Fanotify, FanotifyEvent, InitFlags, MarkFlags, MaskFlags};
-pub use podhook::hooks::{Hook, Record, Termination};
+pub use podhook::node::record::{Hook, Record, Termination};
 
 use crate::wait::{self, TimedOut};
 
