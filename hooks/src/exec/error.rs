@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::plan::arena;
 use super::plan::report::Step;
 use crate::lifecycle::text;
 
@@ -99,6 +100,18 @@ impl Error {
     /// True where another way to run the process may succeed.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::Unsupported(_))
+    }
+}
+
+impl From<arena::Error> for Error {
+    fn from(error: arena::Error) -> Self {
+        match error {
+            arena::Error::Full => Self::Invalid(error.to_string()),
+            arena::Error::Mmap(source) => Self::System {
+                operation: "mmap",
+                source,
+            },
+        }
     }
 }
 

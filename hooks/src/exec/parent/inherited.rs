@@ -9,8 +9,9 @@
 
 use std::ffi::c_ulong;
 
-use crate::exec::settings::rlimit;
-use crate::exec::settings::rlimit::Limits;
+use crate::exec::plan::entry::MAX_CPU;
+use crate::exec::plan::rights::Signals;
+use crate::exec::settings::rlimit::{self, Limits};
 
 /// Taken from the container's init before it is started.
 #[derive(Debug, Clone)]
@@ -23,13 +24,6 @@ pub(crate) struct Inherited {
     /// The runtime gives every process all CPUs of the container's cpuset, whatever its caller has.
     pub all_cpus: bool,
     pub runtime: Family,
-}
-
-/// Sets of signals: signal n is bit n - 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Signals {
-    pub ignored: u64,
-    pub blocked: u64,
 }
 
 /// Runtimes that treat a process alike.
@@ -132,7 +126,7 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A set of CPUs.
-type Cpus = [u64; crate::exec::settings::schedule::MAX_CPU / 64];
+type Cpus = [u64; MAX_CPU / 64];
 
 /// The CPUs that `pid` may run on, 0 for the calling thread; none where the kernel does not say.
 fn affinity(pid: libc::pid_t) -> Cpus {

@@ -4,13 +4,16 @@
 pub mod build;
 pub mod children;
 pub mod container;
+pub mod host;
 pub mod inherited;
 pub mod launch;
 pub mod mappings;
 pub mod message;
+pub mod pack;
 pub mod places;
 pub mod process;
 pub mod room;
 pub mod spawn;
+pub mod stdio;
 pub mod traced;
 pub mod view;

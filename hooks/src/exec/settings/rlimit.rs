@@ -2,6 +2,7 @@
 
 use super::spec::Rlimit;
 use crate::exec::Error;
+use crate::exec::plan::entry::Limit;
 
 const NAMES: [(&str, u32); 16] = [
     ("RLIMIT_CPU", libc::RLIMIT_CPU),
@@ -23,7 +24,7 @@ const NAMES: [(&str, u32); 16] = [
 ];
 
 /// Every limit of a process, by resource number.
-pub(crate) type Limits = Vec<(u32, libc::rlimit64)>;
+pub(crate) type Limits = Vec<Limit>;
 
 /// The limits `pid` has now. A process that `runc create` left behind has those which its runtime
 /// gives to every process of the container: whatever this process did to its own does not leak in.
@@ -54,7 +55,7 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// From `own` to `wanted`. What is equal is in neither step.
-    pub fn new(own: &[(u32, libc::rlimit64)], wanted: Limits) -> Self {
+    pub fn new(own: &[Limit], wanted: Limits) -> Self {
         let mut steps = Self::default();
         for (resource, limit) in wanted {
             let known = own.iter().find(|(known, _)| *known == resource);
@@ -80,7 +81,7 @@ impl Steps {
 }
 
 /// `base` with the entries of the spec in place of its own.
-pub(crate) fn with(base: &[(u32, libc::rlimit64)], spec: &[Rlimit]) -> Result<Limits, Error> {
+pub(crate) fn with(base: &[Limit], spec: &[Rlimit]) -> Result<Limits, Error> {
     let mut limits = base.to_vec();
     for entry in spec {
         let &(_, resource) = NAMES
@@ -98,11 +99,7 @@ pub(crate) fn with(base: &[(u32, libc::rlimit64)], spec: &[Rlimit]) -> Result<Li
 }
 
 /// `limits` with `own` in place of those that `spec` names.
-pub(crate) fn without(
-    limits: &[(u32, libc::rlimit64)],
-    spec: &[Rlimit],
-    own: &[(u32, libc::rlimit64)],
-) -> Limits {
+pub(crate) fn without(limits: &[Limit], spec: &[Rlimit], own: &[Limit]) -> Limits {
     let named = |resource: u32| spec.iter().any(|limit| limit.kind == name(resource));
     let kept = limits.iter().filter(|(resource, _)| !named(*resource));
     let own = own.iter().filter(|(resource, _)| named(*resource));
