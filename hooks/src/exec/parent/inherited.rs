@@ -12,6 +12,7 @@ use std::ffi::c_ulong;
 use crate::exec::plan::entry::MAX_CPU;
 use crate::exec::plan::rights::Signals;
 use crate::exec::settings::rlimit::{self, Limits};
+use crate::linux::process::status_field;
 
 /// Taken from the container's init before it is started.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ impl Inherited {
             timer_slack: read("timerslack_ns")
                 .ok()
                 .and_then(|text| text.trim().parse().ok()),
-            thp_disabled: field(&status, "THP_enabled:") == Some("0"),
+            thp_disabled: status_field(&status, "THP_enabled") == Some("0"),
             signals: match Signals::of(&status) {
                 // As nearly always.
                 none @ Signals {
@@ -82,13 +83,13 @@ impl Inherited {
 impl Signals {
     fn of(status: &str) -> Self {
         let set = |name| {
-            field(status, name)
+            status_field(status, name)
                 .and_then(|set| u64::from_str_radix(set, 16).ok())
                 .unwrap_or_default()
         };
         Self {
-            ignored: set("SigIgn:"),
-            blocked: set("SigBlk:"),
+            ignored: set("SigIgn"),
+            blocked: set("SigBlk"),
         }
     }
 
@@ -115,14 +116,6 @@ impl Signals {
             blocked: self.blocked & own.blocked,
         }
     }
-}
-
-/// A line of /proc/PID/status.
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .map(str::trim)
 }
 
 /// A set of CPUs.

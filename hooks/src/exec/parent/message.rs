@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use super::build::Build;
 use super::{launch, room};
 use crate::exec::Error;
-use crate::exec::error::{NOT_FOUND, errno_name};
+use crate::exec::error::NOT_FOUND;
 use crate::exec::plan::report::{Failure, Step};
 use crate::exec::settings::rlimit;
+use crate::linux::errno;
 
 /// What a message names, which is gone when the report comes.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Context {
 
     pub fn error(&self, failure: Failure) -> Error {
         let Failure { step, errno, which } = failure;
-        let why = errno_name(errno);
+        let why = errno::name(errno);
         let command = &self.command;
         let message = match step {
             // The init was reaped, or its namespaces are gone.
