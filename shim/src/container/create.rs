@@ -5,6 +5,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use containerd_shim_protos::api::CreateTaskRequest;
+use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
+use podhook_hooks::config::Config;
+use podhook_hooks::exec as engine;
+use podhook_hooks::exec::spec::Spec;
+use podhook_hooks::lifecycle::{Lifecycle, Output, is_sandbox};
+use podhook_hooks::sequence::Settings;
+
 use super::birth::{Birth, Unmade};
 use super::clear::Remains;
 use super::lifecycle::Driver;
@@ -16,18 +24,11 @@ use crate::containerd::options::Options;
 use crate::containerd::stop_signal;
 use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
-use crate::host::descriptors::{CLEARING, Reserve};
+use crate::host::descriptors::{self, CLEARING, Reserve};
 use crate::mount;
 use crate::runtime::Runtime;
 use crate::server::shim::Shim;
 use crate::stdio::Stdio;
-use containerd_shim_protos::api::CreateTaskRequest;
-use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
-use podhook_hooks::config::Config;
-use podhook_hooks::exec as engine;
-use podhook_hooks::exec::spec::Spec;
-use podhook_hooks::lifecycle::{Lifecycle, Output, is_sandbox};
-use podhook_hooks::sequence::Settings;
 
 impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;
@@ -189,6 +190,10 @@ impl Container {
             .map(|target| match self.options.no_new_keyring {
                 true => target.without_keyring(),
                 false => target,
+            })
+            .map(|target| match descriptors::given_limit() {
+                Some((soft, hard)) => target.with_files_given(soft, hard),
+                None => target,
             })
             .map(Arc::new);
         match target {

@@ -13,16 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-pub use call::Stdio;
-use call::call;
-pub use call::output;
-pub use criu::{CheckpointArgs, RestoreArgs};
-use failure::Failure;
-pub use presence::{Presence, names};
-
 use crate::containerd::options::Options;
 use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
+use call::call;
+use failure::Failure;
+
+pub use call::{Stdio, output};
+pub use criu::{CheckpointArgs, RestoreArgs};
+pub use presence::{Presence, names};
 
 /// Where the runtime keeps its state unless the options say otherwise: as the Go shim, so that
 /// `runc --root /run/containerd/runc/<namespace> list` shows our containers too.

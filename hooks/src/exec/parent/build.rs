@@ -268,7 +268,7 @@ fn limits(
         _ => rlimit::without(
             &container.inherited.limits,
             &container.process.spec.rlimits,
-            &limits,
+            &rlimit::given(&limits, container.files_given),
         ),
     };
     Ok(rlimit::Steps::new(&limits, rlimit::with(&base, rlimits)?))

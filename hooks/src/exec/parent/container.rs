@@ -43,6 +43,8 @@ pub struct Container {
     pub(in crate::exec) umask: Option<u32>,
     pub(in crate::exec) oom_score_adj: Option<i32>,
     pub(in crate::exec) personality: Option<spec::Personality>,
+    /// The limit of open files that this process was started with, where it has raised its own.
+    pub(in crate::exec) files_given: Option<libc::rlimit64>,
     /// The container's own process, for what a process of its own does not say.
     pub(in crate::exec) process: Process,
     unsupported: Option<String>,
@@ -101,6 +103,7 @@ impl Container {
             umask,
             oom_score_adj: spec.process.oom_score_adj,
             personality: spec.linux.personality.clone(),
+            files_given: None,
             process: Process::of_container(spec),
             oom_kills: AtomicU64::new(0),
             unsupported: unsupported(spec, namespaces::has_time_namespace(pid)?),
@@ -119,6 +122,17 @@ impl Container {
     #[must_use]
     pub fn without_keyring(mut self) -> Self {
         self.keyring = None;
+        self
+    }
+
+    /// For a caller that has raised its limit of open files since it was started: what it was started with, which is
+    /// what it passes on to the OCI runtime, and so what a process gets that has other limits of its own.
+    #[must_use]
+    pub fn with_files_given(mut self, soft: u64, hard: u64) -> Self {
+        self.files_given = Some(libc::rlimit64 {
+            rlim_cur: soft,
+            rlim_max: hard,
+        });
         self
     }
 

@@ -106,6 +106,15 @@ pub(crate) fn without(limits: &[Limit], spec: &[Rlimit], own: &[Limit]) -> Limit
     kept.chain(own).copied().collect()
 }
 
+/// The limits that this process passes on to what it executes: `own`, but that of open files as it was `given`.
+pub(crate) fn given(own: &[Limit], files: Option<libc::rlimit64>) -> Limits {
+    let as_given = |&(resource, limit): &Limit| match (resource, files) {
+        (libc::RLIMIT_NOFILE, Some(files)) => (resource, files),
+        _ => (resource, limit),
+    };
+    own.iter().map(as_given).collect()
+}
+
 /// The name of a resource, for messages.
 pub(crate) fn name(resource: u32) -> &'static str {
     NAMES
@@ -134,6 +143,31 @@ mod tests {
         };
         assert_eq!(plain(&steps.raise), [(1, 5, 20)]);
         assert_eq!(plain(&steps.set), [(1, 3, 20), (3, 5, 9)]);
+    }
+
+    #[test]
+    fn an_exec_with_limits_of_its_own_does_not_get_the_raised_limit_of_files() {
+        let limit = |rlim_cur, rlim_max| libc::rlimit64 { rlim_cur, rlim_max };
+        let files = libc::RLIMIT_NOFILE;
+        // The container's process has a limit of files of its own, the exec only one of its core's size.
+        let inherited = [(files, limit(64, 64)), (libc::RLIMIT_CORE, limit(7, 7))];
+        let named = Rlimit {
+            kind: "RLIMIT_NOFILE".into(),
+            soft: 64,
+            hard: 64,
+        };
+        let raised = [(files, limit(4096, 4096)), (libc::RLIMIT_CORE, limit(0, 0))];
+        let base = |given| {
+            let limits = without(
+                &inherited,
+                std::slice::from_ref(&named),
+                &super::given(&raised, given),
+            );
+            let found = limits.iter().find(|(resource, _)| *resource == files);
+            found.map(|(_, limit)| (limit.rlim_cur, limit.rlim_max))
+        };
+        assert_eq!(base(Some(limit(1024, 4096))), Some((1024, 4096)));
+        assert_eq!(base(None), Some((4096, 4096)), "not raised");
     }
 
     #[test]
