@@ -6,8 +6,11 @@
 pub mod cgroup;
 pub mod errno;
 pub mod file;
+#[allow(unsafe_code)]
 pub mod mount;
 pub mod mountinfo;
+#[allow(unsafe_code)]
 pub mod pidfd;
 pub mod process;
+#[allow(unsafe_code)]
 pub mod watch;

@@ -1,5 +1,6 @@
 //! The container's root filesystem, mounted as containerd's snapshotter asks.
 
+#[allow(unsafe_code)]
 mod idmap;
 mod options;
 mod target;

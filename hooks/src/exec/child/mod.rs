@@ -13,10 +13,13 @@
 //! import. `tests/child_rule.rs` reads these files and refuses what would break it; `tests/exec_allocation.rs` runs
 //! them with an allocator that ends a child that calls it.
 
+#[allow(unsafe_code)]
 mod command;
 mod home;
+#[allow(unsafe_code)]
 mod joiner;
 mod labels;
+#[allow(unsafe_code)]
 mod memory;
 mod restrict;
 mod terminal;

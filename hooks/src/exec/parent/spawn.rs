@@ -1,4 +1,4 @@
-//! Running a process in a container, from the caller's side.
+//! Running a process in a container, from the parent's side.
 
 use std::fs::File;
 use std::io::Write;

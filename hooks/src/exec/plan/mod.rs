@@ -3,12 +3,15 @@
 //!
 //! Imports nothing of the other folders, so that what the child can reach is what is here.
 
+#[allow(unsafe_code)]
 pub mod arena;
 pub mod command;
 pub mod entry;
 pub mod foreign;
+#[allow(unsafe_code)]
 pub mod report;
 pub mod rights;
+#[allow(unsafe_code)]
 pub mod sys;
 
 use std::ffi::c_int;

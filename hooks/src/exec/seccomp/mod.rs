@@ -6,11 +6,11 @@ mod filter;
 
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::fd::FromRawFd;
 
 use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 
 use super::Error;
@@ -222,13 +222,11 @@ fn permissive(action: ScmpAction) -> bool {
 }
 
 fn export(filter: &ScmpFilterContext) -> Result<Vec<libc::sock_filter>, Error> {
-    // SAFETY: the name is a valid string; the result is checked below.
-    let fd = unsafe { libc::memfd_create(c"seccomp".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(Error::system("memfd_create"));
-    }
-    // SAFETY: `fd` is a new descriptor that nothing else owns.
-    let mut file = unsafe { File::from_raw_fd(fd) };
+    let file = memfd_create(c"seccomp", MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.map_err(|errno| Error::System {
+        operation: "memfd_create",
+        source: errno.into(),
+    })?);
     filter.export_bpf(&file).map_err(failed("export_bpf"))?;
     let mut bytes = Vec::new();
     file.rewind()
