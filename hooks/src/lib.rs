@@ -3,7 +3,17 @@
 //! The way of a hook: an annotation becomes a [`lifecycle::Lifecycle`]; the [`sequence`] decides what
 //! happens when; a [`handler`] does it, exec handlers through the [`exec`] engine; the [`record`] tells
 //! the user. Nothing here knows containerd's RPCs.
+//!
+//! # Unsafe code
+//!
+//! Denied but for the modules that are marked with `#[allow(unsafe_code)]` where they are declared: in [`exec`], what
+//! forks and what runs between fork and execve (all of `child` that touches the plan's pointers, `plan::arena`,
+//! `plan::report`, `plan::sys`, and of `parent` host, inherited, launch, mappings, pack, spawn, stdio), and the numbers of
+//! the C library in `settings::rlimit` and `settings::schedule`; `handler::ordered` and `handler::pipes`, which watch
+//! descriptors; [`linux::mount`], [`linux::pidfd`] and [`linux::watch`] for calls that rustix does not have;
+//! [`null_device`].
 
+#![cfg_attr(not(test), deny(unsafe_code))]
 // What panics where the kernel refuses something: see clippy.toml. Shims do this.
 #![cfg_attr(
     not(test),
@@ -21,6 +31,7 @@ pub mod exec;
 pub mod handler;
 pub mod lifecycle;
 pub mod linux;
+#[allow(unsafe_code)]
 pub mod null_device;
 pub mod record;
 pub mod sequence;

@@ -164,7 +164,7 @@ async fn on_v2_a_hook_reads_its_cgroups_as_an_exec_does() {
     reads_as_an_exec(&private().start()).await;
 }
 
-/// The first child, which makes the namespace, stays out of the container's limit of processes then.
+/// The joiner, which makes the namespace, stays out of the container's limit of processes then.
 #[tokio::test]
 async fn where_few_processes_are_free_a_hook_reads_its_cgroups_as_an_exec_does() {
     let container = private()

@@ -16,7 +16,7 @@ async fn a_hook_given_up_at_any_moment_leaves_nothing() {
     given_up_at_any_moment(Config::default()).await;
 }
 
-/// There the final child waits for the caller before it goes on.
+/// There the command waits for the parent before it goes on.
 #[tokio::test]
 async fn nor_does_one_in_a_container_with_few_free_processes() {
     let limit = json!({"pids": {"limit": 8}});

@@ -193,7 +193,7 @@ async fn no_descriptor_of_the_host_either_where_the_profile_forbids_to_fork() {
     assert_eq!(ran.unwrap().stdout, "", "the profile applies");
 }
 
-/// Where few processes are free it waits until the caller has moved it to the container's cgroups.
+/// Where few processes are free it waits until the parent has moved it to the container's cgroups.
 #[tokio::test]
 async fn nor_where_the_containers_limit_of_processes_is_reached() {
     let limit = json!({"pids": {"limit": 1}});

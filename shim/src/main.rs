@@ -1,6 +1,13 @@
 //! `containerd-shim-podhook-v1`: a containerd runtime v2 shim that runs Kubernetes container
 //! lifecycle hooks itself.
+//!
+//! # Unsafe code
+//!
+//! Denied but for the modules that are marked with `#[allow(unsafe_code)]` where they are declared: cgroup (kernel_log,
+//! notify), containerd::socket::place, host (descriptors, memory, own_binary, reaper, signal_mask, signals),
+//! mount::idmap, runtime::call and one function of runtime, stdio (console, fifo, logger), verb (serve, start).
 
+#![cfg_attr(not(test), deny(unsafe_code))]
 // What panics where the kernel refuses something: see clippy.toml. A shim has nobody who starts it again.
 #![cfg_attr(
     not(test),

@@ -1,10 +1,9 @@
 //! The mounts below a pod's folder.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
+use podhook_hooks::linux::mountinfo;
 
 use super::folder::{Folder, Name};
 use super::{Error, VOLUMES};
@@ -42,48 +41,5 @@ fn memory_volumes(pod: &Pod) -> impl Iterator<Item = Name<'_>> {
 
 /// The mount points below a folder, the innermost first. The path is the kernel's own, as the table's are.
 fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read_to_string(table).map_err(Error::io("read", table))?;
-    Ok(text
-        .lines()
-        .rev()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape)
-        .filter(|path| path.starts_with(directory))
-        .collect())
-}
-
-/// mountinfo writes blanks and backslashes as octal (`\040`).
-fn unescape(field: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = tail
-            .first_chunk::<3>()
-            .filter(|_| *first == b'\\')
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match octal {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_with_blanks_are_read_from_mountinfo() {
-        assert_eq!(unescape(r"/a\040b\134c"), PathBuf::from(r"/a b\c"));
-        assert_eq!(unescape(r"/plain\"), PathBuf::from(r"/plain\"));
-    }
+    mountinfo::points_below(directory).map_err(Error::io("read", Path::new(mountinfo::TABLE)))
 }

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::plan::arena;
 use super::plan::report::Step;
 use crate::lifecycle::text;
+use crate::linux::errno;
 
 /// Go's exec.ErrNotFound, which is what runc's users know.
 pub(super) const NOT_FOUND: &str = "executable file not found in $PATH";
@@ -22,7 +24,7 @@ pub enum Error {
     #[error("container {0} is not running")]
     NotRunning(String),
     /// A system call before the process was made.
-    #[error("{operation} {}: {}", path.display(), errno_text(source))]
+    #[error("{operation} {}: {}", path.display(), errno::text(source))]
     File {
         /// What was tried.
         operation: &'static str,
@@ -32,7 +34,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A system call without a file, before the process was made.
-    #[error("{operation}: {}", errno_text(source))]
+    #[error("{operation}: {}", errno::text(source))]
     System {
         /// What was tried.
         operation: &'static str,
@@ -83,7 +85,7 @@ impl Error {
         };
         let why = match step {
             Step::NotFound => NOT_FOUND.to_string(),
-            _ => errno_name(*errno),
+            _ => errno::name(*errno),
         };
         let hint = match (step, *errno) {
             // It was found a moment before.
@@ -102,25 +104,15 @@ impl Error {
     }
 }
 
-/// The error without Rust's `(os error 2)`, in lower case: as Go and so runc print it.
-fn errno_text(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(errno) => errno_name(errno),
-        None => error.to_string(),
-    }
-}
-
-/// strerror(3) as Go's table has it.
-pub(super) fn errno_name(errno: i32) -> String {
-    let text = io::Error::from_raw_os_error(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    match (chars.next(), chars.clone().next()) {
-        // "RFS specific error" keeps its capitals, "No such file" does not.
-        (Some(first), Some(second)) if second.is_lowercase() => {
-            first.to_lowercase().chain(chars).collect()
+impl From<arena::Error> for Error {
+    fn from(error: arena::Error) -> Self {
+        match error {
+            arena::Error::Full => Self::Invalid(error.to_string()),
+            arena::Error::Mmap(source) => Self::System {
+                operation: "mmap",
+                source,
+            },
         }
-        _ => text.to_string(),
     }
 }
 
@@ -167,8 +159,6 @@ mod tests {
 
     #[test]
     fn errors_read_as_go_prints_them() {
-        assert_eq!(errno_name(libc::ENOENT), "no such file or directory");
-        assert_eq!(errno_name(libc::EACCES), "permission denied");
         let error = Error::File {
             operation: "open",
             path: "/x".into(),

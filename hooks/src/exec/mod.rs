@@ -26,11 +26,11 @@ mod settings;
 mod tree;
 
 pub use error::Error;
-pub use parent::build::Stdio;
 pub use parent::children::{Children, Exit};
 pub use parent::container::Container;
 pub use parent::process::Process;
 pub use parent::spawn::{Child, spawn, spawn_on_terminal};
+pub use parent::stdio::Stdio;
 pub use parent::traced::exit as exit_though_traced;
 pub use plan::report::Step;
 pub use settings::spec;

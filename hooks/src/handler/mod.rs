@@ -6,8 +6,10 @@
 pub mod exec;
 mod lines;
 pub mod net;
+#[allow(unsafe_code)]
 mod ordered;
 mod output;
+#[allow(unsafe_code)]
 mod pipes;
 mod rest;
 mod sink;

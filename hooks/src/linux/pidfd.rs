@@ -2,8 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
+
+use super::watch;
 
 /// A pidfd of process `pid`.
 ///
@@ -16,9 +21,7 @@ pub fn open(pid: libc::pid_t) -> io::Result<OwnedFd> {
     let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
     match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Ok(fd) => Ok(fd),
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
-            Err(io::Error::from_raw_os_error(libc::ESRCH))
-        }
+        Err(Errno::INVAL | Errno::NOENT) => Err(gone()),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -36,6 +39,32 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Blocks until the process has ended, reaped or not, at most `limit`; whether it has.
+pub fn ends_within(pidfd: impl AsFd, limit: Duration) -> bool {
+    let limit = Timespec::try_from(limit).ok();
+    let mut one = [PollFd::new(&pidfd, PollFlags::IN)];
+    matches!(poll(&mut one, limit.as_ref()), Ok(1))
+}
+
+/// Waits for the process to end, at most `limit`; whether it has.
+pub async fn wait(pidfd: &OwnedFd, limit: Duration) -> bool {
+    if ends_within(pidfd, Duration::ZERO) || limit.is_zero() {
+        return ends_within(pidfd, Duration::ZERO);
+    }
+    // One of its own: epoll takes a descriptor once, and others may wait for the same process.
+    let own = pidfd.try_clone().and_then(watch::readable);
+    let Ok(watched) = own else {
+        return false;
+    };
+    tokio::time::timeout(limit, watched.readable())
+        .await
+        .is_ok()
+}
+
+fn gone() -> io::Error {
+    io::Error::from_raw_os_error(libc::ESRCH)
 }
 
 #[cfg(test)]
@@ -66,6 +95,24 @@ mod tests {
         for pid in [0, -1, libc::pid_t::MIN] {
             assert_eq!(open(pid).unwrap_err().raw_os_error(), Some(libc::ESRCH));
         }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_end_of_a_process_is_seen_reaped_or_not() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let pidfd = open(child.id().cast_signed()).unwrap();
+        assert!(!ends_within(&pidfd, Duration::from_millis(1)));
+        assert!(!wait(&pidfd, Duration::ZERO).await);
+        assert!(!wait(&pidfd, Duration::from_millis(1)).await);
+        child.kill().unwrap();
+        assert!(wait(&pidfd, Duration::from_secs(60)).await);
+        assert!(ends_within(&pidfd, Duration::from_secs(60)));
+        child.wait().unwrap();
+        assert!(wait(&pidfd, Duration::ZERO).await);
+        assert_eq!(
+            send_signal(&pidfd, 0).unwrap_err().raw_os_error(),
+            Some(libc::ESRCH)
+        );
     }
 
     #[test]

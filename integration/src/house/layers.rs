@@ -80,42 +80,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("hooks/src/config/node.rs", "handler::net::Statuses"),
     ("hooks/src/config/read.rs", "handler::net::Statuses"),
     ("hooks/src/sequence/settings.rs", "config::Config"),
-    (
-        "hooks/src/exec/child/joiner.rs",
-        "exec::parent::build::Affinity",
-    ),
-    (
-        "hooks/src/exec/child/joiner.rs",
-        "exec::parent::build::Plan",
-    ),
-    (
-        "hooks/src/exec/child/joiner.rs",
-        "exec::parent::mappings::Foreign",
-    ),
-    ("hooks/src/exec/child/joiner.rs", "exec::parent::view"),
-    ("hooks/src/exec/child/joiner.rs", "exec::settings::schedule"),
-    (
-        "hooks/src/exec/child/labels.rs",
-        "exec::parent::build::Plan",
-    ),
-    (
-        "hooks/src/exec/child/restrict.rs",
-        "exec::parent::build::Plan",
-    ),
-    (
-        "hooks/src/exec/child/terminal.rs",
-        "exec::parent::container::FIRST_FREE_FD",
-    ),
-    ("hooks/src/exec/plan/arena.rs", "exec::Error"),
-    ("hooks/src/exec/plan/command.rs", "exec::Error"),
-    ("hooks/src/exec/plan/command.rs", "exec::child::home"),
-    (
-        "hooks/src/exec/plan/command.rs",
-        "exec::parent::build::Plan",
-    ),
-    ("hooks/src/exec/plan/command.rs", "exec::parent::process"),
-    ("hooks/src/exec/plan/command.rs", "exec::seccomp::Filter"),
-    ("hooks/src/exec/seccomp/mod.rs", "exec::child::joiner"),
 ];
 
 #[test]

@@ -6,9 +6,11 @@ mod blkio;
 mod error;
 mod file;
 mod hugetlb;
+#[allow(unsafe_code)]
 mod kernel_log;
 mod leftover;
 mod locate;
+#[allow(unsafe_code)]
 mod notify;
 mod oom;
 mod processes;

@@ -24,7 +24,7 @@ use crate::containerd::options::Options;
 use crate::containerd::stop_signal;
 use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
-use crate::host::descriptors::{CLEARING, Reserve};
+use crate::host::descriptors::{self, CLEARING, Reserve};
 use crate::mount;
 use crate::runtime::Runtime;
 use crate::server::shim::Shim;
@@ -190,6 +190,10 @@ impl Container {
             .map(|target| match self.options.no_new_keyring {
                 true => target.without_keyring(),
                 false => target,
+            })
+            .map(|target| match descriptors::given_limit() {
+                Some((soft, hard)) => target.with_files_given(soft, hard),
+                None => target,
             })
             .map(Arc::new);
         match target {

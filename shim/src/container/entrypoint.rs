@@ -3,13 +3,14 @@
 //! `start` returns when its init has been told to go on, which has yet to execute the container's program: until
 //! then it is a process of the runtime, and what looks at it from inside sees that.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::Interest;
+use podhook_hooks::linux::process::{Stat, read_stat};
+use podhook_hooks::linux::watch;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{sleep, timeout};
 
@@ -22,9 +23,6 @@ const LIMIT: Duration = Duration::from_secs(5);
 const RARELY: Duration = Duration::from_millis(500);
 /// Between two looks where the kernel does not tell: in the middle of execve(2), or where no inotify instance is left.
 const OFTEN: Duration = Duration::from_millis(2);
-
-/// `PF_FORKNOEXEC` of the kernel: it has not executed a program since it was forked.
-const FORKED_ONLY: u64 = 0x40;
 
 impl Container {
     /// The runtime's `start` has succeeded.
@@ -91,22 +89,21 @@ enum Progress {
 }
 
 fn progress(pid: u32) -> Progress {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = read_stat(pid.cast_signed()).unwrap_or_default();
     progress_by(&stat)
 }
 
 /// By `/proc/PID/stat` (proc(5)).
 fn progress_by(stat: &str) -> Progress {
-    // The name may hold anything; the fields start behind its last parenthesis, with the third.
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    let (Some(flags), Some(start_code)) = (number(9), number(26)) else {
+    let Some(stat) = Stat::parse(stat) else {
         return Progress::Done;
     };
-    if matches!(fields.first(), Some(&("Z" | "X"))) {
+    let Some(start_code) = stat.field(26) else {
+        return Progress::Done;
+    };
+    if stat.has_ended() {
         Progress::Done
-    } else if flags & FORKED_ONLY != 0 {
+    } else if stat.is_only_forked() {
         Progress::Forked
     } else if start_code == 0 {
         Progress::Executing
@@ -123,10 +120,7 @@ impl Closes {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let program = format!("/proc/{pid}/exe");
         inotify.add_watch(Path::new(&program), AddWatchFlags::IN_CLOSE_NOWRITE)?;
-        // SAFETY: an `OwnedFd` has one descriptor for as long as it lives, and closes it then.
-        let watched =
-            unsafe { AsyncFd::register_with_interest(inotify.into(), Interest::READABLE) };
-        Ok(Self(watched.map_err(|error| error.into_parts().1)?))
+        Ok(Self(watch::readable(inotify.into())?))
     }
 
     /// Waits until any process has closed it.
@@ -146,6 +140,7 @@ impl Closes {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::process::Command;
 
     use super::*;

@@ -62,7 +62,10 @@ impl Container {
         }
         // The error, if it has ended or never was.
         process.signal(0)?;
-        exec::signal_session(exec::session_of(process.pid().cast_signed()), signal);
+        if let Err(e) = exec::signal_session(exec::session_of(process.pid().cast_signed()), signal)
+        {
+            log::warn!(id = self.id.as_str(), exec_id = exec_id; "signal all processes of an exec: {e}");
+        }
         match process.signal(signal) {
             Err(Error::NotFound(_)) => Ok(()),
             other => other,

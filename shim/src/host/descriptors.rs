@@ -33,6 +33,11 @@ pub fn raise_limit() {
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
 }
 
+/// The limit that the shim was started with, soft and hard, where it has been raised.
+pub fn given_limit() -> Option<(u64, u64)> {
+    GIVEN.get().map(|given| (given.rlim_cur, given.rlim_max))
+}
+
 /// In a child before execve: the limit is that which the shim was started with. Async-signal-safe.
 pub fn give_back_limit() -> io::Result<()> {
     let Some(given) = GIVEN.get() else {

@@ -3,8 +3,7 @@
 
 use std::{fs, io};
 
-/// `PF_EXITING` of the kernel's `sched.h`: the thread is in `do_exit`.
-const EXITING: u64 = 0x4;
+use podhook_hooks::linux::process::Stat;
 
 /// Whether every thread of the process is on its way out, or has a SIGKILL to take. The caller knows that it was not
 /// reaped. Nothing that was done to a process by its own end is seen before this is so.
@@ -24,14 +23,7 @@ fn is_gone(error: io::Error) -> bool {
 
 /// The same of a thread, by its `stat`.
 fn ends(stat: &str) -> bool {
-    // The name, in parentheses, may hold anything.
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let field = |number: usize| -> u64 {
-        let text = fields.split_ascii_whitespace().nth(number - 3);
-        text.and_then(|text| text.parse().ok()).unwrap_or(0)
-    };
-    let (flags, pending) = (field(9), field(31));
-    flags & EXITING != 0 || pending & 1 << (libc::SIGKILL - 1) != 0
+    Stat::parse(stat).is_some_and(|stat| stat.is_exiting() == Some(true) || stat.is_killed())
 }
 
 #[cfg(test)]

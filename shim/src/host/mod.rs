@@ -3,11 +3,17 @@
 pub mod apart;
 pub mod bundle;
 pub mod cgroup_place;
+#[allow(unsafe_code)]
 pub mod descriptors;
 pub mod ending;
+#[allow(unsafe_code)]
 pub mod memory;
+#[allow(unsafe_code)]
 pub mod own_binary;
 pub mod pidfd;
+#[allow(unsafe_code)]
 pub mod reaper;
+#[allow(unsafe_code)]
 pub mod signal_mask;
+#[allow(unsafe_code)]
 pub mod signals;

@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use podhook_hooks::linux::mount;
+
 use crate::error::{Error, Result};
 
 /// Where the server finds the mount that it runs from.
@@ -62,8 +64,8 @@ pub fn settle(mount: Option<&OwnedFd>) -> Result<()> {
     // SAFETY: prctl reads the C string only.
     unsafe { libc::prctl(libc::PR_SET_NAME, COMM.as_ptr()) };
     // No harm in a sealed copy.
-    let sealed_off = mount
-        .is_some_and(|mount| set_attributes(mount.as_raw_fd(), libc::MOUNT_ATTR_NOEXEC).is_ok());
+    let sealed_off =
+        mount.is_some_and(|mount| mount::set_attributes(mount, libc::MOUNT_ATTR_NOEXEC).is_ok());
     if is_protected().map_err(Error::io("check", SELF))? {
         log::debug!(
             "own binary: {}",
@@ -106,14 +108,14 @@ fn on_read_only_mount(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     };
     let root = mount_point(path);
     if let Ok(below) = path.strip_prefix(&root)
-        && let Ok(mount) = read_only(&c_path(&root)?)
+        && let Ok(mount) = read_only(&root)
         && let Ok(file) = open_below(&mount, &c_path(below)?)
         && same(&file)?
     {
         return Ok((file, mount));
     }
     // An upgrade has just replaced the file: the one that runs, though it has no name.
-    let mount = read_only(&c_path(Path::new(SELF))?)?;
+    let mount = read_only(Path::new(SELF))?;
     Ok((mount.try_clone()?, mount))
 }
 
@@ -136,32 +138,11 @@ fn mount_id(path: &Path) -> Option<u64> {
     (ret == 0 && stat.stx_mask & mask != 0).then_some(stat.stx_mnt_id)
 }
 
-fn read_only(path: &CStr) -> io::Result<OwnedFd> {
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    // SAFETY: a C string.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    let mount = owned(fd as c_int)?;
+fn read_only(path: &Path) -> io::Result<OwnedFd> {
+    let mount = mount::detached(path)?;
     // Not nosuid: SELinux takes that for a reason to refuse a domain transition.
-    set_attributes(mount.as_raw_fd(), libc::MOUNT_ATTR_RDONLY)?;
+    mount::set_attributes(&mount, libc::MOUNT_ATTR_RDONLY)?;
     Ok(mount)
-}
-
-fn set_attributes(mount: c_int, set: u64) -> io::Result<()> {
-    // SAFETY: `mount_attr` is plain data, all zeroes is a valid value.
-    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attributes.attr_set = set;
-    // SAFETY: a C string and a valid `mount_attr` with its size.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount,
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    check(ret as c_int).map(drop)
 }
 
 fn open_below(mount: &OwnedFd, path: &CStr) -> io::Result<OwnedFd> {

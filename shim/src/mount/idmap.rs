@@ -1,15 +1,14 @@
 //! Mounts whose files belong to other users: for containers in a user namespace, where containerd's
 //! snapshotter does not change the owner of every file (`uidmap=`, `gidmap=`; Linux 5.12, overlay 5.19).
 
-use std::ffi::{CString, c_int};
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::{env, io, thread};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use podhook_hooks::linux::mount::{attach, detached, map_ids};
 
 /// A user namespace with these maps, each `container:host:size`, several separated by commas.
 pub(super) fn user_namespace(uids: &str, gids: &str) -> io::Result<OwnedFd> {
@@ -153,61 +152,8 @@ pub(super) fn map(source: &Path, target: &Path, users: &OwnedFd) -> io::Result<(
 /// What is mounted at `source`, with the owners of its files as `users` maps them, mounted nowhere.
 fn mapped(source: &Path, users: &OwnedFd) -> io::Result<OwnedFd> {
     let tree = detached(source)?;
-    // SAFETY: `mount_attr` is plain data, all zeroes is a valid value.
-    let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attributes.attr_set = libc::MOUNT_ATTR_IDMAP;
-    attributes.userns_fd = u64::try_from(users.as_fd().as_raw_fd()).unwrap_or_default();
-    // SAFETY: C strings and a valid `mount_attr` with its size.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    })?;
+    map_ids(&tree, users)?;
     Ok(tree)
-}
-
-/// A copy of the mount at `path`, mounted nowhere.
-fn detached(path: &Path) -> io::Result<OwnedFd> {
-    let path = c_path(path)?;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    // SAFETY: a C string.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    let fd = check(fd)?;
-    // SAFETY: a new descriptor that nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Mounts what is mounted nowhere on `target`.
-fn attach(tree: &OwnedFd, target: &Path) -> io::Result<()> {
-    let target = c_path(target)?;
-    // SAFETY: C strings.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            target.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-    })?;
-    Ok(())
-}
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    Ok(CString::new(path.as_os_str().as_bytes())?)
-}
-
-fn check(ret: libc::c_long) -> io::Result<c_int> {
-    match c_int::try_from(ret) {
-        Ok(ret) if ret >= 0 => Ok(ret),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 #[cfg(test)]

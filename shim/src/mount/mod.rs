@@ -1,5 +1,6 @@
 //! The container's root filesystem, mounted as containerd's snapshotter asks.
 
+#[allow(unsafe_code)]
 mod idmap;
 mod options;
 mod target;
@@ -12,6 +13,7 @@ use containerd_shim_protos::types::mount::Mount;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use podhook_hooks::linux::mountinfo;
 
 use crate::error::{Error, Result};
 use crate::host::apart;
@@ -138,16 +140,8 @@ fn in_directory(
 
 /// Unmounts everything at and below `path`, the latest first.
 pub fn unmount_all(path: &Path) -> Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo")
-        .map_err(Error::io("read", "/proc/self/mountinfo"))?;
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut points: Vec<PathBuf> = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|point| PathBuf::from(unescape(point)))
-        .filter(|point| point.starts_with(&path))
-        .collect();
-    points.reverse();
+    let points = mountinfo::points_below(&path).map_err(Error::io("read", mountinfo::TABLE))?;
     for point in points {
         match umount2(&point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
@@ -155,18 +149,4 @@ pub fn unmount_all(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// mountinfo writes blanks and backslashes as octal escapes.
-fn unescape(text: &str) -> String {
-    let mut result = text.to_owned();
-    for (escape, plain) in [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ] {
-        result = result.replace(escape, plain);
-    }
-    result
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
+use podhook_hooks::linux::errno;
 
 /// A call that failed.
 pub struct Failure<'a> {
@@ -31,14 +32,7 @@ pub fn not_started(binary: &str, error: &io::Error) -> String {
     if errno == Some(Errno::ENOENT) && !binary.contains('/') {
         return format!("exec: {binary:?}: executable file not found in $PATH");
     }
-    format!("fork/exec {binary}: {}", words(error))
-}
-
-/// As Go's table has it, which is strerror(3) in lower case.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
+    format!("fork/exec {binary}: {}", errno::text(error))
 }
 
 impl Failure<'_> {

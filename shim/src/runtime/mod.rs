@@ -1,5 +1,6 @@
 //! The OCI runtime's command line: runc, crun, youki.
 
+#[allow(unsafe_code)]
 mod call;
 mod criu;
 mod failure;
@@ -130,6 +131,7 @@ impl Runtime {
     }
 
     /// `exec --detach`.
+    #[allow(unsafe_code)]
     pub async fn exec(&self, args: ExecArgs<'_>, stdio: Stdio) -> Result<()> {
         let mut command = self.command("exec");
         command

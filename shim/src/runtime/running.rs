@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use podhook_hooks::exec::Exit;
+use podhook_hooks::linux::process::state;
 use tokio::sync::oneshot;
 
 use crate::host::pidfd;
@@ -114,12 +115,6 @@ fn children(parent: libc::pid_t) -> Vec<libc::pid_t> {
             pids.collect::<Vec<_>>()
         })
         .collect()
-}
-
-/// The state of a process, as proc(5) has it.
-fn state(pid: libc::pid_t) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! A process's stdio: pipes or a terminal towards the process; fifos, a file or a logging binary
 //! towards containerd.
 
+#[allow(unsafe_code)]
 mod console;
 mod copy;
+#[allow(unsafe_code)]
 mod fifo;
 mod file;
 mod gate;
+#[allow(unsafe_code)]
 mod logger;
 mod merge;
 mod target;

@@ -2,5 +2,7 @@
 
 pub mod delete;
 pub mod info;
+#[allow(unsafe_code)]
 pub mod serve;
+#[allow(unsafe_code)]
 pub mod start;

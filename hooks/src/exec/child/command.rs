@@ -1,25 +1,22 @@
-//! The final child: from a fork inside the container to the command.
+//! The command: from a fork inside the container to the program.
 //!
-//! RULE: as in `intermediate`: system calls on data that the plan holds, nothing else.
-//!
-//! The container sees this process. It has no descriptor of the host and, but for `Plan::late`, no right
-//! that the command does not have.
+//! The container sees this process. It has no descriptor of the host and, but for `Plan::late`, no right that the
+//! program does not have.
 
 use std::ffi::CStr;
 
-use super::joiner::{GO, REPORT, at, fail};
 use super::restrict;
-use crate::exec::plan::command::{Last, Lookup};
-use crate::exec::plan::report::{Failure, Step};
+use crate::exec::plan::command::{Command, Lookup};
+use crate::exec::plan::report::{Failure, GO, REPORT, Step, at, fail};
 use crate::exec::plan::sys;
 
-/// Becomes the command, or reports why not.
+/// Becomes the program, or reports why not.
 ///
 /// # Safety
-/// `last` is valid, and nothing else uses it or the plan any more.
-pub(crate) unsafe fn run(last: *mut Last) -> ! {
-    // SAFETY: by contract; what is `late` has the plan for itself, and lets it go before `last` is used.
-    let result = unsafe { become_late(last).and_then(|()| become_command(&*last)) };
+/// `command` is valid, and nothing else uses it or the plan any more.
+pub(super) unsafe fn run(command: *mut Command) -> ! {
+    // SAFETY: by contract; what is `late` has the plan for itself, and lets it go before `command` is used.
+    let result = unsafe { become_late(command).and_then(|()| become_program(&*command)) };
     match result {
         Ok(()) => sys::exit(255),
         Err(failure) => fail(REPORT, failure),
@@ -30,9 +27,10 @@ pub(crate) unsafe fn run(last: *mut Last) -> ! {
 ///
 /// # Safety
 /// As of `run`.
-unsafe fn become_late(last: *mut Last) -> Result<(), Failure> {
+unsafe fn become_late(command: *mut Command) -> Result<(), Failure> {
     // SAFETY: by contract.
-    let (waits, terminal, late) = unsafe { ((*last).waits, (*last).terminal, (*last).late) };
+    let (waits, terminal, late) =
+        unsafe { ((*command).waits, (*command).terminal, (*command).late) };
     if waits {
         at(Step::JoinCgroup, wait_for_go())?;
     }
@@ -42,13 +40,13 @@ unsafe fn become_late(last: *mut Last) -> Result<(), Failure> {
     }
     match late {
         // SAFETY: by contract.
-        Some(mut plan) => restrict::all(unsafe { plan.as_mut() }),
+        Some(rights) => unsafe { restrict::all(rights.as_ref(), &mut *command) },
         None => Ok(()),
     }
 }
 
-/// Until the caller has put this process where it belongs. Where nobody does that any more, it never becomes
-/// the command.
+/// Until the parent has put this process where it belongs. Where nobody does that any more, it never becomes
+/// the program.
 fn wait_for_go() -> sys::Result<()> {
     let mut byte = [0u8];
     loop {
@@ -60,9 +58,9 @@ fn wait_for_go() -> sys::Result<()> {
     }
 }
 
-fn become_command(last: &Last) -> Result<(), Failure> {
-    if let before @ 1.. = last.cwd_errno {
-        match (sys::chdir(last.cwd), before) {
+fn become_program(command: &Command) -> Result<(), Failure> {
+    if let before @ 1.. = command.cwd_errno {
+        match (sys::chdir(command.cwd), before) {
             (Err(_), libc::ENOENT) => at(Step::Chdir, Err(libc::ENOENT))?,
             (result, _) => at(Step::Chdir, result)?,
         }
@@ -73,13 +71,13 @@ fn become_command(last: &Last) -> Result<(), Failure> {
         Ok(_) => return at(Step::WorkingDirectory, Err(libc::ENOENT)),
         Err(errno) => return at(Step::WorkingDirectory, Err(errno)),
     }
-    let path = find(&last.lookup)?;
+    let path = find(&command.lookup)?;
     // Last, so that the profile need not allow what was done before.
-    if let Some((flags, program)) = last.seccomp {
-        at(Step::Seccomp, sys::seccomp(flags, program))?;
+    if let Some(filter) = command.seccomp {
+        at(Step::Seccomp, sys::seccomp(filter.flags, filter.program))?;
     }
     // SAFETY: the arrays end in null and their strings in NUL.
-    let errno = unsafe { sys::execve(path, last.argv.as_ptr(), last.envp.as_ptr()) };
+    let errno = unsafe { sys::execve(path, command.argv.as_ptr(), command.envp.as_ptr()) };
     at(Step::Exec, Err(errno))
 }
 

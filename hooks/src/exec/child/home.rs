@@ -1,20 +1,18 @@
-//! HOME from the container's /etc/passwd, without allocation: the child runs this in the container.
+//! HOME from the container's /etc/passwd, without allocation.
 //!
 //! The reading and its traps are runc's: the first entry with the uid wins; a uid that is no number
 //! counts as 0, so a comment line is an entry of root with no home.
 
-use libc::c_int;
+use std::ffi::c_int;
 
+use crate::exec::plan::command::HOME_CAPACITY;
 use crate::exec::plan::sys;
-
-/// `HOME=` and a path, ending in NUL.
-pub(crate) const CAPACITY: usize = 5 + libc::PATH_MAX as usize + 1;
 
 /// More than this of the file is not looked at. runc reads all of it.
 const LIMIT: usize = 16 << 20;
 
 /// Finds the entry of one uid in passwd(5) text that comes in pieces.
-pub(crate) struct Parser<'a> {
+struct Parser<'a> {
     uid: i64,
     home: &'a mut [u8],
     length: usize,
@@ -135,8 +133,8 @@ impl<'a> Parser<'a> {
 }
 
 /// Writes `HOME=…\0` for `uid` into `text`; `HOME=/` where there is no entry or no readable regular
-/// file. A FIFO or device called /etc/passwd does not hold the child up.
-pub(crate) fn write(uid: u32, text: &mut [u8; CAPACITY]) {
+/// file. A FIFO or device called /etc/passwd does not hold the process up.
+pub(super) fn write(uid: u32, text: &mut [u8; HOME_CAPACITY]) {
     let Some((name, rest)) = text.split_at_mut_checked(5) else {
         return;
     };

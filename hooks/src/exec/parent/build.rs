@@ -1,228 +1,208 @@
-//! Everything a new process needs, resolved and allocated before it is made.
+//! From a process's specification to its plan: everything is resolved and allocated before there is a process.
 //!
-//! Between clone and execve the two children (`intermediate`, `child`) only read what is here.
+//! The joiner and the command only read what is here, through the [`Plan`] that refers to it.
 
-use std::ffi::{c_int, c_ulong};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ffi::{CString, c_int, c_ulong};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::container::{Container, above};
+use super::container::Container;
+use super::pack::{Packed, Parts};
 use super::places::{Counted, Placed, Places};
-use super::process::{Process, c_string};
-use super::{process, view};
+use super::process::{self, Process, c_string};
+use super::stdio::{Files, Kept};
+use super::{mappings, view};
 use crate::exec::Error;
-use crate::exec::child::terminal::Terminal;
-use crate::exec::plan::command::{Last, Parts, Prepared};
+use crate::exec::plan::entry::Entry;
+use crate::exec::plan::foreign::Foreign;
+use crate::exec::plan::rights::{Rights, Sets};
+use crate::exec::plan::{Plan, Shared};
 use crate::exec::seccomp::Filter;
-use crate::exec::settings::capabilities::Sets;
-use crate::exec::settings::{rlimit, schedule, spec};
+use crate::exec::settings::schedule::Affinity;
+use crate::exec::settings::{capabilities, rlimit, schedule, spec};
 use crate::exec::tree::{Tree, cgroup};
 
-/// The three files of a new process.
-#[derive(Debug)]
-pub struct Stdio {
-    /// Becomes descriptor 0.
-    pub stdin: OwnedFd,
-    /// Becomes descriptor 1.
-    pub stdout: OwnedFd,
-    /// Becomes descriptor 2.
-    pub stderr: OwnedFd,
-}
-
-/// The CPUs of a process that has joined the container's cgroups.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Affinity {
-    /// Those that the caller has.
-    Kept,
-    /// All of the cpuset.
-    All,
-    Set(Vec<u64>),
-}
-
-/// The plan of one process.
-pub(crate) struct Plan<'a> {
+/// All that the plan of one process refers to, and what the parent needs of it besides.
+pub(crate) struct Build<'a> {
     pub container: &'a Container,
-    /// Unused where there is a terminal.
-    pub stdio: [RawFd; 3],
-    pub terminal: Option<Terminal>,
-    /// The cgroups it goes to.
-    pub places: Places,
-    pub counted: Counted,
-    /// Where the init has gone in cgroup v2, if it has.
-    moved: Option<PathBuf>,
-    pub oom_score_adj: Option<String>,
-    pub initial_affinity: Option<Vec<u64>>,
-    pub final_affinity: Affinity,
-    pub limits: rlimit::Steps,
-    pub key_label: Option<String>,
-    pub exec_label: Option<String>,
-    pub apparmor: Option<String>,
-    pub no_new_privileges: bool,
-    pub scheduler: Option<libc::sched_attr>,
-    pub io_priority: Option<c_int>,
-    pub personality: Option<c_ulong>,
-    pub seccomp: Option<Arc<Filter>>,
-    /// The final child takes on user and restrictions itself: what is asked for does not survive a fork,
-    /// or forbids it.
-    pub late: bool,
-    /// The seccomp profile lets the final child wait for its move.
-    can_wait: bool,
-    pub uid: u32,
-    pub gid: u32,
-    pub groups: Vec<u32>,
-    pub capabilities: Sets,
     /// Where to and what as, for messages.
     pub command: String,
     pub cwd: String,
-    /// What the final child reads.
-    pub prepared: Prepared,
     pub tree: Option<Tree>,
-    /// Keeps the descriptors above open.
-    _files: Vec<OwnedFd>,
+    /// The cgroups it goes to.
+    pub places: Places,
+    pub counted: Counted,
+    pub packed: Packed,
+    stdio: Kept,
+    /// Where the init has gone in cgroup v2, if it has.
+    moved: Option<PathBuf>,
+    oom_score_adj: Option<String>,
+    initial_affinity: Option<Vec<u64>>,
+    final_affinity: Affinity,
+    limits: rlimit::Steps,
+    label: Option<String>,
+    apparmor: Option<String>,
+    no_new_privileges: bool,
+    scheduler: Option<libc::sched_attr>,
+    io_priority: Option<c_int>,
+    personality: Option<c_ulong>,
+    seccomp: Option<Arc<Filter>>,
+    /// See [`Plan::late`].
+    late: bool,
+    /// The seccomp profile lets the command wait for its move.
+    can_wait: bool,
+    user: spec::User,
+    capabilities: Sets,
 }
 
-impl<'a> Plan<'a> {
+/// What is made for one attempt.
+pub(crate) struct Attempt {
+    pub report: RawFd,
+    pub go: Option<RawFd>,
+    pub shared: NonNull<Shared>,
+}
+
+impl<'a> Build<'a> {
     /// Resolves `process` for `container`.
     pub fn new(
         container: &'a Container,
         process: &Process,
-        stdio: Files,
+        files: Files,
         tree: bool,
     ) -> Result<Self, Error> {
         container.check()?;
         let spec = &process.spec;
         let own = &container.process.spec;
         process::check(spec, container.inherited.runtime)?;
-        let command = spec.args.first().map(String::as_str).unwrap_or_default();
-        let (envp, home) = process::environment(&spec.env)?;
-        let argv = spec
-            .args
-            .iter()
-            .map(|argument| c_string("argument", argument))
-            .collect::<Result<Vec<_>, _>>()?;
-        let label = non_empty(&spec.selinux_label).or_else(|| non_empty(&own.selinux_label));
-        let apparmor =
-            non_empty(&spec.apparmor_profile).or_else(|| non_empty(&own.apparmor_profile));
-        let rlimits = match spec.rlimits.as_slice() {
-            [] => own.rlimits.as_slice(),
-            some => some,
-        };
-        let affinity = spec
-            .exec_cpu_affinity
-            .as_ref()
-            .or(own.exec_cpu_affinity.as_ref());
-        let groups = spec.user.additional_gids.clone();
-        if container.setgroups_denied && !groups.is_empty() {
+        let user = spec.user.clone();
+        if container.setgroups_denied && !user.additional_gids.is_empty() {
             return Err(Error::Invalid(
                 "additional groups, but setgroups is denied in the user namespace".into(),
             ));
         }
-        let mut files = Kept::default();
-        let (stdio, terminal) = match stdio {
-            Files::Given(given) => {
-                let given = [
-                    files.keep(given.stdin)?,
-                    files.keep(given.stdout)?,
-                    files.keep(given.stderr)?,
-                ];
-                (given, None)
-            }
-            Files::Terminal(socket) => {
-                let terminal = Terminal {
-                    socket: files.keep(socket)?,
-                    size: spec.console_size.as_ref().and_then(spec::ConsoleSize::get),
-                };
-                ([-1; 3], Some(terminal))
-            }
-        };
+        let stdio = Kept::new(files, spec.console_size.as_ref())?;
         let seccomp = container.seccomp()?;
+        let rlimits = match spec.rlimits.as_slice() {
+            [] => own.rlimits.as_slice(),
+            some => some,
+        };
+        let affinity = spec.exec_cpu_affinity.as_ref();
+        let affinity = affinity.or(own.exec_cpu_affinity.as_ref());
         let scheduler = spec.scheduler.as_ref().or(own.scheduler.as_ref());
         let io_priority = spec.io_priority.as_ref().or(own.io_priority.as_ref());
         let capabilities = spec.capabilities.as_ref().or(own.capabilities.as_ref());
-        let limits = rlimit::of(0);
-        let base = match spec.rlimits.as_slice() {
-            [] => container.inherited.limits.clone(),
-            // All in place of all: what the container's process has of its own is not the runtime's to give.
-            _ => rlimit::without(&container.inherited.limits, &own.rlimits, &limits),
-        };
-        let limits = rlimit::Steps::new(&limits, rlimit::with(&base, rlimits)?);
+        let apparmor = non_empty(&spec.apparmor_profile);
+        let apparmor = apparmor.or_else(|| non_empty(&own.apparmor_profile));
         // A scheduling policy may be one that a fork resets or that forbids it (SCHED_DEADLINE). A limit of
-        // processes would count the first child.
+        // processes would count the joiner.
         let late = scheduler.is_some()
             || rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC")
             || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
-        let cwd = c_string("cwd", &spec.cwd)?;
-        let prepared = Prepared::new(&Parts {
-            terminal: terminal.is_some(),
-            cwd: &cwd,
-            seccomp: seccomp.as_deref().filter(|_| spec.no_new_privileges),
-            lookup: &process::lookup(command, &envp)?,
-            argv: &argv,
-            envp: &envp,
-            home,
-        })?;
+        let packed = packed(spec, stdio.is_terminal(), seccomp.as_deref())?;
         let moved = moved_to(container)?;
-        let cgroups = &container.cgroups;
-        let counted = Counted::fitting(cgroups);
+        let counted = Counted::fitting(&container.cgroups);
         let can_wait =
             spec.no_new_privileges || seccomp.as_ref().is_none_or(|filter| filter.lets_wait);
-        let late = late || counted == Counted::Last && !can_wait;
-        // Last, so that hardly anything after it can fail.
-        let is_root = view::is_root(container);
-        let mut tree = tree.then(|| Tree::new(cgroups, moved.as_deref(), is_root));
-        let open =
-            |leaf: Option<Placed<'_>>| Places::open(cgroups, leaf, moved.as_deref(), counted);
-        let places = match (open(Placed::of(tree.as_ref(), is_root)), &mut tree) {
-            // Who may write to the container's cgroups can remove it.
-            (Err(error), Some(tree)) if tree.leaf().is_some() => {
-                tree.lose_leaf(error.to_string());
-                open(None)?
-            }
-            (places, _) => places?,
-        };
+        let limits = limits(container, spec, rlimits)?;
+        let final_affinity = Affinity::asked(affinity, container.inherited.all_cpus)?;
+        let initial_affinity = schedule::cpus(affinity.map_or("", |asked| &asked.initial))?;
+        let scheduler = scheduler.map(schedule::attributes).transpose()?;
+        let io_priority = io_priority.map(schedule::io_priority).transpose()?;
+        let personality = container.personality.as_ref();
+        let personality = personality.map(schedule::personality).transpose()?;
+        // Last, so that nothing after it can fail.
+        let (tree, places) = placed(container, moved.as_deref(), counted, tree)?;
         Ok(Self {
             container,
-            stdio,
-            terminal,
+            command: spec.args.first().cloned().unwrap_or_default(),
+            cwd: spec.cwd.clone(),
+            tree,
             places,
             counted,
+            packed,
+            stdio,
             moved,
             oom_score_adj: container.oom_score_adj.map(|value| value.to_string()),
-            initial_affinity: schedule::cpus(affinity.map_or("", |a| &a.initial))?,
-            final_affinity: final_affinity(affinity, container.inherited.all_cpus)?,
+            initial_affinity,
+            final_affinity,
             limits,
-            key_label: label.clone().filter(|_| container.keyring.is_some()),
-            exec_label: label,
+            label: non_empty(&spec.selinux_label).or_else(|| non_empty(&own.selinux_label)),
             apparmor: apparmor.map(|profile| format!("exec {profile}")),
             no_new_privileges: spec.no_new_privileges,
-            scheduler: scheduler.map(schedule::attributes).transpose()?,
-            io_priority: io_priority.map(schedule::io_priority).transpose()?,
-            personality: container
-                .personality
-                .as_ref()
-                .map(personality)
-                .transpose()?,
+            scheduler,
+            io_priority,
+            personality,
             seccomp,
-            late,
+            late: late || counted == Counted::Command && !can_wait,
             can_wait,
-            uid: spec.user.uid,
-            gid: spec.user.gid,
-            groups,
-            capabilities: Sets::new(capabilities, container.last_capability),
-            command: command.to_string(),
-            cwd: spec.cwd.clone(),
-            prepared,
-            tree,
-            _files: files.0,
+            user,
+            capabilities: capabilities::sets(capabilities, container.last_capability),
         })
     }
 
-    /// What the final child reads.
-    pub fn last(&mut self) -> &mut Last {
-        // SAFETY: in the arena, which lives as long as `self`; nothing else has a reference to it.
-        unsafe { self.prepared.last.as_mut() }
+    /// The parent's memory but for what the joiner and the command use. Reads the mappings of this process as they are
+    /// now.
+    pub fn foreign(&mut self, shared: NonNull<Shared>) -> Result<Foreign, Error> {
+        let shared = shared.as_ptr() as usize;
+        let kept = (shared, shared + size_of::<Shared>());
+        mappings::foreign(&mut self.packed.arena, kept)
+    }
+
+    /// What the joiner starts with.
+    pub fn plan(&self, attempt: &Attempt, foreign: Foreign) -> Plan<'_> {
+        let container = self.container;
+        let label = self.label.as_deref();
+        Plan {
+            entry: Entry {
+                initial_affinity: self.initial_affinity.as_deref(),
+                joins: &self.places.joins,
+                procfs: container.procfs.as_raw_fd(),
+                oom_score_adj: self.oom_score_adj.as_deref(),
+                key_label: label.filter(|_| container.keyring.is_some()),
+                exec_label: label,
+                apparmor: self.apparmor.as_deref(),
+                init: container.pidfd.as_raw_fd(),
+                namespaces: container.namespaces,
+                final_affinity: self.final_affinity.plan(),
+                raised_limits: &self.limits.raise,
+                root: self.places.root.as_deref(),
+                stdio: self.stdio.plan,
+            },
+            rights: self.rights(),
+            late: self.late,
+            command: self.packed.command,
+            command_stack: self.packed.command_stack,
+            foreign,
+            report: attempt.report,
+            go: attempt.go,
+            shared: attempt.shared,
+        }
+    }
+
+    fn rights(&self) -> Rights<'_> {
+        let container = self.container;
+        Rights {
+            signals: container.inherited.signals,
+            keyring: container.keyring.as_deref(),
+            no_new_privileges: self.no_new_privileges,
+            umask: container.umask,
+            scheduler: self.scheduler.as_ref(),
+            io_priority: self.io_priority,
+            personality: self.personality,
+            timer_slack: container.inherited.timer_slack,
+            thp_disabled: container.inherited.thp_disabled,
+            limits: &self.limits.set,
+            seccomp: self.seccomp.as_deref().map(Filter::plan),
+            uid: self.user.uid,
+            gid: self.user.gid,
+            groups: &self.user.additional_gids,
+            setgroups_denied: container.setgroups_denied,
+            capabilities: self.capabilities,
+            last_capability: container.last_capability,
+        }
     }
 
     /// How many processes the command's user may have.
@@ -236,16 +216,16 @@ impl<'a> Plan<'a> {
         limit.map_or(libc::RLIM64_INFINITY, |limit| limit.rlim_cur)
     }
 
-    /// What can still be done when a fork was refused (EAGAIN): at first to count the final child only, then, where
+    /// What can still be done when a fork was refused (EAGAIN): at first to count the command only, then, where
     /// the user has its limit (RLIMIT_NPROC), to become that user only after the fork. False where nothing is left.
     pub fn give_way(&mut self) -> Result<bool, Error> {
         match (self.counted, self.late) {
             (Counted::Both, _) => {
-                self.counted = Counted::Last;
+                self.counted = Counted::Command;
                 self.late |= !self.can_wait;
             }
-            (Counted::Last, false) => self.late = true,
-            (Counted::Last, true) => return Ok(false),
+            (Counted::Command, false) => self.late = true,
+            (Counted::Command, true) => return Ok(false),
         }
         // The attempt before has used them up.
         let leaf = Placed::of(self.tree.as_ref(), view::is_root(self.container));
@@ -253,6 +233,67 @@ impl<'a> Plan<'a> {
         self.places = Places::open(cgroups, leaf, moved, self.counted)?;
         Ok(true)
     }
+}
+
+/// What the command reads.
+fn packed(spec: &spec::Process, terminal: bool, seccomp: Option<&Filter>) -> Result<Packed, Error> {
+    let command = spec.args.first().map(String::as_str).unwrap_or_default();
+    let (envp, home) = process::environment(&spec.env)?;
+    let argv = spec
+        .args
+        .iter()
+        .map(|argument| c_string("argument", argument))
+        .collect::<Result<Vec<CString>, _>>()?;
+    Packed::new(&Parts {
+        terminal,
+        cwd: &c_string("cwd", &spec.cwd)?,
+        seccomp: seccomp.filter(|_| spec.no_new_privileges).map(Filter::plan),
+        lookup: &process::lookup(command, &envp)?,
+        argv: &argv,
+        envp: &envp,
+        home,
+    })
+}
+
+/// The limits of a process of `spec` that asks for `rlimits`.
+fn limits(
+    container: &Container,
+    spec: &spec::Process,
+    rlimits: &[spec::Rlimit],
+) -> Result<rlimit::Steps, Error> {
+    let limits = rlimit::of(0);
+    let base = match spec.rlimits.as_slice() {
+        [] => container.inherited.limits.clone(),
+        // All in place of all: what the container's process has of its own is not the runtime's to give.
+        _ => rlimit::without(
+            &container.inherited.limits,
+            &container.process.spec.rlimits,
+            &rlimit::given(&limits, container.files_given),
+        ),
+    };
+    Ok(rlimit::Steps::new(&limits, rlimit::with(&base, rlimits)?))
+}
+
+/// The tree, where one is asked for, and the cgroups.
+fn placed(
+    container: &Container,
+    moved: Option<&Path>,
+    counted: Counted,
+    tree: bool,
+) -> Result<(Option<Tree>, Places), Error> {
+    let cgroups = &container.cgroups;
+    let is_root = view::is_root(container);
+    let mut tree = tree.then(|| Tree::new(cgroups, moved, is_root));
+    let open = |leaf: Option<Placed<'_>>| Places::open(cgroups, leaf, moved, counted);
+    let places = match (open(Placed::of(tree.as_ref(), is_root)), &mut tree) {
+        // Who may write to the container's cgroups can remove it.
+        (Err(error), Some(tree)) if tree.leaf().is_some() => {
+            tree.lose_leaf(error.to_string());
+            open(None)?
+        }
+        (places, _) => places?,
+    };
+    Ok((tree, places))
 }
 
 /// Where the init is now in cgroup v2, if it left the container's cgroup: a container that moved its
@@ -276,49 +317,6 @@ fn moved_to(container: &Container) -> Result<Option<PathBuf>, Error> {
     Ok(now?.filter(|now| now != own).map(|now| now.dir))
 }
 
-fn final_affinity(asked: Option<&spec::CpuAffinity>, all: bool) -> Result<Affinity, Error> {
-    let initial = asked.is_some_and(|asked| !asked.initial.trim().is_empty());
-    Ok(
-        match schedule::cpus(asked.map_or("", |asked| &asked.last))? {
-            Some(mask) => Affinity::Set(mask),
-            None if all && !initial => Affinity::All,
-            None => Affinity::Kept,
-        },
-    )
-}
-
 fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_string())
-}
-
-fn personality(spec: &spec::Personality) -> Result<c_ulong, Error> {
-    if !spec.flags.is_empty() {
-        return Err(Error::Unsupported("personality flags".into()));
-    }
-    // PER_LINUX and PER_LINUX32 of linux/personality.h.
-    match spec.domain.as_str() {
-        "LINUX" => Ok(0),
-        "LINUX32" => Ok(8),
-        other => Err(Error::Invalid(format!("unknown personality {other:?}"))),
-    }
-}
-
-/// Where the files of a new process come from.
-pub(crate) enum Files {
-    Given(Stdio),
-    /// From a terminal of the container, whose master goes through this socket.
-    Terminal(OwnedFd),
-}
-
-/// Descriptors that live as long as the plan.
-#[derive(Default)]
-struct Kept(Vec<OwnedFd>);
-
-impl Kept {
-    fn keep(&mut self, fd: OwnedFd) -> Result<RawFd, Error> {
-        let fd = above(fd)?;
-        let raw = fd.as_raw_fd();
-        self.0.push(fd);
-        Ok(raw)
-    }
 }

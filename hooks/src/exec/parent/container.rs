@@ -1,25 +1,21 @@
 //! A container to run processes in.
 
 use std::ffi::CString;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libc::c_int;
 
+use super::host::{above, procfs};
 use super::inherited::Inherited;
 use super::process::{Process, c_string};
 use crate::exec::seccomp::Filter;
 use crate::exec::settings::{capabilities, namespaces, spec};
-use crate::exec::tree::cgroup;
-use crate::exec::tree::cgroup::Membership;
+use crate::exec::tree::cgroup::{self, Membership};
 use crate::exec::{Error, seccomp};
 use crate::linux::pidfd;
-
-/// Descriptors of the engine stay clear of those that a child rearranges.
-pub(in crate::exec) const FIRST_FREE_FD: RawFd = 10;
 
 /// Everything needed to join a container: taken once, between the runtime's `create` and `start`, while
 /// its init is held and has not run any of the container's code.
@@ -47,6 +43,8 @@ pub struct Container {
     pub(in crate::exec) umask: Option<u32>,
     pub(in crate::exec) oom_score_adj: Option<i32>,
     pub(in crate::exec) personality: Option<spec::Personality>,
+    /// The limit of open files that this process was started with, where it has raised its own.
+    pub(in crate::exec) files_given: Option<libc::rlimit64>,
     /// The container's own process, for what a process of its own does not say.
     pub(in crate::exec) process: Process,
     unsupported: Option<String>,
@@ -105,6 +103,7 @@ impl Container {
             umask,
             oom_score_adj: spec.process.oom_score_adj,
             personality: spec.linux.personality.clone(),
+            files_given: None,
             process: Process::of_container(spec),
             oom_kills: AtomicU64::new(0),
             unsupported: unsupported(spec, namespaces::has_time_namespace(pid)?),
@@ -123,6 +122,17 @@ impl Container {
     #[must_use]
     pub fn without_keyring(mut self) -> Self {
         self.keyring = None;
+        self
+    }
+
+    /// For a caller that has raised its limit of open files since it was started: what it was started with, which is
+    /// what it passes on to the OCI runtime, and so what a process gets that has other limits of its own.
+    #[must_use]
+    pub fn with_files_given(mut self, soft: u64, hard: u64) -> Self {
+        self.files_given = Some(libc::rlimit64 {
+            rlim_cur: soft,
+            rlim_max: hard,
+        });
         self
     }
 
@@ -244,54 +254,4 @@ fn uid_map(pid: libc::pid_t) -> Result<Vec<(u32, u32, u32)>, Error> {
             }
         })
         .collect())
-}
-
-/// The host's procfs, one for all containers.
-fn procfs() -> Result<&'static OwnedFd, Error> {
-    static PROCFS: OnceLock<OwnedFd> = OnceLock::new();
-    match PROCFS.get() {
-        Some(procfs) => Ok(procfs),
-        None => {
-            let opened = open_procfs()?;
-            Ok(PROCFS.get_or_init(|| opened))
-        }
-    }
-}
-
-/// Checked to be a procfs (CVE-2019-16884).
-fn open_procfs() -> Result<OwnedFd, Error> {
-    let file = |operation| {
-        move |source| Error::File {
-            operation,
-            path: PathBuf::from("/proc"),
-            source,
-        }
-    };
-    let directory = std::fs::File::open("/proc").map_err(file("open"))?;
-    // SAFETY: `statfs` is plain data, all zeroes is a valid value.
-    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: a valid descriptor and a valid place to write to.
-    if unsafe { libc::fstatfs(directory.as_raw_fd(), &mut stat) } != 0 {
-        return Err(file("statfs")(io::Error::last_os_error()));
-    }
-    if stat.f_type != libc::PROC_SUPER_MAGIC {
-        return Err(file("is no procfs:")(io::Error::from_raw_os_error(
-            libc::EINVAL,
-        )));
-    }
-    above(directory.into())
-}
-
-/// The same file at a number that the child does not use for itself.
-pub(crate) fn above(fd: OwnedFd) -> Result<OwnedFd, Error> {
-    if fd.as_raw_fd() >= FIRST_FREE_FD {
-        return Ok(fd);
-    }
-    // SAFETY: a valid descriptor.
-    let new = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FREE_FD) };
-    if new < 0 {
-        return Err(Error::system("fcntl(F_DUPFD_CLOEXEC)"));
-    }
-    // SAFETY: a new descriptor that nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }

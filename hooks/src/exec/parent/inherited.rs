@@ -9,8 +9,10 @@
 
 use std::ffi::c_ulong;
 
-use crate::exec::settings::rlimit;
-use crate::exec::settings::rlimit::Limits;
+use crate::exec::plan::entry::MAX_CPU;
+use crate::exec::plan::rights::Signals;
+use crate::exec::settings::rlimit::{self, Limits};
+use crate::linux::process::status_field;
 
 /// Taken from the container's init before it is started.
 #[derive(Debug, Clone)]
@@ -23,13 +25,6 @@ pub(crate) struct Inherited {
     /// The runtime gives every process all CPUs of the container's cpuset, whatever its caller has.
     pub all_cpus: bool,
     pub runtime: Family,
-}
-
-/// Sets of signals: signal n is bit n - 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Signals {
-    pub ignored: u64,
-    pub blocked: u64,
 }
 
 /// Runtimes that treat a process alike.
@@ -67,7 +62,7 @@ impl Inherited {
             timer_slack: read("timerslack_ns")
                 .ok()
                 .and_then(|text| text.trim().parse().ok()),
-            thp_disabled: field(&status, "THP_enabled:") == Some("0"),
+            thp_disabled: status_field(&status, "THP_enabled") == Some("0"),
             signals: match Signals::of(&status) {
                 // As nearly always.
                 none @ Signals {
@@ -88,13 +83,13 @@ impl Inherited {
 impl Signals {
     fn of(status: &str) -> Self {
         let set = |name| {
-            field(status, name)
+            status_field(status, name)
                 .and_then(|set| u64::from_str_radix(set, 16).ok())
                 .unwrap_or_default()
         };
         Self {
-            ignored: set("SigIgn:"),
-            blocked: set("SigBlk:"),
+            ignored: set("SigIgn"),
+            blocked: set("SigBlk"),
         }
     }
 
@@ -123,16 +118,8 @@ impl Signals {
     }
 }
 
-/// A line of /proc/PID/status.
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .map(str::trim)
-}
-
 /// A set of CPUs.
-type Cpus = [u64; crate::exec::settings::schedule::MAX_CPU / 64];
+type Cpus = [u64; MAX_CPU / 64];
 
 /// The CPUs that `pid` may run on, 0 for the calling thread; none where the kernel does not say.
 fn affinity(pid: libc::pid_t) -> Cpus {

@@ -1,40 +1,37 @@
-//! From a plan to a forked child and what the caller keeps of it.
+//! From a plan to a forked joiner and what the parent keeps of it.
 
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
-use super::build::Plan;
-use super::container::above;
-use super::mappings::Foreign;
+use super::build::{Attempt, Build};
+use super::children::{Children, Exit};
+use super::host::above;
 use super::places::{Counted, Move};
-use crate::exec::child::joiner;
-use crate::exec::child::joiner::{Shared, Start};
-use crate::exec::plan::command::STACK;
 use crate::exec::plan::report::{Failure, Step};
-use crate::exec::plan::sys;
-use crate::exec::{Children, Error, Exit};
+use crate::exec::plan::{STACK, Shared, sys};
+use crate::exec::{Error, child};
 use crate::linux::pidfd;
 
-/// A launched intermediate.
+/// A launched joiner.
 pub(crate) struct Launched {
     pub exit: oneshot::Receiver<Exit>,
     open: Option<Open>,
     page: Page,
     /// It was born beside the tree's leaf, which took no process.
     pub leaf_refused: bool,
-    /// What the final child waits for, and where it is to be moved first.
+    /// What the command waits for, and where it is to be moved first.
     pub go: Option<(OwnedFd, Vec<Move>)>,
 }
 
-/// What is heard of the two children.
+/// What is heard of the joiner and the command.
 pub(crate) enum News {
-    /// The final one is there, and waits for its move.
+    /// The command's process is there, and waits for its move.
     Made(libc::pid_t),
     /// A step has failed; that one is over.
     Failed(Failure),
@@ -42,10 +39,10 @@ pub(crate) enum News {
     Over,
 }
 
-/// The operation of the error where the kernel makes no first child.
+/// The operation of the error where the kernel makes no joiner.
 pub(crate) const CLONE: &str = "making a process";
 
-/// The caller's descriptors of an intermediate.
+/// The parent's descriptors of a joiner.
 struct Open {
     /// For the signal that stops it.
     pidfd: OwnedFd,
@@ -55,8 +52,8 @@ struct Open {
 /// libc's constant does not fit its type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Forks the intermediate. `children` holds exits meanwhile.
-pub(crate) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Launched, Error> {
+/// Forks the joiner. `children` holds exits meanwhile.
+pub(crate) fn launch(build: &mut Build<'_>, children: &dyn Children) -> Result<Launched, Error> {
     let page = Page::new()?;
     let (read, write) = pipe()?;
     let write = above(write)?;
@@ -64,13 +61,13 @@ pub(crate) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
         operation: "watch report pipe",
         source,
     })?;
-    let (wait, go) = match plan.counted {
+    let (wait, go) = match build.counted {
         Counted::Both => (None, None),
-        Counted::Last => {
+        Counted::Command => {
             let (wait, go) = pipe()?;
             (
                 Some(above(wait)?),
-                Some((go, std::mem::take(&mut plan.places.moves))),
+                Some((go, std::mem::take(&mut build.places.moves))),
             )
         }
     };
@@ -80,21 +77,17 @@ pub(crate) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
     args.flags = libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    let [end, _] = plan.prepared.stacks;
-    args.stack = (end - STACK) as u64;
+    args.stack = (build.packed.joiner_stack - STACK) as u64;
     args.stack_size = STACK as u64;
-    let into_leaf = plan.places.leaf_first;
-    let shared = page.0.as_ptr();
-    let kept = (shared as usize, shared as usize + size_of::<Shared>());
-    let mut start = Start {
-        foreign: Foreign::new(&mut plan.prepared.arena, kept)?,
-        report: joiner::as_raw(&write),
-        go: wait.as_ref().map(joiner::as_raw),
-        shared,
-        plan,
+    let attempt = Attempt {
+        report: write.as_raw_fd(),
+        go: wait.as_ref().map(AsRawFd::as_raw_fd),
+        shared: page.0,
     };
-    let start = (&raw mut start).cast::<c_void>();
-    let into = plan.places.born_in();
+    let foreign = build.foreign(page.0)?;
+    let mut plan = build.plan(&attempt, foreign);
+    let start = (&raw mut plan).cast::<c_void>();
+    let (into, leaf_first) = (&build.places.into, build.places.leaf_first);
     // A handler of this process must not run in the child: it would write into our own wake-up pipe.
     let mask = sys::set_signal_mask(u64::MAX).map_err(os_error("sigprocmask"))?;
     let mut place = 0;
@@ -103,9 +96,9 @@ pub(crate) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
             args.flags |= CLONE_INTO_CGROUP;
             args.cgroup = cgroup as u64;
         }
-        // SAFETY: without CLONE_VM the child has its own copy of all memory, `start` and the plan among it; it
+        // SAFETY: without CLONE_VM the child has its own copy of all memory, the plan among it; it
         // goes straight into `run`, which keeps to what is safe after fork.
-        let forked = unsafe { sys::clone3(&args, joiner::run, start) };
+        let forked = unsafe { sys::clone3(&args, child::run, start) };
         if forked.is_ok() || place + 1 >= into.len() {
             break forked;
         }
@@ -121,14 +114,14 @@ pub(crate) fn launch(plan: &mut Plan<'_>, children: &dyn Children) -> Result<Lau
         }),
         exit: children.wait(pid),
         page,
-        leaf_refused: into_leaf && place != 0,
+        leaf_refused: leaf_first && place != 0,
         go,
     })
 }
 
 impl Launched {
-    /// The final child's pid, once there is one.
-    pub fn child(&self) -> Option<libc::pid_t> {
+    /// The command's pid, once there is one.
+    pub fn command(&self) -> Option<libc::pid_t> {
         // SAFETY: the page is mapped as long as `self` lives, atomics may be written by others.
         match unsafe { self.page.0.as_ref() }.pid.load(Ordering::Acquire) {
             0 => None,
@@ -136,7 +129,7 @@ impl Launched {
         }
     }
 
-    /// Whether the child is beside the tree's leaf, which did not take it.
+    /// Whether the command is beside the tree's leaf, which did not take it.
     pub fn is_beside_leaf(&self) -> bool {
         // SAFETY: as above.
         self.leaf_refused
@@ -153,7 +146,7 @@ impl Launched {
         }
     }
 
-    /// Closes its descriptors: their numbers are free for those of the final child.
+    /// Closes its descriptors: their numbers are free for those of the command.
     pub fn close(&mut self) {
         self.open = None;
     }
@@ -181,7 +174,7 @@ impl Launched {
     }
 }
 
-/// One page shared with the children. The final one is in the container's reach: what is in it is checked
+/// One page shared with the joiner and the command. The command is in the container's reach: what is in it is checked
 /// before it is believed.
 struct Page(NonNull<Shared>);
 

@@ -1,69 +1,37 @@
-//! What the first child unmaps before it makes the final one: the copy of the caller's memory, in which are
-//! its environment and what it knows of other containers. A container with CAP_SYS_PTRACE in the host's
-//! user namespace may read the memory of a joining process.
-//!
-//! What stays is the program itself and its libraries, with their variables, and what is told to stay.
+//! Which of the parent's mappings the joiner unmaps: all but the program itself and its libraries, with their
+//! variables, and what is told to stay.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 
 use crate::exec::Error;
 use crate::exec::plan::arena::Arena;
+use crate::exec::plan::foreign::{Foreign, Range};
 use crate::exec::plan::sys;
 
-/// First address and the one behind the last.
-pub(crate) type Range = (usize, usize);
-
-/// All that is to be unmapped, in the arena.
-#[derive(Clone, Copy)]
-pub(crate) struct Foreign {
-    holes: &'static [Range],
-    /// Pages to be emptied only: the kernel writes there when it schedules the process (rseq(2)).
-    emptied: Option<Range>,
-}
-
-impl Foreign {
-    /// Everything but the program, the arena and `kept`.
-    pub fn new(arena: &mut Arena, kept: Range) -> Result<Self, Error> {
-        let mut stay = objects();
-        stay.extend([arena.range(), kept].map(pages));
-        let emptied = rseq().map(pages);
-        stay.extend(emptied);
-        stay.sort_unstable();
-        let mut holes = Vec::with_capacity(stay.len() + 1);
-        let mut at = 0;
-        for (start, end) in stay {
-            if start > at {
-                holes.push((at, start));
-            }
-            at = at.max(end);
+/// Everything but the program, the arena and `kept`. The list is put into the arena.
+pub(crate) fn foreign(arena: &mut Arena, kept: Range) -> Result<Foreign, Error> {
+    let mut stay = objects();
+    stay.extend([arena.range(), kept].map(pages));
+    let emptied = rseq().map(pages);
+    stay.extend(emptied);
+    stay.sort_unstable();
+    let mut holes = Vec::with_capacity(stay.len() + 1);
+    let mut at = 0;
+    for (start, end) in stay {
+        if start > at {
+            holes.push((at, start));
         }
-        let top = top()?;
-        if top > at {
-            holes.push((at, top));
-        }
-        Ok(Self {
-            holes: arena.copy(&holes)?,
-            emptied,
-        })
+        at = at.max(end);
     }
-
-    /// Unmaps it. RULE: as in `intermediate`.
-    ///
-    /// # Safety
-    /// The process has this memory for itself, runs on a stack that stays, and uses nothing else of what
-    /// goes: no variable of its thread either.
-    pub unsafe fn unmap(&self) -> sys::Result<()> {
-        if let Some((start, end)) = self.emptied {
-            // SAFETY: by contract.
-            unsafe { sys::empty(start, end.wrapping_sub(start))? };
-        }
-        for &(start, end) in self.holes {
-            // SAFETY: by contract.
-            unsafe { sys::unmap(start, end.wrapping_sub(start))? };
-        }
-        Ok(())
+    let top = top()?;
+    if top > at {
+        holes.push((at, top));
     }
+    Ok(Foreign {
+        holes: arena.copy(&holes)?,
+        emptied,
+    })
 }
 
 fn page() -> usize {

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::build::Plan;
-use super::container::Container;
+use super::build::Build;
 use super::{launch, room};
 use crate::exec::Error;
-use crate::exec::error::{NOT_FOUND, errno_name};
+use crate::exec::error::NOT_FOUND;
 use crate::exec::plan::report::{Failure, Step};
 use crate::exec::settings::rlimit;
+use crate::linux::errno;
 
-/// What a message names. Taken from the plan, which is gone when the report comes.
+/// What a message names, which is gone when the report comes.
 #[derive(Debug)]
 pub(crate) struct Context {
     id: String,
@@ -20,12 +20,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub fn new(plan: &Plan<'_>, container: &Container) -> Self {
+    pub fn new(build: &Build<'_>) -> Self {
         Self {
-            id: container.id.clone(),
-            command: plan.command.clone(),
-            cwd: plan.cwd.clone(),
-            cgroups: container
+            id: build.container.id.clone(),
+            command: build.command.clone(),
+            cwd: build.cwd.clone(),
+            cgroups: build
+                .container
                 .cgroups
                 .hierarchies
                 .iter()
@@ -36,7 +37,7 @@ impl Context {
 
     pub fn error(&self, failure: Failure) -> Error {
         let Failure { step, errno, which } = failure;
-        let why = errno_name(errno);
+        let why = errno::name(errno);
         let command = &self.command;
         let message = match step {
             // The init was reaped, or its namespaces are gone.
@@ -85,9 +86,9 @@ impl Context {
 }
 
 /// The same error with the limit that it comes from, where a limit of processes was reached.
-pub(crate) fn with_limit(error: Error, plan: &Plan<'_>) -> Error {
-    let of_user = plan.processes_of_user();
-    let cgroups = &plan.container.cgroups;
+pub(crate) fn with_limit(error: Error, build: &Build<'_>) -> Error {
+    let of_user = build.processes_of_user();
+    let cgroups = &build.container.cgroups;
     let limit = match &error {
         Error::Start {
             step: Step::ForkInside,

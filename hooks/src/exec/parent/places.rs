@@ -2,33 +2,32 @@
 //!
 //! A process that writes `0` to a v1 `tasks` file, and one that is born in its cgroup (CLONE_INTO_CGROUP), does
 //! not wait for the kernel's lock over all forks (cgroup_threadgroup_rwsem), which a move by number does: ten
-//! milliseconds and more on a machine at rest. So the first child joins, and the final one is born where it
-//! belongs. But the first one counts there, too: where the limit of processes leaves little, it stays out of
-//! the cgroup that has the limit, and the caller moves the final child in, which no limit forbids.
+//! milliseconds and more on a machine at rest. So the joiner joins, and the command is born where it belongs. But
+//! the joiner counts there, too: where the limit of processes leaves little, it stays out of the cgroup that has the
+//! limit, and the parent moves the command in, which no limit forbids.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use libc::c_int;
 
-use super::room;
-use super::view::Visit;
+use super::{room, view};
 use crate::exec::Error;
-use crate::exec::child::joiner::at_nth;
-use crate::exec::plan::report::{Failure, Step};
+use crate::exec::plan::entry::{Join, Visit};
+use crate::exec::plan::report::{Failure, Step, at_nth};
 use crate::exec::tree::Tree;
 use crate::exec::tree::cgroup::{Hierarchy, Membership};
 
 /// Who counts against the container's limit of processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
-    /// Both children, for a moment.
+    /// The joiner and the command, for a moment.
     Both,
-    /// The final child only, and past the limit.
-    Last,
+    /// The command only, and past the limit.
+    Command,
 }
 
 impl Counted {
@@ -36,25 +35,16 @@ impl Counted {
     pub fn fitting(cgroups: &Membership) -> Self {
         match room::is_ample(cgroups) {
             true => Self::Both,
-            false => Self::Last,
+            false => Self::Command,
         }
     }
-}
-
-/// A v1 hierarchy that the first child joins.
-pub(crate) struct Join {
-    /// Its number among the container's.
-    pub which: usize,
-    pub tasks: OwnedFd,
-    /// The container's own, where `tasks` is the leaf's.
-    pub otherwise: Option<OwnedFd>,
 }
 
 /// The leaf that a process goes to.
 #[derive(Clone, Copy)]
 pub(crate) struct Placed<'a> {
     dir: &'a Path,
-    /// It is to be its root cgroup, see [`super::view`].
+    /// It is to be its root cgroup, see [`view`].
     is_root: bool,
 }
 
@@ -66,7 +56,7 @@ impl<'a> Placed<'a> {
     }
 }
 
-/// A hierarchy that the caller moves the final child to.
+/// A hierarchy that the parent moves the command to.
 pub(crate) struct Move {
     /// Its number among the container's.
     which: usize,
@@ -94,15 +84,31 @@ impl Move {
 }
 
 /// All of them.
+#[derive(Default)]
 pub(crate) struct Places {
-    /// cgroup v2 directories that the first child is born in, best first.
-    pub into: Vec<OwnedFd>,
+    /// cgroup v2 directories that the joiner is born in, best first.
+    pub into: Vec<RawFd>,
     /// The first of `into` is the tree's leaf, and another is the container's.
     pub leaf_first: bool,
     pub joins: Vec<Join>,
     pub moves: Vec<Move>,
-    /// Where the first child must have been to see the leaf as its root; none where it sees the container's.
+    /// See [`Entry::root`](crate::exec::plan::entry::Entry::root).
     pub root: Option<Vec<Visit>>,
+    opened: Opened,
+}
+
+/// The files that the places name by number.
+#[derive(Default)]
+pub(crate) struct Opened(Vec<File>);
+
+impl Opened {
+    /// Opens one and keeps it.
+    pub fn keep(&mut self, path: &Path, flags: c_int) -> Result<RawFd, Error> {
+        let file = open(path, flags)?;
+        let fd = file.as_raw_fd();
+        self.0.push(file);
+        Ok(fd)
+    }
 }
 
 impl Places {
@@ -116,30 +122,28 @@ impl Places {
     ) -> Result<Self, Error> {
         let is_root = leaf.is_some_and(|leaf| leaf.is_root);
         let leaf = leaf.map(|leaf| leaf.dir);
-        let last = match counted {
+        let limited = match counted {
             Counted::Both => None,
-            Counted::Last => room::hierarchy(cgroups),
+            Counted::Command => room::hierarchy(cgroups),
         };
         let mut places = Self {
-            into: Vec::new(),
-            leaf_first: false,
-            joins: Vec::new(),
-            moves: Vec::new(),
             root: is_root.then(Vec::new),
+            ..Self::default()
         };
         for (which, hierarchy) in cgroups.hierarchies.iter().enumerate() {
             let leaf = leaf.filter(|leaf| leaf.parent() == Some(&hierarchy.dir));
-            let is_last = last.is_some_and(|last| std::ptr::eq(last, hierarchy));
-            if let Some(visits) = places.root.as_mut().filter(|_| is_last) {
-                match Visit::open(hierarchy, leaf.unwrap_or(&hierarchy.dir)) {
+            let is_limited = limited.is_some_and(|limited| std::ptr::eq(limited, hierarchy));
+            if let Some(visits) = places.root.as_mut().filter(|_| is_limited) {
+                let dir = leaf.unwrap_or(&hierarchy.dir);
+                match view::visit(&mut places.opened, hierarchy, dir) {
                     Ok(visit) => visits.push(visit),
                     // The leaf is seen then.
                     Err(_) => places.root = None,
                 }
             }
             match hierarchy.is_unified() {
-                true => places.unified((which, hierarchy), leaf, moved, is_last)?,
-                false if is_last => {
+                true => places.unified((which, hierarchy), leaf, moved, is_limited)?,
+                false if is_limited => {
                     let dir = leaf.unwrap_or(&hierarchy.dir);
                     places.moves.push(Move {
                         which,
@@ -147,20 +151,24 @@ impl Places {
                         leaf_first: false,
                     });
                 }
-                false => {
-                    let tasks = |dir: &Path| open(&dir.join("tasks"), libc::O_WRONLY);
-                    places.joins.push(Join {
-                        which,
-                        tasks: tasks(leaf.unwrap_or(&hierarchy.dir))?.into(),
-                        otherwise: match leaf {
-                            Some(_) => Some(tasks(&hierarchy.dir)?.into()),
-                            None => None,
-                        },
-                    });
-                }
+                false => places.join(which, hierarchy, leaf)?,
             }
         }
         Ok(places)
+    }
+
+    fn join(&mut self, which: usize, own: &Hierarchy, leaf: Option<&Path>) -> Result<(), Error> {
+        let mut tasks = |dir: &Path| self.opened.keep(&dir.join("tasks"), libc::O_WRONLY);
+        let join = Join {
+            which,
+            tasks: tasks(leaf.unwrap_or(&own.dir))?,
+            otherwise: match leaf {
+                Some(_) => Some(tasks(&own.dir)?),
+                None => None,
+            },
+        };
+        self.joins.push(join);
+        Ok(())
     }
 
     fn unified(
@@ -168,12 +176,12 @@ impl Places {
         (which, own): (usize, &Hierarchy),
         leaf: Option<&Path>,
         moved: Option<&Path>,
-        is_last: bool,
+        is_limited: bool,
     ) -> Result<(), Error> {
         let leaf_first = leaf.is_some();
         let dirs = [leaf, Some(own.dir.as_path()), moved];
         let dirs = dirs.into_iter().flatten();
-        if is_last {
+        if is_limited {
             self.moves.push(Move {
                 which,
                 procs: dirs.map(open_procs).collect::<Result<_, _>>()?,
@@ -183,15 +191,10 @@ impl Places {
         }
         self.leaf_first = leaf_first;
         for dir in dirs {
-            let fd = open(dir, libc::O_DIRECTORY | libc::O_PATH)?;
-            self.into.push(fd.into());
+            let fd = self.opened.keep(dir, libc::O_DIRECTORY | libc::O_PATH)?;
+            self.into.push(fd);
         }
         Ok(())
-    }
-
-    /// The descriptors of `into`.
-    pub fn born_in(&self) -> Vec<RawFd> {
-        self.into.iter().map(AsRawFd::as_raw_fd).collect()
     }
 }
 
@@ -199,7 +202,7 @@ fn open_procs(dir: &Path) -> Result<File, Error> {
     open(&dir.join("cgroup.procs"), libc::O_WRONLY)
 }
 
-pub(crate) fn open(path: &Path, flags: c_int) -> Result<File, Error> {
+fn open(path: &Path, flags: c_int) -> Result<File, Error> {
     let write = flags & libc::O_WRONLY != 0;
     OpenOptions::new()
         .read(!write)

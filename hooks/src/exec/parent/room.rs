@@ -1,14 +1,14 @@
 //! How many processes the limits of a container's cgroups still leave, and which limit is reached.
 //!
 //! A fork is refused at `pids.max` of the cgroup or of any above it (the kubelet's `podPidsLimit` is the
-//! pod's); a move into the cgroup is not. So the first child, which is only there to join, joins with the
-//! final one only where nobody can notice, see [`is_ample`].
+//! pod's); a move into the cgroup is not. So the joiner joins with the
+//! command only where nobody can notice, see [`is_ample`].
 
 use std::path::{Path, PathBuf};
 
 use crate::exec::tree::cgroup::{Hierarchy, Membership};
 
-/// As many free processes as are ample: the first child is in the cgroup for less than a millisecond, with
+/// As many free processes as are ample: the joiner is in the cgroup for less than a millisecond, with
 /// a few others at the most.
 const AMPLE: u64 = 16;
 
@@ -31,7 +31,7 @@ pub(crate) fn hierarchy(cgroups: &Membership) -> Option<&Hierarchy> {
     cgroups.controller("pids").or_else(|| cgroups.unified())
 }
 
-/// Whether the first child may be in the container's cgroups, too: neither the final child nor a process
+/// Whether the joiner may be in the container's cgroups, too: neither the command nor a process
 /// of the container is refused for it.
 pub(crate) fn is_ample(cgroups: &Membership) -> bool {
     hierarchy(cgroups)

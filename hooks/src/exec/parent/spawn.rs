@@ -1,4 +1,4 @@
-//! Running a process in a container, from the caller's side.
+//! Running a process in a container, from the parent's side.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::build::{Files, Plan, Stdio};
+use super::build::Build;
+use super::children::{Children, Exit};
 use super::container::Container;
-use super::launch::{Launched, News};
+use super::launch::{self, Launched, News};
 use super::process::Process;
-use super::{launch, message, traced};
-use crate::exec::child::terminal;
+use super::stdio::{self, Files, Stdio};
+use super::{message, traced};
+use crate::exec::Error;
 use crate::exec::plan::report::{Failure, Step};
 use crate::exec::settings::namespaces;
 use crate::exec::tree::Tree;
 use crate::exec::tree::session::session_of;
-use crate::exec::{Children, Error, Exit};
 use crate::linux::pidfd;
 
 /// A process of the container that has been made.
@@ -91,11 +92,11 @@ pub async fn spawn_on_terminal(
     process: &Process,
     children: &Arc<dyn Children>,
 ) -> Result<(Child, OwnedFd), Error> {
-    let (ours, theirs) = terminal::sockets()?;
+    let (ours, theirs) = stdio::sockets()?;
     let files = Files::Terminal(theirs);
     let child = make(container, process, files, false, children).await?;
     // It was sent before the process was made.
-    match terminal::receive(&ours) {
+    match stdio::receive(&ours) {
         Ok(master) => Ok((child, master)),
         Err(error) => {
             kill(child).await;
@@ -111,9 +112,9 @@ async fn make(
     tree: bool,
     children: &Arc<dyn Children>,
 ) -> Result<Child, Error> {
-    let mut plan = Plan::new(container, process, files, tree)?;
+    let mut build = Build::new(container, process, files, tree)?;
     loop {
-        let refused = match attempt(&mut plan, children).await {
+        let refused = match attempt(&mut build, children).await {
             Ended::Made(child) => return Ok(child),
             Ended::Failed(Error::Killed { signal, .. }) => {
                 return Err(Error::Killed {
@@ -121,17 +122,17 @@ async fn make(
                     oom: container.has_new_oom_kills(),
                 });
             }
-            Ended::Failed(error) => return Err(message::with_limit(error, &plan)),
+            Ended::Failed(error) => return Err(message::with_limit(error, &build)),
             Ended::Refused(error, tree) => {
-                plan.tree = tree;
+                build.tree = tree;
                 error
             }
         };
-        if !plan.give_way()? {
-            if let Some(tree) = plan.tree.take() {
+        if !build.give_way()? {
+            if let Some(tree) = build.tree.take() {
                 tree.kill().await;
             }
-            return Err(message::with_limit(refused, &plan));
+            return Err(message::with_limit(refused, &build));
         }
     }
 }
@@ -144,25 +145,25 @@ enum Ended {
     Refused(Error, Option<Tree>),
 }
 
-async fn attempt(plan: &mut Plan<'_>, children: &Arc<dyn Children>) -> Ended {
+async fn attempt(build: &mut Build<'_>, children: &Arc<dyn Children>) -> Ended {
     let (answer, outcome) = oneshot::channel();
     {
         let hold = children.hold();
-        let launched = match launch::launch(plan, children.as_ref()) {
+        let launched = match launch::launch(build, children.as_ref()) {
             Ok(launched) => launched,
             Err(Error::System { operation, source })
                 if operation == launch::CLONE && source.raw_os_error() == Some(libc::EAGAIN) =>
             {
-                return Ended::Refused(Error::System { operation, source }, plan.tree.take());
+                return Ended::Refused(Error::System { operation, source }, build.tree.take());
             }
             Err(error) => return Ended::Failed(error),
         };
         let mut spawning = Spawning {
             launched,
-            tree: plan.tree.take(),
-            pid_namespace: plan.container.pid_namespace,
+            tree: build.tree.take(),
+            pid_namespace: build.container.pid_namespace,
             children: children.clone(),
-            context: message::Context::new(plan, plan.container),
+            context: message::Context::new(build),
         };
         // Detached: whoever gives up waiting does not leave an unknown process behind.
         tokio::spawn(async move {
@@ -202,7 +203,7 @@ impl Spawning {
         }
     }
 
-    /// Follows the two children until one is the command, or both are over.
+    /// Follows the joiner and the command until the program runs, or both are over.
     async fn result(&mut self) -> Ended {
         let mut failure = None;
         loop {
@@ -218,13 +219,13 @@ impl Spawning {
                 }
             }
         }
-        let Some(pid) = self.launched.child() else {
-            // Without a child the intermediate is all there was.
-            let intermediate = (&mut self.launched.exit).await.ok();
+        let Some(pid) = self.launched.command() else {
+            // Without a command the joiner is all there was.
+            let joiner = (&mut self.launched.exit).await.ok();
             let error = match failure {
                 Some(failure) => self.context.error(failure),
                 None => Error::Killed {
-                    signal: intermediate.and_then(|exit| exit.signal()).unwrap_or(0),
+                    signal: joiner.and_then(|exit| exit.signal()).unwrap_or(0),
                     oom: false,
                 },
             };
@@ -279,7 +280,7 @@ impl Spawning {
         })
     }
 
-    /// Moves the final child to where only it counts, and lets it go on.
+    /// Moves the command to where only it counts, and lets it go on.
     fn move_in(&mut self, pid: libc::pid_t) -> Result<(), Failure> {
         let Some((go, moves)) = self.launched.go.take() else {
             return Ok(());
@@ -304,13 +305,13 @@ impl Spawning {
         Ok(())
     }
 
-    /// The caller has gone. The intermediate is killed first: once it is reaped, there either is a child
-    /// or never will be.
+    /// The caller has gone. The joiner is killed first: once it is reaped, there either is a command or
+    /// never will be.
     async fn abandon(&mut self) {
         self.launched.kill();
         let _ = (&mut self.launched.exit).await;
         self.launched.close();
-        if let Some(pid) = self.launched.child()
+        if let Some(pid) = self.launched.command()
             && self.is_inside(pid)
         {
             let exit = self.children.wait(pid);
@@ -340,7 +341,7 @@ impl Spawning {
         }
     }
 
-    /// Where the leaf took no process the child is in the container's own cgroup.
+    /// Where the leaf took no process the command is in the container's own cgroup.
     fn settled_tree(&mut self, pid: libc::pid_t) -> Option<Tree> {
         let in_leaf = !self.launched.is_beside_leaf();
         self.tree.take().map(|tree| tree.settled(pid, in_leaf))

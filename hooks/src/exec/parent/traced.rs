@@ -5,14 +5,16 @@
 //! pid namespace, for ever. Its pidfd tells that it has ended, and its entry in procfs how.
 
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
-use tokio::io::Interest;
+use rustix::param::clock_ticks_per_second;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use crate::exec::{Children, Exit};
+use crate::linux::process::{Stat, read_stat, status_field};
+use crate::linux::watch;
 
 /// How long the reaper is given first, and between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -24,12 +26,9 @@ pub fn exit<P>(
     reaper: oneshot::Receiver<Exit>,
 ) -> oneshot::Receiver<Exit>
 where
-    P: AsRawFd + Send + Sync + 'static,
+    P: watch::Owner + Send + Sync + 'static,
 {
-    let watched = pidfd.and_then(|fd| {
-        // SAFETY: the descriptor's owner has this one for as long as it lives, and closes it then.
-        unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
-    });
+    let watched = pidfd.and_then(|fd| watch::readable(fd).ok());
     let Some(watched) = watched else {
         return reaper;
     };
@@ -58,7 +57,7 @@ pub(crate) fn exit_of(
 }
 
 /// Ends only for a process that has ended and that a tracer holds.
-async fn held_back<P: AsRawFd>(pidfd: &AsyncFd<P>, pid: libc::pid_t) -> Exit {
+async fn held_back<P: watch::Owner>(pidfd: &AsyncFd<P>, pid: libc::pid_t) -> Exit {
     if pidfd.readable().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -67,7 +66,7 @@ async fn held_back<P: AsRawFd>(pidfd: &AsyncFd<P>, pid: libc::pid_t) -> Exit {
         tokio::time::sleep(PAUSE).await;
         // Not reaped, since this is still running: the pid is its own.
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = read_stat(pid).unwrap_or_default();
         if is_traced(&status)
             && let Some(exit) = of_zombie(&stat, at)
         {
@@ -77,23 +76,17 @@ async fn held_back<P: AsRawFd>(pidfd: &AsyncFd<P>, pid: libc::pid_t) -> Exit {
 }
 
 fn is_traced(status: &str) -> bool {
-    let tracer = status
-        .lines()
-        .find_map(|line| line.strip_prefix("TracerPid:"));
-    tracer.is_some_and(|pid| pid.trim() != "0")
+    status_field(status, "TracerPid").is_some_and(|pid| pid != "0")
 }
 
 /// From `/proc/PID/stat` (proc(5)); `None` where it has not ended.
 fn of_zombie(stat: &str, at: SystemTime) -> Option<Exit> {
-    // The name may hold anything; the fields start behind its last parenthesis, with the third.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    if !matches!(fields.first(), Some(&"Z")) {
+    let stat = Stat::parse(stat)?;
+    if stat.state() != Some('Z') {
         return None;
     }
-    // SAFETY: no pointers.
-    let ticks = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let number = |field| stat.field(field);
+    let ticks = clock_ticks_per_second();
     let time = |own: usize, children: usize| {
         let ticks_used = number(own)?.checked_add(number(children)?)?;
         Some(Duration::from_millis(

@@ -1,9 +1,17 @@
-//! Memory for what the final child reads: one mapping that holds nothing else.
+//! Memory for what the command reads: one mapping that holds nothing else.
 
 use std::ffi::{CStr, c_char};
+use std::io;
 use std::ptr::NonNull;
 
-use crate::exec::Error;
+/// Why something has no place in the arena.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the process's arguments and environment are too large")]
+    Full,
+    #[error("mmap: {0}")]
+    Mmap(#[source] io::Error),
+}
 
 /// Pages of its own, given out from the front, never taken back before all of it.
 #[derive(Debug)]
@@ -24,9 +32,9 @@ impl Arena {
         // SAFETY: a new anonymous mapping.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0) };
         if start == libc::MAP_FAILED {
-            return Err(Error::system("mmap"));
+            return Err(Error::Mmap(io::Error::last_os_error()));
         }
-        let start = NonNull::new(start.cast()).ok_or_else(|| Error::system("mmap"))?;
+        let start = NonNull::new(start.cast()).ok_or(Error::Full)?;
         Ok(Self {
             start,
             size,
@@ -34,7 +42,7 @@ impl Arena {
         })
     }
 
-    /// First and last address.
+    /// First address and the one behind the last.
     pub fn range(&self) -> (usize, usize) {
         let start = self.start.as_ptr() as usize;
         (start, start.saturating_add(self.size))
@@ -45,9 +53,7 @@ impl Arena {
         let start = self.used.next_multiple_of(align_of::<T>());
         let size = size_of::<T>().checked_mul(count);
         let end = size.and_then(|size| start.checked_add(size));
-        let end = end.filter(|&end| end <= self.size).ok_or_else(|| {
-            Error::Invalid("the process's arguments and environment are too large".into())
-        })?;
+        let end = end.filter(|&end| end <= self.size).ok_or(Error::Full)?;
         self.used = end;
         // SAFETY: `start` is within the mapping, by the check of `end`.
         Ok(unsafe { self.start.as_ptr().add(start) }.cast())

@@ -1,5 +1,15 @@
-//! What the two processes between the caller and the command tell it: nothing when all went well, else
-//! one fixed-size message through a pipe that closes at execve.
+//! What the joiner and the command tell the parent: nothing when all went well, else one fixed-size message through
+//! a pipe that closes at execve.
+
+use std::ffi::c_int;
+
+use super::sys;
+
+/// Where the report pipe goes: right behind the stdio.
+pub(crate) const REPORT: c_int = 3;
+
+/// Where the pipe goes from which the command hears that it is where it belongs, if it waits for that.
+pub(crate) const GO: c_int = 4;
 
 /// A step of joining the container, in about the order they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +56,7 @@ pub enum Step {
     Relative,
     Stat,
     Exec,
-    /// No failure: the final child is there, its pid in place of the errno.
+    /// No failure: the command's process is there, its pid in place of the errno.
     Made,
 }
 
@@ -116,7 +126,7 @@ pub(crate) struct Failure {
 impl Failure {
     pub const SIZE: usize = 12;
 
-    /// None at all: the final child has been made.
+    /// None at all: the command's process has been made.
     pub fn made(pid: libc::pid_t) -> Self {
         Self {
             step: Step::Made,
@@ -143,6 +153,34 @@ impl Failure {
             errno: i32::from_ne_bytes(*errno),
             which: u32::from_ne_bytes(*which),
         })
+    }
+}
+
+/// Writes the failure and ends the process.
+pub(crate) fn fail(report: c_int, failure: Failure) -> ! {
+    tell(report, failure);
+    sys::exit(255)
+}
+
+/// Writes one message. Where the parent reads no more there is nobody to tell.
+pub(crate) fn tell(report: c_int, message: Failure) {
+    let _ = sys::write(report, &message.to_bytes());
+}
+
+/// Names the step of a failed system call.
+pub(crate) fn at<T>(step: Step, result: sys::Result<T>) -> Result<T, Failure> {
+    at_nth(step, 0, result)
+}
+
+/// The same for one of several.
+pub(crate) fn at_nth<T>(step: Step, which: usize, result: sys::Result<T>) -> Result<T, Failure> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(errno) => Err(Failure {
+            step,
+            errno,
+            which: which as u32,
+        }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Raw system calls for the code between clone and execve.
 //!
 //! Nothing here allocates, locks, logs or panics, and nothing uses a variable of its thread: every call goes
-//! straight to the kernel. libc's own wrappers keep errno in the thread's memory, which the first child
+//! straight to the kernel. libc's own wrappers keep errno in the thread's memory, which the joiner
 //! unmaps, and for the ids talk to all threads of a process (setxid), which a fork of a threaded process
 //! must not try.
 

@@ -2,98 +2,26 @@
 
 pub mod bpf;
 pub mod enosys;
+mod filter;
 
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::fd::FromRawFd;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use libseccomp::{
     ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 
 use super::Error;
-use super::child::joiner;
+
+pub(super) use filter::Filter;
 
 /// The kernel's BPF_MAXINSNS.
 const MAX_INSTRUCTIONS: usize = 4096;
 
 /// runc sorts longer profiles into a binary tree.
 const LONG_PROFILE: usize = 32;
-
-/// A compiled profile.
-#[derive(Clone)]
-pub(super) struct Filter {
-    pub flags: libc::c_ulong,
-    pub program: Vec<libc::sock_filter>,
-    /// It lets the first child go on to make the final one, and that on its way to execve.
-    pub lets_fork: bool,
-    /// It lets the first child tell of the final one, and that wait.
-    pub lets_wait: bool,
-}
-
-impl Filter {
-    fn new(flags: libc::c_ulong, program: Vec<libc::sock_filter>) -> Self {
-        let calls: [(_, &[u64]); 8] = [
-            (libc::SYS_madvise, &[]),
-            (libc::SYS_munmap, &[]),
-            (libc::SYS_clone, &[joiner::CLONE_FLAGS as u64]),
-            (libc::SYS_close, &[joiner::REPORT as u64]),
-            (libc::SYS_exit_group, &[]),
-            (libc::SYS_setsid, &[]),
-            (libc::SYS_ioctl, &[0, libc::TIOCSCTTY]),
-            (libc::SYS_chdir, &[]),
-        ];
-        let waiting: [(_, &[u64]); 2] = [
-            (libc::SYS_write, &[joiner::REPORT as u64]),
-            (libc::SYS_read, &[joiner::GO as u64]),
-        ];
-        let allows = |&(number, arguments)| bpf::allows(&program, number, arguments);
-        Self {
-            flags,
-            lets_fork: calls.iter().all(allows),
-            lets_wait: waiting.iter().all(allows),
-            program,
-        }
-    }
-
-    /// One for all that are the same: so are, as a rule, those of a pod's containers.
-    pub fn shared(self) -> Arc<Self> {
-        static ALL: Mutex<Vec<Weak<Filter>>> = Mutex::new(Vec::new());
-        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|filter| filter.strong_count() > 0);
-        if let Some(same) = all
-            .iter()
-            .filter_map(Weak::upgrade)
-            .find(|filter| filter.is(&self))
-        {
-            return same;
-        }
-        let filter = Arc::new(self);
-        all.push(Arc::downgrade(&filter));
-        filter
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        let words = |i: &libc::sock_filter| (i.code, i.jt, i.jf, i.k);
-        self.flags == other.flags
-            && self
-                .program
-                .iter()
-                .map(words)
-                .eq(other.program.iter().map(words))
-    }
-}
-
-impl std::fmt::Debug for Filter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Filter")
-            .field("flags", &self.flags)
-            .field("instructions", &self.program.len())
-            .finish()
-    }
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -294,13 +222,11 @@ fn permissive(action: ScmpAction) -> bool {
 }
 
 fn export(filter: &ScmpFilterContext) -> Result<Vec<libc::sock_filter>, Error> {
-    // SAFETY: the name is a valid string; the result is checked below.
-    let fd = unsafe { libc::memfd_create(c"seccomp".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(Error::system("memfd_create"));
-    }
-    // SAFETY: `fd` is a new descriptor that nothing else owns.
-    let mut file = unsafe { File::from_raw_fd(fd) };
+    let file = memfd_create(c"seccomp", MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.map_err(|errno| Error::System {
+        operation: "memfd_create",
+        source: errno.into(),
+    })?);
     filter.export_bpf(&file).map_err(failed("export_bpf"))?;
     let mut bytes = Vec::new();
     file.rewind()
@@ -334,6 +260,8 @@ fn failed(operation: &'static str) -> impl Fn(libseccomp::error::SeccompError) -
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const PROFILE: &str = r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32"],

@@ -1,6 +1,7 @@
 //! Capability names to the words of capset(2).
 
 use super::spec;
+use crate::exec::plan::rights::Sets;
 
 /// In the kernel's numbering (capability.h).
 const NAMES: [&str; 41] = [
@@ -47,37 +48,25 @@ const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// The five sets as bit masks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sets {
-    pub bounding: u64,
-    pub effective: u64,
-    pub permitted: u64,
-    pub inheritable: u64,
-    pub ambient: u64,
-}
-
-impl Sets {
-    /// No capabilities in the spec means none at all, as in runc. A name that is unknown here, or that
-    /// this kernel does not have, is not granted (runc: a warning).
-    pub fn new(spec: Option<&spec::Capabilities>, last: u32) -> Self {
-        let Some(spec) = spec else {
-            return Self::default();
-        };
-        let mask = |names: &[String]| {
-            names
-                .iter()
-                .filter_map(|name| NAMES.iter().position(|known| known == name))
-                .filter(|&bit| bit as u64 <= u64::from(last))
-                .fold(0u64, |mask, bit| mask | 1 << bit)
-        };
-        Self {
-            bounding: mask(&spec.bounding),
-            effective: mask(&spec.effective),
-            permitted: mask(&spec.permitted),
-            inheritable: mask(&spec.inheritable),
-            ambient: mask(&spec.ambient),
-        }
+/// No capabilities in the spec means none at all, as in runc. A name that is unknown here, or that this kernel does
+/// not have, is not granted (runc: a warning).
+pub(crate) fn sets(spec: Option<&spec::Capabilities>, last: u32) -> Sets {
+    let Some(spec) = spec else {
+        return Sets::default();
+    };
+    let mask = |names: &[String]| {
+        names
+            .iter()
+            .filter_map(|name| NAMES.iter().position(|known| known == name))
+            .filter(|&bit| bit as u64 <= u64::from(last))
+            .fold(0u64, |mask, bit| mask | 1 << bit)
+    };
+    Sets {
+        bounding: mask(&spec.bounding),
+        effective: mask(&spec.effective),
+        permitted: mask(&spec.permitted),
+        inheritable: mask(&spec.inheritable),
+        ambient: mask(&spec.ambient),
     }
 }
 
@@ -106,9 +95,9 @@ mod tests {
             permitted: vec!["CAP_CHECKPOINT_RESTORE".into()],
             ..Default::default()
         };
-        let sets = Sets::new(Some(&spec), 39);
-        assert_eq!(sets.bounding, 1 | 1 << 39);
-        assert_eq!(sets.permitted, 0, "above the kernel's last capability");
-        assert_eq!(Sets::new(None, 40), Sets::default());
+        let granted = sets(Some(&spec), 39);
+        assert_eq!(granted.bounding, 1 | 1 << 39);
+        assert_eq!(granted.permitted, 0, "above the kernel's last capability");
+        assert_eq!(sets(None, 40), Sets::default());
     }
 }

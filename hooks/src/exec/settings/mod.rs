@@ -2,6 +2,8 @@
 
 pub mod capabilities;
 pub mod namespaces;
+#[allow(unsafe_code)]
 pub mod rlimit;
+#[allow(unsafe_code)]
 pub mod schedule;
 pub mod spec;

@@ -2,6 +2,7 @@
 
 use super::spec::Rlimit;
 use crate::exec::Error;
+use crate::exec::plan::entry::Limit;
 
 const NAMES: [(&str, u32); 16] = [
     ("RLIMIT_CPU", libc::RLIMIT_CPU),
@@ -23,7 +24,7 @@ const NAMES: [(&str, u32); 16] = [
 ];
 
 /// Every limit of a process, by resource number.
-pub(crate) type Limits = Vec<(u32, libc::rlimit64)>;
+pub(crate) type Limits = Vec<Limit>;
 
 /// The limits `pid` has now. A process that `runc create` left behind has those which its runtime
 /// gives to every process of the container: whatever this process did to its own does not leak in.
@@ -54,7 +55,7 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// From `own` to `wanted`. What is equal is in neither step.
-    pub fn new(own: &[(u32, libc::rlimit64)], wanted: Limits) -> Self {
+    pub fn new(own: &[Limit], wanted: Limits) -> Self {
         let mut steps = Self::default();
         for (resource, limit) in wanted {
             let known = own.iter().find(|(known, _)| *known == resource);
@@ -80,7 +81,7 @@ impl Steps {
 }
 
 /// `base` with the entries of the spec in place of its own.
-pub(crate) fn with(base: &[(u32, libc::rlimit64)], spec: &[Rlimit]) -> Result<Limits, Error> {
+pub(crate) fn with(base: &[Limit], spec: &[Rlimit]) -> Result<Limits, Error> {
     let mut limits = base.to_vec();
     for entry in spec {
         let &(_, resource) = NAMES
@@ -98,15 +99,20 @@ pub(crate) fn with(base: &[(u32, libc::rlimit64)], spec: &[Rlimit]) -> Result<Li
 }
 
 /// `limits` with `own` in place of those that `spec` names.
-pub(crate) fn without(
-    limits: &[(u32, libc::rlimit64)],
-    spec: &[Rlimit],
-    own: &[(u32, libc::rlimit64)],
-) -> Limits {
+pub(crate) fn without(limits: &[Limit], spec: &[Rlimit], own: &[Limit]) -> Limits {
     let named = |resource: u32| spec.iter().any(|limit| limit.kind == name(resource));
     let kept = limits.iter().filter(|(resource, _)| !named(*resource));
     let own = own.iter().filter(|(resource, _)| named(*resource));
     kept.chain(own).copied().collect()
+}
+
+/// The limits that this process passes on to what it executes: `own`, but that of open files as it was `given`.
+pub(crate) fn given(own: &[Limit], files: Option<libc::rlimit64>) -> Limits {
+    let as_given = |&(resource, limit): &Limit| match (resource, files) {
+        (libc::RLIMIT_NOFILE, Some(files)) => (resource, files),
+        _ => (resource, limit),
+    };
+    own.iter().map(as_given).collect()
 }
 
 /// The name of a resource, for messages.
@@ -137,6 +143,31 @@ mod tests {
         };
         assert_eq!(plain(&steps.raise), [(1, 5, 20)]);
         assert_eq!(plain(&steps.set), [(1, 3, 20), (3, 5, 9)]);
+    }
+
+    #[test]
+    fn an_exec_with_limits_of_its_own_does_not_get_the_raised_limit_of_files() {
+        let limit = |rlim_cur, rlim_max| libc::rlimit64 { rlim_cur, rlim_max };
+        let files = libc::RLIMIT_NOFILE;
+        // The container's process has a limit of files of its own, the exec only one of its core's size.
+        let inherited = [(files, limit(64, 64)), (libc::RLIMIT_CORE, limit(7, 7))];
+        let named = Rlimit {
+            kind: "RLIMIT_NOFILE".into(),
+            soft: 64,
+            hard: 64,
+        };
+        let raised = [(files, limit(4096, 4096)), (libc::RLIMIT_CORE, limit(0, 0))];
+        let base = |given| {
+            let limits = without(
+                &inherited,
+                std::slice::from_ref(&named),
+                &super::given(&raised, given),
+            );
+            let found = limits.iter().find(|(resource, _)| *resource == files);
+            found.map(|(_, limit)| (limit.rlim_cur, limit.rlim_max))
+        };
+        assert_eq!(base(Some(limit(1024, 4096))), Some((1024, 4096)));
+        assert_eq!(base(None), Some((4096, 4096)), "not raised");
     }
 
     #[test]

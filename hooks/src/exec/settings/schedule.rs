@@ -1,15 +1,10 @@
-//! Scheduling policy, I/O priority and CPU lists of the OCI process.
+//! Scheduling policy, I/O priority, CPU lists and execution domain of the OCI process.
 
-use libc::c_int;
+use libc::{c_int, c_ulong};
 
 use super::spec;
 use crate::exec::Error;
-
-/// As many CPUs as a list may name; the kernel's limit is 8192.
-pub(crate) const MAX_CPU: usize = 8192;
-
-/// All that there are: the kernel leaves out what is not in the process's cpuset.
-pub(crate) static ALL_CPUS: [u64; MAX_CPU / 64] = [u64::MAX; _];
+use crate::exec::plan::entry::{self, MAX_CPU};
 
 /// `process.scheduler` for sched_setattr(2).
 pub(crate) fn attributes(spec: &spec::Scheduler) -> Result<libc::sched_attr, Error> {
@@ -89,6 +84,47 @@ pub(crate) fn cpus(list: &str) -> Result<Option<Vec<u64>>, Error> {
         return Err(bad());
     }
     Ok(Some(mask))
+}
+
+/// The CPUs of a process that has joined the container's cgroups, see [`entry::Affinity`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Affinity {
+    Kept,
+    All,
+    Set(Vec<u64>),
+}
+
+impl Affinity {
+    /// As the specification asks for it; `all` where the runtime gives all CPUs of the cpuset to who asks for none.
+    pub fn asked(asked: Option<&spec::CpuAffinity>, all: bool) -> Result<Self, Error> {
+        let initial = asked.is_some_and(|asked| !asked.initial.trim().is_empty());
+        Ok(match cpus(asked.map_or("", |asked| &asked.last))? {
+            Some(mask) => Self::Set(mask),
+            None if all && !initial => Self::All,
+            None => Self::Kept,
+        })
+    }
+
+    pub fn plan(&self) -> entry::Affinity<'_> {
+        match self {
+            Self::Kept => entry::Affinity::Kept,
+            Self::All => entry::Affinity::All,
+            Self::Set(mask) => entry::Affinity::Set(mask),
+        }
+    }
+}
+
+/// `linux.personality` for personality(2).
+pub(crate) fn personality(spec: &spec::Personality) -> Result<c_ulong, Error> {
+    if !spec.flags.is_empty() {
+        return Err(Error::Unsupported("personality flags".into()));
+    }
+    // PER_LINUX and PER_LINUX32 of linux/personality.h.
+    match spec.domain.as_str() {
+        "LINUX" => Ok(0),
+        "LINUX32" => Ok(8),
+        other => Err(Error::Invalid(format!("unknown personality {other:?}"))),
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! The processes of one session: the tree where no cgroup can hold one.
 
 use std::collections::HashSet;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
+use std::{fs, io};
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::process::{Pid, getsid};
 
-use crate::linux::pidfd;
+use crate::linux::process::{Stat, read_stat};
+use crate::linux::{pidfd, watch};
 
 /// So many killed processes are waited for before the next look; their descriptors are the shim's.
 const WAITED: usize = 16;
@@ -18,9 +18,11 @@ const WAITED: usize = 16;
 pub(crate) async fn kill(leader: libc::pid_t) {
     for pause in pauses() {
         let mut reached = Reached::default();
-        signal_new(leader, libc::SIGKILL, &mut reached);
-        if reached.pids.is_empty() {
-            return;
+        match signal_new(leader, libc::SIGKILL, &mut reached) {
+            Ok(()) if reached.pids.is_empty() => return,
+            Ok(()) => {}
+            // None was found, or none that could be signalled: that is not the same as none.
+            Err(error) => log::warn!(session = leader; "cannot kill all of a session: {error}"),
         }
         // Each look goes through all processes of the machine, on the only thread.
         tokio::time::sleep(pause).await;
@@ -36,9 +38,7 @@ fn pauses() -> impl Iterator<Item = Duration> {
 async fn ended(processes: Vec<OwnedFd>) {
     for process in processes {
         // Readable once it is dead.
-        // SAFETY: an `OwnedFd` has one descriptor for as long as it lives, and closes it then.
-        let process = unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) };
-        if let Ok(process) = process {
+        if let Ok(process) = watch::readable(process) {
             let _ = process.readable().await;
         }
     }
@@ -47,13 +47,17 @@ async fn ended(processes: Vec<OwnedFd>) {
 /// The session of a child that somebody else has made: its own, or that of who has made it (crun 1.8 starts none). Its
 /// own number where it is in this process's session, of which nobody must be signalled.
 pub fn session_of(child: libc::pid_t) -> libc::pid_t {
-    // SAFETY: takes integers only.
-    let (session, own) = unsafe { (libc::getsid(child), libc::getsid(0)) };
-    if session <= 0 || session == own {
-        child
-    } else {
-        session
+    match (session(child), getsid(None)) {
+        (Some(session), Ok(own)) if session == own => child,
+        (Some(session), _) => session.as_raw_nonzero().get(),
+        (None, _) => child,
     }
+}
+
+/// The session that a process is in; `None` where there is no such process.
+fn session(pid: libc::pid_t) -> Option<Pid> {
+    let pid = Pid::from_raw(pid.max(0))?;
+    getsid(Some(pid)).ok()
 }
 
 /// How often a session is looked through for processes that were forked meanwhile.
@@ -69,59 +73,77 @@ struct Reached {
 
 /// Sends a signal to every process of the session that `leader` leads or has led; what has made a session of its own is
 /// not reached. False when there was none.
-pub fn signal_session(leader: libc::pid_t, signal: i32) -> bool {
+///
+/// # Errors
+/// Where procfs cannot be read, or a process of the session could not be opened: some may not have been reached.
+pub fn signal_session(leader: libc::pid_t, signal: i32) -> io::Result<bool> {
     let mut reached = Reached::default();
-    // What is forked behind the eyes of one pass is seen by the next; who has a SIGKILL to come forks no more. A chain
-    // of processes that only fork can run ahead of it: what holds such a tree is a cgroup.
+    // Repeat until a pass finds nothing new: a process with SIGKILL pending cannot fork. A chain of processes that only
+    // fork can run ahead of it: what holds such a tree is a cgroup.
     for _ in 0..PASSES {
         let before = reached.pids.len();
-        signal_new(leader, signal, &mut reached);
+        signal_new(leader, signal, &mut reached)?;
         if reached.pids.len() == before {
             break;
         }
     }
-    !reached.pids.is_empty()
+    Ok(!reached.pids.is_empty())
 }
 
-/// One pass, for those not `reached` yet.
-fn signal_new(leader: libc::pid_t, signal: i32, reached: &mut Reached) {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return;
-    };
-    for pid in processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<libc::pid_t>().ok())
-    {
-        if !reached.pids.contains(&pid)
-            && in_session(pid, leader)
-            && let Ok(pidfd) = pidfd::open(pid)
-            // Once more: the pidfd may be another process's than the one looked at.
-            && in_session(pid, leader)
-        {
-            reached.pids.insert(pid);
-            let _ = pidfd::send_signal(pidfd.as_fd(), signal);
-            if reached.first.len() < WAITED {
-                reached.first.push(pidfd);
-            }
+/// One pass, for those not `reached` yet. The first error is returned once all others have been signalled.
+fn signal_new(leader: libc::pid_t, signal: i32, reached: &mut Reached) -> io::Result<()> {
+    let mut failed = None;
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if reached.pids.contains(&pid) {
+            continue;
         }
+        match member(pid, leader) {
+            Ok(None) => {}
+            Ok(Some(pidfd)) => {
+                reached.pids.insert(pid);
+                let _ = pidfd::send_signal(pidfd.as_fd(), signal);
+                if reached.first.len() < WAITED {
+                    reached.first.push(pidfd);
+                }
+            }
+            Err(error) => drop(failed.get_or_insert(error)),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// A process, if it is alive and in the session.
+fn member(pid: libc::pid_t, leader: libc::pid_t) -> io::Result<Option<OwnedFd>> {
+    if !in_session(pid, leader)? {
+        return Ok(None);
+    }
+    match pidfd::open(pid) {
+        // Once more: the pidfd may be another process's than the one looked at.
+        Ok(pidfd) => Ok(in_session(pid, leader)?.then_some(pidfd)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// Alive and in the session.
-fn in_session(pid: libc::pid_t, leader: libc::pid_t) -> bool {
+fn in_session(pid: libc::pid_t, leader: libc::pid_t) -> io::Result<bool> {
     // Most are in another; their files need not be read for that.
-    // SAFETY: takes an integer only.
-    if unsafe { libc::getsid(pid) } != leader {
-        return false;
+    if session(pid).is_none_or(|session| session.as_raw_nonzero().get() != leader) {
+        return Ok(false);
     }
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
-    // The name may hold anything; the fields start behind its last parenthesis.
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, fields)| fields.chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    match read_stat(pid) {
+        Ok(stat) => Ok(Stat::parse(&stat).is_some_and(|stat| !stat.has_ended())),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
 #[cfg(test)]
@@ -142,7 +164,7 @@ mod tests {
             .unwrap()
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(|&pid| in_session(pid, id))
+            .filter(|&pid| in_session(pid, id).unwrap())
             .count()
     }
 
@@ -178,12 +200,54 @@ mod tests {
         assert_eq!(pauses[0], Duration::from_millis(1));
     }
 
+    #[test]
+    fn a_session_of_nobody_is_told_from_one_that_was_not_reached() {
+        let (mut leader, id) = session("sleep 1000");
+        leader.kill().unwrap();
+        leader.wait().unwrap();
+        // The shell may have executed sleep, or have forked it.
+        while signal_session(id, libc::SIGKILL).unwrap() {}
+        // A process that has no descriptor left sees a session that it cannot reach.
+        let (mut leader, id) = session("sleep 1000");
+        while members(id) == 0 {}
+        let script = "ulimit -n 8; exec \"$0\" --exact --ignored exec::tree::session::tests::in_a_process_without_descriptors";
+        let own = std::env::current_exe().unwrap();
+        let mut child = Command::new("sh");
+        let child = child
+            .args(["-c", script])
+            .arg(own)
+            .env("PODHOOK_TEST_SESSION", id.to_string());
+        let seen = child.output().unwrap();
+        leader.kill().unwrap();
+        leader.wait().unwrap();
+        assert!(seen.status.success(), "{seen:?}");
+    }
+
+    /// Run by the test above, with a limit of descriptors.
+    #[test]
+    #[ignore = "is run by another test, with few descriptors"]
+    fn in_a_process_without_descriptors() {
+        let Ok(id) = std::env::var("PODHOOK_TEST_SESSION") else {
+            return;
+        };
+        let mut taken = Vec::new();
+        while let Ok(file) = fs::File::open("/proc/version") {
+            taken.push(file);
+        }
+        let error = signal_session(id.parse().unwrap(), 0).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+        // With room for the list and for one file, but not for a pidfd beside the list.
+        taken.pop();
+        let error = signal_session(id.parse().unwrap(), 0).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+    }
+
     #[tokio::test]
     async fn one_kill_reaches_what_is_forked_meanwhile() {
         let (mut leader, id) =
             session("n=0; while [ $n -lt 500 ]; do sleep 1000 & n=$((n+1)); done; wait");
         until(|| members(id) >= 10).await;
-        signal_session(id, libc::SIGKILL);
+        assert!(signal_session(id, libc::SIGKILL).unwrap());
         // Those that were reached end, and there are no others.
         let over = tokio::time::timeout(Duration::from_secs(60), until(|| members(id) == 0));
         let over = over.await;

@@ -18,14 +18,17 @@ const V2_MOUNTS: &str = "\
 35 24 0:30 / /sys/fs/cgroup rw,nosuid,nodev,noexec shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
 ";
 
-fn mounts(text: &str) -> Vec<Mount> {
-    text.lines().filter_map(parse_mount).collect()
+fn mounted(text: &str) -> Vec<Mount> {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("mountinfo");
+    std::fs::write(&table, text).unwrap();
+    mounts(&table).unwrap()
 }
 
 fn layout(process: &str, mountinfo: &str) -> Option<Layout> {
     join(
         &parse_memberships(process).unwrap(),
-        &mounts(mountinfo),
+        &mounted(mountinfo),
         |_, _| true,
     )
 }
@@ -77,7 +80,7 @@ fn v1_hierarchies_that_are_covered_by_a_cgroup2_mount_do_not_count() {
     let mountinfo = format!("{HYBRID_MOUNTS}50 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
     let memberships = parse_memberships(HYBRID_PROCESS).unwrap();
     let visible = |dir: &Path, v1: bool| !v1 && !dir.starts_with("/sys/fs/cgroup/unified");
-    let found = join(&memberships, &mounts(&mountinfo), visible);
+    let found = join(&memberships, &mounted(&mountinfo), visible);
     assert_eq!(found, Some(Layout::V2("/sys/fs/cgroup/k8s.io/c1".into())));
 }
 

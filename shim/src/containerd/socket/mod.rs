@@ -1,5 +1,6 @@
 //! The shim's socket: where it is, who makes it, who may connect.
 
+#[allow(unsafe_code)]
 mod place;
 
 use std::fs::DirBuilder;

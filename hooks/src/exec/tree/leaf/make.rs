@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::{fs, io};
 
 use super::{Leaf, Stop};
-use crate::exec::error::errno_name;
 use crate::exec::tree::cgroup::{Hierarchy, Membership};
+use crate::linux::errno;
 
 impl Leaf {
     /// A new leaf in the best hierarchy; else why there is none. `moved`: where the init has gone in cgroup v2, if
@@ -116,7 +116,7 @@ fn refused(path: &Path, error: &io::Error) -> String {
             "{} takes no cgroup more (cgroup.max.descendants, cgroup.max.depth)",
             path.display()
         ),
-        Some(errno) => format!("{}: {}", path.display(), errno_name(errno)),
+        Some(errno) => format!("{}: {}", path.display(), errno::name(errno)),
         None => format!("{}: {error}", path.display()),
     }
 }
@@ -124,10 +124,9 @@ fn refused(path: &Path, error: &io::Error) -> String {
 /// What no container can guess.
 fn random() -> Result<u128, String> {
     let mut bytes = [0; 16];
-    // SAFETY: a valid place of that size to write to.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    match usize::try_from(got) {
-        Ok(got) if got == bytes.len() => Ok(u128::from_ne_bytes(bytes)),
-        _ => Err(format!("getrandom: {}", io::Error::last_os_error())),
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(16) => Ok(u128::from_ne_bytes(bytes)),
+        Ok(_) => Err("getrandom: too few bytes".to_string()),
+        Err(errno) => Err(format!("getrandom: {}", io::Error::from(errno))),
     }
 }

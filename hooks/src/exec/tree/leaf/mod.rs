@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::linux::cgroup::Membership;
 use crate::linux::pidfd;
 
 /// How long a leaf is tried to be emptied and removed. What is left goes with the container's cgroup.
@@ -144,8 +145,8 @@ impl Leaf {
     pub fn contains(&self, pid: libc::pid_t) -> bool {
         fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| {
             text.lines()
-                .filter_map(|line| line.splitn(3, ':').nth(2)?.strip_prefix(&self.path))
-                .any(|rest| rest.is_empty() || rest.starts_with('/'))
+                .filter_map(Membership::parse)
+                .any(|found| Path::new(&found.path).starts_with(&self.path))
         })
     }
 
