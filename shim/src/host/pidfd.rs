@@ -29,7 +29,7 @@ pub fn of_child(pid: libc::pid_t) -> Result<Option<OwnedFd>> {
 }
 
 /// Whether the process has ended, reaped or not.
-fn has_ended(pidfd: &OwnedFd) -> bool {
+pub fn has_ended(pidfd: &OwnedFd) -> bool {
     let mut poll = libc::pollfd {
         fd: pidfd.as_raw_fd(),
         events: libc::POLLIN,

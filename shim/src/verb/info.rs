@@ -44,7 +44,7 @@ pub fn info() -> Result<Vec<u8>> {
         ..Default::default()
     };
     info.write_to_bytes()
-        .map_err(|e| Error::Unknown(format!("encode the runtime info: {e}")))
+        .map_err(Error::failed("encode the runtime info"))
 }
 
 /// The `features` of the OCI runtime. One that does not know the command (runc < 1.1) has none.
