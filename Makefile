@@ -91,6 +91,11 @@ bench-exec: build ## Measure exec: engine, bare C, nsenter, runc, crun, and a cl
 	$(build_bin) bench
 	$(run) bench exec
 
+.PHONY: pictures
+pictures: ## Draw docs/pictures/*.svg from their texts (the state machine's comes from the code)
+	PODHOOK_WRITE_DOCS=1 $(CARGO) test $(cargo_flags) --package podhook-hooks --test sequence_picture
+	docs/pictures/draw
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt --all

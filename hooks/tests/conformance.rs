@@ -1,9 +1,11 @@
-//! docs/kubernetes.md: every row of its tables names a test, and the test is there and is run.
+//! docs/evidence/kubernetes.md: every row of its tables names a test, and the test is there and is run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use podhook_hooks::lifecycle::{Lifecycle, Ports};
+
+const PAGE: &str = "docs/evidence/kubernetes.md";
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -16,7 +18,7 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// The cells of the rows below a heading, without the tables' heads.
 fn rows(heading: &str) -> Vec<Vec<String>> {
-    let text = read("docs/kubernetes.md");
+    let text = read(PAGE);
     let start = text.find(&format!("\n{heading}\n")).expect(heading);
     let section = &text[start + heading.len() + 2..];
     let section = section.split("\n## ").next().unwrap_or_default();
@@ -62,7 +64,7 @@ fn place(name: &str) -> Result<(Vec<String>, String), String> {
         ["cli", file, test] => (
             vec![
                 format!("cli/src/manifest/tests/{file}.rs"),
-                format!("cli/src/{file}.rs"),
+                format!("cli/src/cmd/apply/{file}.rs"),
             ],
             test,
         ),
@@ -135,11 +137,7 @@ fn check_all(rows: &[Vec<String>]) {
         }
         wrong.extend(names.iter().filter_map(|name| check(name).err()));
     }
-    assert!(
-        wrong.is_empty(),
-        "docs/kubernetes.md:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{PAGE}:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -172,7 +170,7 @@ fn what_users_have_asked_for_has_a_test_that_is_run() {
     let rows = rows("## What users have asked for");
     check_all(&rows);
     // And the other way round.
-    let page = read("docs/kubernetes.md");
+    let page = read(PAGE);
     for file in ["pains", "pains_stop"] {
         let text = read(format!("integration/tests/hooks/{file}.rs"));
         for test in listed(&text) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use podhook_hooks::handler::{HookResult, Outcome, exec};
 use serde_json::json;
+
 use support::bundle::TestContainer;
 use support::cgroup_v2::inside;
 use support::{Config, children, eventually, in_time, strings};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use podhook_hooks::exec::{Child, Error, Exit, Process, Stdio, spawn};
 use podhook_hooks::handler::{Outcome, exec};
+
 use support::bundle::TestContainer;
 use support::{Config, children, dev_null, eventually, in_time, strings};
 

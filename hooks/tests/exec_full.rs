@@ -9,6 +9,7 @@ use std::time::Duration;
 use podhook_hooks::exec::{Stdio, spawn};
 use podhook_hooks::handler::{HookResult, Outcome, exec};
 use serde_json::json;
+
 use support::bundle::TestContainer;
 use support::{Config, children, dev_null, eventually, strings};
 
@@ -66,7 +67,9 @@ async fn all_run(container: &TestContainer) {
 #[tokio::test]
 async fn one_free_process_is_enough() {
     let container = with_processes(Config::default(), 13, 12).await;
-    assert_eq!(container.runc_exec(&["echo", "runc"]).ok().stdout, "runc\n");
+    // Not each of its own: a thread of Go's that comes too early counts as well.
+    let runc = || container.runc_exec(&["echo", "runc"]);
+    assert!((0..10).any(|_| runc().stdout == "runc\n"));
     all_run(&container).await;
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use podhook_hooks::handler::{HookResult, Outcome, Sink, exec, line_queue};
 use serde_json::json;
+
 use support::bundle::TestContainer;
 use support::{Config, children, eventually, in_time, scaled, strings};
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use podhook_hooks::handler::{Outcome, exec};
 use serde_json::json;
+
 use support::{Config, children, eventually, strings};
 
 #[tokio::test]

@@ -5,12 +5,12 @@
 
 mod support;
 
+use podhook_hooks::exec::{self, Error, Process, Stdio};
 use serde_json::{Value, json};
+
 use support::bpf::{self, Call};
 use support::bundle::TestContainer;
 use support::{Config, children, dev_null, eventually, strings};
-
-use podhook_hooks::exec::{self, Error, Process, Stdio};
 
 const X86_64: u32 = 0xC000_003E;
 const I386: u32 = 0x4000_0003;

@@ -12,6 +12,7 @@ use std::process::Command;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use podhook_hooks::exec::{Child, Error, Process, Step, spawn_on_terminal};
 use serde_json::{Value, json};
+
 use support::bundle::TestContainer;
 use support::{Config, children, in_time};
 

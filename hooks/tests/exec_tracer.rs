@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use podhook_hooks::exec::{Process, Stdio, spawn};
 use serde_json::{Value, json};
+
 use support::bundle::TestContainer;
 use support::{Config, children, dev_null, scaled, strings};
 

@@ -4,13 +4,13 @@
 #[path = "net/pod_network.rs"]
 mod pod_network;
 
-use std::fs;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use pod_network::{PATIENCE, PodNetwork, V4, response, within};
 use podhook_hooks::handler::net::{HttpGet, http_get, tcp_connect};
 use podhook_hooks::lifecycle::Scheme;
+
+use pod_network::{PATIENCE, PodNetwork, V4, response, within};
 
 fn count(folder: &str) -> usize {
     fs::read_dir(folder).expect(folder).count()

@@ -7,6 +7,7 @@ mod simulator;
 use std::time::Duration;
 
 use podhook_hooks::sequence::{Event, HookKind, HookTiming, Settings, Timing};
+
 use simulator::{SIGKILL, World};
 
 /// Longer than any life of events that change something.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use podhook_hooks::sequence::{Event, HookKind, HookTiming, Sequence, Settings, Timing};
 use proptest::prelude::*;
+
 use simulator::{SIGKILL, World};
 
 fn seconds() -> impl Strategy<Value = Duration> {

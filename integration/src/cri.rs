@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use podhook::cri::Client;
-pub use podhook::cri::v1;
 use podhook::cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
+
+pub use podhook::cri::v1;
 
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,9 @@
-//! docs/compatibility.md names tests that there are and that are run.
+//! docs/compatibility.md and docs/evidence/containerd.md name tests that there are and that are run.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::generation::repository;
 
@@ -24,13 +26,14 @@ fn named(document: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_test_that_the_compatibility_page_names_is_run() {
+fn every_test_that_the_compatibility_pages_name_is_run() {
     let root = repository();
     let mut all = Vec::new();
     for dir in ["integration/tests", "shim/src", "hooks/src", "cli/src"] {
         sources(&root.join(dir), &mut all);
     }
-    let document = fs::read_to_string(root.join("docs/compatibility.md")).expect("the page");
+    let page = |page| fs::read_to_string(root.join(page)).expect("the page");
+    let document = page("docs/compatibility.md") + &page("docs/evidence/containerd.md");
     let names = named(&document);
     assert!(names.len() > 50, "{names:?}");
     for (file, test) in names.into_iter().filter(|name| *name != ("file", "test")) {
@@ -51,4 +54,62 @@ fn every_test_that_the_compatibility_page_names_is_run() {
         let there = test.is_empty() && of_file.clone().next().is_some();
         assert!(there || of_file.any(runs), "no {file}::{test}");
     }
+}
+
+/// `a -> b;` of a graph, both ends known.
+fn arrows(graph: &str, known: &[&str]) -> BTreeSet<(String, String)> {
+    let lines = graph.lines().filter_map(|line| {
+        let (from, to) = line.trim().strip_suffix(';')?.split_once(" -> ")?;
+        (known.contains(&from) && known.contains(&to)).then(|| (from.to_owned(), to.to_owned()))
+    });
+    lines.collect()
+}
+
+#[test]
+fn the_picture_of_the_crates_has_their_dependencies() {
+    let root = repository();
+    let crates = [
+        ("hooks", "podhook-hooks"),
+        ("shim", "containerd-shim-podhook-v1"),
+        ("cli", "podhook"),
+        ("integration", "podhook-integration"),
+    ];
+    let mut depends = BTreeSet::new();
+    for (folder, _) in crates {
+        let manifest = fs::read_to_string(root.join(folder).join("Cargo.toml")).expect(folder);
+        let lines = manifest.lines();
+        let lines = lines.skip_while(|line| *line != "[dependencies]").skip(1);
+        for line in lines.take_while(|line| !line.starts_with('[')) {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            let on = crates.iter().find(|(_, package)| *package == name);
+            depends.extend(on.map(|(on, _)| (folder.to_owned(), (*on).to_owned())));
+        }
+    }
+    let graph = fs::read_to_string(root.join("docs/pictures/crates.dot")).expect("the text");
+    assert_eq!(arrows(&graph, &crates.map(|(folder, _)| folder)), depends);
+}
+
+/// After a change of a text: `make pictures`.
+#[test]
+fn every_picture_is_drawn_from_its_text() {
+    let folder = repository().join("docs/pictures");
+    let mut drawn = 0;
+    for entry in fs::read_dir(&folder).expect("the pictures").flatten() {
+        let text = entry.path();
+        if !text
+            .extension()
+            .is_some_and(|end| end == "dot" || end == "msc")
+        {
+            continue;
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let file = fs::File::open(&text).expect("a text");
+        let sum = Command::new("cksum").stdin(file).output().expect("cksum");
+        let sum = String::from_utf8_lossy(&sum.stdout).trim().to_owned();
+        let picture = fs::read_to_string(text.with_extension("svg")).unwrap_or_default();
+        let last = picture.lines().last().unwrap_or_default();
+        assert_eq!(last, format!("<!-- {name}: {sum} -->"), "{name}");
+        drawn += 1;
+    }
+    assert!(drawn >= 3, "{drawn}");
 }

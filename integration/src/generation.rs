@@ -1,9 +1,7 @@
 //! The containerd generations a test can run on.
 
-use std::env;
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fmt, fs};
 
 use crate::command;
 

@@ -17,6 +17,8 @@ pub mod driver;
 pub mod events;
 pub mod execs;
 pub mod generation;
+#[cfg(test)]
+mod house;
 pub mod image;
 #[cfg(test)]
 mod makefile;

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::fanotify::{EventFFlags, Fanotify, FanotifyEvent, InitFlags, MarkFlags, MaskFlags};
-pub use podhook::hooks::{Hook, Record, Termination};
 
 use crate::wait::{self, TimedOut};
+
+pub use podhook::node::record::{Hook, Record, Termination};
 
 /// Reads `<bundle>/podhook.json`; none where there is no lifecycle, and when the bundle is gone.
 #[must_use]

@@ -1,11 +1,9 @@
 //! What became of every test at every place, kept in files for the table of `docs/compatibility-matrix.md`.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::{env, fs, io};
 
 use libtest_mimic::{Arguments, Failed};
 use serde_json::{Map, Value, json};

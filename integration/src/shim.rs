@@ -1,8 +1,7 @@
 //! The shims a test can run with, and the ways containerd is told of them.
 
-use std::env;
-use std::fmt;
 use std::path::PathBuf;
+use std::{env, fmt};
 
 use crate::generation::repository;
 

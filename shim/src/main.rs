@@ -28,8 +28,9 @@ use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use error::{Error, Result};
 use podhook_hooks::lifecycle::text;
+
+use error::{Error, Result};
 
 /// The runtime type that containerd knows the shim by.
 const RUNTIME_NAME: &str = "io.containerd.podhook.v1";

@@ -5,8 +5,12 @@ use k8s_cri::v1::{
 };
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
+use super::Placement;
 use super::env::{self, Facts};
-use super::{Placement, image, labels, resources, security};
+use super::image;
+use super::labels;
+use super::resources;
+use super::security;
 
 /// The container `container` of `pod`.
 #[must_use]

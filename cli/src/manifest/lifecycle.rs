@@ -5,8 +5,8 @@ use podhook_hooks::lifecycle::{Lifecycle, Policy, Ports};
 use serde_json::Value;
 
 use super::error::{Cause, Error};
+use super::judgement::{self, Annotations};
 use super::labels;
-use crate::judgement::{self, Annotations};
 
 /// The pod annotation `<prefix><container name>` carries the lifecycle of that container.
 pub const ANNOTATION_PREFIX: &str = podhook_hooks::lifecycle::POD_ANNOTATION_PREFIX;

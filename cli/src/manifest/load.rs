@@ -8,10 +8,13 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::defaults;
 use super::error::Error;
+use super::fields;
+use super::lifecycle;
 use super::schema::{self, FieldError, Rule};
-use super::{defaults, fields, lifecycle, validate};
-use crate::yaml;
+use super::validate;
+use super::yaml;
 
 /// A document that podhook acts on.
 #[derive(Debug, Clone)]

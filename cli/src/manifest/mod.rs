@@ -11,6 +11,7 @@ mod error;
 mod expand;
 mod fields;
 mod image;
+pub mod judgement;
 mod labels;
 mod lifecycle;
 mod load;
@@ -22,6 +23,7 @@ mod security;
 #[cfg(test)]
 mod tests;
 mod validate;
+pub mod yaml;
 
 use std::path::PathBuf;
 

@@ -5,7 +5,10 @@ use k8s_cri::v1::{
 };
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 
-use super::{Placement, dns, labels, security};
+use super::Placement;
+use super::dns;
+use super::labels;
+use super::security;
 
 /// The longest host name that Linux takes less one (kubelet `truncatePodHostnameIfNeeded`).
 const MAX_HOSTNAME: usize = 63;

@@ -3,25 +3,24 @@
 pub mod age;
 pub mod duration;
 pub mod escape;
-pub mod pod;
+pub(crate) mod page;
 pub mod table;
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use serde_json::Value;
 
 use crate::args::RecordOutput;
-use crate::error::Error;
 
 /// Prints a document, as YAML where that is asked for, else as JSON.
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub fn document(output: RecordOutput, document: &Value) -> Result<(), Error> {
+pub fn document(output: RecordOutput, document: &Value) -> io::Result<()> {
     let text = match output {
         RecordOutput::Yaml => serde_saphyr::to_string(document)
-            .map_err(|e| Error::Refused(format!("cannot print as YAML: {e}")))?,
-        _ => serde_json::to_string_pretty(document).map_err(std::io::Error::from)? + "\n",
+            .map_err(|e| io::Error::other(format!("cannot print as YAML: {e}")))?,
+        _ => serde_json::to_string_pretty(document)? + "\n",
     };
     print(&escape::json(&text))
 }
@@ -30,10 +29,10 @@ pub fn document(output: RecordOutput, document: &Value) -> Result<(), Error> {
 ///
 /// # Errors
 /// When stdout cannot be written for another reason.
-pub fn print(text: &str) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }

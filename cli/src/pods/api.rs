@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::{PodView, container_name};
+use super::PodView;
+use super::container_name;
+use super::termination;
 use crate::manifest::{self, qos};
-use crate::termination;
 
 /// What the kubelet calls a container that the runtime could not start.
 pub const START_ERROR: &str = "RunContainerError";

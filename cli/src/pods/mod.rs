@@ -1,8 +1,15 @@
 //! The pods of a containerd: sandboxes and containers put together, and what podhook knows of them.
 
 mod api;
+pub mod context;
+pub mod detached;
+mod error;
+pub mod log;
+mod query;
 mod resource;
+pub mod row;
 mod selector;
+pub mod termination;
 #[cfg(test)]
 mod tests;
 
@@ -16,11 +23,12 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cri;
-use crate::error::Error;
 use crate::manifest;
 use crate::store::{Deletion, Store};
 
 pub use api::{START_ERROR, object};
+pub use error::Error;
+pub use query::Query;
 pub use resource::{pod_name, pods};
 pub use selector::Selector;
 

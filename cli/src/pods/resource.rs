@@ -1,6 +1,6 @@
 //! `TYPE NAME…` and `TYPE/NAME…` as kubectl reads them.
 
-use crate::error::Error;
+use super::Error;
 
 /// The pods that the arguments name; empty: all of them.
 ///
@@ -8,7 +8,7 @@ use crate::error::Error;
 /// Another type than pods, or a mixture of both forms.
 pub fn pods(arguments: &[String]) -> Result<Vec<String>, Error> {
     let Some(first) = arguments.first() else {
-        return Err(Error::Refused(
+        return Err(Error::Arguments(
             "You must specify the type of resource to get".to_owned(),
         ));
     };
@@ -23,7 +23,7 @@ pub fn pods(arguments: &[String]) -> Result<Vec<String>, Error> {
         .iter()
         .map(|name| {
             if name.contains('/') {
-                Err(Error::Refused(
+                Err(Error::Arguments(
                     "there is no need to specify a resource type as a separate argument when \
                      passing arguments in resource/name form"
                         .to_owned(),
@@ -53,7 +53,7 @@ fn check_type(kind: &str) -> Result<(), Error> {
     if ["pod", "pods", "po"].contains(&kind.to_ascii_lowercase().as_str()) {
         Ok(())
     } else {
-        Err(Error::Refused(format!(
+        Err(Error::Arguments(format!(
             "the server doesn't have a resource type {kind:?}"
         )))
     }

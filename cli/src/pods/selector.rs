@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::Error;
+use super::Error;
 
 /// What the labels of a pod must be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Selector {
             let term = term.trim();
             let pair = |key: &str, value: &str| (key.trim().to_owned(), value.trim().to_owned());
             if term.is_empty() || term.contains(['(', ')', ' ']) {
-                Err(Error::Refused(format!(
+                Err(Error::Arguments(format!(
                     "unable to parse requirement: {term:?}"
                 )))
             } else if let Some((key, value)) = term.split_once("!=") {

@@ -6,10 +6,10 @@ use k8s_cri::v1::{
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-use super::{PodView, object};
-use crate::output::pod::row;
+use super::PodView;
+use super::object;
+use super::row::row;
 use crate::store::Deletion;
-
 use ContainerState::{
     ContainerCreated as Created, ContainerExited as Exited, ContainerRunning as Running,
 };

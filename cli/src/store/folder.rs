@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Error, make_dir};
+use super::Error;
+use super::make_dir;
 
 /// The most that is read of a file of podhook's: a manifest is at most 1.5 MiB for the API server.
 const MAX_FILE: u64 = 16 << 20;

@@ -16,6 +16,7 @@
 
 pub(crate) mod folder;
 mod mounts;
+pub mod regular;
 mod removal;
 #[cfg(test)]
 mod tests;

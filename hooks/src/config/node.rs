@@ -1,14 +1,14 @@
 //! `/etc/podhook/config.toml`.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use log::LevelFilter;
 use toml::de::DeTable;
 
-use super::{ConfigError, Rule, read};
+use super::read;
+use super::{ConfigError, Rule};
 use crate::handler::net::Statuses;
 use crate::lifecycle::reader::At;
 use crate::lifecycle::tree::{Lines, from_toml};
@@ -89,6 +89,9 @@ impl Default for Config {
 
 impl Config {
     /// The configuration at `path`. The default file may be missing, one that was named may not.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or what is wrong in it.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let read = || {
             let metadata = fs::metadata(path)?;
@@ -119,6 +122,9 @@ impl Config {
     }
 
     /// Parses a configuration; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// What is wrong in it, and where.
     pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
         let fields = root(text, origin)?.object(&read::KEYS);
         let config = fields.and_then(|fields| read::config(fields, origin));

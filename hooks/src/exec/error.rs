@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::report::Step;
+use super::plan::report::Step;
 use crate::lifecycle::text;
 
 /// Go's exec.ErrNotFound, which is what runc's users know.

@@ -1,54 +1,38 @@
 //! The exec engine: runs a process inside a container as `runc exec` does, without runc.
 //!
-//! The way of a process: a [`Container`] is opened once, a [`Process`] says what to run; a plan resolves
-//! and allocates everything; an intermediate child joins the container from outside and takes on user,
-//! restrictions and limits; the final child, the one that the container sees, becomes the command. The
-//! caller owns `wait` through [`Children`].
+//! Three processes take part. The **parent** is the shim: it opens a [`Container`] once, and for every
+//! [`Process`] it resolves and allocates all that is needed, as a plan. The **joiner** is its first child: it
+//! joins the container from outside and takes on user, restrictions and limits. The **command** is the second
+//! child, the one that the container sees: it looks the program up and executes it. The parent's reaper owns
+//! `wait` through [`Children`].
+//!
+//! Each folder is a phase, and imports run one way only:
+//!
+//! ```text
+//! parent ──▶ settings, seccomp, tree ──▶ plan ◀── child
+//!    └──────────────────────────────────▶──────────▲ one function: child::run
+//! ```
+//!
+//! `settings` and `seccomp` turn the words of the specification into numbers, `tree` finds cgroups and ends what
+//! a process has started, `plan` is the plain data that `child` reads, and `child` is all the code that runs
+//! between fork and execve.
 
-mod arena;
-mod bpf;
-mod capabilities;
-mod cgroup;
 mod child;
-pub mod children;
-mod container;
-mod enosys;
 mod error;
-mod home;
-mod inherited;
-mod intermediate;
-mod labels;
-mod last;
-mod launch;
-mod leaf;
-mod mappings;
-mod message;
-mod namespaces;
-mod places;
+mod parent;
 mod plan;
-mod process;
-mod report;
-mod restrict;
-mod rlimit;
-mod room;
-mod schedule;
 mod seccomp;
-mod session;
-mod spawn;
-pub mod spec;
-mod sys;
-mod terminal;
-mod traced;
+mod settings;
 mod tree;
-mod view;
 
-pub use children::{Children, Exit};
-pub use container::Container;
 pub use error::Error;
-pub use plan::Stdio;
-pub use process::Process;
-pub use report::Step;
-pub use session::{session_of, signal_session};
-pub use spawn::{Child, spawn, spawn_on_terminal};
-pub use traced::exit as exit_though_traced;
+pub use parent::build::Stdio;
+pub use parent::children::{Children, Exit};
+pub use parent::container::Container;
+pub use parent::process::Process;
+pub use parent::spawn::{Child, spawn, spawn_on_terminal};
+pub use parent::traced::exit as exit_though_traced;
+pub use plan::report::Step;
+pub use settings::spec;
 pub use tree::Tree;
+pub use tree::session::{session_of, signal_session};

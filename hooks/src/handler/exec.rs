@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use super::output::{Made, Output};
 use super::{HookResult, Outcome, Rest, Sink};
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
-use crate::{null_device, signal};
+use crate::null_device;
+use crate::signal;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
 /// that takes no more output.

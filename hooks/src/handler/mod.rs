@@ -3,8 +3,6 @@
 //! A handler knows nothing of lifecycles or RPCs: it takes what to do, a future that aborts it, and
 //! returns a [`HookResult`]. Deadlines are the caller's, through the abort.
 
-use std::time::{Duration, SystemTime};
-
 pub mod exec;
 mod lines;
 pub mod net;
@@ -14,6 +12,8 @@ mod pipes;
 mod rest;
 mod sink;
 pub mod sleep;
+
+use std::time::{Duration, SystemTime};
 
 pub use rest::Rest;
 pub use sink::{LineQueue, Sink, line_queue};

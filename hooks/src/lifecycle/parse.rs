@@ -16,6 +16,9 @@ use crate::signal::Signal;
 
 impl Lifecycle {
     /// Parses the JSON text of a lifecycle.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
     pub fn from_json(text: &str, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
         let node: Node = serde_json::from_str(text)
             .map_err(|error| pasted::no_json(text, &text::shorten(&error.to_string(), 160)))?;
@@ -24,6 +27,9 @@ impl Lifecycle {
 
     /// Checks a lifecycle that is already a JSON value, as the field of a pod's manifest; the error's
     /// path is relative to the value.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
     pub fn from_value(
         value: &serde_json::Value,
         ports: &Ports<'_>,

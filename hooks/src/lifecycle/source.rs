@@ -20,6 +20,9 @@ impl Lifecycle {
     /// said; `{}` says nothing. Its own annotation comes first, then the pod's for its name, then the
     /// node's default, field by field. `io.kubernetes.container.preStopHandler` is never read: the
     /// kubelet runs that one itself.
+    ///
+    /// # Errors
+    /// What is wrong with an annotation, and with which.
     pub fn from_annotations(
         annotations: &impl Annotations,
         node_default: Option<&Lifecycle>,
@@ -28,6 +31,9 @@ impl Lifecycle {
     }
 
     /// The same, where the annotations may not ask for everything. The node's own default may.
+    ///
+    /// # Errors
+    /// The same, and what the policy does not allow.
     pub fn within(
         policy: &Policy,
         annotations: &impl Annotations,

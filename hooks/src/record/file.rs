@@ -17,6 +17,9 @@ impl Record {
     ///
     /// Nothing in the file acts on a terminal: what JSON leaves as it is (DEL, C1 controls, marks that reorder
     /// text) is escaped as well.
+    ///
+    /// # Errors
+    /// When a file cannot be made, filled or moved beside it.
     pub fn write(&self, path: &Path) -> Result<(), RecordError> {
         let json = serde_json::to_string(self).map_err(|source| RecordError::Encode { source })?;
         let json = text::visible_json(&json);
@@ -35,6 +38,9 @@ impl Record {
     }
 
     /// Reads a record.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no record.
     pub fn read(path: &Path) -> Result<Record, RecordError> {
         let json = fs::read(path).map_err(|source| failed("read", path, source))?;
         serde_json::from_slice(&json).map_err(|source| RecordError::Decode {

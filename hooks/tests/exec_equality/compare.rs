@@ -7,13 +7,13 @@ use std::path::Path;
 use podhook_hooks::exec::Error;
 use serde_json::{Value, json};
 
+use crate::ROWS;
+use crate::accepted;
 use crate::namespaces::shared_with;
-use crate::support::program;
 use crate::support::runtime::Runtime;
 use crate::support::streams::Streams;
 use crate::support::within::{Inherited, OFF_DEFAULT, within};
-use crate::support::{Config, Ran, dev_null};
-use crate::{ROWS, accepted};
+use crate::support::{Config, Ran, dev_null, program};
 
 /// What a row says should happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

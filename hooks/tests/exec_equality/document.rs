@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::ROWS;
+use crate::accepted;
 use crate::compare::Expected;
 use crate::support::runtime::Runtime;
-use crate::{ROWS, accepted};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/exec-equality.md");
 const BEGIN: &str = "<!-- generated: make exec-equality -->\n";

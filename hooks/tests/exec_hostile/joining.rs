@@ -2,11 +2,11 @@
 
 use std::fs;
 
+use podhook_hooks::exec::Process;
 use serde_json::{Value, json};
 
 use crate::support::bundle::TestContainer;
 use crate::support::{Config, program, strings};
-use podhook_hooks::exec::Process;
 
 /// A process whose way to its command is long, to be looked at on it.
 pub fn slow(process: &Value) -> Value {

@@ -6,10 +6,11 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::pod_network::{Get, PATIENCE, PodNetwork, head, within};
 use podhook_hooks::handler::net::{HttpGet, http_get};
 use podhook_hooks::lifecycle::Scheme;
 use tokio::sync::oneshot;
+
+use crate::pod_network::{Get, PATIENCE, PodNetwork, head, within};
 
 /// A server that begins so and then repeats this for ever; tells how much of it was taken.
 fn endless(pod: &PodNetwork, start: &'static str, more: String) -> (u16, mpsc::Receiver<usize>) {

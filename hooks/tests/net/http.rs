@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use crate::pod_network::{Get, PATIENCE, PodNetwork, V4, V6, response, within};
 use podhook_hooks::handler::net::{HttpGet, Network, http_get};
 use podhook_hooks::lifecycle::Scheme;
+
+use crate::pod_network::{Get, PATIENCE, PodNetwork, V4, V6, response, within};
 
 #[test]
 fn a_response_of_200_to_399_is_success_and_its_body_is_kept() {

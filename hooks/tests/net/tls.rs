@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use crate::pod_network::{Get, PodNetwork, V4, head, response};
 use podhook_hooks::lifecycle::Scheme;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
+
+use crate::pod_network::{Get, PodNetwork, V4, head, response};
 
 fn https(port: u16, path: &str) -> Get<'_> {
     Get {

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use podhook_hooks::exec::{Children, Container, spec::Spec};
+use podhook_hooks::exec::spec::Spec;
+use podhook_hooks::exec::{Children, Container};
 use serde_json::{Value, json};
 
+use super::readable;
 use super::reaper::Reaper;
+use super::run;
 use super::runtime::Runtime;
+use super::scaled;
 use super::streams::Streams;
 use super::terminal;
-use super::{PATIENCE, Ran, readable, run, scaled, wait_for};
+use super::wait_for;
+use super::{PATIENCE, Ran};
 
 const APPLETS: [&str; 24] = [
     "sh", "cat", "ls", "sleep", "true", "false", "id", "env", "ps", "kill", "yes", "dd", "pwd",

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use podhook_hooks::exec::{Children, Exit};
+
 use reaper::Reaper;
 
 pub use bundle::Config;

@@ -7,7 +7,10 @@ use std::os::unix::fs::FileTypeExt;
 
 use podhook_hooks::exec::{Exit, Stdio};
 
-use super::{Ran, dev_null, pipe, temporary_file};
+use super::Ran;
+use super::dev_null;
+use super::pipe;
+use super::temporary_file;
 
 /// What a process is given, and where its output is read.
 pub struct Streams {

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use podhook_integration::generation::repository;
-use podhook_integration::results;
-use podhook_integration::{Place, ShimKind};
+use podhook_integration::{Place, ShimKind, results};
 use serde_json::Value;
 
 const HEAD: &str = "# Compatibility matrix

@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::error::io_error;
-use super::{Containerd, Error, lock};
+use super::lock;
+use super::{Containerd, Error};
 use crate::command::{self, Output};
 use crate::generation;
 use crate::image::Image;

@@ -4,9 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::network;
+use crate::command;
+use crate::cri;
+use crate::generation;
 use crate::image::NoImage;
 use crate::wait::TimedOut;
-use crate::{command, cri, generation};
 
 /// Why a containerd is not as a test needs it.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Containerd, Error, remains};
+use super::remains;
+use super::{Containerd, Error};
 use crate::command::stdout_of;
 use crate::driver;
 use crate::shim::ShimKind;

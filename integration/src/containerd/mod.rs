@@ -9,10 +9,6 @@ mod process;
 pub mod remains;
 pub mod scrub;
 
-pub(crate) use config::{CONFIGURED, PLACED};
-pub use docker::Docker;
-pub use error::Error;
-
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -33,6 +29,10 @@ use crate::image::Image;
 use crate::place::Place;
 use crate::shim::{self, ShimKind};
 use error::io_error;
+
+pub(crate) use config::{CONFIGURED, PLACED};
+pub use docker::Docker;
+pub use error::Error;
 
 /// A running private containerd.
 #[derive(Debug)]

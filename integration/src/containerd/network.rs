@@ -1,8 +1,7 @@
 //! The pod network of a private containerd: a bridge of its own, reachable from the node.
 
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use crate::command::{self, stdout_of};
 

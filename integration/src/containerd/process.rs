@@ -12,7 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::error::io_error;
-use super::{Containerd, Error, lock, remains};
+use super::lock;
+use super::remains;
+use super::{Containerd, Error};
 use crate::cri::{self, Cri};
 use crate::generation::OciRuntime;
 use crate::wait::{self, SOON, TimedOut};

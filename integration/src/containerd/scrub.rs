@@ -5,23 +5,25 @@
 //! that was killed, and the next run removes it.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{env, process, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{network, remains};
+use super::network;
+use super::remains;
 use crate::driver;
 
 const PREFIX: &str = "phit-";
 
 /// Makes the folder of a new instance and takes its lock.
+///
+/// # Errors
+/// When it cannot be made or locked.
 pub fn new_folder() -> std::io::Result<(PathBuf, File)> {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);

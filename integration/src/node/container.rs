@@ -1,18 +1,19 @@
 //! Containers run with ctr.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use super::Node;
+use crate::Containerd;
 use crate::command::{self, Output};
 use crate::ctr::{Ctr, Task};
+use crate::driver;
 use crate::image::Image;
 use crate::record::{self, Record, Watch};
 use crate::shim::ShimKind;
-use crate::{Containerd, driver, wait};
+use crate::wait;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 

@@ -6,11 +6,10 @@ mod pod;
 mod pod_container;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, fs};
 
 use crate::containerd::remains::{self, Key};
 use crate::containerd::{Containerd, Error};

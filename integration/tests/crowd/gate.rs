@@ -1,13 +1,12 @@
 //! A gate that any number of scripts wait at without using the CPU: a fifo that nobody has open for writing.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;

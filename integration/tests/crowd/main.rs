@@ -27,8 +27,7 @@ use podhook_integration::cri::v1;
 use podhook_integration::node::{Pod, PodContainer};
 use podhook_integration::suite::{Test, each_once, podhook_only, run_with_threads};
 use podhook_integration::trace::Trace;
-use podhook_integration::wait;
-use podhook_integration::{Node, Outcome, tests};
+use podhook_integration::{Node, Outcome, tests, wait};
 
 use gate::Gate;
 use member::{END, Member, Run, START, Servers, Start};

@@ -4,7 +4,6 @@ use podhook_integration::trace::mark;
 use serde_json::{Value, json};
 
 use crate::gate::pass;
-
 use crate::script::{Command, exec, sh, with};
 
 /// The gate that postStart hooks wait at.

@@ -1,14 +1,15 @@
 //! A hook's work is the container's: charged to its cgroup, held by its limits, seen in its metrics.
 
-use crate::recorded::{Record, Recorded};
+use std::time::Duration;
+
 use podhook_integration::cri::v1;
 use podhook_integration::node::Container;
 use podhook_integration::suite::Test;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
-use std::time::Duration;
 
+use crate::recorded::{Record, Recorded};
 use crate::script::{Error, exec, with};
 
 pub fn tests() -> Vec<Test> {

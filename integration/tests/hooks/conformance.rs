@@ -1,4 +1,4 @@
-//! Statements of docs/kubernetes.md that no other test is about.
+//! Statements of docs/evidence/kubernetes.md that no other test is about.
 
 use std::thread;
 

@@ -1,8 +1,7 @@
 //! What HTTPS hooks cost a shim that has nothing to do any more.
 
-use std::fs;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use podhook_integration::containerd::remains;
 use podhook_integration::node::Pod;

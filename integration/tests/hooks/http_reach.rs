@@ -5,8 +5,8 @@ use std::net::TcpStream;
 
 use podhook_integration::cri::v1;
 use podhook_integration::suite::Test;
-use podhook_integration::wait::SOON;
-use podhook_integration::{Node, Outcome, command, tests, wait};
+use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Node, Outcome, command, tests};
 use serde_json::{Value, json};
 
 use crate::network::{Network, response};

@@ -1,11 +1,10 @@
 //! `podhook ps` and `podhook inspect`, and the schema of what they read.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::Instant;
+use std::{fs, thread};
 
 use podhook_integration::generation::repository;
 use podhook_integration::podhook::Podhook;

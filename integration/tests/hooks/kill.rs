@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::recorded::Recorded;
 use podhook_integration::node::Container;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
@@ -11,6 +10,7 @@ use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
+use crate::recorded::Recorded;
 use crate::script::{
     Command, Error, exec, held, marks, polite, server, stubborn, together, with, words,
 };

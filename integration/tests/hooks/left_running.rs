@@ -1,8 +1,7 @@
 //! What a hook leaves running goes on printing: its stdout and stderr have a reader as long as it lives.
 
-use std::fs;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use podhook_integration::containerd::remains;
 use podhook_integration::suite::Test;

@@ -11,7 +11,6 @@ use std::process::{Child, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use podhook_integration::command;
 use podhook_integration::containerd::remains;
 use podhook_integration::generation::cache;
 use podhook_integration::node::Container;
@@ -19,7 +18,7 @@ use podhook_integration::podhook::Podhook;
 use podhook_integration::suite::{Test, each_once, own_containerd};
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, tests};
+use podhook_integration::{Node, Outcome, command, tests};
 use serde_json::json;
 
 use crate::recorded::Recorded;

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
-use podhook_integration::command;
 use podhook_integration::node::Pod;
-use podhook_integration::{Node, Outcome};
+use podhook_integration::{Node, Outcome, command};
 
 use crate::script::Error;
 

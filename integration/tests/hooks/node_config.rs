@@ -1,10 +1,9 @@
 //! What the node's operator decides: `/etc/podhook/config.toml`, here by `--runtime-config-path`.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::thread;
+use std::{fs, thread};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;

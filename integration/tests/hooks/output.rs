@@ -3,15 +3,14 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use podhook_integration::command;
 use podhook_integration::node::PodContainer;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, tests};
+use podhook_integration::{Node, Outcome, command, tests};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use crate::network::{Network, response};
 use crate::recorded::Recorded;

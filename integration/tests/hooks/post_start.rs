@@ -1,16 +1,15 @@
 //! postStart: the container is Created until its hook has succeeded, and everything else goes on.
 
-use std::fs;
 use std::process::Stdio;
-use std::thread;
+use std::{fs, thread};
 
-use crate::recorded::Recorded;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
+use crate::recorded::Recorded;
 use crate::script::{Error, exec, held, polite, server, sh, together, with, words};
 
 pub fn tests() -> Vec<Test> {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use crate::recorded::Recorded;
 use podhook_integration::cri::{self, v1};
 use podhook_integration::suite::Test;
 use podhook_integration::trace::{Trace, mark};
@@ -12,6 +11,7 @@ use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
+use crate::recorded::Recorded;
 use crate::script::{after, exec, held, marks, polite, together, with, words};
 
 pub fn tests() -> Vec<Test> {

@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use crate::recorded::{self, Recorded};
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
+use crate::recorded::{self, Recorded};
 use crate::script::{Error, exec, held, polite, sh, together, with, words};
 
 pub fn tests() -> Vec<Test> {

@@ -4,12 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use podhook_integration::node::{Container, PodContainer};
+use podhook_integration::wait;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-use podhook_integration::node::{Container, PodContainer};
-use podhook_integration::wait;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 

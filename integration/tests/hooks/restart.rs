@@ -3,13 +3,13 @@
 
 use std::thread;
 
-use crate::recorded::Recorded;
 use podhook_integration::suite::{Test, own_containerd};
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
+use crate::recorded::Recorded;
 use crate::script::{Error, exec, held, marks, polite, words};
 
 pub fn tests() -> Vec<Test> {

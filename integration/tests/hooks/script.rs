@@ -1,11 +1,11 @@
 //! The shell scripts that the containers and hooks of these tests run, and lifecycles as JSON.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, thread};
+
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::{Node, Outcome, wait};
 use serde_json::{Value, json};
-use std::fs;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use crate::recorded::{self, Recorded};
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
+use crate::recorded::{self, Recorded};
 use crate::script::{marks, polite, server, words};
 
 pub fn tests() -> Vec<Test> {

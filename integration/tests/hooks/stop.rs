@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::recorded::Recorded;
 use podhook_integration::cri::v1;
 use podhook_integration::node::{Pod, PodContainer};
 use podhook_integration::suite::Test;
@@ -12,6 +11,7 @@ use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
+use crate::recorded::Recorded;
 use crate::script::{
     Command, Error, anywhere, exec, held, marks, own_sleep, polite, server, stubborn, words,
 };

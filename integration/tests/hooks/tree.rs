@@ -1,12 +1,12 @@
 //! The whole tree of a hook: found and killed as one when the hook is aborted, left alone when it succeeds.
 
-use crate::recorded::Recorded;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
 
+use crate::recorded::Recorded;
 use crate::script::{
     anywhere, exec, own_sleep, polite, processes, server, wait_gone, wait_processes, with, words,
 };

@@ -1,10 +1,9 @@
 //! The three pods of the Kubernetes tutorial, through `podhook` as a user types it.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::thread;
+use std::{fs, thread};
 
 use podhook_integration::command::Output;
 use podhook_integration::generation::repository;

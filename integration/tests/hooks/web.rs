@@ -5,12 +5,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use podhook_integration::command;
 use podhook_integration::image::Image;
 use podhook_integration::node::{Pod, PodContainer, PodContainerBuilder};
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome};
+use podhook_integration::{Node, Outcome, command};
 use serde_json::{Value, json};
 
 use crate::recorded::{Record, Recorded};

@@ -6,11 +6,10 @@ use std::os::unix::fs::FileTypeExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::containerd::remains;
-use podhook_integration::stream;
 use podhook_integration::suite::{Test, own_containerd, podhook_only};
 use podhook_integration::tasks::Stdio;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, OciRuntime, Outcome, tests};
+use podhook_integration::{Node, OciRuntime, Outcome, stream, tests};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![client:

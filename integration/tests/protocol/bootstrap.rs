@@ -15,10 +15,13 @@ use podhook_integration::wait::SOON;
 use podhook_integration::{Generation, Outcome};
 use ttrpc::Code;
 
+use crate::Test;
 use crate::client::create_request;
+use crate::podhook_only;
 use crate::stage::{Failure, Kind, Stage, any};
 use crate::start::output;
-use crate::{Test, podhook_only, tests, unless};
+use crate::tests;
+use crate::unless;
 
 pub fn tests() -> Vec<Test> {
     let mut all = unless(

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use serde_json::{Value, json};
-
 use podhook_integration::Outcome;
+use serde_json::{Value, json};
 
 /// What a container is to be.
 pub struct Spec(pub Value);

@@ -11,9 +11,11 @@ use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 use ttrpc::Code;
 
+use crate::Test;
 use crate::client::{Client, create_request};
+use crate::podhook_only;
 use crate::stage::{Failure, Kind, Stage, any};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![criu:

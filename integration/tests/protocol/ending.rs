@@ -1,11 +1,10 @@
 //! How a shim ends, and what a dead one leaves to `delete`.
 
-use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse, DeleteResponse};
 use containerd_shim_protos::protobuf::Message;
@@ -15,10 +14,13 @@ use nix::unistd::Pid;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Outcome};
 
+use crate::Test;
 use crate::client::create_request;
+use crate::podhook_only;
 use crate::stage::{Failure, Kind, Stage, any};
+use crate::tests;
+use crate::unless;
 use crate::verbs::kill9;
-use crate::{Test, podhook_only, tests, unless};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![ending:

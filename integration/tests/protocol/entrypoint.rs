@@ -9,9 +9,11 @@ use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 use serde_json::{Value, json};
 
+use crate::Test;
 use crate::client::{Client, create_request};
+use crate::podhook_only;
 use crate::stage::{Failure, Stage, any};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     // With the original an exec takes longer, and on busy processors finds the runtime's init all the same.

@@ -5,9 +5,11 @@ use containerd_shim_protos::events::task::{TaskDelete, TaskExit, TaskStart};
 use podhook_integration::Outcome;
 use podhook_integration::wait::SOON;
 
+use crate::Test;
 use crate::client::create_request;
+use crate::podhook_only;
 use crate::stage::{Kind, Stage};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![events:

@@ -14,11 +14,13 @@ use podhook_integration::wait::{self, SOON};
 use serde_json::json;
 use ttrpc::Code;
 
+use crate::Test;
 use crate::client::{Answer, Client, create_request, exec_request};
 use crate::hanging::{Hanging, PLACE};
 use crate::options::generic;
+use crate::podhook_only;
 use crate::stage::{Failure, Stage};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![given_up:

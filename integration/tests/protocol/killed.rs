@@ -1,24 +1,27 @@
 //! A shim that is killed while its OCI runtime makes a container: `delete` comes at once, and nothing is left.
 
-use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::Outcome;
+use podhook_integration::containerd::remains;
 use podhook_integration::wait::{self, SOON};
 
+use crate::Test;
 use crate::client::{Answer, Client};
+use crate::podhook_only;
 use crate::stage::{Failure, Stage, any};
+use crate::tests;
 use crate::verbs::kill9;
-use crate::{Test, podhook_only, tests};
 
 pub fn tests() -> Vec<Test> {
     // The original leaves its socket, and cgroups as well.
     podhook_only(tests![killed:
         nothing_is_left_of_a_container_that_was_being_made,
         what_the_runtime_has_started_makes_nothing_after_delete,
+        a_runtime_whose_delete_hangs_leaves_nothing,
     ])
 }
 
@@ -104,6 +107,36 @@ fn what_the_runtime_has_started_makes_nothing_after_delete(stage: &Stage) -> Out
     assert!(output.status.success(), "{output:?}");
     let _ = create.join();
     wait_no_process(&format!("touch {}", begun.display()))?;
+    let left = stage.left_of("c1");
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// containerd kills a `delete` that takes longer than 5 s, and asks no second time.
+fn a_runtime_whose_delete_hangs_leaves_nothing(stage: &Stage) -> Outcome {
+    let hang = "case \" $* \" in *' delete '*) exec sleep 5593;; esac";
+    let options = any(&Options {
+        binary_name: stage.recording_runtime(hang)?.0,
+        ..Default::default()
+    });
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "5594"]))?;
+    let client = stage.start("c1", Some(&options))?;
+    let mut request = crate::client::create_request(stage, "c1");
+    request.options = Some(options).into();
+    client.call::<containerd_shim_protos::api::CreateTaskResponse>("Create", &request)?;
+    client.start("c1", "")?;
+    kill9(stage.shim_pid("c1"))?;
+    let output = stage.delete_verb("c1")?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("timed out"), "{said}");
+    wait_no_process("sleep\x005593")?;
+    wait_no_process("sleep\x005594")?;
+    // What only the runtime itself knows of.
+    fs::remove_dir_all(remains::runc_state(&(
+        stage.namespace().into(),
+        "c1".into(),
+    )))?;
     let left = stage.left_of("c1");
     assert!(left.is_empty(), "{left:?}");
     Ok(())

@@ -16,12 +16,15 @@ use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Outcome};
 
+use crate::Test;
 use crate::client::{Client, create_request, exec_request};
+use crate::podhook_only;
 use crate::scarce::{Descriptors, Processes, limit, only_stdio};
 use crate::stage::{Failure, Kind, Stage, any};
 use crate::start::output;
 use crate::stdio::{Stdio, fifo, reader, run};
-use crate::{Test, podhook_only, tests, unless};
+use crate::tests;
+use crate::unless;
 
 pub fn tests() -> Vec<Test> {
     let given_back = tests![limits:

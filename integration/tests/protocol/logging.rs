@@ -8,10 +8,12 @@ use containerd_shim_protos::api::{CreateTaskResponse, Empty, ExecProcessRequest}
 use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 
+use crate::Test;
 use crate::client::{Client, Refused, exec_request};
+use crate::podhook_only;
 use crate::stage::{Failure, Stage};
 use crate::stdio::{Stdio, fifo, reader, request, run, wait_text};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![logging:

@@ -1,27 +1,26 @@
 //! The shim's binary by itself, driven as containerd drives it: verbs, messages on stdin and stdout, RPCs
 //! over ttrpc. What containerd-shim-runc-v2 does too is tested with it first.
 
+mod bootstrap;
 mod bundle;
 mod client;
-mod daemon;
-mod hanging;
-mod scarce;
-mod stage;
-mod start;
-
-mod bootstrap;
 mod criu;
+mod daemon;
 mod ending;
 mod entrypoint;
 mod events;
 mod exhaustion;
 mod given_up;
+mod hanging;
 mod killed;
 mod limits;
 mod logging;
 mod metrics;
 mod options;
+mod scarce;
 mod signals;
+mod stage;
+mod start;
 mod states;
 mod stdio;
 mod together;

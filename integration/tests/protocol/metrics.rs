@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use containerd_shim_protos::cgroups::metrics::Metrics;
 use containerd_shim_protos::protobuf::reflect::{ReflectValueRef, RuntimeFieldType};
 use containerd_shim_protos::protobuf::{Message, MessageDyn};
-use podhook_integration::wait::SOON;
-use podhook_integration::{Generation, Outcome, wait};
+use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Generation, Outcome};
 
+use crate::Test;
+use crate::podhook_only;
 use crate::stage::{Failure, Kind, Stage};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     podhook_only(tests![metrics: every_field_of_the_originals_is_there])

@@ -9,9 +9,12 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Outcome};
 use serde_json::json;
 
+use crate::Test;
 use crate::client::{Client, create_request};
+use crate::podhook_only;
 use crate::stage::{Failure, Kind, Stage, any};
-use crate::{Test, podhook_only, tests, unless};
+use crate::tests;
+use crate::unless;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![options:

@@ -1,9 +1,8 @@
 //! Kill and Wait.
 
-use std::fs;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use containerd_shim_protos::api::{CreateTaskResponse, Status, WaitResponse};
 use nix::sys::ptrace;
@@ -12,9 +11,12 @@ use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 use ttrpc::Code;
 
+use crate::Test;
 use crate::client::{create_request, wait_request};
+use crate::podhook_only;
+use crate::runtime;
 use crate::stage::{Failure, Kind, Stage};
-use crate::{Test, podhook_only, runtime, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![signals:

@@ -6,9 +6,10 @@ use podhook_integration::{Generation, Outcome};
 use serde_json::json;
 use ttrpc::Code;
 
+use crate::Test;
 use crate::client::{Answer, Client};
 use crate::stage::{Kind, Stage};
-use crate::{Test, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     tests![states:

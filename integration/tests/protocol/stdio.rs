@@ -14,10 +14,12 @@ use nix::unistd::mkfifo;
 use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 
+use crate::Test;
 use crate::client::{Client, create_request, exec_request};
 use crate::options::generic;
+use crate::podhook_only;
 use crate::stage::{Failure, Stage, any};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![stdio:

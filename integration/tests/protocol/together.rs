@@ -7,10 +7,12 @@ use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 
+use crate::Test;
 use crate::bundle::Spec;
 use crate::client::{Client, Refused, create_request};
+use crate::podhook_only;
 use crate::stage::{Failure, Kind, Stage, any};
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![together: a_failed_start_may_be_tried_again];

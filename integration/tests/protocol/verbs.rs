@@ -1,10 +1,9 @@
 //! `start`, `delete`, `-info` and `-v`: arguments, stdin, stdout, and what they leave.
 
-use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
+use std::{fs, thread};
 
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse, Empty};
 use containerd_shim_protos::shim::oci::Options;
@@ -14,12 +13,14 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Generation, Outcome};
 use ttrpc::Code;
 
+use crate::Test;
 use crate::bundle::Spec;
 use crate::client::{Client, create_request};
 use crate::options::overlay_with_mapped_ids;
+use crate::podhook_only;
 use crate::stage::{Failure, Kind, Stage, any};
 use crate::start::output;
-use crate::{Test, podhook_only, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![verbs:

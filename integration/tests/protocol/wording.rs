@@ -6,9 +6,10 @@ use podhook_integration::Outcome;
 use serde_json::json;
 use ttrpc::Code;
 
+use crate::Test;
 use crate::client::{Answer, Client, create_request};
 use crate::stage::{Failure, Stage, any};
-use crate::{Test, tests};
+use crate::tests;
 
 pub fn tests() -> Vec<Test> {
     tests![wording:

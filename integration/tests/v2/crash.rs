@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
 use podhook_integration::containerd::remains;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;

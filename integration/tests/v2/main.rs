@@ -3,38 +3,37 @@
 
 #[path = "../hooks/accounting.rs"]
 mod accounting;
+mod cgroup;
+mod crash;
 #[path = "../parity/cri.rs"]
 mod cri;
 #[path = "../parity/ctr.rs"]
 mod ctr;
+mod delegated;
 #[path = "../hooks/delete.rs"]
 mod delete;
 #[path = "../parity/exec.rs"]
 mod exec;
+mod exhaustion;
+mod freezer;
 #[path = "../hooks/kill.rs"]
 mod kill;
+mod leaf;
+mod oom;
+mod options;
 #[path = "../hooks/process.rs"]
 mod process;
 #[path = "../hooks/recorded.rs"]
 mod recorded;
+mod reload;
 #[path = "../hooks/script.rs"]
 #[allow(dead_code)]
 mod script;
+mod statistics;
 #[path = "../hooks/tree.rs"]
 mod tree;
 #[path = "../hooks/tutorial.rs"]
 mod tutorial;
-
-mod cgroup;
-mod crash;
-mod delegated;
-mod exhaustion;
-mod freezer;
-mod leaf;
-mod oom;
-mod options;
-mod reload;
-mod statistics;
 mod update;
 
 use std::env;

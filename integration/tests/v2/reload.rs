@@ -36,7 +36,7 @@ impl Reloads {
         fs::create_dir_all(folder)?;
         let (generator, held) = (folder.join("podhook-test"), trace.dir().join("held"));
         let script = format!(
-            "#!/bin/sh\n: > {}\nwhile [ -e \"$0\" ]; do sleep 0.1; done\n",
+            "#!/bin/sh\n: > {}\nwhile [ -e \"$0\" ]; do sleep 1; done\n",
             held.display()
         );
         fs::write(&generator, script)?;

@@ -14,20 +14,20 @@ mod oom;
 mod processes;
 mod rdma;
 pub mod scope;
+#[cfg(test)]
+mod tests;
 mod v1;
 mod v2;
-
-#[cfg(test)]
-mod live_tests;
 
 use std::path::Path;
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{self, Message};
 
+use locate::Layout;
+
 pub use error::Error;
 pub use leftover::Leftover;
-use locate::Layout;
 pub use oom::OomWatch;
 
 const V1_METRICS: &str = "io.containerd.cgroups.v1.Metrics";

@@ -5,6 +5,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use containerd_shim_protos::api::CreateTaskRequest;
+use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
+use podhook_hooks::config::Config;
+use podhook_hooks::exec::spec::Spec;
+use podhook_hooks::lifecycle::{Lifecycle, Output, is_sandbox};
+use podhook_hooks::sequence::Settings;
+
 use super::clear::Remains;
 use super::deps::Deps;
 use super::driver::Driver;
@@ -17,12 +24,6 @@ use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
 use crate::stdio::Stdio;
-use containerd_shim_protos::api::CreateTaskRequest;
-use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
-use podhook_hooks::config::Config;
-use podhook_hooks::exec::spec::Spec;
-use podhook_hooks::lifecycle::{Lifecycle, Output, is_sandbox};
-use podhook_hooks::sequence::Settings;
 
 impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;

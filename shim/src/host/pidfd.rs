@@ -4,12 +4,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use podhook_hooks::linux::pidfd;
-pub use podhook_hooks::linux::pidfd::send_signal;
-
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::error::{Error, Result};
+
+pub use podhook_hooks::linux::pidfd::send_signal;
 
 /// A pidfd of `pid`: a child that the caller has not reaped.
 pub fn open(pid: libc::pid_t) -> Result<OwnedFd> {
@@ -30,13 +30,19 @@ pub fn of_child(pid: libc::pid_t) -> Result<Option<OwnedFd>> {
 
 /// Whether the process has ended, reaped or not.
 pub fn has_ended(pidfd: &OwnedFd) -> bool {
+    ends_within(pidfd, Duration::ZERO)
+}
+
+/// For a verb, which has nothing else to do: waits for the process to end, at most `limit`; whether it has.
+pub fn ends_within(pidfd: &OwnedFd, limit: Duration) -> bool {
+    let limit = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
     let mut poll = libc::pollfd {
         fd: pidfd.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };
-    // SAFETY: one pollfd that outlives the call, which does not wait.
-    unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+    // SAFETY: one pollfd that outlives the call.
+    unsafe { libc::poll(&mut poll, 1, limit) == 1 }
 }
 
 /// Waits for the process to end, at most `limit`; whether it has.

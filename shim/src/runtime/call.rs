@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, Command, ExitStatus};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use podhook_hooks::exec::{Children, Exit};
 use podhook_hooks::null_device;
@@ -14,7 +16,7 @@ use super::presence;
 use super::running::Running;
 use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
-use crate::host::{descriptors, signal_mask};
+use crate::host::{descriptors, pidfd, signal_mask};
 
 /// What fails where there is no such program.
 pub const START: &str = "start the OCI runtime";
@@ -133,23 +135,43 @@ pub async fn call(
     Ok(Ended { exit, stderr })
 }
 
+/// Between two looks at a verb's call where there is no descriptor to wait with.
+const PAUSE: Duration = Duration::from_millis(10);
 /// The most of a verb's call that is read.
 const VERB_LIMIT: u64 = 1 << 20;
 
-/// For a verb, which reaps its own children: runs `command` to its end; how it ended, and what it wrote to stdout and
-/// stderr. (`Command::output` panics where it cannot read.)
-pub fn output(command: &mut Command) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
+/// For a verb, which reaps its own children: runs `command` to its end, or kills it at the `deadline`; how it ended, and
+/// what it wrote to stdout and stderr. (`Command::output` panics where it cannot read.)
+///
+/// # Errors
+/// `TimedOut` where it was killed.
+pub fn output(command: &mut Command, deadline: Instant) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
     let capture = || {
         let file = capture_file().map_err(io::Error::other)?;
         Ok::<_, io::Error>((file.try_clone()?, file))
     };
     let (stdout, stderr) = (capture()?, capture()?);
-    let status = command
+    let mut child = command
         .stdin(process::Stdio::null())
         .stdout(stdout.0)
         .stderr(stderr.0)
-        .spawn()?
-        .wait()?;
+        .spawn()?;
+    let pidfd = pidfd::open(child.id().cast_signed());
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            // Not waited for: what hangs in the kernel dies later.
+            child.kill()?;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match &pidfd {
+            Ok(pidfd) => drop(pidfd::ends_within(pidfd, left)),
+            Err(_) => thread::sleep(PAUSE),
+        }
+    };
     let read = |file| read_back(file, VERB_LIMIT);
     Ok((status, [stdout.1, stderr.1].map(read)))
 }

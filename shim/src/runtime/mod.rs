@@ -14,17 +14,17 @@ use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-pub use call::Stdio;
-use call::call;
-pub use call::output;
-pub use criu::{CheckpointArgs, RestoreArgs};
-use failure::Failure;
-pub use failure::call_failed;
-pub use presence::{Presence, names};
 
 use crate::containerd::options::Options;
 use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
+use call::call;
+use failure::Failure;
+
+pub use call::{Stdio, output};
+pub use criu::{CheckpointArgs, RestoreArgs};
+pub use failure::call_failed;
+pub use presence::{Presence, names};
 
 /// Where the runtime keeps its state unless the options say otherwise: as the Go shim, so that
 /// `runc --root /run/containerd/runc/<namespace> list` shows our containers too.

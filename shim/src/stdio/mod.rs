@@ -16,7 +16,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-pub use containerd_shim::io::Stdio;
 use containerd_shim::io::{IoTasks, Pty};
 use nix::unistd::{Gid, Uid, fchown};
 use podhook_hooks::handler::{LineQueue, Sink, line_queue};
@@ -25,15 +24,16 @@ use tokio::io::AsyncRead;
 use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
 
-pub use console::ConsoleSocket;
+use crate::containerd::options::Options;
+use crate::error::{Error, Result};
+use crate::runtime;
 use gate::{Gate, Gated};
 use logger::Logger;
 use merge::Merged;
 use target::Target;
 
-use crate::containerd::options::Options;
-use crate::error::{Error, Result};
-use crate::runtime;
+pub use console::ConsoleSocket;
+pub use containerd_shim::io::Stdio;
 
 /// The shim's ends of a process's pipes, until the process runs.
 #[derive(Default)]

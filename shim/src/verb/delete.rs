@@ -23,16 +23,21 @@ use crate::{mount, runtime};
 /// What containerd expects of a task that was killed.
 const KILLED: u32 = 128 + libc::SIGKILL as u32;
 
-/// How long what was killed may take to end: containerd gives `delete` 5 s in all.
+/// How long all of it may take: containerd gives `delete` 5 s, kills it then, and asks no second time.
 const LIMIT: Duration = Duration::from_secs(4);
-/// The part of it that the OCI runtime's own processes may take.
-const RUNTIME_LIMIT: Duration = Duration::from_millis(2500);
-/// The part of it that systemd may take to stop a scope.
+/// Until when the OCI runtime's calls that were under way are waited for.
+const RUNTIME_LIMIT: Duration = Duration::from_millis(1250);
+/// Until when the OCI runtime's own `delete` may take.
+const DELETE_LIMIT: Duration = Duration::from_millis(2500);
+/// Until when what was killed may take to end.
+const KILL_LIMIT: Duration = Duration::from_millis(3500);
+/// How long systemd may take to stop a scope.
 const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs the verb; returns what to print. Everything is tried, and what does not work is said on
 /// stderr, which containerd logs. It is no error: containerd would keep the bundle for good then.
 pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
+    let begun = Instant::now();
     let bundle = bundle_of(flags)?;
     let options = Options::load(&bundle).unwrap_or_else(|e| {
         warn(&e);
@@ -47,12 +52,12 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     // Usually the shim has done it: containerd waits for this after every Delete too, and an OCI runtime
     // takes its time to find nothing.
     if bundle::is_deleted(&bundle) {
-        stop_scope(&options, &cgroups_path, &leftover);
+        stop_scope(&options, &cgroups_path, &leftover, begun);
         if let Err((_, e)) = leftover.remove(Instant::now()) {
             warn(&format_args!("the container's cgroup: {e}"));
         }
     } else {
-        end(flags, &bundle, &options, &cgroups_path, &leftover);
+        end(flags, &bundle, &options, &cgroups_path, &leftover, begun);
     }
     if let Err(e) = mount::unmount_all(&bundle.join("rootfs")) {
         warn(&e);
@@ -74,9 +79,15 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
 }
 
 /// Ends and removes a container, and the calls of the OCI runtime that were under way when its shim was killed.
-fn end(flags: &Flags, bundle: &Path, options: &Options, cgroups_path: &str, leftover: &Leftover) {
-    let begun = Instant::now();
-    let deadline = begun + LIMIT;
+fn end(
+    flags: &Flags,
+    bundle: &Path,
+    options: &Options,
+    cgroups_path: &str,
+    leftover: &Leftover,
+    begun: Instant,
+) {
+    let deadline = begun + KILL_LIMIT;
     let presence = Presence::of(bundle);
     let is_over = |deadline| {
         // They ended with the shim. What they had started may not have: crun makes a container in a child.
@@ -87,7 +98,7 @@ fn end(flags: &Flags, bundle: &Path, options: &Options, cgroups_path: &str, left
     };
     // First: until then a call makes more of what is looked for below.
     let mut over = is_over(begun + RUNTIME_LIMIT);
-    if let Err(e) = delete_container(flags, bundle, options) {
+    if let Err(e) = delete_container(flags, bundle, options, begun + DELETE_LIMIT) {
         warn(&e);
         if !leftover.kill(deadline) {
             warn(&"processes of the container are left, SIGKILL or not");
@@ -97,7 +108,7 @@ fn end(flags: &Flags, bundle: &Path, options: &Options, cgroups_path: &str, left
     if !over {
         warn(&"processes of the OCI runtime are left, and may make more");
     }
-    stop_scope(options, cgroups_path, leftover);
+    stop_scope(options, cgroups_path, leftover, begun);
     if let Err((dir, e)) = leftover.remove(deadline) {
         warn(&format_args!("remove cgroup {}: {e}", dir.display()));
     }
@@ -105,10 +116,11 @@ fn end(flags: &Flags, bundle: &Path, options: &Options, cgroups_path: &str, left
 
 /// What the OCI runtime has left of a cgroup that systemd keeps is systemd's to stop first: it may make it anew
 /// otherwise.
-fn stop_scope(options: &Options, cgroups_path: &str, leftover: &Leftover) {
+fn stop_scope(options: &Options, cgroups_path: &str, leftover: &Leftover, begun: Instant) {
+    let left = (begun + LIMIT).saturating_duration_since(Instant::now());
     if options.systemd_cgroup
         && leftover.exists()
-        && let Err(e) = scope::stop(cgroups_path, SCOPE_LIMIT)
+        && let Err(e) = scope::stop(cgroups_path, SCOPE_LIMIT.min(left))
     {
         warn(&format_args!("stop the container's scope: {e}"));
     }
@@ -128,7 +140,12 @@ fn bundle_of(flags: &Flags) -> Result<PathBuf> {
     Ok(cwd.parent().unwrap_or(&cwd).join(&flags.id))
 }
 
-fn delete_container(flags: &Flags, bundle: &Path, options: &Options) -> Result<()> {
+fn delete_container(
+    flags: &Flags,
+    bundle: &Path,
+    options: &Options,
+    deadline: Instant,
+) -> Result<()> {
     let mut command = Command::new(runtime::binary(options));
     command
         .args(runtime::global_args(
@@ -138,8 +155,8 @@ fn delete_container(flags: &Flags, bundle: &Path, options: &Options) -> Result<(
         ))
         .args(["delete", "--force", &flags.id])
         .env_remove("NOTIFY_SOCKET");
-    let (status, [_, stderr]) =
-        runtime::output(&mut command).map_err(Error::io("run", runtime::binary(options)))?;
+    let (status, [_, stderr]) = runtime::output(&mut command, deadline)
+        .map_err(Error::io("run", runtime::binary(options)))?;
     if status.success() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Read};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -47,9 +48,13 @@ pub fn info() -> Result<Vec<u8>> {
         .map_err(Error::failed("encode the runtime info"))
 }
 
+/// How long it may take; a client waits for the answer.
+const LIMIT: Duration = Duration::from_secs(5);
+
 /// The `features` of the OCI runtime. One that does not know the command (runc < 1.1) has none.
 fn features(binary: &str) -> Option<Any> {
-    let called = runtime::output(Command::new(binary).arg("features"));
+    let deadline = Instant::now() + LIMIT;
+    let called = runtime::output(Command::new(binary).arg("features"), deadline);
     let (_, [features, _]) = called.ok().filter(|(status, _)| status.success())?;
     serde_json::from_slice::<serde_json::Value>(&features).ok()?;
     Some(Any {

@@ -1,7 +1,7 @@
 //! Lifecycles in annotations: judged as Create will, before there is a sandbox.
 
-use super::super::lifecycle_doubts;
 use super::*;
+use crate::manifest::lifecycle_doubts;
 
 /// A pod of the containers `c` and `d` with these annotations, and this lifecycle in the first.
 fn with(annotations: &str, lifecycle: &str) -> String {

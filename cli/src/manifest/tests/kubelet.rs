@@ -1,11 +1,12 @@
 //! The translation is the kubelet's.
 
-use super::*;
-use crate::manifest::{Qos, check_non_root, qos};
 use k8s_cri::v1::security_profile::ProfileType;
 use k8s_cri::v1::{
     Image, Int64Value, LinuxContainerSecurityContext, MountPropagation, NamespaceMode,
 };
+
+use super::*;
+use crate::manifest::{Qos, check_non_root, qos};
 
 fn security(container: ContainerConfig) -> LinuxContainerSecurityContext {
     container.linux.unwrap().security_context.unwrap()

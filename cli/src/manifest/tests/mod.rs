@@ -12,7 +12,10 @@ use std::path::PathBuf;
 use k8s_cri::v1::{ContainerConfig, PodSandboxConfig};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Facts, Object, Placement, container, parse, sandbox};
+use super::container;
+use super::parse;
+use super::sandbox;
+use super::{Facts, Object, Placement};
 
 fn placement() -> Placement {
     Placement {

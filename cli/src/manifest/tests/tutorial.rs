@@ -1,8 +1,9 @@
 //! The pods of the Kubernetes tutorial on lifecycle hooks, from `examples/`.
 
+use std::path::Path;
+
 use super::*;
 use crate::manifest::load;
-use std::path::Path;
 
 fn example(name: &str) -> (PodSandboxConfig, ContainerConfig) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::Network;
 use super::error::{Attempt, NetError};
 use super::host::Host;
-use super::{Network, namespace, resolve};
+use super::namespace;
+use super::resolve;
 
 /// A connection and the address that took it.
 pub(super) struct Dialled {

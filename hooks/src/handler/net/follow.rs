@@ -5,8 +5,6 @@ use std::fmt;
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
-use crate::lifecycle::Scheme;
-
 use super::dial::dial;
 use super::error::NetError;
 use super::exchange::{Reply, exchange};
@@ -17,6 +15,7 @@ use super::stream::Stream;
 use super::tls;
 use super::url::{Redirect, Url};
 use super::{HttpGet, Network};
+use crate::lifecycle::Scheme;
 
 /// Followed at most.
 const MAX_REDIRECTS: usize = 10;

@@ -2,9 +2,8 @@
 
 use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use crate::lifecycle::{Header, text};
-
 use super::error::NetError;
+use crate::lifecycle::{Header, text};
 
 /// Go's request writer leaves these to itself: a body's framing is not the user's to claim.
 const NOT_THE_USERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "trailer"];

@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::lifecycle::text;
-
 use super::error::NetError;
+use crate::lifecycle::text;
 
 pub(super) use crate::lifecycle::host::{Host, unbracketed};
 

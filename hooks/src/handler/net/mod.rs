@@ -103,6 +103,9 @@ pub async fn http_get_judged(
 /// [`http_get`]; the error is a short message for users.
 ///
 /// Waits as long as the peer lets it: the caller sets the deadline.
+///
+/// # Errors
+/// Why there is no connection, in a few words.
 pub async fn tcp_connect(
     network: Network<'_>,
     host: Option<&str>,

@@ -1,10 +1,9 @@
 //! Sockets made inside a network namespace.
 
 use std::fs::File;
-use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::thread;
+use std::{io, thread};
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};

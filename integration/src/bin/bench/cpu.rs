@@ -1,11 +1,8 @@
 //! CPU time by cgroup: nothing that a shim starts, and leaves, is missed or counted twice.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::thread;
 use std::time::Duration;
+use std::{fs, io, process, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -1,8 +1,7 @@
 //! What the numbers were taken on.
 
-use std::fs;
 use std::path::Path;
-use std::thread;
+use std::{fs, thread};
 
 use podhook_integration::Containerd;
 use podhook_integration::command::stdout_of;

@@ -19,10 +19,9 @@ mod table;
 mod tasks;
 mod worker;
 
-use std::env;
 use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::thread;
+use std::{env, thread};
 
 use podhook_integration::Generation;
 use tokio::signal::unix::{SignalKind, signal};

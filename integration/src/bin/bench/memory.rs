@@ -1,8 +1,7 @@
 //! What an idle shim costs, alone and per container of its pod.
 
-use std::fs;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use podhook_integration::ShimKind;
 

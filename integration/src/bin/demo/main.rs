@@ -9,10 +9,9 @@ mod scenes;
 mod stage;
 mod timeline;
 
-use std::env;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::{env, thread};
 
 use podhook_integration::{Containerd, Generation, Outcome, ShimKind};
 use tokio::signal::unix::{SignalKind, signal};

@@ -1,11 +1,10 @@
 //! The scenes, in the order they are played.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use podhook::clock;
 use podhook_integration::wait::{self, SOON};

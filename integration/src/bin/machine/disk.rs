@@ -5,11 +5,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
-
-use podhook_integration::Image;
-use podhook_integration::command;
-use podhook_integration::generation::{cache, repository};
 use std::time::Duration;
+
+use podhook_integration::generation::{cache, repository};
+use podhook_integration::{Image, command};
 
 use crate::Error;
 use crate::plan::{self, Run};

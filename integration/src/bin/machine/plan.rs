@@ -215,7 +215,8 @@ pub fn program(runs: &[Run], programs: &Programs, filter: Option<&str>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::{choose, machines};
+    use super::choose;
+    use super::machines;
 
     #[test]
     fn a_tests_printed_name_is_a_filter() {

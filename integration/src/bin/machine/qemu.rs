@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-
 use podhook_integration::wait::{self, SOON};
 
 use crate::Error;

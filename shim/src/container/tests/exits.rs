@@ -61,6 +61,7 @@ fn an_oom_kill_that_init_survives_is_told_when_it_happens() {
 fn the_exits_of_execs_come_before_that_of_init() {
     story(async {
         let world = World::new();
+        world.fakes.lock().execs_outlive_init = true;
         let task = world.running("c1", "").await;
         task.exec("e").unwrap();
         assert_eq!(answer(task.start_exec("e")).await, "ok");
@@ -77,6 +78,7 @@ fn the_exits_of_execs_come_before_that_of_init() {
 fn an_exec_that_does_not_end_with_its_container_is_not_waited_for_for_ever() {
     story(async {
         let world = World::new();
+        world.fakes.lock().execs_outlive_init = true;
         let task = world.running("c1", "").await;
         task.exec("e").unwrap();
         assert_eq!(answer(task.start_exec("e")).await, "ok");
@@ -90,6 +92,7 @@ fn an_exec_that_does_not_end_with_its_container_is_not_waited_for_for_ever() {
 fn what_is_left_of_a_shared_pid_namespace_is_killed_with_init() {
     story(async {
         let world = World::new();
+        world.fakes.lock().execs_outlive_init = true;
         let request = world.request("c1", serde_json::json!({}));
         let path = format!("{}/config.json", request.bundle);
         let text = std::fs::read_to_string(&path).unwrap();

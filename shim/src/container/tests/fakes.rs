@@ -61,6 +61,8 @@ pub struct State {
     pub oom: Option<Weak<dyn OomListener>>,
     /// There was an OOM kill that nobody was told of.
     pub oom_killed: bool,
+    /// Execs live on when init ends, as where a process cannot die yet, or in a pid namespace that is shared.
+    pub execs_outlive_init: bool,
     /// Mounts fail.
     pub mounts_fail: bool,
     /// As many tries to remove a cgroup fail.
@@ -217,8 +219,15 @@ impl Fakes {
         if let Some(waiter) = process.waiter.take() {
             let _ = waiter.send(exit);
         }
-        let line = format!("end {}", process.name);
-        state.trace.push(line);
+        let name = process.name.clone();
+        state.trace.push(format!("end {name}"));
+        let outlived = state.execs_outlive_init || name.contains('/');
+        drop(state);
+        if !outlived {
+            for exec in self.alive_in(&name) {
+                self.end(exec, libc::SIGKILL);
+            }
+        }
     }
 
     pub fn wait(&self, pid: i32) -> oneshot::Receiver<Exit> {

@@ -16,11 +16,11 @@ use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{Mode, umask};
 
-use place::{Identity, Lock};
-pub use place::{Own, beside, set_own};
-
 use super::clients::Clients;
 use crate::error::{Error, Result};
+use place::{Identity, Lock};
+
+pub use place::{Own, beside, set_own};
 
 /// The path behind a `unix://` address.
 pub fn path(address: &str) -> &Path {

@@ -1,0 +1,255 @@
+//! Making a pod: images, volumes, sandbox, containers (kubelet `SyncPod`).
+
+use k8s_cri::v1::{
+    CreateContainerRequest, Image, ImageSpec, ImageStatusRequest, PodSandboxStatusRequest,
+    PullImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StopPodSandboxRequest,
+};
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::runtime_handler;
+use super::volumes;
+use crate::args;
+use crate::cmd::error::Error;
+use crate::cmd::interrupt::Interrupts;
+use crate::cri::{self, Handlers};
+use crate::manifest::{self, Facts, Placement};
+use crate::node::machine;
+use crate::pods::context::Context;
+use crate::store::Reservation;
+
+/// A pod whose containers exist and are not started.
+#[derive(Debug)]
+pub(crate) struct Created {
+    /// The containers in the manifest's order: IDs and names.
+    pub(crate) containers: Vec<(String, String)>,
+}
+
+/// A pod of which nothing is there yet but its place in the store.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    placement: Placement,
+    handler: String,
+    reservation: Reservation,
+}
+
+/// Takes the pod's place: from now on other commands see it. To be called with the store's lock.
+pub(crate) fn reserve(
+    context: &Context,
+    args: &args::Apply,
+    handlers: &Handlers,
+    pod: &Pod,
+) -> Result<Reserved, Error> {
+    let chosen = runtime_handler::choose(
+        &context.store,
+        &context.global.podhook_handler,
+        handlers,
+        pod,
+    )?;
+    let (namespace, name) = names(pod);
+    let uid = machine::new_uid()?;
+    let reservation = context.store.reserve(&uid, pod)?;
+    let placement = Placement {
+        directory: context.store.pod_dir(&uid),
+        log_directory: context.store.log_dir(&namespace, &name, &uid),
+        cgroup_parent: args.cgroup_parent.clone().unwrap_or(chosen.cgroup_parent),
+        memory_capacity: machine::memory_capacity(),
+        resolv_conf: machine::resolv_conf(),
+        uid,
+    };
+    Ok(Reserved {
+        placement,
+        handler: chosen.name,
+        reservation,
+    })
+}
+
+/// Makes the sandbox and the containers of `pod`. When that fails, or is interrupted, nothing is
+/// left.
+pub(crate) async fn create(
+    context: &Context,
+    interrupts: &mut Interrupts,
+    pod: &Pod,
+    reserved: Reserved,
+) -> Result<Created, Error> {
+    let mut sandbox = None;
+    let made = interrupts
+        .stop(make(context, pod, &reserved, &mut sandbox))
+        .await;
+    let made = made.and_then(
+        |made| match context.store.deletion(&reserved.placement.uid)? {
+            None => Ok(made),
+            Some(_) => Err(Error::Refused(format!(
+                "pod {:?} was deleted while it was being made",
+                names(pod).1
+            ))),
+        },
+    );
+    match made {
+        Ok(made) => {
+            reserved.reservation.done()?;
+            Ok(made)
+        }
+        Err(e) => {
+            undo(context, &reserved.placement.uid, sandbox).await;
+            Err(e)
+        }
+    }
+}
+
+fn names(pod: &Pod) -> (String, String) {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    (text(&pod.metadata.namespace), text(&pod.metadata.name))
+}
+
+async fn make(
+    context: &Context,
+    pod: &Pod,
+    reserved: &Reserved,
+    sandbox: &mut Option<String>,
+) -> Result<Created, Error> {
+    let placement = &reserved.placement;
+    for container in pod.spec.iter().flat_map(|s| &s.containers) {
+        let image = ensure_image(context, container).await?;
+        manifest::check_non_root(pod, container, &image)
+            .map_err(|e| Error::Refused(format!("container {:?}: {e}", container.name)))?;
+    }
+    volumes::prepare(pod, placement)?;
+    let config = manifest::sandbox::config(pod, placement);
+    let request = RunPodSandboxRequest {
+        config: Some(config.clone()),
+        runtime_handler: reserved.handler.clone(),
+    };
+    let id = context
+        .client
+        .runtime
+        .clone()
+        .run_pod_sandbox(request)
+        .await
+        .map_err(|status| {
+            Error::Refused(format!(
+                "Failed to create pod sandbox: {}",
+                status.message()
+            ))
+        })?
+        .into_inner()
+        .pod_sandbox_id;
+    *sandbox = Some(id.clone());
+    let facts = Facts {
+        pod_ips: pod_ips(context, &id).await?,
+        node_name: machine::name(),
+    };
+    let mut containers = Vec::new();
+    for container in pod.spec.iter().flat_map(|s| &s.containers) {
+        let request = CreateContainerRequest {
+            pod_sandbox_id: id.clone(),
+            config: Some(manifest::container::config(
+                pod, container, placement, &facts,
+            )),
+            sandbox_config: Some(config.clone()),
+        };
+        let created = context
+            .client
+            .runtime
+            .clone()
+            .create_container(request)
+            .await;
+        let created = created.map_err(|status| {
+            Error::Refused(format!(
+                "failed to create container {:?}: {}",
+                container.name,
+                status.message()
+            ))
+        })?;
+        containers.push((created.into_inner().container_id, container.name.clone()));
+    }
+    Ok(Created { containers })
+}
+
+async fn pod_ips(context: &Context, sandbox: &str) -> Result<Vec<String>, Error> {
+    let request = PodSandboxStatusRequest {
+        pod_sandbox_id: sandbox.to_owned(),
+        verbose: false,
+    };
+    let answer = context
+        .client
+        .runtime
+        .clone()
+        .pod_sandbox_status(request)
+        .await;
+    let status = answer
+        .map_err(cri::Error::call("PodSandboxStatus"))?
+        .into_inner()
+        .status;
+    let Some(network) = status.and_then(|s| s.network) else {
+        return Ok(Vec::new());
+    };
+    let more = network.additional_ips.into_iter().map(|ip| ip.ip);
+    Ok(std::iter::once(network.ip)
+        .chain(more)
+        .filter(|ip| !ip.is_empty())
+        .collect())
+}
+
+/// Takes back what was made of a pod that could not be made whole. Errors here would hide the
+/// one that matters; what remains is shown by `podhook get` and removed by `podhook delete`.
+async fn undo(context: &Context, uid: &str, sandbox: Option<String>) {
+    if let Some(id) = sandbox {
+        let mut runtime = context.client.runtime.clone();
+        let stop = StopPodSandboxRequest {
+            pod_sandbox_id: id.clone(),
+        };
+        let remove = RemovePodSandboxRequest { pod_sandbox_id: id };
+        if runtime.stop_pod_sandbox(stop).await.is_err()
+            || runtime.remove_pod_sandbox(remove).await.is_err()
+        {
+            return;
+        }
+    }
+    let _ = context.store.remove_pod(uid, None);
+}
+
+/// The image of a container, pulled where its policy says so (kubelet `EnsureImageExists`).
+async fn ensure_image(context: &Context, container: &Container) -> Result<Image, Error> {
+    let name = container.image.clone().unwrap_or_default();
+    let spec = ImageSpec {
+        image: manifest::normalize_image(&name),
+        ..Default::default()
+    };
+    let policy = container.image_pull_policy.as_deref().unwrap_or_default();
+    let present = image_status(context, &spec).await?;
+    match (present, policy) {
+        (Some(image), "IfNotPresent" | "Never") => return Ok(image),
+        (None, "Never") => {
+            return Err(Error::Refused(format!(
+                "Container image {name:?} is not present with pull policy of Never"
+            )));
+        }
+        _ => {}
+    }
+    let request = PullImageRequest {
+        image: Some(spec.clone()),
+        ..Default::default()
+    };
+    let pulled = context.client.images.clone().pull_image(request).await;
+    pulled.map_err(|status| {
+        Error::Refused(format!(
+            "Failed to pull image {name:?}: {}",
+            status.message()
+        ))
+    })?;
+    image_status(context, &spec)
+        .await?
+        .ok_or_else(|| Error::Refused(format!("image {name:?} is not there after its pull")))
+}
+
+async fn image_status(context: &Context, spec: &ImageSpec) -> Result<Option<Image>, Error> {
+    let request = ImageStatusRequest {
+        image: Some(spec.clone()),
+        verbose: false,
+    };
+    let answer = context.client.images.clone().image_status(request).await;
+    Ok(answer
+        .map_err(cri::Error::call("ImageStatus"))?
+        .into_inner()
+        .image)
+}

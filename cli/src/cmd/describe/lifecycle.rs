@@ -1,0 +1,93 @@
+//! The hooks of a container: what they are, and what the shim has recorded of them.
+
+use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::manifest::{ANNOTATION_PREFIX, OWN_ANNOTATION};
+use crate::node::page;
+use crate::node::record::Record;
+use crate::output::page::Page;
+
+/// Describes the lifecycle of `container`, if it has one.
+pub(crate) fn describe(page: &mut Page, pod: &Pod, container: &Container, record: Option<&Record>) {
+    let annotated = annotation(pod, &container.name);
+    let Some(lifecycle) = container.lifecycle.as_ref().or(annotated.as_ref()) else {
+        return;
+    };
+    page.line(2, "Lifecycle:", "");
+    for (label, name, handler) in [
+        ("PostStart:", "postStart", &lifecycle.post_start),
+        ("PreStop:", "preStop", &lifecycle.pre_stop),
+    ] {
+        let Some(handler) = handler else { continue };
+        page.line(3, label, self::handler(handler));
+        for hook in record
+            .iter()
+            .flat_map(|r| &r.hooks)
+            .filter(|h| h.hook == name)
+        {
+            page::hook(page, 4, hook);
+        }
+    }
+    if let Some(signal) = &lifecycle.stop_signal {
+        page.line(3, "Stop Signal:", signal);
+    }
+    let Some(record) = record else { return };
+    page.line(3, "Phase:", &record.phase);
+    if let Some(termination) = &record.termination {
+        page::termination(page, 3, termination);
+    }
+}
+
+/// A lifecycle that the pod carries as annotations: the one for every container wins, field by field.
+fn annotation(pod: &Pod, container: &str) -> Option<Lifecycle> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let read =
+        |key: &str| -> Option<Lifecycle> { serde_json::from_str(annotations.get(key)?).ok() };
+    let own = read(OWN_ANNOTATION);
+    let named = read(&format!("{ANNOTATION_PREFIX}{container}"));
+    let (Some(own), Some(named)) = (&own, &named) else {
+        return own.or(named);
+    };
+    let (own, named) = (own.clone(), named.clone());
+    Some(Lifecycle {
+        post_start: own.post_start.or(named.post_start),
+        pre_stop: own.pre_stop.or(named.pre_stop),
+        stop_signal: own.stop_signal.or(named.stop_signal),
+    })
+}
+
+/// A handler as kubectl describes probes.
+fn handler(handler: &LifecycleHandler) -> String {
+    let port = |port: &IntOrString| match port {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(name) => name.clone(),
+    };
+    if let Some(exec) = &handler.exec {
+        format!(
+            "exec [{}]",
+            exec.command.as_deref().unwrap_or_default().join(" ")
+        )
+    } else if let Some(http) = &handler.http_get {
+        format!(
+            "http-get {}://{}:{}{}",
+            http.scheme
+                .as_deref()
+                .unwrap_or("HTTP")
+                .to_ascii_lowercase(),
+            http.host.as_deref().unwrap_or_default(),
+            port(&http.port),
+            http.path.as_deref().unwrap_or("/")
+        )
+    } else if let Some(tcp) = &handler.tcp_socket {
+        format!(
+            "tcp-socket {}:{}",
+            tcp.host.as_deref().unwrap_or_default(),
+            port(&tcp.port)
+        )
+    } else if let Some(sleep) = &handler.sleep {
+        format!("sleep {}s", sleep.seconds)
+    } else {
+        "unknown".to_owned()
+    }
+}

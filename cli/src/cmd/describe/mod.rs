@@ -1,0 +1,64 @@
+//! `podhook describe pod`: kubectl's page, and what became of the hooks.
+
+mod container;
+mod lifecycle;
+mod pod;
+
+use super::error::Error;
+use crate::args;
+use crate::node::{record, state};
+use crate::output::page::Page;
+use crate::output::print;
+use crate::pods::context::Context;
+use crate::pods::{self, PodView, Query, Selector};
+
+/// Runs the command.
+///
+/// # Errors
+/// When a named pod does not exist, or containerd does not answer.
+pub async fn run(context: &Context, args: &args::Describe) -> Result<(), Error> {
+    let query = Query {
+        names: pods::pods(&args.resources)?,
+        selector: Selector::parse(args.selector.as_deref())?,
+        all_namespaces: args.all_namespaces,
+    };
+    let state = state::of(&context.client, &context.global).await?;
+    let views = query.find(context).await?;
+    if views.is_empty() {
+        eprintln!("No resources found in {} namespace.", context.namespace());
+    }
+    let mut text = String::new();
+    for (i, view) in views.iter().enumerate() {
+        if i > 0 {
+            text.push_str("\n\n");
+        }
+        let record = |id: &str| record::record(&state, id);
+        text.push_str(&page(view, &record));
+    }
+    Ok(print(&text)?)
+}
+
+/// Looks up the record of a container.
+type Records<'a> = dyn Fn(&str) -> Option<record::Record> + 'a;
+
+fn page(view: &PodView, records: &Records) -> String {
+    let pod = pods::object(view);
+    let mut page = Page::default();
+    pod::header(&mut page, view, &pod);
+    page.line(0, "Containers:", "");
+    for container in pod.spec.iter().flat_map(|s| &s.containers) {
+        let status = pod
+            .status
+            .iter()
+            .flat_map(|s| s.container_statuses.iter().flatten())
+            .find(|s| s.name == container.name);
+        container::describe(&mut page, container, status);
+        let record = view.container(&container.name).and_then(|c| records(&c.id));
+        lifecycle::describe(&mut page, &pod, container, record.as_ref());
+    }
+    pod::footer(&mut page, &pod);
+    page.into_text()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! What ends a command, in kubectl's words: here every error becomes a line and an exit status.
+//!
+//! Each module below has an error of its own; a command's own errors turn into this one where they are.
+
+use crate::cri;
+use crate::manifest;
+use crate::node::{bundles, metrics, query};
+use crate::output::escape;
+use crate::pods::{self, detached};
+use crate::store;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// containerd.
+    #[error(transparent)]
+    Cri(#[from] cri::Error),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    /// podhook's own files.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The process that does the work went wrong.
+    #[error(transparent)]
+    Detached(#[from] detached::Error),
+    /// The bundles of the node.
+    #[error(transparent)]
+    Bundles(#[from] bundles::Error),
+    /// The node's counters.
+    #[error(transparent)]
+    Metrics(#[from] metrics::Error),
+    /// The output.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+    /// kubectl's "Error from server": code and text.
+    #[error("Error from server ({code}): {message}")]
+    Server {
+        /// As `NotFound`.
+        code: &'static str,
+        /// As `pods "x" not found`.
+        message: String,
+    },
+    /// Any other refusal.
+    #[error("{0}")]
+    Refused(String),
+    /// Several things went wrong, and were said already.
+    #[error("")]
+    Reported,
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// The command run in the container ended with this status.
+    #[error("command terminated with exit code {0}")]
+    Exit(i32),
+}
+
+impl From<pods::Error> for Error {
+    fn from(error: pods::Error) -> Self {
+        match error {
+            pods::Error::Cri(error) => Self::Cri(error),
+            pods::Error::Store(error) => Self::Store(error),
+            pods::Error::Server { code, message } => Self::Server { code, message },
+            pods::Error::Arguments(message) => Self::Refused(message),
+        }
+    }
+}
+
+impl From<query::Unshown> for Error {
+    fn from(_: query::Unshown) -> Self {
+        Self::Reported
+    }
+}
+
+impl Error {
+    /// The exit status of `podhook`.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // Codes are a byte; runtimes report no others.
+            Self::Exit(code) => u8::try_from(*code).unwrap_or(1),
+            // As a shell reports a process that SIGINT has ended.
+            Self::Interrupted => 130,
+            _ => 1,
+        }
+    }
+
+    /// The line for stderr, if there is one: kubectl puts "error: " before its own errors, not
+    /// before the server's. It may quote what a manifest or a container holds: that is escaped.
+    #[must_use]
+    pub fn report(&self) -> Option<String> {
+        let line = match self {
+            Self::Reported | Self::Interrupted => return None,
+            Self::Server { .. }
+            | Self::Exit(_)
+            | Self::Manifest(manifest::Error::Invalid { .. }) => self.to_string(),
+            _ => format!("error: {self}"),
+        };
+        Some(escape::lines(&line).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_cannot_write_to_the_terminal() {
+        let error = Error::Refused("no \x1b[2J\u{9b}1m\u{202e}:\n  a\rb".to_owned());
+        assert_eq!(
+            error.report().as_deref(),
+            Some("error: no \\x1b[2J\\u009b1m\\u202e:\n  a\\rb")
+        );
+    }
+}

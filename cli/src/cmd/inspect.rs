@@ -1,0 +1,243 @@
+//! `podhook inspect`: everything recorded of one container's hooks.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::Deserialize;
+
+use super::error::Error;
+use crate::args::{self, RecordOutput};
+use crate::node::bundles::{self, Bundle, Recorded};
+use crate::node::query::{Query, Reports};
+use crate::node::{page as record_page, state};
+use crate::output::page::Page;
+use crate::output::{self, print};
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no such container, more than one, or its record cannot be read.
+pub async fn run(global: &args::Global, args: &args::Inspect) -> Result<(), Error> {
+    let query = Query {
+        state: state::directory(global).await,
+        namespace: global.namespace.clone(),
+    };
+    // Bad records of other containers are not this command's business.
+    let mut reports = Reports::quiet();
+    let all = query.find(&mut reports)?;
+    let found = match choose(&all, &args.container)? {
+        Some(found) => found,
+        None => return Err(without_record(&query, &args.container)),
+    };
+    match args.output {
+        Some(output @ (RecordOutput::Json | RecordOutput::Yaml)) => {
+            output::document(output, &found.json)?;
+        }
+        output => print(&page(found, output == Some(RecordOutput::Wide)))?,
+    }
+    Ok(())
+}
+
+/// The container that is meant: by its ID, the beginning of it, or its names, as many as it takes.
+fn choose<'a>(all: &'a [Recorded], wanted: &str) -> Result<Option<&'a Recorded>, Error> {
+    let of = |matches: &dyn Fn(&Recorded) -> bool| -> Vec<&'a Recorded> {
+        all.iter().filter(|recorded| matches(recorded)).collect()
+    };
+    let mut found = of(&|recorded| recorded.bundle.id == wanted);
+    if found.is_empty() && !wanted.is_empty() {
+        found =
+            of(&|recorded| is_named(recorded, wanted) || recorded.bundle.id.starts_with(wanted));
+    }
+    if found.len() < 2 {
+        return Ok(found.pop());
+    }
+    let mut message = format!("{wanted:?} is more than one container:");
+    for recorded in found {
+        let record = &recorded.record;
+        let name = match record.pod_name() {
+            Some(pod) => format!("{}/{pod}/{}", record.namespace(), record.container()),
+            None => recorded.bundle.namespace.clone(),
+        };
+        message += &format!("\n  {} ({name})", recorded.bundle.id);
+    }
+    Err(Error::Refused(message))
+}
+
+/// `POD`, `CONTAINER`, `POD/CONTAINER` or `NAMESPACE/POD/CONTAINER`.
+fn is_named(recorded: &Recorded, wanted: &str) -> bool {
+    let record = &recorded.record;
+    let Some(pod) = record.pod_name() else {
+        return false;
+    };
+    let container = record.container();
+    match wanted.split('/').collect::<Vec<_>>()[..] {
+        [name] => name == pod || name == container,
+        [first, second] => first == pod && second == container,
+        [first, second, third] => {
+            first == record.namespace() && second == pod && third == container
+        }
+        _ => false,
+    }
+}
+
+/// Why nothing can be shown: there is such a container, but nothing useful in it; or none.
+fn without_record(query: &Query, wanted: &str) -> Error {
+    let bundles = bundles::list(&query.state).unwrap_or_default();
+    let mut like = bundles
+        .iter()
+        .filter(|bundle| !wanted.is_empty() && bundle.id.starts_with(wanted));
+    match (like.next(), like.next()) {
+        (Some(bundle), None) => Error::Refused(match bundle.recorded() {
+            Err(e) => e.to_string(),
+            Ok(Some(found)) => format!(
+                "container {:?} is in the namespace {:?}",
+                bundle.id,
+                found.record.namespace()
+            ),
+            Ok(None) => format!("container {:?} has no lifecycle hooks", bundle.id),
+        }),
+        _ => Error::Refused(format!(
+            "no container {wanted:?} with lifecycle hooks below {} (`podhook ps` lists them; the \
+             record of a container goes with it)",
+            query.state.display()
+        )),
+    }
+}
+
+fn page(found: &Recorded, wide: bool) -> String {
+    let (bundle, record) = (&found.bundle, &found.record);
+    let mut page = Page::default();
+    page.line(0, "Container ID:", &bundle.id);
+    page.line(0, "Containerd Namespace:", &bundle.namespace);
+    if let Some(pod) = &record.pod {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        page.line(0, "Pod:", text(&pod.name));
+        page.line(0, "Namespace:", text(&pod.namespace));
+        if let Some(uid) = &pod.uid {
+            page.line(0, "Pod UID:", uid);
+        }
+        page.line(0, "Container:", text(&pod.container));
+    }
+    page.line(0, "Phase:", &record.phase);
+    if wide {
+        page.line(0, "Bundle:", bundle.path.display().to_string());
+        for (key, value) in lifecycles(bundle) {
+            page.line(0, "Lifecycle:", format!("{key}: {value}"));
+        }
+    }
+    page.line(
+        0,
+        "Hooks:",
+        if record.hooks.is_empty() {
+            "<none yet>"
+        } else {
+            ""
+        },
+    );
+    for hook in &record.hooks {
+        page.line(1, format!("{}:", hook.hook), hook.what());
+        record_page::hook(&mut page, 2, hook);
+    }
+    if let Some(termination) = &record.termination {
+        record_page::termination(&mut page, 0, termination);
+    }
+    page.into_text()
+}
+
+/// The annotations that the lifecycle came from.
+fn lifecycles(bundle: &Bundle) -> Vec<(String, String)> {
+    #[derive(Deserialize)]
+    struct Spec {
+        #[serde(default)]
+        annotations: BTreeMap<String, String>,
+    }
+    let spec = fs::read(bundle.path.join("config.json")).unwrap_or_default();
+    let annotations = serde_json::from_slice(&spec)
+        .map_or_else(|_| BTreeMap::new(), |spec: Spec| spec.annotations);
+    annotations
+        .into_iter()
+        .filter(|(key, _)| {
+            key == "podhook.dev/lifecycle" || key.starts_with("lifecycle.podhook.dev/")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn recorded(id: &str, pod: Option<[&str; 3]>) -> Recorded {
+        let mut json = json!({"version": 1, "id": id, "namespace": "k8s.io", "phase": "PreStop", "hooks": [
+            {"hook": "preStop", "handler": "exec", "action": {"exec": {"command": ["drain", "a b\u{9b}"]}},
+             "result": "Failed", "message": "exited with status 1",
+             "output": "a\u{1b}[2J\nb"}],
+            "termination": {"signal": "SIGTERM", "exitStatus": 0}});
+        if let Some([namespace, name, container]) = pod {
+            json["pod"] = json!({"namespace": namespace, "name": name, "container": container});
+        }
+        Recorded {
+            bundle: Bundle {
+                namespace: "k8s.io".to_owned(),
+                id: id.to_owned(),
+                path: format!("/nowhere/{id}").into(),
+            },
+            record: serde_json::from_value(json.clone()).unwrap(),
+            json,
+        }
+    }
+
+    #[test]
+    fn a_container_is_found_by_id_prefix_and_names() {
+        let all = [
+            recorded("abc1", Some(["shop", "web", "nginx"])),
+            recorded("abd2", Some(["shop", "web", "log"])),
+            recorded("abc", None),
+            recorded("ffff", Some(["test", "web", "nginx"])),
+        ];
+        for (wanted, id) in [
+            ("abc", "abc"),
+            ("abc1", "abc1"),
+            ("abd", "abd2"),
+            ("web/log", "abd2"),
+            ("log", "abd2"),
+            ("test/web/nginx", "ffff"),
+        ] {
+            let found = choose(&all, wanted).unwrap().map(|r| r.bundle.id.as_str());
+            assert_eq!(found, Some(id), "{wanted}");
+        }
+        for wanted in ["", "x", "web/none", "a/b/c/d"] {
+            assert!(choose(&all, wanted).unwrap().is_none(), "{wanted}");
+        }
+        let error = choose(&all, "web/nginx").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "\"web/nginx\" is more than one container:\n  abc1 (shop/web/nginx)\n  ffff (test/web/nginx)"
+        );
+        assert!(choose(&all, "ab").is_err());
+    }
+
+    #[test]
+    fn the_page_holds_everything_and_no_control_character() {
+        let text = page(&recorded("abc1", Some(["shop", "web", "nginx"])), true);
+        let expected = "\
+Container ID:          abc1
+Containerd Namespace:  k8s.io
+Pod:                   web
+Namespace:             shop
+Container:             nginx
+Phase:                 PreStop
+Bundle:                /nowhere/abc1
+Hooks:
+  preStop:  exec [\"drain\" \"a b\\u009b\"]
+    Result:  Failed (exited with status 1)
+    Output:
+      a\\x1b[2J
+      b
+Termination:           SIGTERM
+  Exit Status:  0
+";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,71 @@
+//! The commands: one file or folder each, and none imports another.
+//!
+//! What several of them need is below: of pods in [`crate::pods`], of the node's shims and their records in
+//! [`crate::node`]. What ends a command is an [`error::Error`], whatever went wrong below.
+
+pub mod apply;
+pub mod completion;
+pub mod delete;
+pub mod describe;
+pub mod error;
+pub mod exec;
+pub mod get;
+pub mod inspect;
+mod interrupt;
+pub mod logs;
+pub mod metrics;
+mod outcome;
+pub mod ps;
+pub mod validate;
+pub mod worker;
+
+use crate::args::{Cli, Command, Worker};
+use crate::pods::context::Context;
+use error::Error;
+
+/// Runs a command line.
+///
+/// # Errors
+/// What the command ends with; [`Error::report`] is the line for the user.
+pub async fn run(cli: Cli) -> Result<(), Error> {
+    match &cli.command {
+        Command::Ps(args) => ps::run(&cli.global, args).await,
+        Command::Inspect(args) => inspect::run(&cli.global, args).await,
+        Command::Metrics(args) => metrics::run(&cli.global, args).await,
+        Command::Validate(args) => validate::run(args),
+        Command::Completion(args) => completion::run(args),
+        _ => run_connected(&cli).await,
+    }
+}
+
+/// The commands that talk to containerd.
+async fn run_connected(cli: &Cli) -> Result<(), Error> {
+    let context = Context::new(cli.global.clone()).await?;
+    match &cli.command {
+        Command::Apply(args) => apply::run(&context, args).await,
+        Command::Get(args) => get::run(&context, args).await,
+        Command::Describe(args) => describe::run(&context, args).await,
+        Command::Exec(args) => exec::run(&context, args).await,
+        Command::Logs(args) => logs::run(&context, args).await,
+        Command::Delete(args) => delete::run(&context, args).await,
+        Command::Worker(Worker::Start { ids }) => worker::start::run(&context, ids).await,
+        Command::Worker(Worker::Remove {
+            pod_namespace: namespace,
+            pod_name: name,
+            pod_uid: uid,
+            grace,
+        }) => {
+            let pod = worker::remove::PodId {
+                namespace,
+                name,
+                uid,
+            };
+            worker::remove::run(&context, pod, *grace).await
+        }
+        Command::Ps(_)
+        | Command::Inspect(_)
+        | Command::Metrics(_)
+        | Command::Validate(_)
+        | Command::Completion(_) => Ok(()),
+    }
+}

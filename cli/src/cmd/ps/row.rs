@@ -1,0 +1,224 @@
+//! The rows of the table: one per run of a hook, and one for a container whose hooks have yet to run.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::node::record::{Hook, Record};
+use crate::output::age;
+use crate::output::duration::short;
+
+/// The columns; the message is last, since it may hold anything.
+pub(crate) const COLUMNS: [&str; 10] = [
+    "NAMESPACE",
+    "POD",
+    "CONTAINER",
+    "PHASE",
+    "HOOK",
+    "HANDLER",
+    "RESULT",
+    "AGE",
+    "DURATION",
+    "CPU",
+];
+/// The further columns of `-o wide`.
+pub(crate) const WIDE_COLUMNS: [&str; 4] = ["MEMORY", "EXIT", "STOP SIGNAL", "CONTAINER ID"];
+const PHASE: usize = 3;
+const NONE: &str = "<none>";
+/// More would break the lines of most terminals.
+const MAX_MESSAGE: usize = 60;
+
+/// One row.
+#[derive(Debug)]
+pub(crate) struct Row<'a> {
+    record: &'a Record,
+    hook: Option<&'a Hook>,
+}
+
+/// The rows of a container.
+pub(crate) fn rows(record: &Record) -> Vec<Row<'_>> {
+    let mut rows: Vec<_> = record
+        .hooks
+        .iter()
+        .map(|hook| Row {
+            record,
+            hook: Some(hook),
+        })
+        .collect();
+    if rows.is_empty() {
+        rows.push(Row { record, hook: None });
+    }
+    rows
+}
+
+impl Row<'_> {
+    /// What tells whether a row is to be printed again: all of it, but what only the time changes, and
+    /// on the rows of hooks before the latest the container's phase.
+    pub(crate) fn state(&self) -> Vec<String> {
+        let mut cells = self.cells(true, Timestamp::UNIX_EPOCH);
+        let last = self.record.hooks.last();
+        if let (Some(hook), Some(last)) = (self.hook, last)
+            && !std::ptr::eq(hook, last)
+        {
+            cells[PHASE].clear();
+        }
+        cells
+    }
+
+    /// The cells at the time `now`.
+    pub(crate) fn cells(&self, wide: bool, now: Timestamp) -> Vec<String> {
+        let (record, hook) = (self.record, self.hook);
+        let text = |text: Option<&str>| match text {
+            Some(text) if !text.is_empty() => text.to_owned(),
+            _ => NONE.to_owned(),
+        };
+        let mut cells = vec![
+            record.namespace().to_owned(),
+            text(record.pod_name()),
+            text(Some(record.container())),
+            text(Some(&record.phase)),
+            text(hook.map(|hook| hook.hook.as_str())),
+            text(hook.map(|hook| hook.handler.as_str())),
+            text(hook.map(|hook| hook.result.as_deref().unwrap_or("Running"))),
+            since(hook.and_then(|hook| hook.started_at), now),
+            hook.and_then(|hook| duration(hook, now))
+                .unwrap_or_else(|| NONE.to_owned()),
+            hook.and_then(cpu).unwrap_or_else(|| NONE.to_owned()),
+        ];
+        if wide {
+            let memory = hook.and_then(|hook| hook.memory_peak_bytes);
+            let memory = memory.map(|bytes| format!("{}Ki", bytes.div_ceil(1024)));
+            let signal = record
+                .termination
+                .as_ref()
+                .and_then(|t| t.signal.as_deref());
+            cells.extend([
+                text(memory.as_deref()),
+                text(hook.and_then(exit).as_deref()),
+                text(signal),
+                text(Some(&record.id)),
+            ]);
+        }
+        cells.push(hook.map_or_else(String::new, message));
+        cells
+    }
+}
+
+fn since(then: Option<Timestamp>, now: Timestamp) -> String {
+    match then {
+        // A clock that is set back a little is no reason for "<invalid>".
+        Some(then) => age::human((now.as_second() - then.as_second()).max(0)),
+        None => NONE.to_owned(),
+    }
+}
+
+/// How long the hook took, or has run so far.
+fn duration(hook: &Hook, now: Timestamp) -> Option<String> {
+    if let Some(milliseconds) = hook.duration_ms {
+        return Some(short(milliseconds / 1000.0));
+    }
+    let running = hook.result.is_none().then_some(hook.started_at)??;
+    Some(short(now.duration_since(running).as_secs_f64().max(0.0)))
+}
+
+fn cpu(hook: &Hook) -> Option<String> {
+    let used = hook.cpu_user_usec?.saturating_add(hook.cpu_system_usec?);
+    Some(short(used as f64 / 1e6))
+}
+
+/// What it ended with: an exit code, a signal, an HTTP status.
+fn exit(hook: &Hook) -> Option<String> {
+    let code = hook.exit_code.map(|code| code.to_string());
+    let status = || hook.http_status.map(|status| format!("HTTP {status}"));
+    code.or_else(|| hook.signal.clone()).or_else(status)
+}
+
+/// Why it did not succeed, and the last line that it printed.
+fn message(hook: &Hook) -> String {
+    let output = hook.output.as_deref().unwrap_or_default();
+    let line = output.trim_end().lines().next_back().unwrap_or_default();
+    let message = hook.message.as_deref().unwrap_or_default();
+    let text = match (message.is_empty(), line.trim().is_empty()) {
+        (false, false) => format!("{message}: {}", line.trim()),
+        (false, true) => message.to_owned(),
+        (true, _) => line.trim().to_owned(),
+    };
+    podhook_hooks::lifecycle::text::shorten(&text, MAX_MESSAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::table::Table;
+
+    fn record(json: &str) -> Record {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn table(record: &Record, wide: bool) -> String {
+        let now = "2026-11-23T20:01:03.200Z".parse().unwrap();
+        let mut table = Table::default();
+        table.row(crate::cmd::ps::header(wide));
+        for row in rows(record) {
+            table.row(row.cells(wide, now));
+        }
+        table.take()
+    }
+
+    const POD: &str = r#"{"version": 1, "id": "0123456789abcdef", "namespace": "k8s.io", "phase": "PreStop",
+        "pod": {"namespace": "shop", "name": "web-0", "uid": "u", "container": "nginx"},
+        "hooks": [
+          {"hook": "postStart", "handler": "exec", "result": "Failed", "startedAt": "2026-11-23T20:00:00.100Z",
+           "finishedAt": "2026-11-23T20:00:00.112Z", "durationMs": 12.44, "exitCode": 3,
+           "message": "exited with status 3", "cpuUserUsec": 800, "cpuSystemUsec": 300,
+           "memoryPeakBytes": 1310720, "output": "one\n\u001b[31mtwo\n"},
+          {"hook": "preStop", "handler": "httpGet", "startedAt": "2026-11-23T20:01:00Z"}],
+        "termination": {"requestedAt": "2026-11-23T20:01:00Z", "signal": "SIGTERM"}}"#;
+
+    #[test]
+    fn a_pod_at_a_glance() {
+        let expected = "\
+NAMESPACE   POD     CONTAINER   PHASE     HOOK        HANDLER   RESULT    AGE   DURATION   CPU      MESSAGE
+shop        web-0   nginx       PreStop   postStart   exec      Failed    63s   12ms       1.1ms    exited with status 3: \\x1b[31mtwo
+shop        web-0   nginx       PreStop   preStop     httpGet   Running   3s    3.2s       <none>   
+";
+        assert_eq!(table(&record(POD), false), expected);
+    }
+
+    #[test]
+    fn more_with_wide() {
+        let text = table(&record(POD), true);
+        assert!(
+            text.contains("MEMORY   EXIT     STOP SIGNAL   CONTAINER ID       MESSAGE"),
+            "{text}"
+        );
+        assert!(
+            text.contains("1280Ki   3        SIGTERM       0123456789abcdef   exited"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_container_outside_of_pods_whose_hooks_have_yet_to_run() {
+        let record = record(r#"{"id": "c1", "namespace": "moby", "phase": "Running"}"#);
+        let text = table(&record, false);
+        assert!(
+            text.contains("moby        <none>   c1          Running   <none>   <none>    <none>"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_only_the_time_changes_is_no_change() {
+        let running = record(POD);
+        let before: Vec<_> = rows(&running).iter().map(Row::state).collect();
+        let mut ended = running.clone();
+        assert_eq!(
+            before,
+            rows(&ended).iter().map(Row::state).collect::<Vec<_>>()
+        );
+        "Signalled".clone_into(&mut ended.phase);
+        ended.hooks[1].result = Some("Succeeded".to_owned());
+        let after: Vec<_> = rows(&ended).iter().map(Row::state).collect();
+        assert_eq!(before[0], after[0]);
+        assert_ne!(before[1], after[1]);
+    }
+}

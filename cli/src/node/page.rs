@@ -1,0 +1,74 @@
+//! A record on a page: what describe and inspect say of a hook and of the end of a container.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::record::{Hook, Termination};
+use crate::output::page::Page;
+
+/// What became of a hook.
+pub(crate) fn hook(page: &mut Page, depth: usize, hook: &Hook) {
+    page.line(depth, "Result:", result(hook));
+    time(page, depth, "Started:", hook.started_at);
+    time(page, depth, "Finished:", hook.finished_at);
+    if let Some(milliseconds) = hook.duration_ms {
+        page.line(depth, "Duration:", format!("{milliseconds:.1}ms"));
+    }
+    if let (Some(user), Some(system)) = (hook.cpu_user_usec, hook.cpu_system_usec) {
+        page.line(
+            depth,
+            "CPU Time:",
+            format!("{user}us user, {system}us system"),
+        );
+    }
+    if let Some(bytes) = hook.memory_peak_bytes {
+        page.line(depth, "Peak Memory:", format!("{}Ki", bytes.div_ceil(1024)));
+    }
+    let output = hook.output.as_deref().unwrap_or_default().trim_end();
+    if !output.is_empty() {
+        page.list(depth, "Output:", output.lines().map(str::to_owned));
+    }
+}
+
+/// `Failed (exited with status 3)`.
+fn result(hook: &Hook) -> String {
+    let Some(result) = &hook.result else {
+        return "running".to_owned();
+    };
+    let detail = match (&hook.message, hook.exit_code, hook.http_status) {
+        (Some(message), _, _) => format!(" ({message})"),
+        (None, Some(code), _) => format!(" (exit code {code})"),
+        (None, None, Some(status)) => format!(" (HTTP status {status})"),
+        (None, None, None) => String::new(),
+    };
+    format!("{result}{detail}")
+}
+
+/// How the container was stopped.
+pub(crate) fn termination(page: &mut Page, depth: usize, termination: &Termination) {
+    page.line(
+        depth,
+        "Termination:",
+        termination.signal.clone().unwrap_or_default(),
+    );
+    if let Some(seconds) = termination.grace_period_seconds {
+        page.line(depth + 1, "Grace Period:", format!("{seconds}s"));
+    }
+    time(page, depth + 1, "Requested:", termination.requested_at);
+    time(page, depth + 1, "Signalled:", termination.signalled_at);
+    time(page, depth + 1, "Killed:", termination.killed_at);
+    time(page, depth + 1, "Exited:", termination.exited_at);
+    if let Some(status) = termination.exit_status {
+        page.line(depth + 1, "Exit Status:", status.to_string());
+    }
+}
+
+/// To the millisecond: hooks are short.
+fn time(page: &mut Page, depth: usize, label: &str, time: Option<Timestamp>) {
+    if let Some(time) = time {
+        page.line(
+            depth,
+            label,
+            time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+        );
+    }
+}

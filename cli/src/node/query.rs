@@ -1,0 +1,91 @@
+//! Which records a command is about.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::bundles::{self, Recorded};
+use crate::output;
+
+/// Records that could not be shown; which, is on stderr already.
+#[derive(Debug)]
+pub struct Unshown;
+
+/// Which containers are asked for.
+pub struct Query {
+    /// containerd's state directory.
+    pub state: PathBuf,
+    /// The pods' namespace, or containerd's; none: all.
+    pub namespace: Option<String>,
+}
+
+impl Query {
+    /// The containers with a record, in the order of the table.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn find(&self, reports: &mut Reports) -> Result<Vec<Recorded>, bundles::Error> {
+        let mut all = Vec::new();
+        for bundle in bundles::list(&self.state)? {
+            match bundle.recorded() {
+                Ok(Some(recorded)) if self.wants(&recorded) => all.push(recorded),
+                Ok(_) => {}
+                Err(e) => reports.add(&e.path.clone(), &e),
+            }
+        }
+        all.sort_by(|a, b| order(a).cmp(&order(b)));
+        Ok(all)
+    }
+
+    pub(crate) fn wants(&self, recorded: &Recorded) -> bool {
+        let (bundle, record) = (&recorded.bundle, &recorded.record);
+        let wanted = |name: &String| *name == bundle.namespace || name == record.namespace();
+        self.namespace.as_ref().is_none_or(wanted)
+    }
+}
+
+fn order(recorded: &Recorded) -> (&str, Option<&str>, &str, &str) {
+    let record = &recorded.record;
+    (
+        record.namespace(),
+        record.pod_name(),
+        record.container(),
+        &record.id,
+    )
+}
+
+/// Tells of each bad file once.
+#[derive(Debug, Default)]
+pub struct Reports {
+    seen: BTreeSet<PathBuf>,
+    quiet: bool,
+}
+
+impl Reports {
+    /// Tells of none.
+    pub fn quiet() -> Self {
+        Self {
+            quiet: true,
+            ..Self::default()
+        }
+    }
+
+    /// Tells of a file that is no use.
+    pub fn add(&mut self, path: &Path, what: &dyn fmt::Display) {
+        if self.seen.insert(path.to_owned()) && !self.quiet {
+            eprintln!("error: {}", output::escape::visible(&what.to_string()));
+        }
+    }
+
+    /// The command's result: what could not be shown makes it fail.
+    ///
+    /// # Errors
+    /// When there was one.
+    pub fn end(self) -> Result<(), Unshown> {
+        if self.seen.is_empty() {
+            Ok(())
+        } else {
+            Err(Unshown)
+        }
+    }
+}

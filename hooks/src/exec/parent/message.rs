@@ -1,0 +1,120 @@
+//! What a failed step means to the user: the words of `runc exec`.
+
+use std::path::PathBuf;
+
+use super::build::Plan;
+use super::container::Container;
+use super::{launch, room};
+use crate::exec::Error;
+use crate::exec::error::{NOT_FOUND, errno_name};
+use crate::exec::plan::report::{Failure, Step};
+use crate::exec::settings::rlimit;
+
+/// What a message names. Taken from the plan, which is gone when the report comes.
+#[derive(Debug)]
+pub(crate) struct Context {
+    id: String,
+    command: String,
+    cwd: String,
+    cgroups: Vec<PathBuf>,
+}
+
+impl Context {
+    pub fn new(plan: &Plan<'_>, container: &Container) -> Self {
+        Self {
+            id: container.id.clone(),
+            command: plan.command.clone(),
+            cwd: plan.cwd.clone(),
+            cgroups: container
+                .cgroups
+                .hierarchies
+                .iter()
+                .map(|hierarchy| hierarchy.dir.clone())
+                .collect(),
+        }
+    }
+
+    pub fn error(&self, failure: Failure) -> Error {
+        let Failure { step, errno, which } = failure;
+        let why = errno_name(errno);
+        let command = &self.command;
+        let message = match step {
+            // The init was reaped, or its namespaces are gone.
+            Step::JoinNamespaces | Step::JoinUserNamespace if errno == libc::ESRCH => {
+                return Error::NotRunning(self.id.clone());
+            }
+            Step::Chdir => format!(
+                "chdir to cwd ({:?}) set in config.json failed: {why}",
+                self.cwd
+            ),
+            Step::NotFound => format!("exec: {command:?}: {NOT_FOUND}"),
+            Step::Relative => {
+                format!(
+                    "exec: {command:?}: cannot run executable found relative to current directory"
+                )
+            }
+            Step::Stat if errno == libc::EACCES => format!("exec: {command:?}: {why}"),
+            Step::Stat => format!("exec: {command:?}: stat {command}: {why}"),
+            Step::Exec => format!("exec {command}: {why}"),
+            Step::WorkingDirectory => "current working directory is outside of container mount \
+                namespace root -- possible container breakout detected"
+                .to_string(),
+            Step::Terminal if errno == libc::ENOTTY => {
+                "open /dev/pts/ptmx: it is not the ptmx of a devpts".to_string()
+            }
+            Step::Terminal => format!("open /dev/ptmx: {why}"),
+            Step::JoinCgroup => {
+                let dir = self
+                    .cgroups
+                    .get(which as usize)
+                    .cloned()
+                    .unwrap_or_default();
+                format!("joining cgroup {}: {why}", dir.display())
+            }
+            Step::Rlimit => {
+                format!("setting rlimit {}: {why}", rlimit::name(which))
+            }
+            step => format!("{}: {why}", step.describe()),
+        };
+        Error::Start {
+            step,
+            errno,
+            message,
+        }
+    }
+}
+
+/// The same error with the limit that it comes from, where a limit of processes was reached.
+pub(crate) fn with_limit(error: Error, plan: &Plan<'_>) -> Error {
+    let of_user = plan.processes_of_user();
+    let cgroups = &plan.container.cgroups;
+    let limit = match &error {
+        Error::Start {
+            step: Step::ForkInside,
+            errno: libc::EAGAIN,
+            ..
+        } => room::culprit(cgroups, of_user),
+        // What setuid(2) finds execve(2) tells.
+        Error::Start {
+            step: Step::Exec,
+            errno: libc::EAGAIN,
+            ..
+        } => room::processes(of_user),
+        Error::System { operation, source }
+            if *operation == launch::CLONE && source.raw_os_error() == Some(libc::EAGAIN) =>
+        {
+            room::culprit(cgroups, of_user)
+        }
+        _ => None,
+    };
+    let Some(limit) = limit else { return error };
+    let (step, errno) = match &error {
+        Error::Start { step, errno, .. } => (*step, *errno),
+        _ => (Step::ForkInside, libc::EAGAIN),
+    };
+    Error::Start {
+        step,
+        errno,
+        message: format!("{error} ({limit})"),
+    }
+}

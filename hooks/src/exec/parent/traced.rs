@@ -1,0 +1,136 @@
+//! The end of a process that somebody in the container traces.
+//!
+//! A zombie is its tracer's first: as long as a tracer neither waits nor lets go, the parent's wait(2) does
+//! not see it, and a process with CAP_SYS_PTRACE could hold up the end of every exec, and of every container in its
+//! pid namespace, for ever. Its pidfd tells that it has ended, and its entry in procfs how.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use crate::exec::{Children, Exit};
+
+/// How long the reaper is given first, and between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The exit of `pid` by `reaper`, or, where a tracer keeps it from that, as it looks to us.
+pub fn exit<P>(
+    pid: libc::pid_t,
+    pidfd: Option<P>,
+    reaper: oneshot::Receiver<Exit>,
+) -> oneshot::Receiver<Exit>
+where
+    P: AsRawFd + Send + Sync + 'static,
+{
+    let watched = pidfd.and_then(|fd| {
+        // SAFETY: the descriptor's owner has this one for as long as it lives, and closes it then.
+        unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
+    });
+    let Some(watched) = watched else {
+        return reaper;
+    };
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        let exit = tokio::select! {
+            biased;
+            exit = reaper => exit.ok(),
+            exit = held_back(&watched, pid) => Some(exit),
+        };
+        if let Some(exit) = exit {
+            let _ = sender.send(exit);
+        }
+    });
+    receiver
+}
+
+/// The exit of our child `pid`, likewise.
+pub(crate) fn exit_of(
+    pid: libc::pid_t,
+    pidfd: Option<&OwnedFd>,
+    children: &dyn Children,
+) -> oneshot::Receiver<Exit> {
+    let own = pidfd.and_then(|pidfd| pidfd.try_clone().ok());
+    exit(pid, own, children.wait(pid))
+}
+
+/// Ends only for a process that has ended and that a tracer holds.
+async fn held_back<P: AsRawFd>(pidfd: &AsyncFd<P>, pid: libc::pid_t) -> Exit {
+    if pidfd.readable().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    let at = SystemTime::now();
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        // Not reaped, since this is still running: the pid is its own.
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if is_traced(&status)
+            && let Some(exit) = of_zombie(&stat, at)
+        {
+            return exit;
+        }
+    }
+}
+
+fn is_traced(status: &str) -> bool {
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|pid| pid.trim() != "0")
+}
+
+/// From `/proc/PID/stat` (proc(5)); `None` where it has not ended.
+fn of_zombie(stat: &str, at: SystemTime) -> Option<Exit> {
+    // The name may hold anything; the fields start behind its last parenthesis, with the third.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    if !matches!(fields.first(), Some(&"Z")) {
+        return None;
+    }
+    // SAFETY: no pointers.
+    let ticks = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let time = |own: usize, children: usize| {
+        let ticks_used = number(own)?.checked_add(number(children)?)?;
+        Some(Duration::from_millis(
+            ticks_used.checked_mul(1000)?.checked_div(ticks)?,
+        ))
+    };
+    Some(Exit {
+        raw_status: number(52)? as i32,
+        at,
+        cpu_user: time(14, 16)?,
+        cpu_system: time(15, 17)?,
+        max_rss: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ZOMBIE: &str = "77 (a) b Z) Z 1 77 77 0 -1 4228100 90 0 0 0 150 50 20 30 20 0 1 0 900 0 0 \
+        18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 1792\n";
+
+    #[test]
+    fn a_zombie_tells_how_it_ended() {
+        let exit = of_zombie(ZOMBIE, SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(exit.code(), Some(7));
+        assert_eq!(exit.cpu_user, Duration::from_millis(1700));
+        assert_eq!(exit.cpu_system, Duration::from_millis(800));
+    }
+
+    #[test]
+    fn what_runs_has_not_ended() {
+        let running = ZOMBIE.replace(") Z ", ") S ");
+        assert_eq!(of_zombie(&running, SystemTime::UNIX_EPOCH), None);
+        assert_eq!(of_zombie("", SystemTime::UNIX_EPOCH), None);
+        assert!(is_traced("Name:\ta\nTracerPid:\t7\n"));
+        assert!(!is_traced("Name:\ta\nTracerPid:\t0\n"));
+        assert!(!is_traced(""));
+    }
+}

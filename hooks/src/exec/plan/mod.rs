@@ -1,0 +1,6 @@
+//! What the parent prepares and the joiner and the command read.
+
+pub mod arena;
+pub mod command;
+pub mod report;
+pub mod sys;

@@ -1,0 +1,168 @@
+//! What the two processes between the caller and the command tell it: nothing when all went well, else
+//! one fixed-size message through a pipe that closes at execve.
+
+/// A step of joining the container, in about the order they are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+#[allow(missing_docs)]
+pub enum Step {
+    InitialAffinity = 1,
+    JoinCgroup,
+    OomScoreAdj,
+    KeyLabel,
+    ExecLabel,
+    AppArmor,
+    NotDumpable,
+    JoinNamespaces,
+    FinalAffinity,
+    Terminal,
+    Stdio,
+    CloseFiles,
+    Rlimit,
+    JoinUserNamespace,
+    BecomeRoot,
+    Signals,
+    Keyring,
+    NoNewPrivileges,
+    Scheduler,
+    IoPriority,
+    Personality,
+    Inherited,
+    Seccomp,
+    Chdir,
+    BoundingSet,
+    KeepCapabilities,
+    ChownStdio,
+    SetGroups,
+    SetGid,
+    SetUid,
+    Capabilities,
+    Memory,
+    ForkInside,
+    Session,
+    ControllingTerminal,
+    WorkingDirectory,
+    NotFound,
+    Relative,
+    Stat,
+    Exec,
+    /// No failure: the final child is there, its pid in place of the errno.
+    Made,
+}
+
+impl Step {
+    const LAST: u32 = Step::Made as u32;
+
+    /// The step in words, for a message that ends in the reason.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Step::InitialAffinity | Step::FinalAffinity => "setting CPU affinity",
+            Step::JoinCgroup => "joining cgroup",
+            Step::OomScoreAdj => "setting oom_score_adj",
+            Step::NotDumpable => "becoming non-dumpable",
+            Step::JoinNamespaces => "joining the container's namespaces",
+            Step::ForkInside => "making a process in the container",
+            Step::Rlimit => "setting rlimit",
+            Step::Terminal => "opening a terminal",
+            Step::ControllingTerminal => "setctty",
+            Step::JoinUserNamespace => "joining the container's user namespace",
+            Step::BecomeRoot => "becoming root of the user namespace",
+            Step::Signals => "resetting signals",
+            Step::Session => "setsid",
+            Step::Stdio => "setting up stdio",
+            Step::KeyLabel => "setting keyring label",
+            Step::Keyring => "unable to join session keyring",
+            Step::NoNewPrivileges => "setting no_new_privs",
+            Step::Scheduler => "setting scheduler",
+            Step::IoPriority => "setting I/O priority",
+            Step::Personality => "setting personality",
+            Step::ExecLabel => "setting SELinux label",
+            Step::AppArmor => "unable to apply apparmor profile",
+            Step::Inherited => "restoring inherited settings",
+            Step::CloseFiles => "closing inherited files",
+            Step::Seccomp => "unable to init seccomp",
+            Step::Chdir => "chdir",
+            Step::BoundingSet => "unable to apply bounding set",
+            Step::KeepCapabilities => "unable to set keep caps",
+            Step::ChownStdio => "unable to change the owner of stdio",
+            Step::SetGroups => "unable to set groups",
+            Step::SetGid => "unable to set gid",
+            Step::SetUid => "unable to set uid",
+            Step::Capabilities => "unable to apply caps",
+            Step::Memory => "unmapping the shim's memory",
+            Step::WorkingDirectory => "getting the working directory",
+            Step::NotFound | Step::Relative | Step::Stat | Step::Exec => "exec",
+            Step::Made => "made",
+        }
+    }
+
+    fn from_raw(raw: u32) -> Option<Self> {
+        // SAFETY: `Step` is repr(u32), its values are exactly 1 to LAST.
+        (1..=Self::LAST)
+            .contains(&raw)
+            .then(|| unsafe { std::mem::transmute::<u32, Step>(raw) })
+    }
+}
+
+/// One failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub step: Step,
+    pub errno: i32,
+    /// Which of several it was: the hierarchy's place, the limit's resource.
+    pub which: u32,
+}
+
+impl Failure {
+    pub const SIZE: usize = 12;
+
+    /// None at all: the final child has been made.
+    pub fn made(pid: libc::pid_t) -> Self {
+        Self {
+            step: Step::Made,
+            errno: pid,
+            which: 0,
+        }
+    }
+
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let [a, b, c, d] = (self.step as u32).to_ne_bytes();
+        let [e, f, g, h] = self.errno.to_ne_bytes();
+        let [i, j, k, l] = self.which.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l]
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks::<4>();
+        let [step, errno, which] = words else {
+            return None;
+        };
+        rest.is_empty().then_some(())?;
+        Some(Self {
+            step: Step::from_raw(u32::from_ne_bytes(*step))?,
+            errno: i32::from_ne_bytes(*errno),
+            which: u32::from_ne_bytes(*which),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_survives_the_pipe_and_nonsense_is_refused() {
+        for raw in 1..=Step::LAST {
+            let step = Step::from_raw(raw).unwrap();
+            let failure = Failure {
+                step,
+                errno: -1,
+                which: 7,
+            };
+            assert_eq!(Failure::from_bytes(&failure.to_bytes()), Some(failure));
+        }
+        assert_eq!(Failure::from_bytes(&[0; 12]), None);
+        assert_eq!(Failure::from_bytes(&[255; 12]), None);
+        assert_eq!(Failure::from_bytes(&[1, 0, 0, 0]), None);
+    }
+}

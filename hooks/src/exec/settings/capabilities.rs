@@ -1,0 +1,114 @@
+//! Capability names to the words of capset(2).
+
+use super::spec;
+
+/// In the kernel's numbering (capability.h).
+const NAMES: [&str; 41] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+];
+
+/// The five sets as bit masks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sets {
+    pub bounding: u64,
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub ambient: u64,
+}
+
+impl Sets {
+    /// No capabilities in the spec means none at all, as in runc. A name that is unknown here, or that
+    /// this kernel does not have, is not granted (runc: a warning).
+    pub fn new(spec: Option<&spec::Capabilities>, last: u32) -> Self {
+        let Some(spec) = spec else {
+            return Self::default();
+        };
+        let mask = |names: &[String]| {
+            names
+                .iter()
+                .filter_map(|name| NAMES.iter().position(|known| known == name))
+                .filter(|&bit| bit as u64 <= u64::from(last))
+                .fold(0u64, |mask, bit| mask | 1 << bit)
+        };
+        Self {
+            bounding: mask(&spec.bounding),
+            effective: mask(&spec.effective),
+            permitted: mask(&spec.permitted),
+            inheritable: mask(&spec.inheritable),
+            ambient: mask(&spec.ambient),
+        }
+    }
+}
+
+/// The highest capability this kernel knows.
+pub(crate) fn last() -> u32 {
+    std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(NAMES.len() as u32 - 1)
+        .min(63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_kernel_bits_and_unknown_ones_are_not_granted() {
+        let spec = spec::Capabilities {
+            bounding: vec![
+                "CAP_CHOWN".into(),
+                "CAP_BPF".into(),
+                "CAP_NEW".into(),
+                "chown".into(),
+            ],
+            permitted: vec!["CAP_CHECKPOINT_RESTORE".into()],
+            ..Default::default()
+        };
+        let sets = Sets::new(Some(&spec), 39);
+        assert_eq!(sets.bounding, 1 | 1 << 39);
+        assert_eq!(sets.permitted, 0, "above the kernel's last capability");
+        assert_eq!(Sets::new(None, 40), Sets::default());
+    }
+}

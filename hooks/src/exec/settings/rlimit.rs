@@ -1,0 +1,169 @@
+//! Resource limit names to the kernel's numbers.
+
+use super::spec::Rlimit;
+use crate::exec::Error;
+
+const NAMES: [(&str, u32); 16] = [
+    ("RLIMIT_CPU", libc::RLIMIT_CPU),
+    ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+    ("RLIMIT_DATA", libc::RLIMIT_DATA),
+    ("RLIMIT_STACK", libc::RLIMIT_STACK),
+    ("RLIMIT_CORE", libc::RLIMIT_CORE),
+    ("RLIMIT_RSS", libc::RLIMIT_RSS),
+    ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
+    ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
+    ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
+    ("RLIMIT_AS", libc::RLIMIT_AS),
+    ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+    ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
+    ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+    ("RLIMIT_NICE", libc::RLIMIT_NICE),
+    ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
+    ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
+];
+
+/// Every limit of a process, by resource number.
+pub(crate) type Limits = Vec<(u32, libc::rlimit64)>;
+
+/// The limits `pid` has now. A process that `runc create` left behind has those which its runtime
+/// gives to every process of the container: whatever this process did to its own does not leak in.
+pub(crate) fn of(pid: libc::pid_t) -> Limits {
+    NAMES
+        .iter()
+        .filter_map(|&(_, resource)| {
+            let mut limit = libc::rlimit64 {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            // SAFETY: `limit` is a valid place to write to, no new limit is given.
+            let ret = unsafe { libc::prlimit64(pid, resource, std::ptr::null(), &mut limit) };
+            (ret == 0).then_some((resource, limit))
+        })
+        .collect()
+}
+
+/// How a process comes from the limits it has to those it shall have, without being held by them before it is
+/// what they are meant for.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    /// While it has the host's privilege: hard limits that are higher. None is lower.
+    pub raise: Limits,
+    /// What is left to set.
+    pub set: Limits,
+}
+
+impl Steps {
+    /// From `own` to `wanted`. What is equal is in neither step.
+    pub fn new(own: &[(u32, libc::rlimit64)], wanted: Limits) -> Self {
+        let mut steps = Self::default();
+        for (resource, limit) in wanted {
+            let known = own.iter().find(|(known, _)| *known == resource);
+            match known {
+                Some((_, own)) if limit.rlim_max > own.rlim_max => {
+                    let raised = libc::rlimit64 {
+                        rlim_max: limit.rlim_max,
+                        ..*own
+                    };
+                    steps.raise.push((resource, raised));
+                }
+                Some((_, own))
+                    if (own.rlim_cur, own.rlim_max) == (limit.rlim_cur, limit.rlim_max) =>
+                {
+                    continue;
+                }
+                _ => {}
+            }
+            steps.set.push((resource, limit));
+        }
+        steps
+    }
+}
+
+/// `base` with the entries of the spec in place of its own.
+pub(crate) fn with(base: &[(u32, libc::rlimit64)], spec: &[Rlimit]) -> Result<Limits, Error> {
+    let mut limits = base.to_vec();
+    for entry in spec {
+        let &(_, resource) = NAMES
+            .iter()
+            .find(|(name, _)| *name == entry.kind)
+            .ok_or_else(|| Error::Invalid(format!("unknown rlimit {:?}", entry.kind)))?;
+        let limit = libc::rlimit64 {
+            rlim_cur: entry.soft,
+            rlim_max: entry.hard,
+        };
+        limits.retain(|(known, _)| *known != resource);
+        limits.push((resource, limit));
+    }
+    Ok(limits)
+}
+
+/// `limits` with `own` in place of those that `spec` names.
+pub(crate) fn without(
+    limits: &[(u32, libc::rlimit64)],
+    spec: &[Rlimit],
+    own: &[(u32, libc::rlimit64)],
+) -> Limits {
+    let named = |resource: u32| spec.iter().any(|limit| limit.kind == name(resource));
+    let kept = limits.iter().filter(|(resource, _)| !named(*resource));
+    let own = own.iter().filter(|(resource, _)| named(*resource));
+    kept.chain(own).copied().collect()
+}
+
+/// The name of a resource, for messages.
+pub(crate) fn name(resource: u32) -> &'static str {
+    NAMES
+        .iter()
+        .find(|(_, number)| *number == resource)
+        .map_or("RLIMIT_?", |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_raised_first_and_lowered_last() {
+        let limit = |rlim_cur, rlim_max| libc::rlimit64 { rlim_cur, rlim_max };
+        let own = [(1, limit(5, 10)), (2, limit(5, 10)), (3, limit(5, 10))];
+        let steps = Steps::new(
+            &own,
+            vec![(1, limit(3, 20)), (2, limit(5, 10)), (3, limit(5, 9))],
+        );
+        let plain = |limits: &Limits| -> Vec<_> {
+            limits
+                .iter()
+                .map(|(resource, limit)| (*resource, limit.rlim_cur, limit.rlim_max))
+                .collect()
+        };
+        assert_eq!(plain(&steps.raise), [(1, 5, 20)]);
+        assert_eq!(plain(&steps.set), [(1, 3, 20), (3, 5, 9)]);
+    }
+
+    #[test]
+    fn the_spec_replaces_single_limits() {
+        let base = of(0);
+        assert_eq!(base.len(), 16);
+        let entry = Rlimit {
+            kind: "RLIMIT_NOFILE".into(),
+            soft: 3,
+            hard: 5,
+        };
+        let limits = with(&base, &[entry]).unwrap();
+        assert_eq!(limits.len(), 16);
+        let (_, nofile) = limits
+            .iter()
+            .find(|(r, _)| *r == libc::RLIMIT_NOFILE)
+            .unwrap();
+        assert_eq!((nofile.rlim_cur, nofile.rlim_max), (3, 5));
+        assert!(
+            with(
+                &base,
+                &[Rlimit {
+                    kind: "RLIMIT_X".into(),
+                    ..Default::default()
+                }]
+            )
+            .is_err()
+        );
+    }
+}
