@@ -92,7 +92,7 @@ pub enum Error {
 /// The error of another layer.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// A failed call of the OCI runtime, and what its words mean: see [`crate::runtime::call_failed`].
+/// A failed call of the OCI runtime, and what its words mean: those are read in one place, `call_failed` of the runtime.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CallFailed {

@@ -44,6 +44,19 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    /// With its bundles where no disk is: for many of them.
+    pub fn in_memory() -> Self {
+        Self::at(
+            tempfile::tempdir_in("/dev/shm")
+                .or_else(|_| tempfile::tempdir())
+                .unwrap(),
+        )
+    }
+
+    fn at(dir: TempDir) -> Self {
         let fakes = Fakes::new();
         let deps = Arc::new(Deps {
             namespace: "default".to_owned(),
@@ -54,7 +67,6 @@ impl World {
             system: Box::new(FakeSystem(fakes.clone())),
             taken: TakenIds::default(),
         });
-        let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.toml"), "").unwrap();
         Self { fakes, deps, dir }
     }
