@@ -11,7 +11,8 @@ use rustix::process::{Pid, PidfdFlags};
 /// `ESRCH` where there is no such process (any more), also where its number is still that of a session or a process
 /// group: the kernel says `EINVAL` then (`ENOENT` since 6.15).
 pub fn open(pid: libc::pid_t) -> io::Result<OwnedFd> {
-    let pid = Pid::from_raw(pid).filter(|pid| pid.as_raw_nonzero().get() > 0);
+    // A negative number is a group's, and rustix takes none.
+    let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
     match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Ok(fd) => Ok(fd),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
+use containerd_shim_protos::api::Status;
 use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::Outcome;
 use podhook_integration::containerd::remains;
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         nothing_is_left_of_a_container_that_was_being_made,
         what_the_runtime_has_started_makes_nothing_after_delete,
         a_runtime_whose_delete_hangs_leaves_nothing,
+        a_container_in_the_same_cgroup_is_not_killed_with_it,
     ])
 }
 
@@ -139,5 +141,52 @@ fn a_runtime_whose_delete_hangs_leaves_nothing(stage: &Stage) -> Outcome {
     )))?;
     let left = stage.left_of("c1");
     assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// Which `ctr run --cgroup` and docker's `--cgroup-parent` allow: what is in a cgroup need not be one container's.
+fn a_container_in_the_same_cgroup_is_not_killed_with_it(stage: &Stage) -> Outcome {
+    let refuse = "case \" $* \" in *' delete '*) [ -e \"$0.refuses\" ] && exit 1;; esac";
+    let program = stage.recording_runtime(refuse)?.0;
+    let options = any(&Options {
+        binary_name: program.clone(),
+        ..Default::default()
+    });
+    let shared = format!("/{}/shared", stage.namespace());
+    let mut clients = Vec::new();
+    for (id, below) in [("c1", ""), ("c2", ""), ("c3", "/below")] {
+        let mut spec = stage.spec(id, &["sleep", "600"]);
+        spec.0["linux"]["cgroupsPath"] = format!("{shared}{below}").into();
+        stage.make_bundle(id, &spec)?;
+        let client = stage.start(id, Some(&options))?;
+        let mut request = crate::client::create_request(stage, id);
+        request.options = Some(options.clone()).into();
+        client.call::<containerd_shim_protos::api::CreateTaskResponse>("Create", &request)?;
+        client.start(id, "")?;
+        clients.push(client);
+    }
+    let init = clients[0].state("c1", "")?.pid;
+    let refuses = format!("{program}.refuses");
+    fs::write(&refuses, "")?;
+    kill9(stage.shim_pid("c1"))?;
+    let output = stage.delete_verb("c1")?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("is in this container's cgroup"), "{said}");
+    wait::until_true("the end of init", SOON, || {
+        !Path::new(&format!("/proc/{init}")).exists()
+    })?;
+    fs::remove_file(&refuses)?;
+    for (id, client) in [("c2", &clients[1]), ("c3", &clients[2])] {
+        let state = client.state(id, "")?;
+        assert_eq!(state.status(), Status::RUNNING, "{id}");
+    }
+    clients[2].end("c3")?;
+    clients[1].end("c2")?;
+    // What only the runtime itself knows of.
+    fs::remove_dir_all(remains::runc_state(&(
+        stage.namespace().into(),
+        "c1".into(),
+    )))?;
     Ok(())
 }

@@ -39,6 +39,19 @@ impl Leftover {
         }
     }
 
+    /// Which of these containers, by name and `linux.cgroupsPath`, has the same cgroup, or one below: what is in it is not
+    /// the container's own then.
+    pub fn shared_with(&self, others: Vec<(String, String)>) -> Option<String> {
+        let path = self.path.as_ref()?;
+        let shares = |(id, other): (String, String)| {
+            // Which driver the other one has its path for shows in its form.
+            let systemd = other.split(':').count() == 3;
+            let other = relative_path(&other, systemd)?;
+            other.starts_with(path).then_some(id)
+        };
+        others.into_iter().find_map(shares)
+    }
+
     fn dirs(&self) -> Vec<PathBuf> {
         let Some(path) = &self.path else {
             return Vec::new();
@@ -212,6 +225,22 @@ mod tests {
         for shared in ["", "/", "relative/c1", "/../c1", "/a/../.."] {
             assert_eq!(relative_path(shared, false), None, "{shared:?}");
         }
+    }
+
+    #[test]
+    fn a_cgroup_with_another_containers_is_not_its_own() {
+        let shared = |own: &str, systemd, other: &str| {
+            let others = vec![("c2".to_owned(), other.to_owned())];
+            Leftover::of(own, systemd).shared_with(others).is_some()
+        };
+        assert!(shared("/ns/c1", false, "/ns/c1"));
+        assert!(shared("/ns/c1", false, "/ns/c1/below"));
+        assert!(shared("a.slice:x:c1", true, "a.slice:x:c1"));
+        assert!(!shared("/ns/c1", false, "/ns/c2"));
+        assert!(!shared("/ns/c1", false, "/ns/c11"));
+        assert!(!shared("/ns/c1/below", false, "/ns/c1"));
+        assert!(!shared("a.slice:x:c1", true, "a.slice:x:c2"));
+        assert!(!shared("/ns/c1", false, ""));
     }
 
     #[test]

@@ -247,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "").unwrap();
-        let name = "log::tests::a_panic_is_logged_before_the_process_ends";
+        let name = "containerd::log::tests::a_panic_is_logged_before_the_process_ends";
         let status = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name])
             .env(LOG, &path)

@@ -112,6 +112,22 @@ pub fn cgroups_path(bundle: &Path) -> String {
         .unwrap_or_default()
 }
 
+/// The other containers of this containerd, in all its namespaces: name and `linux.cgroupsPath`.
+pub fn others(bundle: &Path) -> Vec<(String, String)> {
+    let all = bundle.parent().and_then(Path::parent);
+    let folders = |of: &Path| fs::read_dir(of).into_iter().flatten().flatten();
+    let namespaces = all.into_iter().flat_map(folders);
+    let bundles = namespaces.flat_map(|namespace| folders(&namespace.path()));
+    bundles
+        .map(|entry| entry.path())
+        .filter(|other| other != bundle)
+        .map(|other| {
+            let id = other.file_name().unwrap_or_default().to_string_lossy();
+            (id.into_owned(), cgroups_path(&other))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

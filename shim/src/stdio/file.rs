@@ -38,16 +38,50 @@ where
         .map_err(Error::io("open", path))?;
     let (file, path) = (Arc::new(file), path.to_owned());
     copies.spawn(async move {
+        let mut lost = Lost::default();
         while let Ok(bytes) = chunk(&mut from).await
             && !bytes.is_empty()
         {
+            let length = bytes.len();
             // A full disk loses output, but does not stop the container.
-            if let Err(e) = write(&file, bytes).await {
-                log::warn!("write {}: {e}", path.display());
+            let written = write(&file, bytes).await;
+            if let Some(line) = lost.after(written, length) {
+                log::warn!("write {}: {line}", path.display());
             }
+        }
+        if let Some(line) = lost.end() {
+            log::warn!("write {}: {line}", path.display());
         }
     });
     Ok(())
+}
+
+/// Output that could not be written. It is told when that begins and how much it was when it ends: a line for every
+/// chunk would fill the node's log with what a container prints.
+#[derive(Default)]
+struct Lost {
+    bytes: u64,
+}
+
+impl Lost {
+    /// The line to log after a write of `length` bytes, if there is one.
+    fn after(&mut self, written: io::Result<()>, length: usize) -> Option<String> {
+        match written {
+            Ok(()) => self.end(),
+            Err(e) => {
+                let first = self.bytes == 0;
+                self.bytes = self.bytes.saturating_add(length as u64);
+                first.then(|| format!("{e}: output is lost until there is room again"))
+            }
+        }
+    }
+
+    fn end(&mut self) -> Option<String> {
+        match std::mem::take(&mut self.bytes) {
+            0 => None,
+            bytes => Some(format!("{bytes} bytes of output were lost")),
+        }
+    }
 }
 
 /// Aside: a file server that does not answer must hold up nobody else.
@@ -76,4 +110,26 @@ where
     copies.spawn(async move {
         let _ = copy(&mut from, &mut to).await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_once_and_counted() {
+        let full = || Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        let mut lost = Lost::default();
+        assert_eq!(lost.after(Ok(()), 10), None);
+        let begins = lost.after(full(), 10).unwrap();
+        assert!(begins.starts_with("No space left on device"), "{begins}");
+        for _ in 0..1000 {
+            assert_eq!(lost.after(full(), 4096), None);
+        }
+        let ends = lost.after(Ok(()), 10).unwrap();
+        assert_eq!(ends, "4096010 bytes of output were lost");
+        assert_eq!(lost.end(), None);
+        lost.after(full(), 7);
+        assert_eq!(lost.end().unwrap(), "7 bytes of output were lost");
+    }
 }

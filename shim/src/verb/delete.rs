@@ -16,7 +16,7 @@ use crate::containerd::options::Options;
 use crate::containerd::socket;
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result};
-use crate::host::bundle;
+use crate::host::{bundle, pidfd};
 use crate::runtime::Presence;
 use crate::{mount, runtime};
 
@@ -49,9 +49,21 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .unwrap_or(0);
     let cgroups_path = bundle::cgroups_path(&bundle);
     let leftover = Leftover::of(&cgroups_path, options.systemd_cgroup);
+    let neighbour = match leftover.exists() {
+        true => leftover.shared_with(bundle::others(&bundle)),
+        false => None,
+    };
     // Usually the shim has done it: containerd waits for this after every Delete too, and an OCI runtime
     // takes its time to find nothing.
-    if bundle::is_deleted(&bundle) {
+    if let Some(neighbour) = neighbour {
+        end_beside(
+            flags,
+            &bundle,
+            &options,
+            &leftover,
+            (&neighbour, pid, begun),
+        );
+    } else if bundle::is_deleted(&bundle) {
         stop_scope(&options, &cgroups_path, &leftover, begun);
         if let Err((_, e)) = leftover.remove(Instant::now()) {
             warn(&format_args!("the container's cgroup: {e}"));
@@ -111,6 +123,44 @@ fn end(
     stop_scope(options, cgroups_path, leftover, begun);
     if let Err((dir, e)) = leftover.remove(deadline) {
         warn(&format_args!("remove cgroup {}: {e}", dir.display()));
+    }
+}
+
+/// The same where another container is in the cgroup: that stays, and so does all that may be the other's.
+fn end_beside(
+    flags: &Flags,
+    bundle: &Path,
+    options: &Options,
+    leftover: &Leftover,
+    (neighbour, pid, begun): (&str, u32, Instant),
+) {
+    let presence = Presence::of(bundle);
+    let ours = |pid| runtime::names(pid, bundle);
+    let limit = begun + RUNTIME_LIMIT;
+    if presence.is_some_and(|presence| !presence.end(limit, ours)) {
+        warn(&"processes of the OCI runtime are left, and may make more");
+    }
+    if bundle::is_deleted(bundle) {
+        return;
+    }
+    let Err(e) = delete_container(flags, bundle, options, begun + DELETE_LIMIT) else {
+        return;
+    };
+    warn(&e);
+    warn(&format_args!(
+        "container {neighbour} is in this container's cgroup: only init is killed, with its pid namespace"
+    ));
+    let init = pidfd::open(pid.cast_signed());
+    // Still a member after it is held: the pidfd is of that member.
+    let is_member = |pid: i32| leftover.pids().is_ok_and(|pids| pids.contains(&pid));
+    if let Ok(init) = init
+        && is_member(pid.cast_signed())
+    {
+        let _ = pidfd::send_signal(&init, libc::SIGKILL);
+        let left = (begun + KILL_LIMIT).saturating_duration_since(Instant::now());
+        if !pidfd::ends_within(&init, left) {
+            warn(&"init is left, SIGKILL or not");
+        }
     }
 }
 
