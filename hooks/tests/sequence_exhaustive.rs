@@ -11,25 +11,33 @@ use podhook_hooks::sequence::{Event, HookKind, HookTiming, Settings, Timing};
 use simulator::{SIGKILL, World};
 
 /// Longer than any life of events that change something.
-const MAX_LENGTH: usize = 13;
+const MAX_LENGTH: usize = 15;
 
 /// Not a stop signal.
-const UNTOUCHED: Event = Event::Kill {
+const UNTOUCHED: Event = Event::KillRequested {
     signal: libc::SIGUSR1,
     paused: false,
 };
 
-fn alphabet(deadline: Option<Duration>) -> [Option<Event>; 11] {
-    let done = |hook, succeeded| Some(Event::HookDone { hook, succeeded });
-    let kill = |signal, paused| Some(Event::Kill { signal, paused });
+fn alphabet(deadline: Option<Duration>) -> [Option<Event>; 13] {
+    let ended = |hook, succeeded, init_ending| {
+        Some(Event::HookEnded {
+            hook,
+            succeeded,
+            init_ending,
+        })
+    };
+    let kill = |signal, paused| Some(Event::KillRequested { signal, paused });
     [
         Some(Event::Started {
             rpc_deadline: deadline,
         }),
-        done(HookKind::PostStart, true),
-        done(HookKind::PostStart, false),
-        done(HookKind::PreStop, true),
-        done(HookKind::PreStop, false),
+        ended(HookKind::PostStart, true, false),
+        ended(HookKind::PostStart, false, false),
+        ended(HookKind::PostStart, false, true),
+        ended(HookKind::PreStop, true, false),
+        ended(HookKind::PreStop, false, false),
+        ended(HookKind::PreStop, false, true),
         kill(libc::SIGTERM, false),
         kill(libc::SIGTERM, true),
         kill(SIGKILL, false),

@@ -69,9 +69,10 @@ fn event() -> impl Strategy<Value = Event> {
     let signal = prop_oneof![3 => Just(libc::SIGTERM), 1 => Just(SIGKILL), 2 => -1i32..66];
     prop_oneof![
         2 => proptest::option::of(seconds()).prop_map(|rpc_deadline| Event::Started { rpc_deadline }),
-        4 => (hook(), any::<bool>()).prop_map(|(hook, succeeded)| Event::HookDone { hook, succeeded }),
-        4 => (signal, proptest::bool::weighted(0.1)).prop_map(|(signal, paused)| Event::Kill { signal, paused }),
+        4 => (hook(), any::<bool>(), any::<bool>()).prop_map(|(hook, succeeded, init_ending)| Event::HookEnded { hook, succeeded, init_ending }),
+        4 => (signal, proptest::bool::weighted(0.1)).prop_map(|(signal, paused)| Event::KillRequested { signal, paused }),
         1 => Just(Event::InitExited),
+        1 => Just(Event::ExitPublished),
         1 => Just(Event::Timer),
     ]
 }
@@ -94,8 +95,8 @@ proptest! {
         world.finish();
     }
 
-    /// Late timers, a clock that jumps: the times are no longer exact, but Start is answered once and
-    /// the machine comes to rest.
+    /// Late timers, a clock that jumps, hooks that never die: the times are no longer exact, but Start is answered once
+    /// and the machine comes to rest.
     #[test]
     fn no_clock_and_no_order_of_events_leaves_start_alone(
         settings in settings(),
@@ -106,7 +107,8 @@ proptest! {
         let mut latest = Duration::ZERO;
         let asked = events.iter().any(|(_, event)| matches!(event, Event::Started { .. }));
         let last = (Duration::MAX, Event::Timer);
-        for (now, event) in events.into_iter().chain([last, last]) {
+        let published = (Duration::MAX, Event::ExitPublished);
+        for (now, event) in events.into_iter().chain([last, published, last]) {
             latest = latest.max(now);
             let actions = machine.step(now, event);
             replies += actions.iter().filter(|action| is_reply(action)).count();

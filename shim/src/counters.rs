@@ -47,8 +47,8 @@ impl Counting {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The OCI runtime has made an exec's process, because the engine cannot for this reason.
-    pub fn exec_by_runtime(&self, reason: &str) {
+    /// Counts an exec whose process the OCI runtime has made, because the engine cannot for this reason.
+    pub fn count_runtime_exec(&self, reason: &str) {
         self.lock().exec_by_runtime(Fallback::of(reason));
     }
 

@@ -24,12 +24,51 @@ pub enum Error {
     /// More of something is asked for than the shim gives.
     #[error("{0}")]
     ResourceExhausted(String),
-    /// The OCI runtime was killed or has crashed: nobody has cleared away what it had begun.
+    /// The container or the exec is not in a state for this, in the words of the Go shim, which has no code for it.
     #[error("{0}")]
-    RuntimeDied(String),
-    /// Everything that the Go shim answers without a code of its own.
+    Refused(&'static str),
+    /// A call of the OCI runtime failed.
+    #[error(transparent)]
+    Runtime(#[from] CallFailed),
+    /// The exec engine could not make a process, as runc words it.
+    #[error("OCI runtime exec failed: exec failed: {step}{source}")]
+    Exec {
+        /// `unable to start container process: `, or nothing.
+        step: &'static str,
+        /// What the engine came upon.
+        source: podhook_hooks::exec::Error,
+    },
+    /// A process that Start of an exec was making is never to run, for this reason.
+    #[error("OCI runtime exec failed: exec failed: {0}")]
+    ExecGivenUp(&'static str),
+    /// Start failed by its postStart hook.
     #[error("{0}")]
-    Unknown(String),
+    PostStart(String),
+    /// CRIU could not write a checkpoint.
+    #[error("{} path= {}", first_line(source), log.display())]
+    Checkpoint {
+        /// The OCI runtime's error.
+        source: Box<Error>,
+        /// Where CRIU's log is.
+        log: PathBuf,
+    },
+    /// What was waited for, or is always there, is not.
+    #[error("{0}")]
+    Missing(&'static str),
+    /// The logging binary said nothing in time.
+    #[error("logging binary {} did not get ready", .0.display())]
+    LoggerNotReady(PathBuf),
+    /// An operation that is neither on a file nor a system call failed.
+    #[error("{operation}: {source}")]
+    Failed {
+        /// What was tried, and on what.
+        operation: String,
+        /// How it failed.
+        source: Source,
+    },
+    /// What a lower layer says, which names the operation itself.
+    #[error("{0}")]
+    Lower(#[source] Source),
     /// A file operation failed.
     #[error("{operation} {}: {source}", path.display())]
     Io {
@@ -50,8 +89,36 @@ pub enum Error {
     },
 }
 
+/// The error of another layer.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// A failed call of the OCI runtime, and what its words mean: those are read in one place, `call_failed` of the runtime.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CallFailed {
+    /// The runtime's command.
+    pub verb: &'static str,
+    /// What clients are told.
+    pub message: String,
+    /// It was killed or has crashed: nobody has cleared away what it had begun.
+    pub died: bool,
+    /// It says that the process has ended.
+    pub finished: bool,
+    /// It says that it has no such container.
+    pub no_container: bool,
+}
+
+fn first_line(error: &Error) -> String {
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
 /// The result of everything in the shim.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A failed operation on a file, for `map_err`.
@@ -72,6 +139,20 @@ impl Error {
         }
     }
 
+    /// A failed operation of another kind, for `map_err`.
+    pub fn failed<E: Into<Source>>(operation: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let operation = operation.into();
+        move |source| Self::Failed {
+            operation,
+            source: source.into(),
+        }
+    }
+
+    /// An error of another layer that names its operation.
+    pub fn lower(source: impl Into<Source>) -> Self {
+        Self::Lower(source.into())
+    }
+
     fn code(&self) -> Code {
         match self {
             Self::NotFound(_) => Code::NOT_FOUND,
@@ -79,9 +160,19 @@ impl Error {
             Self::InvalidArgument(_) => Code::INVALID_ARGUMENT,
             Self::FailedPrecondition(_) => Code::FAILED_PRECONDITION,
             Self::ResourceExhausted(_) => Code::RESOURCE_EXHAUSTED,
-            Self::Unknown(_) | Self::RuntimeDied(_) | Self::Io { .. } | Self::Sys { .. } => {
-                Code::UNKNOWN
-            }
+            // As the Go shim, which has a code for few of its errors.
+            Self::Refused(_)
+            | Self::Runtime(_)
+            | Self::Exec { .. }
+            | Self::ExecGivenUp(_)
+            | Self::PostStart(_)
+            | Self::Checkpoint { .. }
+            | Self::Missing(_)
+            | Self::LoggerNotReady(_)
+            | Self::Failed { .. }
+            | Self::Lower(_)
+            | Self::Io { .. }
+            | Self::Sys { .. } => Code::UNKNOWN,
         }
     }
 }
@@ -124,9 +215,9 @@ mod tests {
         let io = |errno| Error::io("open", "/x")(io::Error::from_raw_os_error(errno));
         assert!(is_exhaustion(&io(libc::EMFILE)));
         assert!(!is_exhaustion(&io(libc::ENOENT)));
-        assert!(!is_exhaustion(&Error::Unknown(
-            "too many open files".into()
-        )));
+        assert!(is_exhaustion(&Error::lower(io(libc::ENFILE))));
+        assert!(is_exhaustion(&Error::failed("mount")(io(libc::ENOMEM))));
+        assert!(!is_exhaustion(&Error::Refused("too many open files")));
     }
 
     #[test]
@@ -144,10 +235,10 @@ mod tests {
             rpc(Error::InvalidArgument(text())),
             (Code::INVALID_ARGUMENT, "x: invalid argument".into())
         );
-        assert_eq!(rpc(Error::Unknown(text())), (Code::UNKNOWN, "x".into()));
+        assert_eq!(rpc(Error::Refused("x")), (Code::UNKNOWN, "x".into()));
         let evil = "exec \x1b[2J\u{9b}1m\r: line\n\tline";
         assert_eq!(
-            rpc(Error::Unknown(evil.into())).1,
+            rpc(Error::PostStart(evil.into())).1,
             "exec \\x1b[2J\\u009b1m\\r: line\n\tline"
         );
         let missing = io::Error::from(io::ErrorKind::NotFound);

@@ -55,15 +55,17 @@ pub enum Event {
         /// When the client gives up on Start.
         rpc_deadline: Option<Time>,
     },
-    /// A hook has ended by itself.
-    HookDone {
+    /// A hook has ended, by itself or after [`Action::AbortHook`].
+    HookEnded {
         /// Which one.
         hook: HookKind,
         /// Whether its handler calls that a success.
         succeeded: bool,
+        /// Whether the init process is on its way out at that moment: it has ended, or can do nothing else any more.
+        init_ending: bool,
     },
-    /// Kill on the init process.
-    Kill {
+    /// The Kill RPC, for the init process.
+    KillRequested {
         /// The signal it asks for.
         signal: i32,
         /// Whether the container is paused: a hook could not run in it.
@@ -71,6 +73,8 @@ pub enum Event {
     },
     /// The init process is gone.
     InitExited,
+    /// The exit of the init process is published.
+    ExitPublished,
     /// The time of [`super::Sequence::next_timer`] has come.
     Timer,
 }
@@ -78,22 +82,28 @@ pub enum Event {
 /// What the shim has to do, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Start the hook; its end comes back as [`Event::HookDone`].
+    /// Start the hook; its end comes back as [`Event::HookEnded`].
     RunHook(HookKind),
-    /// Kill the running hook with its whole tree. The machine does not wait for that: a late
-    /// `HookDone` is ignored.
+    /// Kill the running hook with its whole tree; its end comes back as [`Event::HookEnded`] all the same. What has to
+    /// be done next does not wait for that.
     AbortHook(HookKind, Abort),
     /// The hook is configured, but does not run; for the record.
     SkipHook(HookKind, Skip),
-    /// Send this signal as the answer to the Kill at hand: an error is Kill's error.
-    Deliver(i32),
-    /// Send this signal to init on the sequence's own account.
-    Signal(i32),
-    /// Send SIGKILL to the container on the sequence's own account.
-    Kill,
+    /// Record how the hook has ended that the last [`Event::HookEnded`] of this kind told of, and why it was ended, if
+    /// it was.
+    RecordHook(HookKind, Option<Abort>),
+    /// Record that the hook was ended for this reason and does not die. Where it ends after all,
+    /// [`Action::RecordHook`] follows.
+    GiveUpHook(HookKind, Abort),
+    /// Pass on the signal of the Kill RPC at hand, as its own work: an error is that RPC's error.
+    PassOn(i32),
+    /// Send this signal to init: the stop signal, after preStop or a failed postStart. No RPC waits for it.
+    SendStopSignal(i32),
+    /// Send SIGKILL to init: the grace period is over. No RPC waits for it.
+    Sigkill,
     /// Publish `/tasks/start` and answer Start.
     ReplyStarted,
-    /// Answer Start with the error.
+    /// Answer Start with the error, which has the output of postStart as far as it is known.
     ReplyFailed(Cause),
 }
 

@@ -1,4 +1,5 @@
-//! The machine: state and event to actions.
+//! The decisions: which hook runs, when signals go out, and how Start is answered. What has to wait for the result of
+//! a hook, waits in [`super::Sequence`].
 
 use super::Time;
 use super::event::{Abort, Action, Cause, Event, HookKind, Phase, Skip, Termination};
@@ -7,7 +8,7 @@ use super::timers::HookDeadline;
 
 /// The state of one container's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sequence {
+pub(super) struct Life {
     pub(super) settings: Settings,
     /// The latest time seen: a clock that goes backwards changes nothing.
     pub(super) now: Time,
@@ -51,10 +52,10 @@ pub(super) struct Stop {
     pub(super) failure: Option<Cause>,
 }
 
-impl Sequence {
+impl Life {
     /// The life of a container that has been created.
-    pub fn new(settings: Settings) -> Sequence {
-        Sequence {
+    pub(super) fn new(settings: Settings) -> Life {
+        Life {
             settings,
             now: Time::ZERO,
             phase: Phase::Created,
@@ -70,36 +71,45 @@ impl Sequence {
     }
 
     /// What an event at `now` leads to; whatever was due by then happens too.
-    pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
+    pub(super) fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         let mut actions = Vec::new();
         match event {
             Event::Started { rpc_deadline } => self.started(rpc_deadline, &mut actions),
-            Event::HookDone { hook, succeeded } => self.hook_done(hook, succeeded, &mut actions),
-            Event::Kill { signal, paused } => self.kill_requested(signal, paused, &mut actions),
+            Event::HookEnded {
+                hook, succeeded, ..
+            } => self.hook_ended(hook, succeeded, &mut actions),
+            Event::KillRequested { signal, paused } => {
+                self.kill_requested(signal, paused, &mut actions)
+            }
             Event::InitExited => self.init_exited(&mut actions),
-            Event::Timer => {}
+            Event::Timer | Event::ExitPublished => {}
         }
         self.fire_due(&mut actions);
         actions
     }
 
     /// Where the container is in its life.
-    pub fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         self.phase
     }
 
+    /// Whether this hook runs, as far as the machine is concerned.
+    pub(super) fn runs(&self, kind: HookKind) -> bool {
+        self.hook.is_some_and(|hook| hook.kind == kind)
+    }
+
     /// Whether Start was asked and is not answered yet.
-    pub fn is_start_pending(&self) -> bool {
+    pub(super) fn is_start_pending(&self) -> bool {
         matches!(self.start, Start::Pending { .. })
     }
 
     /// How the container is being ended.
-    pub fn termination(&self) -> Option<&Termination> {
+    pub(super) fn termination(&self) -> Option<&Termination> {
         self.termination.as_ref()
     }
 
-    fn hook_done(&mut self, kind: HookKind, succeeded: bool, actions: &mut Vec<Action>) {
+    fn hook_ended(&mut self, kind: HookKind, succeeded: bool, actions: &mut Vec<Action>) {
         if self.hook.is_none_or(|hook| hook.kind != kind) {
             return;
         }

@@ -5,6 +5,7 @@
 mod advice;
 mod event;
 mod machine;
+mod results;
 mod settings;
 mod start;
 mod stop;
@@ -14,7 +15,7 @@ mod timers;
 
 pub use advice::Advice;
 pub use event::{Abort, Action, Cause, Event, HookKind, Limit, Phase, Skip, Termination};
-pub use machine::Sequence;
+pub use results::Sequence;
 pub use settings::{HookTiming, Settings, Timing};
 
 /// Monotonic time since an arbitrary origin.

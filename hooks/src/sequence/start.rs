@@ -2,10 +2,10 @@
 
 use super::Time;
 use super::event::{Abort, Action, Cause, HookKind, Phase, Skip};
-use super::machine::{RunningHook, Sequence, Start, Stop};
+use super::machine::{Life, RunningHook, Start, Stop};
 use super::timers;
 
-impl Sequence {
+impl Life {
     pub(super) fn started(&mut self, rpc_deadline: Option<Time>, actions: &mut Vec<Action>) {
         if self.start != Start::NotAsked {
             return;

@@ -2,15 +2,15 @@
 
 use super::Time;
 use super::event::{Abort, Action, Cause, HookKind, Limit, Phase, Skip, Termination};
-use super::machine::{RunningHook, Sequence, Start, Stop};
+use super::machine::{Life, RunningHook, Start, Stop};
 use super::settings::{HookTiming, Timing};
 use super::timers::{self, HookDeadline};
 
-impl Sequence {
+impl Life {
     pub(super) fn kill_requested(&mut self, signal: i32, paused: bool, actions: &mut Vec<Action>) {
         let in_life = !matches!(self.phase, Phase::Created | Phase::Stopped);
         let Some(timing) = self.timing().filter(|_| in_life) else {
-            return actions.push(Action::Deliver(signal));
+            return actions.push(Action::PassOn(signal));
         };
         if signal == libc::SIGKILL {
             return self.sigkill_requested(actions);
@@ -19,7 +19,7 @@ impl Sequence {
             if is_signal(signal) {
                 self.untouched = Some((self.now, signal));
             }
-            return actions.push(Action::Deliver(signal));
+            return actions.push(Action::PassOn(signal));
         }
         match self.phase {
             Phase::PostStart => {
@@ -46,13 +46,13 @@ impl Sequence {
             }
             // containerd repeats the stop signal after its own restart.
             _ if self.stopping => {}
-            _ => actions.push(Action::Deliver(signal)),
+            _ => actions.push(Action::PassOn(signal)),
         }
     }
 
     /// SIGKILL by the client: first of all delivered, whatever runs.
     fn sigkill_requested(&mut self, actions: &mut Vec<Action>) {
-        actions.push(Action::Deliver(libc::SIGKILL));
+        actions.push(Action::PassOn(libc::SIGKILL));
         self.abort_hook(Abort::Killed, actions);
         let now = self.now;
         let termination = self.termination.get_or_insert(Termination {
@@ -150,9 +150,9 @@ impl Sequence {
         termination.signalled_at = Some(self.now);
         self.phase = Phase::Signalled;
         actions.push(if by_client {
-            Action::Deliver(termination.signal)
+            Action::PassOn(termination.signal)
         } else {
-            Action::Signal(termination.signal)
+            Action::SendStopSignal(termination.signal)
         });
     }
 
@@ -164,7 +164,7 @@ impl Sequence {
             termination.killed_at.get_or_insert(self.now);
         }
         self.phase = Phase::Killed;
-        actions.push(Action::Kill);
+        actions.push(Action::Sigkill);
         self.answer_within(timers::AFTER_KILL);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Time;
 use super::event::{Abort, Action, Limit};
-use super::machine::{RunningHook, Sequence};
+use super::machine::{Life, RunningHook};
 use super::settings::HookTiming;
 
 /// Kept free at the end of every window: for the stop signal to work (the kubelet's minimum), and
@@ -14,6 +14,15 @@ pub(super) const RESERVE: Duration = Duration::from_secs(2);
 pub(super) const AFTER_KILL: Duration = Duration::from_secs(1);
 /// How long Start waits for init to go after the client's SIGKILL.
 pub(super) const AFTER_CLIENT_KILL: Duration = Duration::from_secs(10);
+
+/// How long what follows from a hook's end waits for a hook that was ended: it is dead in a moment, unless it is frozen
+/// or the kernel holds it.
+pub(super) const RESULT: Duration = Duration::from_secs(1);
+/// How long the answer of a failed Start waits for what its hook has printed.
+pub(super) const OUTPUT: Duration = Duration::from_secs(1);
+/// How long a failed hook waits for the end of an init that is on its way out: the processes of its pid namespace die
+/// first, and what is left of a shared one is killed before its end is told.
+pub(super) const INIT_END: Duration = Duration::from_secs(10);
 
 /// Until when a hook may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,10 +101,10 @@ enum Due {
     Answer,
 }
 
-impl Sequence {
+impl Life {
     /// When [`super::Event::Timer`] is to be sent; none while nothing is waited for. Always later than
     /// the latest time the machine has seen.
-    pub fn next_timer(&self) -> Option<Time> {
+    pub(super) fn next_timer(&self) -> Option<Time> {
         let hook = self.hook.map(|hook| hook.deadline.at);
         [hook, self.kill_at, self.answer_at]
             .into_iter()

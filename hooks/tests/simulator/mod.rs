@@ -32,6 +32,12 @@ pub struct World {
     /// Signals that were delivered and are no stop signals, the last one's time among them.
     pub untouched: usize,
     last_untouched: Option<(Time, i32)>,
+    /// Hooks that were run, and of which nothing is recorded yet.
+    unrecorded: Vec<HookKind>,
+    /// Hooks that were aborted, and die in a moment.
+    dying: Vec<HookKind>,
+    /// The hook that runs has failed while init was on its way out.
+    undecided: bool,
 }
 
 impl World {
@@ -51,6 +57,9 @@ impl World {
             kills: 0,
             untouched: 0,
             last_untouched: None,
+            unrecorded: Vec::new(),
+            dying: Vec::new(),
+            undecided: false,
         }
     }
 
@@ -69,6 +78,10 @@ impl World {
     }
 
     pub fn event(&mut self, event: Event) {
+        // What has ended does not end again.
+        if self.undecided && matches!(event, Event::HookEnded { .. }) {
+            return;
+        }
         let before = self.machine.phase();
         let pending = self.machine.is_start_pending();
         let had_termination = self.machine.termination().is_some();
@@ -80,7 +93,7 @@ impl World {
         self.check_event(event, before, &actions);
         let plain_kill = matches!(
             event,
-            Event::Kill {
+            Event::KillRequested {
                 signal: SIGKILL,
                 ..
             }
@@ -88,12 +101,35 @@ impl World {
         if !had_termination && !plain_kill && self.machine.termination().is_some() {
             self.stop = Some((self.now, pending || !matches!(before, Phase::Running)));
         }
+        self.follow_up(event);
         assert!(
             rank(self.machine.phase()) >= rank(before),
             "{before:?} → {:?}",
             self.machine.phase()
         );
         self.check_state();
+    }
+
+    /// What every driver does then: aborted hooks die, and the exit of init is published.
+    fn follow_up(&mut self, event: Event) {
+        for hook in std::mem::take(&mut self.dying) {
+            self.follow(Event::HookEnded {
+                hook,
+                succeeded: false,
+                init_ending: false,
+            });
+        }
+        assert!(self.machine.is_settled());
+        if event == Event::InitExited {
+            self.follow(Event::ExitPublished);
+        }
+    }
+
+    fn follow(&mut self, event: Event) {
+        let actions = self.machine.step(self.now, event);
+        for (index, action) in actions.iter().enumerate() {
+            self.obey(event, index, *action, &actions);
+        }
     }
 
     /// What the event itself does to the world.
@@ -103,7 +139,7 @@ impl World {
                 self.started = Some((self.now, rpc_deadline));
             }
             Event::InitExited => self.exited = true,
-            Event::Kill { signal, .. }
+            Event::KillRequested { signal, .. }
                 if signal != SIGKILL
                     && (1..=64).contains(&signal)
                     && self.timing().is_some()
@@ -113,9 +149,14 @@ impl World {
                 self.untouched += 1;
                 self.last_untouched = Some((self.now, signal));
             }
-            Event::HookDone { hook, succeeded }
-                if self.hook.is_some_and(|(kind, _)| kind == hook) =>
-            {
+            Event::HookEnded {
+                hook,
+                succeeded: false,
+                init_ending: true,
+            } if self.hook.is_some_and(|(kind, _)| kind == hook) => self.undecided = true,
+            Event::HookEnded {
+                hook, succeeded, ..
+            } if self.hook.is_some_and(|(kind, _)| kind == hook) => {
                 self.hook = None;
                 self.post_start_succeeded |= hook == HookKind::PostStart && succeeded;
             }
@@ -131,10 +172,11 @@ impl World {
                 assert!(!self.seen.contains(&kind), "a hook twice: {context}");
                 assert!(!self.exited, "{context}");
                 assert!(
-                    !matches!(event, Event::Kill { paused: true, .. }),
+                    !matches!(event, Event::KillRequested { paused: true, .. }),
                     "{context}"
                 );
                 self.seen.push(kind);
+                self.unrecorded.push(kind);
                 self.hook = Some((kind, self.now));
             }
             Action::SkipHook(kind, skip) => {
@@ -154,18 +196,23 @@ impl World {
                     .take()
                     .unwrap_or_else(|| panic!("no hook: {context}"));
                 assert_eq!(running, kind, "{context}");
+                if !std::mem::take(&mut self.undecided) {
+                    self.dying.push(kind);
+                }
                 match why {
                     Abort::TimedOut { after, .. } => {
                         assert_eq!(self.now, since + after, "{context}")
                     }
                     Abort::Signal(signal) => {
-                        assert!(matches!(event, Event::Kill { signal: s, .. } if s == signal))
+                        assert!(
+                            matches!(event, Event::KillRequested { signal: s, .. } if s == signal)
+                        )
                     }
                     Abort::InitExited => assert_eq!(event, Event::InitExited),
                     Abort::Killed => assert!(
                         matches!(
                             event,
-                            Event::Kill {
+                            Event::KillRequested {
                                 signal: SIGKILL,
                                 ..
                             }
@@ -174,8 +221,17 @@ impl World {
                     ),
                 }
             }
-            Action::Deliver(signal) => {
-                let Event::Kill { signal: asked, .. } = event else {
+            Action::RecordHook(kind, _) => {
+                let at = self.unrecorded.iter().position(|hook| *hook == kind);
+                self.unrecorded
+                    .swap_remove(at.expect("a hook without a record"));
+                if std::mem::take(&mut self.undecided) {
+                    self.hook = None;
+                }
+            }
+            Action::GiveUpHook(..) => panic!("it was dead at once: {context}"),
+            Action::PassOn(signal) => {
+                let Event::KillRequested { signal: asked, .. } = event else {
                     panic!("deliver to nobody: {context}")
                 };
                 let own = self.timing().and_then(|timing| timing.stop_signal);
@@ -194,7 +250,7 @@ impl World {
                     );
                 }
             }
-            Action::Signal(signal) => {
+            Action::SendStopSignal(signal) => {
                 self.signals += 1;
                 assert_eq!(self.signals, 1, "{context}");
                 assert!(
@@ -203,7 +259,7 @@ impl World {
                 );
                 assert_eq!(self.machine.termination().map(|t| t.signal), Some(signal));
             }
-            Action::Kill => {
+            Action::Sigkill => {
                 self.kills += 1;
                 assert!(
                     self.kills == 1 && !self.exited && self.hook.is_none(),
@@ -222,15 +278,15 @@ impl World {
         let context = format!("{before:?}: {event:?} → {actions:?}");
         if before == Phase::Stopped {
             let allowed = |action: &Action| {
-                matches!(action, Action::Deliver(_))
+                matches!(action, Action::PassOn(_) | Action::RecordHook(..))
                     || (matches!(event, Event::Started { .. }) && *action == Action::ReplyStarted)
             };
             assert!(actions.iter().all(allowed), "{context}");
         }
-        let Event::Kill { signal, .. } = event else {
+        let Event::KillRequested { signal, .. } = event else {
             return;
         };
-        let deliver = Action::Deliver(signal);
+        let deliver = Action::PassOn(signal);
         if signal == SIGKILL {
             assert_eq!(
                 actions.first(),
@@ -239,7 +295,11 @@ impl World {
             );
         }
         if !self.stops(signal) || matches!(before, Phase::Created | Phase::Stopped) {
-            let others = |action: &Action| matches!(action, Action::AbortHook(_, Abort::Killed));
+            let others = |action: &Action| {
+                let killed = Some(Abort::Killed);
+                matches!(action, Action::AbortHook(_, Abort::Killed))
+                    || matches!(action, Action::RecordHook(_, why) if *why == killed)
+            };
             assert_eq!(actions.first(), Some(&deliver), "{context}");
             assert!(actions[1..].iter().all(others), "{context}");
         }
@@ -373,6 +433,7 @@ impl World {
         self.event(Event::InitExited);
         self.event(Event::Timer);
         assert_eq!(self.machine.phase(), Phase::Stopped);
+        assert!(self.unrecorded.is_empty(), "a hook without a record");
     }
 }
 

@@ -74,9 +74,6 @@ const TABLES: &[Table] = &[
 /// Imports that still run the wrong way: the file, and what it imports. None is added; one that is gone goes
 /// from here.
 const KNOWN: &[(&str, &str)] = &[
-    ("shim/src/container/clear.rs", "server::shim::Shim"),
-    ("shim/src/container/create.rs", "server::shim::Shim"),
-    ("shim/src/container/lifecycle.rs", "server::shim::Shim"),
     ("hooks/src/config/node.rs", "handler::net::Statuses"),
     ("hooks/src/config/read.rs", "handler::net::Statuses"),
     ("hooks/src/sequence/settings.rs", "config::Config"),

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use containerd_shim_protos::api::{CheckpointTaskRequest, Status};
+use containerd_shim_protos::api::CheckpointTaskRequest;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::CheckpointOptions;
 
 use super::Container;
+use super::state::Operation;
 use crate::containerd::message_type::{RUNC, any_is};
 use crate::error::{Error, Result};
 use crate::runtime::CheckpointArgs;
@@ -19,19 +20,7 @@ impl Container {
     pub async fn checkpoint(&self, request: &CheckpointTaskRequest) -> Result<()> {
         let options = decode(request.options.as_ref())?;
         let _operation = self.operation.lock().await;
-        match self.status() {
-            Status::RUNNING | Status::PAUSED => {}
-            Status::STOPPED => {
-                return Err(Error::Unknown(
-                    "cannot checkpoint a stopped container".to_owned(),
-                ));
-            }
-            _ => {
-                return Err(Error::Unknown(
-                    "cannot checkpoint a task in created state".to_owned(),
-                ));
-            }
-        }
+        self.allows(Operation::Checkpoint)?;
         let image = self.image_path(request, &options)?;
         let work = WorkDir::new(&options.work_path, &self.bundle);
         let args = CheckpointArgs {
@@ -48,12 +37,8 @@ impl Container {
         if let Err(e) = fs::copy(work.path.join("dump.log"), &log) {
             log::error!(id = self.id.as_str(); "copy CRIU's dump.log to {}: {e}", log.display());
         }
-        let text = e.to_string();
-        let first_line = text.lines().next().unwrap_or_default();
-        Err(Error::Unknown(format!(
-            "{first_line} path= {}",
-            log.display()
-        )))
+        let source = Box::new(e);
+        Err(Error::Checkpoint { source, log })
     }
 
     /// As the request says; containerd fills that in for `io.containerd.runc.v2` only.

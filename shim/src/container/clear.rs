@@ -2,14 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::cgroup::Leftover;
+use super::deps::Deps;
 use crate::containerd::options::Options;
 use crate::error::{Error, Result};
-use crate::host::{apart, bundle};
-use crate::runtime::Runtime;
-use crate::server::shim::Shim;
+use crate::host::bundle;
+use crate::runtime::OciRuntime;
 
 /// The pauses between two tries, and how many there are: about 10 minutes.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -18,16 +17,23 @@ const TRIES: usize = 25;
 
 /// What the OCI runtime has left of a container.
 pub(super) struct Remains {
-    runtime: Arc<Runtime>,
+    runtime: Arc<dyn OciRuntime>,
+    deps: Arc<Deps>,
     cgroups_path: String,
     systemd: bool,
 }
 
 impl Remains {
     /// Those of the container in `bundle`.
-    pub(super) fn new(runtime: &Arc<Runtime>, bundle: &Path, options: &Options) -> Self {
+    pub(super) fn new(
+        deps: &Arc<Deps>,
+        runtime: &Arc<dyn OciRuntime>,
+        bundle: &Path,
+        options: &Options,
+    ) -> Self {
         Self {
             runtime: Arc::clone(runtime),
+            deps: Arc::clone(deps),
             cgroups_path: bundle::cgroups_path(bundle),
             systemd: options.systemd_cgroup,
         }
@@ -35,12 +41,12 @@ impl Remains {
 
     /// Clears them away. Where that fails, for want of processes say, it is tried again in the background, and until
     /// it is done the id is taken. A shim that ends before leaves it to `delete`.
-    pub(super) async fn clear(self, shim: &Arc<Shim>, id: &str) {
+    pub(super) async fn clear(self, id: &str) {
         let Err(e) = self.clear_once().await else {
             return;
         };
         log::warn!(id = id; "clear away after a failed create: {e}; trying again");
-        let taken = shim.take(id);
+        let taken = self.deps.taken.take(id);
         tokio::spawn(async move {
             let mut pause = PAUSE_MIN;
             for _ in 0..TRIES {
@@ -58,13 +64,9 @@ impl Remains {
         self.runtime.delete(true).await?;
         // One that has died before it wrote its state knows nothing of its cgroups.
         let (path, systemd) = (self.cgroups_path.clone(), self.systemd);
-        let removed = apart::start(move || {
-            let left = Leftover::of(&path, systemd);
-            left.remove(Instant::now()).is_ok() && !left.exists()
-        });
-        match removed.await {
-            Ok(true) => Ok(()),
-            _ => Err(Error::Unknown("cgroups are left".to_owned())),
+        match self.deps.system.remove_cgroups(path, systemd).await {
+            true => Ok(()),
+            false => Err(Error::Missing("cgroups are left")),
         }
     }
 }

@@ -1,39 +1,34 @@
 //! Create: from containerd's request to an init that waits for Start.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use containerd_shim_protos::api::CreateTaskRequest;
 use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
 use podhook_hooks::config::Config;
-use podhook_hooks::exec as engine;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::lifecycle::{Lifecycle, Output, is_sandbox};
 use podhook_hooks::sequence::Settings;
 
-use super::birth::{Birth, Unmade};
 use super::clear::Remains;
-use super::lifecycle::Driver;
+use super::deps::Deps;
+use super::driver::Driver;
 use super::process::Process;
 use super::restore::Checkpoint;
+use super::spawn::{Call, Spawn, Unmade};
 use super::{Container, State};
-use crate::cgroup::Cgroup;
 use crate::containerd::options::Options;
-use crate::containerd::stop_signal;
 use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
-use crate::host::descriptors::{self, CLEARING, Reserve};
-use crate::mount;
-use crate::runtime::Runtime;
-use crate::server::shim::Shim;
+use crate::host::descriptors::{CLEARING, Reserve};
 use crate::stdio::Stdio;
 
 impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;
     /// what a failure leaves behind is removed.
-    pub async fn create(shim: &Arc<Shim>, request: CreateTaskRequest) -> Result<Arc<Self>> {
+    pub async fn create(deps: &Arc<Deps>, request: CreateTaskRequest) -> Result<Arc<Self>> {
         if request.id.is_empty() || !bundle::is_plain(&request.id) {
             return Err(Error::InvalidArgument(format!(
                 "invalid container id {:?}",
@@ -61,7 +56,7 @@ impl Container {
         }
         options.save(&bundle)?;
         bundle::unmark_deleted(&bundle)?;
-        mount::mount_rootfs(&request.rootfs, &rootfs).await?;
+        deps.system.mount_rootfs(&request.rootfs, &rootfs).await?;
         let stdio = Stdio::new(
             &request.stdin,
             &request.stdout,
@@ -69,19 +64,15 @@ impl Container {
             request.terminal,
         );
         let init = Process::new(String::new(), stdio);
-        let runtime = Arc::new(Runtime::new(
-            &options,
-            &shim.namespace,
-            &request.id,
-            &bundle,
-            Arc::clone(&shim.reaper),
-        ));
+        let runtime = deps
+            .runtimes
+            .runtime(&options, &deps.namespace, &request.id, &bundle);
         let hook_output = prints_to_container(lifecycle.as_ref(), &config);
         let checkpoint = Checkpoint::new(&request, hook_output);
         let own_stop_signal = match &lifecycle {
             Some(lifecycle) if lifecycle.pre_stop.is_some() => {
-                let (id, namespace) = (&request.id, &shim.namespace);
-                stop_signal::find(&bundled, id, namespace, &shim.containerd).await
+                let (id, namespace) = (&request.id, &deps.namespace);
+                deps.system.stop_signal(&bundled, id, namespace).await
             }
             _ => None,
         };
@@ -94,26 +85,24 @@ impl Container {
             // Start restores it.
             Some(_) => None,
             None => {
-                let creation = Birth {
-                    id: &request.id,
-                    namespace: &shim.namespace,
-                    bundle: &bundle,
+                let spawn = Spawn {
+                    deps,
+                    runtime: runtime.as_ref(),
                     options: &options,
-                    runtime: &runtime,
-                    reaper: &shim.reaper,
-                    checkpoint: None,
-                    hook_output,
+                    bundle: &bundle,
+                    call: Call::Create,
+                    pid_file: &bundle.join("init.pid"),
                 };
-                match creation.make(&init).await {
+                match spawn.init(&request.id, &init, hook_output).await {
                     Ok(exit) => Some(exit),
                     Err(Unmade { error, left }) => {
                         spare.release();
                         if left {
-                            Remains::new(&runtime, &bundle, &options)
-                                .clear(shim, &request.id)
+                            Remains::new(deps, &runtime, &bundle, &options)
+                                .clear(&request.id)
                                 .await;
                         }
-                        let _ = mount::unmount_rootfs(&rootfs).await;
+                        let _ = deps.system.unmount_rootfs(&rootfs).await;
                         return Err(error);
                     }
                 }
@@ -127,11 +116,12 @@ impl Container {
                 lifecycle,
                 &spec,
                 &request.id,
-                shim,
+                &bundle,
+                deps,
                 &config,
             )),
             id: request.id,
-            namespace: shim.namespace.clone(),
+            deps: Arc::clone(deps),
             checkpoint,
             cgroup: OnceLock::new(),
             target: OnceLock::new(),
@@ -139,9 +129,6 @@ impl Container {
             bundle,
             options,
             runtime,
-            publisher: shim.publisher.clone(),
-            reaper: Arc::clone(&shim.reaper),
-            counters: Arc::clone(&shim.counters),
             init,
             execs: Mutex::default(),
             state: Mutex::new(State::default()),
@@ -153,13 +140,18 @@ impl Container {
             && let Err(e) = container.adopt(&spec)
         {
             spare.release();
-            Remains::new(&container.runtime, &container.bundle, &container.options)
-                .clear(shim, &container.id)
-                .await;
-            let _ = mount::unmount_rootfs(&rootfs).await;
+            Remains::new(
+                deps,
+                &container.runtime,
+                &container.bundle,
+                &container.options,
+            )
+            .clear(&container.id)
+            .await;
+            let _ = deps.system.unmount_rootfs(&rootfs).await;
             return Err(e);
         }
-        container.publisher.publish(TaskCreate {
+        deps.events.publish(TaskCreate {
             container_id: container.id.clone(),
             bundle: container.bundle.display().to_string(),
             rootfs: request.rootfs,
@@ -168,7 +160,7 @@ impl Container {
             pid: container.pid(),
             ..Default::default()
         });
-        container.write_record();
+        container.driver().update_record();
         if let Some(exit) = exit {
             tokio::spawn(Arc::clone(&container).watch_init(exit));
         }
@@ -181,23 +173,14 @@ impl Container {
     /// Where the kernel has no descriptors for that now; what is never to be had is done without.
     pub(super) fn adopt(self: &Arc<Self>, spec: &Spec) -> Result<()> {
         let pid = self.init.pid().cast_signed();
-        match Cgroup::of_pid(pid) {
+        match self.deps.system.cgroup(pid) {
             Ok(cgroup) => drop(self.cgroup.set(cgroup)),
-            Err(e) if is_exhaustion(&e) => return Err(Error::Unknown(e.to_string())),
+            Err(e) if is_exhaustion(&e) => return Err(Error::lower(e)),
             Err(e) => log::warn!("no cgroup of process {pid}: {e}"),
         }
-        let target = engine::Container::open(&self.id, pid, spec)
-            .map(|target| match self.options.no_new_keyring {
-                true => target.without_keyring(),
-                false => target,
-            })
-            .map(|target| match descriptors::given_limit() {
-                Some((soft, hard)) => target.with_files_given(soft, hard),
-                None => target,
-            })
-            .map(Arc::new);
-        match target {
-            Err(e) if is_exhaustion(&e) => return Err(Error::Unknown(e.to_string())),
+        let keyring = !self.options.no_new_keyring;
+        match self.deps.system.open(&self.id, pid, spec, keyring) {
+            Err(e) if is_exhaustion(&e) => return Err(Error::lower(e)),
             target => drop(self.target.set(target.map_err(|e| e.to_string()))),
         }
         self.watch_oom()
@@ -219,14 +202,6 @@ fn prints_to_container(lifecycle: Option<&Lifecycle>, config: &Config) -> bool {
         let hooks = lifecycle.post_start.is_some() || lifecycle.pre_stop.is_some();
         hooks && lifecycle.output.unwrap_or(config.output) == Output::Container
     })
-}
-
-/// The pid that the runtime wrote.
-pub(super) fn read_pid(path: &Path) -> Result<libc::pid_t> {
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    text.trim()
-        .parse()
-        .map_err(|e| Error::Unknown(format!("{}: {e}", path.display())))
 }
 
 fn task_io(stdio: &Stdio) -> TaskIO {

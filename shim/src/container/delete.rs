@@ -9,11 +9,11 @@ use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 
 use super::process::{ExitInfo, Process};
-use super::{Container, Freezer, Named};
+use super::state::{ExecOperation, Operation, check_exec};
+use super::{Container, ProcessRef};
 use crate::containerd::timestamp::timestamp;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::bundle;
-use crate::mount;
 
 /// How long what a process wrote last may take to reach containerd. CRI gives the whole handling of
 /// an exit 10 s.
@@ -28,32 +28,21 @@ impl Container {
     /// Removes everything that the container has.
     pub async fn delete(self: &Arc<Self>) -> Result<DeleteResponse> {
         let _operation = self.operation.lock().await;
-        if self.lock().deleted {
-            return Err(Error::NotFound("container not created".to_owned()));
-        }
+        self.allows(Operation::Delete)?;
         if self.init.exit().is_none() {
-            {
-                let state = self.lock();
-                let what = match state.freezer {
-                    Freezer::Paused | Freezer::Thawing => "paused",
-                    _ => "running",
-                };
-                if state.start_called {
-                    return Err(Error::Unknown(format!("cannot delete a {what} process")));
-                }
-            }
             self.end_created().await;
         }
         drain(&self.init).await;
         self.runtime.delete(false).await?;
-        mount::unmount_rootfs(&self.bundle.join("rootfs")).await?;
+        let rootfs = self.bundle.join("rootfs");
+        self.deps.system.unmount_rootfs(&rootfs).await?;
         if let Err(e) = bundle::mark_deleted(&self.bundle) {
             // `delete` asks the runtime once more then.
             log::warn!(id = self.id.as_str(); "{e}");
         }
         self.lock().deleted = true;
         let exit = self.init.exit();
-        self.publisher.publish(TaskDelete {
+        self.deps.events.publish(TaskDelete {
             container_id: self.id.clone(),
             pid: self.pid(),
             exit_status: exit.map_or(0, |exit| exit.status),
@@ -61,7 +50,7 @@ impl Container {
             ..Default::default()
         });
         let response = response(&self.init);
-        // Who waits for what was never restored waits for nothing.
+        // Wake a Wait on a container prepared for restore but never started.
         self.init.set_exit(ExitInfo {
             status: UNKNOWN_STATUS,
             at: SystemTime::now(),
@@ -80,12 +69,12 @@ impl Container {
     /// until it runs, or never will.
     pub async fn delete_exec(&self, exec_id: &str) -> Result<DeleteResponse> {
         let named = self.process(exec_id)?;
-        if let Named::Exec(exec) = &named {
+        if let ProcessRef::Exec(exec) = &named {
             drop(exec.settled().await);
         }
         let process = named.process();
-        if process.pid() != 0 && process.exit().is_none() {
-            return Err(Error::Unknown("cannot delete a running process".to_owned()));
+        if let ProcessRef::Exec(exec) = &named {
+            check_exec(ExecOperation::Delete, exec.state())?;
         }
         drain(process).await;
         self.execs().remove(exec_id);

@@ -1,26 +1,25 @@
 //! Processes made by `Exec`: exec probes, `kubectl exec`, the kubelet's own hooks.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::api::{ExecProcessRequest, Status};
 use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 use podhook_hooks::config::ExecEngine;
-use podhook_hooks::exec::{self as engine, Children, Exit};
+use podhook_hooks::exec::{self as engine, Exit};
 use tokio::sync::oneshot;
 
-use super::create::read_pid;
+use super::deps::Joined;
 use super::process::{ExitInfo, Process};
-use super::{Container, Freezer, Named};
+use super::spawn::{Call, Files, Spawn, Unadopted};
+use super::state::{ExecOperation, ExecState, Operation, check_exec};
+use super::{Container, ProcessRef};
 use crate::error::{Error, Result};
 use crate::host::descriptors::{CONNECTING, Reserve};
-use crate::runtime::ExecArgs;
-use crate::stdio::{ConsoleSocket, Owner, ProcessIo, Stdio};
-use crate::{runtime, stdio};
+use crate::stdio::{self, Owner, ProcessIo, Stdio};
 
 /// One such process.
 pub struct Exec {
@@ -54,13 +53,9 @@ pub(super) enum GivenUp {
 impl GivenUp {
     fn error(self, container: &str) -> Error {
         match self {
-            Self::Killed => Error::Unknown(
-                "OCI runtime exec failed: exec failed: killed while it was started".to_owned(),
-            ),
+            Self::Killed => Error::ExecGivenUp("killed while it was started"),
             Self::InitGone => no_init(container),
-            Self::TooLate => Error::Unknown(
-                "OCI runtime exec failed: exec failed: context deadline exceeded".to_owned(),
-            ),
+            Self::TooLate => Error::ExecGivenUp("context deadline exceeded"),
         }
     }
 
@@ -87,6 +82,16 @@ impl Exec {
         }
     }
 
+    /// The state that the table of [`super::state`] goes by.
+    pub(super) fn state(&self) -> ExecState {
+        match (&*self.phase(), self.status()) {
+            (Phase::Added(_), _) => ExecState::Added,
+            (Phase::Starting(_), _) => ExecState::Starting,
+            (Phase::Started, Status::STOPPED) => ExecState::Stopped,
+            (Phase::Started, _) => ExecState::Running,
+        }
+    }
+
     fn phase(&self) -> MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,7 +107,10 @@ impl Exec {
             }
             other => {
                 *phase = other;
-                Err(Error::Unknown("cannot start a running process".to_owned()))
+                drop(phase);
+                Err(check_exec(ExecOperation::Start, self.state())
+                    .err()
+                    .unwrap_or(Error::Missing("no process")))
             }
         }
     }
@@ -125,39 +133,12 @@ impl Exec {
     }
 
     /// Takes over what was made.
-    fn adopt(&self, mut made: Unadopted, io: Result<ProcessIo>) -> Result<oneshot::Receiver<Exit>> {
+    fn adopt(&self, made: Unadopted, io: Result<ProcessIo>) -> Result<oneshot::Receiver<Exit>> {
         // Without its stdio it must not go on.
         self.process.set_io(io?);
-        let made = made
-            .0
-            .take()
-            .ok_or_else(|| Error::Unknown("no process".to_owned()))?;
-        self.process.set_child(made.pid, made.pidfd);
+        let made = made.adopt().ok_or(Error::Missing("no process"))?;
+        self.process.set_child(made.pid, made.held);
         Ok(made.exit)
-    }
-}
-
-/// A process that nobody has taken over yet; it is killed where nobody does.
-struct Unadopted(Option<engine::Child>);
-
-impl Drop for Unadopted {
-    fn drop(&mut self) {
-        if let Some(child) = &self.0 {
-            let _ = child.signal(libc::SIGKILL);
-        }
-    }
-}
-
-/// The files of an exec, gone when it runs.
-struct Files {
-    process: PathBuf,
-    pid: PathBuf,
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.process);
-        let _ = fs::remove_file(&self.pid);
     }
 }
 
@@ -187,29 +168,15 @@ impl Container {
             if execs.contains_key(&exec_id) {
                 return Err(Error::AlreadyExists(format!("id {exec_id}")));
             }
-            self.takes_execs()?;
+            self.allows(Operation::Exec)?;
             execs.insert(exec_id.clone(), Arc::new(exec));
         }
-        self.publisher.publish(TaskExecAdded {
+        self.deps.events.publish(TaskExecAdded {
             container_id: self.id.clone(),
             exec_id,
             ..Default::default()
         });
         Ok(())
-    }
-
-    /// In the Go shim's words.
-    fn takes_execs(&self) -> Result<()> {
-        let state = self.lock();
-        let refused = |what| Err(Error::Unknown(format!("cannot exec in a {what} state")));
-        if self.init.exit().is_some() || state.init_gone {
-            return refused("stopped");
-        }
-        if state.freezer == Freezer::Thawed {
-            Ok(())
-        } else {
-            refused("paused")
-        }
     }
 
     /// Starts it. `deadline` is what the client leaves: what does not run by then never does.
@@ -218,7 +185,7 @@ impl Container {
         exec_id: &str,
         deadline: Option<Duration>,
     ) -> Result<u32> {
-        let Named::Exec(exec) = self.process(exec_id)? else {
+        let ProcessRef::Exec(exec) = self.process(exec_id)? else {
             return Err(Error::NotFound(format!("process does not exist {exec_id}")));
         };
         let starting = exec.starting.lock().await;
@@ -231,7 +198,7 @@ impl Container {
             // What is given up is not run, though it may be there.
             biased;
             Ok(why) = given_up => Err((why.error(&self.id), why.status())),
-            started = self.run_exec(&exec, &spec) => started.map_err(|e| (e, 255)),
+            started = self.make(&exec, &spec) => started.map_err(|e| (e, 255)),
             () = over(deadline) => {
                 let why = GivenUp::TooLate;
                 Err((why.error(&self.id), why.status()))
@@ -241,7 +208,7 @@ impl Container {
         let exit = match started {
             Ok(exit) => exit,
             Err((e, status)) => {
-                self.counters.lock().execs_failed += 1;
+                self.deps.counters.lock().execs_failed += 1;
                 // Who waits already is told; there is no event for what never ran.
                 exec.process.set_exit(ExitInfo {
                     status,
@@ -251,7 +218,7 @@ impl Container {
             }
         };
         let pid = exec.process.pid();
-        self.publisher.publish(TaskExecStarted {
+        self.deps.events.publish(TaskExecStarted {
             container_id: self.id.clone(),
             exec_id: exec_id.to_owned(),
             pid,
@@ -276,33 +243,31 @@ impl Container {
     }
 
     /// Makes the process: by the engine where that can do it, else by the OCI runtime.
-    async fn run_exec(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
+    async fn make(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
         if self.is_paused() {
             // Its process would wait for the thaw, and Start with it.
-            return Err(Error::Unknown(
-                "OCI runtime exec failed: exec failed: cannot exec in a paused container \
-                 (use --ignore-paused to override)"
-                    .to_owned(),
+            return Err(Error::ExecGivenUp(
+                "cannot exec in a paused container (use --ignore-paused to override)",
             ));
         }
         // As with the OCI runtime, which takes longer to get there than init does.
         self.entrypoint().await;
         let by_engine = match self.target() {
             Ok(target) if self.exec_engine == ExecEngine::Native => {
-                self.run_natively(target, exec, spec).await?
+                self.make_by_engine(target.as_ref(), exec, spec).await?
             }
             Ok(_) => Err("exec = \"runtime\"".to_owned()),
             Err(reason) => Err(reason.clone()),
         };
         let (exit, engine) = match by_engine {
             Ok(exit) => {
-                self.counters.lock().execs_native += 1;
+                self.deps.counters.lock().execs_native += 1;
                 (exit, "native")
             }
             Err(reason) => {
                 log::debug!(id = self.id.as_str(); "exec by the OCI runtime: {reason}");
-                let exit = self.run_by_runtime(exec, spec).await?;
-                self.counters.exec_by_runtime(&reason);
+                let exit = self.make_by_runtime(exec, spec).await?;
+                self.deps.counters.count_runtime_exec(&reason);
                 (exit, "runtime")
             }
         };
@@ -318,14 +283,14 @@ impl Container {
     fn owner<'a>(&'a self, process: &'a Process) -> Owner<'a> {
         Owner {
             id: &process.exec_id,
-            namespace: &self.namespace,
+            namespace: &self.deps.namespace,
         }
     }
 
     /// The inner error says why the engine cannot do it; nothing was made then.
-    async fn run_natively(
+    async fn make_by_engine(
         &self,
-        target: &engine::Container,
+        target: &dyn Joined,
         exec: &Exec,
         spec: &[u8],
     ) -> Result<std::result::Result<oneshot::Receiver<Exit>, String>> {
@@ -336,16 +301,19 @@ impl Container {
                 engine::Error::Start { .. } => "unable to start container process: ",
                 _ => "",
             };
-            Error::Unknown(format!("OCI runtime exec failed: exec failed: {start}{e}"))
+            Error::Exec {
+                step: start,
+                source: e,
+            }
         };
         let command = engine::Process::from_json(spec).map_err(failed)?;
-        let children: Arc<dyn Children> = self.reaper.clone();
+        let children = &self.deps.children;
         let owner = self.owner(process);
         if process.stdio.terminal {
             let mut spare = Reserve::take(CONNECTING)?;
-            let made = engine::spawn_on_terminal(target, &command, &children).await;
+            let made = target.spawn_on_terminal(&command, children).await;
             let (made, master) = match made {
-                Ok((made, master)) => (Unadopted(Some(made)), master),
+                Ok((made, master)) => (Unadopted::new(made), master),
                 Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
                 Err(e) => return Err(failed(e)),
             };
@@ -358,12 +326,10 @@ impl Container {
         let child = engine::Stdio {
             stdin: child.stdin,
             stdout: child.stdout,
-            stderr: child
-                .stderr
-                .ok_or_else(|| Error::Unknown("no stderr".to_owned()))?,
+            stderr: child.stderr.ok_or(Error::Missing("no stderr"))?,
         };
-        let made = match engine::spawn(target, &command, child, false, &children).await {
-            Ok(made) => Unadopted(Some(made)),
+        let made = match target.spawn(&command, child, children).await {
+            Ok(made) => Unadopted::new(made),
             Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
             Err(e) => return Err(failed(e)),
         };
@@ -372,15 +338,10 @@ impl Container {
         exec.adopt(made, io).map(Ok)
     }
 
-    async fn run_by_runtime(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
+    async fn make_by_runtime(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
         let process = &exec.process;
-        let stdio = &process.stdio;
-        let owner = self.owner(process);
-        let files = Files {
-            // An exec may be called `init`, whose pid file is the container's own.
-            process: self.bundle.join(format!(".exec-{}.json", process.exec_id)),
-            pid: self.bundle.join(format!(".exec-{}.pid", process.exec_id)),
-        };
+        // An exec may be called `init`, whose pid file is the container's own.
+        let files = Files::new(&self.bundle, &format!(".exec-{}", process.exec_id));
         OpenOptions::new()
             .write(true)
             .create(true)
@@ -389,39 +350,18 @@ impl Container {
             .open(&files.process)
             .and_then(|mut file| file.write_all(spec))
             .map_err(Error::io("write", &files.process))?;
-        let args = |console| ExecArgs {
-            process: &files.process,
+        let spawn = Spawn {
+            deps: &self.deps,
+            runtime: self.runtime.as_ref(),
+            options: &self.options,
+            bundle: &self.bundle,
+            call: Call::Exec(&files.process),
             pid_file: &files.pid,
-            console,
         };
-        // Once the process runs there are no errors: the runtime has left it to the shim.
-        let mut spare = Reserve::take(CONNECTING)?;
-        let _hold = self.reaper.hold();
-        let made = || {
-            let pid = read_pid(&files.pid)?;
-            let child = engine::Child::adopted(pid, self.reaper.as_ref());
-            Ok(Unadopted(Some(child)))
-        };
-        if stdio.terminal {
-            let console = ConsoleSocket::new()?;
-            self.runtime
-                .exec(args(Some(console.path())), runtime::Stdio::null()?)
-                .await?;
-            spare.release();
-            let made = made()?;
-            let io = ProcessIo::terminal(console.receive().await?, stdio, owner).await;
-            return exec.adopt(made, io);
-        }
-        let (child, ends) = stdio::pipes(stdio, &self.options)?;
-        let mut io = ends.held().connect(stdio, owner).await?;
-        if let Err(e) = self.runtime.exec(args(None), child).await {
-            io.abort().await;
-            return Err(e);
-        }
-        spare.release();
-        let made = made()?;
-        io.release();
-        exec.adopt(made, Ok(io))
+        let owner = self.owner(process);
+        let made = spawn.connected(&process.stdio, owner, false).await;
+        let (made, io) = made.map_err(|unmade| unmade.error)?;
+        exec.adopt(Unadopted::new(made), Ok(io))
     }
 }
 

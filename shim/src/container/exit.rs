@@ -1,14 +1,15 @@
 //! The end of init.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
 use podhook_hooks::exec::Exit;
 use podhook_hooks::sequence::Event;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::Container;
+use super::deps::OomListener;
 use super::exec::GivenUp;
 use super::process::{ExitInfo, Process};
 use crate::containerd::timestamp::timestamp;
@@ -41,7 +42,7 @@ impl Container {
         }
         self.thaw().await;
         self.step(Event::InitExited);
-        // The answer to Start comes before the exit.
+        // What is known of the hooks, and the answer of a Start that has succeeded, come before the exit.
         self.settled().await;
         if let Some(io) = self.init.io() {
             // containerd waits for the end of the output before it deletes the task.
@@ -49,7 +50,7 @@ impl Container {
         }
         self.wait_for_execs().await;
         if self.look_for_oom().await || oom_killed {
-            self.publish_oom();
+            self.oom_killed();
         }
         self.lock().oom_looks = None;
         let info = ExitInfo {
@@ -57,8 +58,8 @@ impl Container {
             at: exit.at,
         };
         self.publish_exit(&self.init, info);
-        self.record_exit(info);
-        Arc::clone(&self).reply_failed_start().await;
+        self.driver().record_exit(info);
+        self.step(Event::ExitPublished);
     }
 
     /// What is on its way into a container that has ended never runs, though a pid namespace that is not the
@@ -96,7 +97,7 @@ impl Container {
         } else {
             &process.exec_id
         };
-        self.publisher.publish(TaskExit {
+        self.deps.events.publish(TaskExit {
             container_id: self.id.clone(),
             id: id.clone(),
             pid: process.pid(),
@@ -114,37 +115,12 @@ impl Container {
         let Some(cgroup) = self.cgroup.get() else {
             return Ok(());
         };
-        let mut watch = match cgroup.watch_oom() {
-            Ok(watch) => watch,
-            Err(e) if is_exhaustion(&e) => return Err(Error::Unknown(e.to_string())),
-            Err(e) => {
-                log::warn!(id = self.id.as_str(); "no OOM events: {e}");
-                return Ok(());
-            }
-        };
-        let (ask, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
-        self.lock().oom_looks = Some(ask);
-        let weak = Arc::downgrade(self);
-        tokio::spawn(async move {
-            loop {
-                let killed = tokio::select! {
-                    killed = watch.next() => killed.is_some(),
-                    answer = asked.recv() => {
-                        let Some(answer) = answer else { return };
-                        let killed = watch.poll_now();
-                        match answer.send(killed) {
-                            Ok(()) => continue,
-                            // Nobody waits any more.
-                            Err(killed) => killed,
-                        }
-                    }
-                };
-                match weak.upgrade() {
-                    Some(container) if killed => container.publish_oom(),
-                    _ => return,
-                }
-            }
-        });
+        let listener: Weak<Self> = Arc::downgrade(self);
+        match cgroup.watch_oom(listener) {
+            Ok(looks) => self.lock().oom_looks = Some(looks),
+            Err(e) if is_exhaustion(&e) => return Err(Error::lower(e)),
+            Err(e) => log::warn!(id = self.id.as_str(); "no OOM events: {e}"),
+        }
         Ok(())
     }
 
@@ -162,9 +138,11 @@ impl Container {
                 Ok(Ok(true))
             )
     }
+}
 
-    fn publish_oom(&self) {
-        self.publisher.publish(TaskOOM {
+impl OomListener for Container {
+    fn oom_killed(&self) {
+        self.deps.events.publish(TaskOOM {
             container_id: self.id.clone(),
             ..Default::default()
         });

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use podhook_hooks::exec::Children;
+use podhook_hooks::exec as engine;
 use podhook_hooks::handler::net::{self, HttpGet, Network};
 use podhook_hooks::handler::{self, HookResult, Outcome, Rest, Sink};
 use podhook_hooks::lifecycle::{Handler, Hook, text};
@@ -38,13 +38,13 @@ impl Container {
             }
         }
         match &hook.handler {
-            Handler::Exec { command } => match self.target() {
+            Handler::Exec { command } => match self.engine() {
                 Ok(target) => {
-                    let children: Arc<dyn Children> = self.reaper.clone();
+                    let children = Arc::clone(&self.deps.children);
                     let sink = self.hook_sink();
                     let runtime = ByRuntime(Arc::clone(self));
                     let (result, rest) = handler::exec::run_with(
-                        target,
+                        &target,
                         command,
                         &children,
                         abort,
@@ -66,7 +66,7 @@ impl Container {
                     }
                     result
                 }
-                Err(reason) => HookResult::failed(reason.clone()),
+                Err(reason) => HookResult::failed(reason),
             },
             Handler::Sleep { seconds } => handler::sleep::run(u64::from(*seconds), abort).await,
             Handler::HttpGet {
@@ -83,7 +83,7 @@ impl Container {
                     scheme: *scheme,
                     headers,
                 };
-                let success = self.driver().http_success;
+                let success = self.driver().http_success();
                 let get = |place: Place| async move {
                     let outcome = net::http_get_judged(place.network(), &request, success).await;
                     (outcome.result, outcome.status, outcome.body)
@@ -104,9 +104,16 @@ impl Container {
         }
     }
 
+    /// What exec handlers join, or why they cannot.
+    fn engine(&self) -> Result<Arc<engine::Container>, String> {
+        let joined = self.target().as_ref().map_err(String::clone)?;
+        let engine = Arc::clone(joined).engine();
+        engine.ok_or_else(|| "the container cannot be joined".to_owned())
+    }
+
     /// Reads what a hook's processes print that it has left running, to the end of the container.
     fn read_on(&self, rest: Rest) {
-        let mut phase = self.driver().phase.subscribe();
+        let mut phase = self.driver().phases();
         let stopped = async move {
             // A container that is gone has no phase any more.
             let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;

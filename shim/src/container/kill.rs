@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use podhook_hooks::exec;
 use podhook_hooks::sequence::Event;
 
 use super::exec::GivenUp;
-use super::{Container, Freezer, Named};
-use crate::cgroup::Cgroup;
+use super::{Container, Freezer, ProcessRef};
 use crate::error::{Error, Result};
 
 impl Container {
@@ -15,19 +13,20 @@ impl Container {
     /// with a lifecycle starts the termination sequence instead, and returns at once.
     pub async fn kill(self: &Arc<Self>, signal: i32, all: bool) -> Result<()> {
         let paused = self.is_paused();
-        match self.step(Event::Kill { signal, paused }) {
-            Some(signal) => self.deliver(signal, all, paused).await,
+        match self.step(Event::KillRequested { signal, paused }) {
+            Some(signal) => self.pass_on(signal, all, paused).await,
             None => Ok(()),
         }
     }
 
     /// Whether the container is frozen, by Pause or by somebody else.
     pub(super) fn is_paused(&self) -> bool {
-        let frozen = |cgroup: &Cgroup| cgroup.is_frozen().unwrap_or(false);
-        self.lock().freezer == Freezer::Paused || self.cgroup.get().is_some_and(frozen)
+        let frozen = || self.cgroup.get().is_some_and(|cgroup| cgroup.is_frozen());
+        self.lock().freezer == Freezer::Paused || frozen()
     }
 
-    async fn deliver(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
+    /// Passes a signal on to init, or to every process of the container.
+    async fn pass_on(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
         let ended = self.init.exit().is_some();
         if all && (signal != 0 || ended) {
             // Others may have outlived init. Where nobody has, the runtimes say yes.
@@ -49,7 +48,7 @@ impl Container {
     /// While Start makes it, SIGKILL ends that at once; another signal waits, as in the Go shim, until it is there.
     pub async fn kill_exec(&self, exec_id: &str, signal: i32, all: bool) -> Result<()> {
         let named = self.process(exec_id)?;
-        let Named::Exec(exec) = &named else {
+        let ProcessRef::Exec(exec) = &named else {
             return Err(Error::NotFound(format!("process does not exist {exec_id}")));
         };
         if signal == libc::SIGKILL && exec.give_up(GivenUp::Killed) {
@@ -62,52 +61,44 @@ impl Container {
         }
         // The error, if it has ended or never was.
         process.signal(0)?;
-        if let Err(e) = exec::signal_session(exec::session_of(process.pid().cast_signed()), signal)
-        {
-            log::warn!(id = self.id.as_str(), exec_id = exec_id; "signal all processes of an exec: {e}");
-        }
+        let system = &self.deps.system;
+        system.signal_session(process.pid().cast_signed(), signal);
         match process.signal(signal) {
             Err(Error::NotFound(_)) => Ok(()),
             other => other,
         }
     }
 
-    /// The sequence's own signal.
-    pub(super) fn signal_init(&self, signal: i32) {
+    /// Sends init its stop signal, which no RPC waits for.
+    pub(super) fn send_stop_signal(&self, signal: i32) {
         log::info!(id = self.id.as_str(), signal = podhook_hooks::signal::name(signal).as_str(); "stop signal");
         if let Err(e) = self.init.signal(signal) {
             log::debug!(id = self.id.as_str(); "stop signal: {e}");
         }
     }
 
-    /// The sequence's own SIGKILL.
-    pub(super) fn kill_init(self: &Arc<Self>) {
+    /// Sends init SIGKILL, which no RPC waits for.
+    pub(super) fn sigkill_init(self: &Arc<Self>) {
         log::info!(id = self.id.as_str(); "grace period is over, SIGKILL");
         let paused = self.is_paused();
         let container = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(e) = container.deliver(libc::SIGKILL, false, paused).await {
+            if let Err(e) = container.pass_on(libc::SIGKILL, false, paused).await {
                 log::debug!(id = container.id.as_str(); "SIGKILL: {e}");
             }
         });
     }
 }
 
-/// A process that is gone is NotFound, in the Go shim's words, by the runtimes' words for it: runc's,
-/// then crun's.
+/// A process or container that is gone is NotFound, in the Go shim's words.
 fn kill_error(error: Error) -> Error {
-    let text = error.to_string();
-    let any = |words: &[&str]| words.iter().any(|words| text.contains(words));
-    if any(&[
-        "already finished",
-        "not running",
-        "no such process",
-        "No such process",
-    ]) {
-        Error::NotFound("process already finished".to_owned())
-    } else if any(&["does not exist"]) {
-        Error::NotFound("no such container".to_owned())
-    } else {
-        error
+    match error {
+        Error::Runtime(failed) if failed.finished => {
+            Error::NotFound("process already finished".to_owned())
+        }
+        Error::Runtime(failed) if failed.no_container => {
+            Error::NotFound("no such container".to_owned())
+        }
+        other => other,
     }
 }

@@ -1,24 +1,29 @@
 //! One container: its init, its execs, its lifecycle.
 
-mod birth;
 mod checkpoint;
 mod clear;
 mod create;
 mod delete;
+pub mod deps;
+mod driver;
 mod entrypoint;
 mod exec;
 mod exit;
 mod hooks;
 mod kill;
 mod lifecycle;
+pub mod linux;
 mod pause;
 pub mod process;
 mod record;
 mod report;
 mod restore;
 mod runtime_exec;
-mod settle;
+mod spawn;
 mod start;
+mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,42 +32,35 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use podhook_hooks::config::ExecEngine;
-use podhook_hooks::exec as engine;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::cgroup;
-use crate::cgroup::Cgroup;
-use crate::containerd::events::Publisher;
 use crate::containerd::options::Options;
-use crate::counters::Counting;
 use crate::error::{Error, Result};
-use crate::host::reaper::Reaper;
-use crate::runtime::Runtime;
+use crate::runtime::OciRuntime;
+use deps::{Cgroup, Deps, Joined, OomLooks};
+use driver::Driver;
 use exec::Exec;
-use lifecycle::Driver;
 use process::{ExitInfo, Process};
+use state::{ExecOperation, Operation};
 
 /// What hooks and execs join, or why they cannot.
-type Target = std::result::Result<Arc<engine::Container>, String>;
+type Target = std::result::Result<Arc<dyn Joined>, String>;
 
 /// A container whose init exists, or is yet to be restored.
 pub struct Container {
     /// Its id.
     pub id: String,
-    namespace: String,
+    deps: Arc<Deps>,
     bundle: PathBuf,
     options: Options,
-    runtime: Arc<Runtime>,
-    publisher: Publisher,
-    reaper: Arc<Reaper>,
-    counters: Arc<Counting>,
+    runtime: Arc<dyn OciRuntime>,
     init: Process,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
     state: Mutex<State>,
     /// Where a container that is yet to be restored comes from.
     checkpoint: Option<restore::Checkpoint>,
     /// Known once init exists.
-    cgroup: OnceLock<Cgroup>,
+    cgroup: OnceLock<Box<dyn Cgroup>>,
     target: OnceLock<Target>,
     exec_engine: ExecEngine,
     /// Whether processes may outlive init, because its pid namespace is not its own.
@@ -95,20 +93,19 @@ struct State {
     freezer: Freezer,
     /// Init has ended: no new execs.
     init_gone: bool,
-    /// Asks the OOM watcher to look now, whether it has not reported a kill yet.
-    oom_looks: Option<mpsc::UnboundedSender<oneshot::Sender<bool>>>,
+    oom_looks: Option<OomLooks>,
     deleted: bool,
 }
 
-/// A process of a container as an RPC names it.
-pub enum Named<'a> {
+/// The process that an RPC is for.
+pub enum ProcessRef<'a> {
     /// No exec id.
     Init(&'a Process),
     /// One made by `Exec`.
     Exec(Arc<Exec>),
 }
 
-impl Named<'_> {
+impl ProcessRef<'_> {
     /// The process itself.
     pub fn process(&self) -> &Process {
         match self {
@@ -141,20 +138,20 @@ impl Container {
     }
 
     /// The process that an RPC names.
-    pub fn process(&self, exec_id: &str) -> Result<Named<'_>> {
+    pub fn process(&self, exec_id: &str) -> Result<ProcessRef<'_>> {
         if exec_id.is_empty() {
-            return Ok(Named::Init(&self.init));
+            return Ok(ProcessRef::Init(&self.init));
         }
         let exec = self.execs().get(exec_id).cloned();
-        exec.map(Named::Exec)
+        exec.map(ProcessRef::Exec)
             .ok_or_else(|| Error::NotFound(format!("process does not exist {exec_id}")))
     }
 
     /// Waits for the end of a process.
     pub async fn wait(&self, exec_id: &str) -> Result<ExitInfo> {
         match self.process(exec_id)? {
-            Named::Init(process) => process.wait().await,
-            Named::Exec(exec) => exec.process.wait().await,
+            ProcessRef::Init(process) => process.wait().await,
+            ProcessRef::Exec(exec) => exec.process.wait().await,
         }
     }
 
@@ -162,10 +159,8 @@ impl Container {
     pub fn resize(&self, exec_id: &str, width: u32, height: u32) -> Result<()> {
         let named = self.process(exec_id)?;
         let process = named.process();
-        if let (Named::Exec(_), Some(_)) = (&named, process.exit()) {
-            return Err(Error::Unknown(
-                "cannot resize a stopped container".to_owned(),
-            ));
+        if let ProcessRef::Exec(exec) = &named {
+            state::check_exec(ExecOperation::Resize, exec.state())?;
         }
         process.io().map_or(Ok(()), |io| io.resize(width, height))
     }
@@ -178,8 +173,42 @@ impl Container {
             .ok_or_else(|| Error::NotFound("cgroup does not exist".to_owned()))?;
         cgroup.stats().map_err(|e| match e {
             cgroup::Error::Gone { .. } => Error::NotFound("cgroup does not exist".to_owned()),
-            other => Error::Unknown(other.to_string()),
+            other => Error::lower(other),
         })
+    }
+
+    /// The state that the table of [`state`] goes by.
+    fn stage(&self) -> state::State {
+        use state::State as Stage;
+        let state = self.lock();
+        if state.deleted {
+            return Stage::Deleted;
+        }
+        if self.init.exit().is_some() {
+            return Stage::Stopped;
+        }
+        match (state.freezer, state.start_called, state.running) {
+            (Freezer::Pausing, ..) => Stage::Pausing,
+            (Freezer::Paused, ..) => Stage::Paused,
+            (Freezer::Thawing, ..) => Stage::Thawing,
+            (Freezer::Thawed, false, _) if state.init_gone => Stage::CreatedEnding,
+            (Freezer::Thawed, true, false) if state.init_gone => Stage::StartingEnding,
+            (Freezer::Thawed, true, true) if state.init_gone => Stage::RunningEnding,
+            (Freezer::Thawed, false, _) => Stage::Created,
+            (Freezer::Thawed, true, false) => Stage::Starting,
+            (Freezer::Thawed, true, true) => Stage::Running,
+        }
+    }
+
+    /// Whether an operation is allowed now.
+    fn allows(&self, operation: Operation) -> Result<()> {
+        let ending = self.lock().init_gone;
+        let stage = match operation {
+            // Frozen or not: what has ended is not entered any more.
+            Operation::Start | Operation::Exec if ending => state::State::RunningEnding,
+            _ => self.stage(),
+        };
+        state::check(operation, stage)
     }
 
     /// Init's status as clients see it.
@@ -202,7 +231,7 @@ impl Container {
     /// One line for a dump of the shim's state.
     pub fn describe(&self) -> String {
         let execs: Vec<_> = self.execs().keys().cloned().collect();
-        let phase = self.driver().sequence.phase();
+        let phase = self.driver().phase();
         format!(
             "pid={} phase={phase:?} {:?} exit={:?} execs={execs:?}",
             self.pid(),

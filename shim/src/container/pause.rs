@@ -3,10 +3,10 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 
-use containerd_shim_protos::api::Status;
 use containerd_shim_protos::events::task::{TaskPaused, TaskResumed};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::state::{self, Operation, State};
 use super::{Container, Freezer};
 use crate::error::{Error, Result};
 
@@ -14,20 +14,7 @@ impl Container {
     /// Freezes the container.
     pub async fn pause(&self) -> Result<()> {
         let _operation = self.operation.lock().await;
-        match self.status() {
-            Status::RUNNING => {}
-            Status::CREATED => {
-                return Err(Error::Unknown(
-                    "cannot pause task in created state".to_owned(),
-                ));
-            }
-            Status::STOPPED => {
-                return Err(Error::Unknown(
-                    "cannot pause a stopped container".to_owned(),
-                ));
-            }
-            _ => return Err(Error::Unknown("cannot pause a paused container".to_owned())),
-        }
+        self.allows(Operation::Pause)?;
         self.lock().freezer = Freezer::Pausing;
         let paused = self.runtime.pause().await;
         self.lock().freezer = if paused.is_ok() {
@@ -39,11 +26,9 @@ impl Container {
         if self.lock().init_gone {
             // It ended meanwhile, and who handled that found it not paused yet.
             self.thaw().await;
-            return Err(Error::Unknown(
-                "cannot pause a stopped container".to_owned(),
-            ));
+            return state::check(Operation::Pause, State::Stopped);
         }
-        self.publisher.publish(TaskPaused {
+        self.deps.events.publish(TaskPaused {
             container_id: self.id.clone(),
             ..Default::default()
         });
@@ -53,22 +38,7 @@ impl Container {
     /// Thaws it.
     pub async fn resume(&self) -> Result<()> {
         let _operation = self.operation.lock().await;
-        match self.status() {
-            Status::PAUSED => {}
-            Status::RUNNING => {
-                return Err(Error::Unknown("cannot resume a running process".to_owned()));
-            }
-            Status::CREATED => {
-                return Err(Error::Unknown(
-                    "cannot resume task in created state".to_owned(),
-                ));
-            }
-            _ => {
-                return Err(Error::Unknown(
-                    "cannot resume a stopped container".to_owned(),
-                ));
-            }
-        }
+        self.allows(Operation::Resume)?;
         // What it does first may be to end: who handles that need not thaw it again.
         self.lock().freezer = Freezer::Thawing;
         if let Err(e) = self.runtime.resume().await {
@@ -79,7 +49,7 @@ impl Container {
             return Err(e);
         }
         self.lock().freezer = Freezer::Thawed;
-        self.publisher.publish(TaskResumed {
+        self.deps.events.publish(TaskResumed {
             container_id: self.id.clone(),
             ..Default::default()
         });
@@ -100,11 +70,7 @@ impl Container {
     /// Changes its limits: `resources` is the OCI object as JSON.
     pub async fn update(&self, resources: &[u8]) -> Result<()> {
         let _operation = self.operation.lock().await;
-        if self.init.exit().is_some() {
-            return Err(Error::Unknown(
-                "cannot update a stopped container".to_owned(),
-            ));
-        }
+        self.allows(Operation::Update)?;
         let fd = memfd_create(c"resources", MFdFlags::MFD_CLOEXEC)
             .map_err(Error::sys("create a memfd"))?;
         let mut file = std::fs::File::from(fd);

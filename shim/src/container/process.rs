@@ -2,11 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use containerd_shim::io::Stdio;
 use tokio::sync::watch;
 
+use super::deps::Held;
 use crate::error::{Error, Result};
 use crate::stdio::ProcessIo;
 
@@ -32,7 +33,7 @@ pub struct Process {
 #[derive(Default)]
 struct State {
     pid: Option<u32>,
-    pidfd: Option<Arc<OwnedFd>>,
+    held: Option<Arc<dyn Held>>,
     io: Option<Arc<ProcessIo>>,
     stdin_closed: bool,
 }
@@ -52,21 +53,12 @@ impl Process {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says which process it is: a child that is waited for.
-    ///
-    /// # Errors
-    /// Where the kernel has no descriptor for it: it could not be signalled.
-    pub fn set_pid(&self, pid: libc::pid_t) -> Result<()> {
-        self.set_child(pid, crate::host::pidfd::of_child(pid)?);
-        Ok(())
-    }
-
-    /// The same for a child that is held by a pidfd already; one without has ended and was reaped, and its exit is on
-    /// the way.
-    pub fn set_child(&self, pid: libc::pid_t, pidfd: Option<OwnedFd>) {
+    /// Sets the process, a child of the shim, once it exists. One that is not held has ended and was reaped, and its
+    /// exit is on the way.
+    pub fn set_child(&self, pid: libc::pid_t, held: Option<Arc<dyn Held>>) {
         let mut state = self.lock();
         state.pid = u32::try_from(pid).ok();
-        state.pidfd = pidfd.map(Arc::new);
+        state.held = held;
     }
 
     /// The pid, 0 before there is one.
@@ -76,7 +68,7 @@ impl Process {
 
     /// A pidfd for who watches it, which epoll takes once per descriptor.
     pub fn pidfd(&self) -> Option<OwnedFd> {
-        self.lock().pidfd.as_ref()?.try_clone().ok()
+        self.lock().held.as_ref()?.pidfd()
     }
 
     /// Hands over its stdio.
@@ -123,28 +115,16 @@ impl Process {
         ended
             .ok()
             .flatten()
-            .ok_or_else(|| Error::Unknown("the process is gone".to_owned()))
+            .ok_or(Error::Missing("the process is gone"))
     }
 
-    /// Whether it has ended, or is on its way out (then its end is waited for, no longer than `limit`). One that goes
-    /// on costs no time.
-    pub async fn is_ending(&self, limit: Duration) -> bool {
-        let (pid, pidfd) = {
-            let state = self.lock();
-            (state.pid, state.pidfd.clone())
-        };
-        let (Some(pid), Some(pidfd)) = (pid, pidfd) else {
-            return true;
-        };
-        if crate::host::pidfd::wait(&pidfd, Duration::ZERO).await {
-            return true;
+    /// Whether it has ended, or is on its way out.
+    pub fn is_ending(&self) -> bool {
+        let state = self.lock();
+        match (state.pid, &state.held) {
+            (Some(pid), Some(held)) => held.is_ending(pid),
+            _ => true,
         }
-        // It has not ended, so it was not reaped: the pid is its own.
-        if !crate::host::ending::is_ending(pid) {
-            return false;
-        }
-        crate::host::pidfd::wait(&pidfd, limit).await;
-        true
     }
 
     /// Sends a signal. One that has ended is NotFound, as `runc kill` answers.
@@ -157,8 +137,8 @@ impl Process {
         if state.pid.is_none() {
             return Err(Error::FailedPrecondition("process not created".to_owned()));
         }
-        let pidfd = state.pidfd.as_ref().ok_or_else(finished)?;
-        crate::host::pidfd::send_signal(&**pidfd, signal).map_err(|e| match e.raw_os_error() {
+        let held = state.held.as_ref().ok_or_else(finished)?;
+        held.signal(signal).map_err(|e| match e.raw_os_error() {
             Some(libc::ESRCH) => finished(),
             Some(libc::EINVAL) => Error::InvalidArgument(format!("invalid signal {signal}")),
             _ => Error::sys("send a signal")(e),

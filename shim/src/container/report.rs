@@ -7,9 +7,8 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::ProcessDetails;
 
-use super::{Container, Named};
+use super::{Container, ProcessRef};
 use crate::cgroup;
-use crate::cgroup::Cgroup;
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result};
 
@@ -20,10 +19,10 @@ impl Container {
         let process = named.process();
         let of_init = self.status();
         let status = match &named {
-            Named::Init(_) => of_init,
+            ProcessRef::Init(_) => of_init,
             // A frozen container's execs are frozen with it.
-            Named::Exec(_) if matches!(of_init, Status::PAUSED | Status::PAUSING) => of_init,
-            Named::Exec(exec) => exec.status(),
+            ProcessRef::Exec(_) if matches!(of_init, Status::PAUSED | Status::PAUSING) => of_init,
+            ProcessRef::Exec(exec) => exec.status(),
         };
         let exit = process.exit();
         let stdio = &process.stdio;
@@ -48,11 +47,11 @@ impl Container {
     /// A container that has ended names its init until it is deleted: containerd ≥ 1.7 takes an empty
     /// answer after its own restart for a container without a task, and its exit status would be lost.
     pub fn pids(&self) -> Result<Vec<ProcessInfo>> {
-        let mut pids = match self.cgroup.get().map(Cgroup::pids) {
+        let mut pids = match self.cgroup.get().map(|cgroup| cgroup.pids()) {
             Some(Ok(pids)) => pids,
             // Gone with the last process.
             None | Some(Err(cgroup::Error::Gone { .. })) => Vec::new(),
-            Some(Err(e)) => return Err(Error::Unknown(e.to_string())),
+            Some(Err(e)) => return Err(Error::lower(e)),
         };
         if pids.is_empty() {
             pids.extend(i32::try_from(self.pid()));
@@ -87,7 +86,7 @@ fn details(exec_id: &str) -> Result<Any> {
     };
     let value = details
         .write_to_bytes()
-        .map_err(|e| Error::Unknown(format!("encode process details: {e}")))?;
+        .map_err(Error::failed("encode process details"))?;
     Ok(Any {
         type_url: "containerd.runc.v1.ProcessDetails".to_owned(),
         value,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use containerd_shim_protos::api::CreateTaskRequest;
 
 use super::Container;
-use super::birth::{Birth, Unmade};
+use super::spawn::{Call, Spawn, Unmade};
 use crate::error::Result;
 use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
@@ -37,22 +37,22 @@ impl Container {
     /// Restores init, which runs on at once.
     pub(super) async fn restore(self: &Arc<Self>, checkpoint: &Checkpoint) -> Result<()> {
         let config = bundle::Config::read(&self.bundle)?;
-        let birth = Birth {
-            id: &self.id,
-            namespace: &self.namespace,
-            bundle: &self.bundle,
-            options: &self.options,
-            runtime: &self.runtime,
-            reaper: &self.reaper,
-            checkpoint: Some(checkpoint),
-            hook_output: checkpoint.hook_output,
-        };
         let mut spare = Reserve::take(CLEARING)?;
-        let failed = match birth.make(&self.init).await {
+        let pid_file = self.bundle.join("init.pid");
+        let spawn = Spawn {
+            deps: &self.deps,
+            runtime: self.runtime.as_ref(),
+            options: &self.options,
+            bundle: &self.bundle,
+            call: Call::Restore(checkpoint),
+            pid_file: &pid_file,
+        };
+        let made = spawn.init(&self.id, &self.init, checkpoint.hook_output);
+        let failed = match made.await {
             Ok(exit) => {
                 let adopted = self.adopt(&config.spec);
                 tokio::spawn(Arc::clone(self).watch_init(exit));
-                adopted.map_err(|error| Unmade { error, left: true })
+                adopted.map_err(Unmade::left)
             }
             Err(unmade) => Err(unmade),
         };

@@ -3,21 +3,20 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use podhook_hooks::config::ExecEngine;
-use podhook_hooks::exec::{self as engine, Child, Children};
+use podhook_hooks::exec::{self as engine, Child};
 use podhook_hooks::handler::exec::Fallback;
 use serde_json::Value;
 
 use super::Container;
-use super::create::read_pid;
+use super::spawn::{Call, Files, Spawn};
 use crate::error::{Error, Result};
 use crate::runtime;
-use crate::runtime::ExecArgs;
 
 /// The container's own runtime as the way to run a command in it.
 pub(super) struct ByRuntime(pub(super) Arc<Container>);
@@ -30,7 +29,7 @@ impl Fallback for ByRuntime {
     ) -> Pin<Box<dyn Future<Output = std::result::Result<Child, String>> + Send + 'a>> {
         Box::pin(async move {
             // Who is aborted while the runtime works drops it, and kills it by that.
-            let made = self.0.exec_by_runtime(command, stdio).await;
+            let made = self.0.spawn_hook_by_runtime(command, stdio).await;
             made.map_err(|e| e.to_string())
         })
     }
@@ -42,8 +41,14 @@ impl Fallback for ByRuntime {
 }
 
 impl Container {
-    async fn exec_by_runtime(&self, command: &[String], stdio: engine::Stdio) -> Result<Child> {
-        let files = Files::new(&self.bundle);
+    async fn spawn_hook_by_runtime(
+        &self,
+        command: &[String],
+        stdio: engine::Stdio,
+    ) -> Result<Child> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let files = Files::new(&self.bundle, &format!(".podhook-hook-{count}"));
         let process = hook_process(&self.bundle.join("config.json"), command)?;
         OpenOptions::new()
             .write(true)
@@ -52,26 +57,27 @@ impl Container {
             .open(&files.process)
             .and_then(|mut file| file.write_all(&process))
             .map_err(Error::io("write", &files.process))?;
-        let args = ExecArgs {
-            process: &files.process,
+        let spawn = Spawn {
+            deps: &self.deps,
+            runtime: self.runtime.as_ref(),
+            options: &self.options,
+            bundle: &self.bundle,
+            call: Call::Exec(&files.process),
             pid_file: &files.pid,
-            console: None,
         };
         let stdio = runtime::Stdio {
             stdin: stdio.stdin,
             stdout: stdio.stdout,
             stderr: Some(stdio.stderr),
         };
-        let _hold = self.reaper.hold();
-        self.runtime.exec(args, stdio).await?;
-        Ok(Child::adopted(read_pid(&files.pid)?, self.reaper.as_ref()))
+        spawn.with(stdio).await
     }
 }
 
 /// The OCI process of a hook: the container's own with another command, and no terminal.
 fn hook_process(config: &Path, command: &[String]) -> Result<Vec<u8>> {
     let json = fs::read(config).map_err(Error::io("read", config))?;
-    with_command(&json, command).map_err(|e| Error::Unknown(format!("{}: {e}", config.display())))
+    with_command(&json, command).map_err(Error::failed(config.display().to_string()))
 }
 
 fn with_command(config: &[u8], command: &[String]) -> serde_json::Result<Vec<u8>> {
@@ -88,32 +94,6 @@ fn with_command(config: &[u8], command: &[String]) -> serde_json::Result<Vec<u8>
         fields.remove("commandLine");
     }
     serde_json::to_vec(&process)
-}
-
-/// The files of one call, gone when the command runs.
-struct Files {
-    process: PathBuf,
-    pid: PathBuf,
-}
-
-impl Files {
-    fn new(bundle: &Path) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // No exec id has a slash, but it may have any other name.
-        let file = |kind| bundle.join(format!(".podhook-hook-{count}.{kind}"));
-        Self {
-            process: file("json"),
-            pid: file("pid"),
-        }
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.process);
-        let _ = fs::remove_file(&self.pid);
-    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use podhook_hooks::sequence::Event;
 use tokio::sync::oneshot;
 
-use super::{Container, Freezer};
+use super::Container;
+use super::state::Operation;
 use crate::error::{Error, Result};
 
 impl Container {
@@ -35,37 +35,21 @@ impl Container {
             self.begin(sender, left);
             reply
         };
-        reply.await.unwrap_or_else(|_| {
-            Err(Error::Unknown(
-                "the container's lifecycle ended without an answer".to_owned(),
-            ))
-        })?;
+        let gone = Error::Missing("the container's lifecycle ended without an answer");
+        reply.await.unwrap_or(Err(gone))?;
         Ok(self.pid())
     }
 
     fn claim_start(&self) -> Result<()> {
-        let mut state = self.lock();
-        if state.deleted {
-            return Err(Error::Unknown("cannot start a deleted process".to_owned()));
-        }
-        if self.init.exit().is_some() || state.init_gone {
-            return Err(Error::Unknown("cannot start a stopped process".to_owned()));
-        }
-        if matches!(state.freezer, Freezer::Paused | Freezer::Thawing) {
-            return Err(Error::Unknown("cannot start a paused process".to_owned()));
-        }
-        if state.start_called {
-            return Err(Error::Unknown("cannot start a running process".to_owned()));
-        }
-        state.start_called = true;
+        self.allows(Operation::Start)?;
+        self.lock().start_called = true;
         Ok(())
     }
 
-    fn begin(self: &Arc<Self>, reply: oneshot::Sender<Result<()>>, deadline: Option<Duration>) {
-        let mut driver = self.driver();
-        driver.reply = Some(reply);
-        let rpc_deadline = deadline.map(|deadline| driver.now() + deadline);
-        drop(driver);
-        self.step(Event::Started { rpc_deadline });
+    fn begin(self: &Arc<Self>, reply: oneshot::Sender<Result<()>>, left: Option<Duration>) {
+        self.drive(|driver| {
+            let rpc_deadline = left.map(|left| driver.now() + left);
+            driver.started(reply, rpc_deadline)
+        });
     }
 }

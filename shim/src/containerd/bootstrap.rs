@@ -104,7 +104,7 @@ impl Params {
         };
         result
             .write_to_bytes()
-            .map_err(|e| Error::Unknown(format!("encode the bootstrap result: {e}")))
+            .map_err(Error::failed("encode the bootstrap result"))
     }
 }
 

@@ -33,6 +33,29 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two tries.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Where events go.
+pub trait Events: Send + Sync {
+    /// Takes an event that goes out after those before it.
+    fn take(&self, topic: String, event: Any);
+}
+
+impl dyn Events {
+    /// Publishes an event.
+    pub fn publish<E: Event + Message>(&self, event: E) {
+        let topic = event.topic();
+        let Ok(value) = event.write_to_bytes() else {
+            log::error!("cannot encode an event for {topic}");
+            return;
+        };
+        let any = Any {
+            type_url: full_name::<E>(EVENTS),
+            value,
+            ..Any::default()
+        };
+        self.take(topic, any);
+    }
+}
+
 /// Publishes events of one namespace.
 #[derive(Clone)]
 pub struct Publisher(Arc<Inner>);
@@ -57,37 +80,6 @@ impl Publisher {
         publisher
     }
 
-    /// Queues an event.
-    pub fn publish<E: Event + Message>(&self, event: E) {
-        let topic = event.topic();
-        let Ok(value) = event.write_to_bytes() else {
-            log::error!("cannot encode an event for {topic}");
-            return;
-        };
-        let any = Any {
-            type_url: full_name::<E>(EVENTS),
-            value,
-            ..Any::default()
-        };
-        let envelope = Envelope {
-            timestamp: Some(timestamp(SystemTime::now())).into(),
-            namespace: self.0.namespace.clone(),
-            topic,
-            event: Some(any).into(),
-            ..Envelope::default()
-        };
-        log::debug!(topic = envelope.topic.as_str(); "event");
-        let mut queue = self.0.lock();
-        if queue.len() >= QUEUE_LIMIT
-            // The first is being sent.
-            && let Some(dropped) = queue.remove(1)
-        {
-            log::error!("event queue is full, dropped one for {}", dropped.topic);
-        }
-        queue.push_back(envelope);
-        self.0.changed.notify_one();
-    }
-
     /// How many events containerd has not taken yet.
     pub fn pending(&self) -> usize {
         self.0.lock().len()
@@ -110,6 +102,29 @@ impl Publisher {
                 self.0.lock().len()
             );
         }
+    }
+}
+
+impl Events for Publisher {
+    /// Queues it.
+    fn take(&self, topic: String, event: Any) {
+        let envelope = Envelope {
+            timestamp: Some(timestamp(SystemTime::now())).into(),
+            namespace: self.0.namespace.clone(),
+            topic,
+            event: Some(event).into(),
+            ..Envelope::default()
+        };
+        log::debug!(topic = envelope.topic.as_str(); "event");
+        let mut queue = self.0.lock();
+        if queue.len() >= QUEUE_LIMIT
+            // The first is being sent.
+            && let Some(dropped) = queue.remove(1)
+        {
+            log::error!("event queue is full, dropped one for {}", dropped.topic);
+        }
+        queue.push_back(envelope);
+        self.0.changed.notify_one();
     }
 }
 
@@ -205,7 +220,7 @@ mod tests {
             ..TaskDelete::default()
         };
         for id in 0..QUEUE_LIMIT + 5 {
-            publisher.publish(event(id));
+            (&publisher as &dyn Events).publish(event(id));
         }
         assert_eq!(publisher.pending(), QUEUE_LIMIT);
         let last = publisher.0.lock().back().cloned().unwrap();

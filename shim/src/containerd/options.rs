@@ -121,8 +121,7 @@ impl Options {
 
     /// Writes `options.json` and `runtime` into the bundle, for `delete`.
     pub fn save(&self, bundle: &Path) -> Result<()> {
-        let json = serde_json::to_vec(self)
-            .map_err(|e| Error::Unknown(format!("encode options.json: {e}")))?;
+        let json = serde_json::to_vec(self).map_err(Error::failed("encode options.json"))?;
         write_private(&bundle.join("options.json"), &json)?;
         write_private(&bundle.join("runtime"), self.binary_name.as_bytes())
     }
@@ -132,7 +131,7 @@ impl Options {
         let path = bundle.join("options.json");
         let mut options = match fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json)
-                .map_err(|e| Error::Unknown(format!("decode {}: {e}", path.display())))?,
+                .map_err(Error::failed(format!("decode {}", path.display())))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(e) => return Err(Error::io("read", path)(e)),
         };

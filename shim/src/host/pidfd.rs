@@ -1,6 +1,7 @@
 //! Processes by pidfd: a signal never hits a stranger that got the same pid.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use podhook_hooks::linux::pidfd;
 
@@ -23,4 +24,9 @@ pub fn of_child(pid: libc::pid_t) -> Result<Option<OwnedFd>> {
         Err(Error::Sys { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Whether the process has ended, reaped or not.
+pub fn has_ended(pidfd: &OwnedFd) -> bool {
+    ends_within(pidfd, Duration::ZERO)
 }

@@ -44,7 +44,7 @@ pub async fn unmount_rootfs(rootfs: &Path) -> Result<()> {
 /// containers of the pod must not wait for it.
 async fn aside(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
     let done = apart::start(work).await;
-    done.unwrap_or_else(|e| Err(Error::Unknown(format!("mount: {e}"))))
+    done.unwrap_or_else(|e| Err(Error::failed("mount")(e)))
 }
 
 fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
@@ -52,16 +52,17 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
         rootfs.to_owned()
     } else {
         target::below(rootfs, &one.target)
-            .map_err(|e| Error::Unknown(format!("find {} in the rootfs: {e}", one.target)))?
+            .map_err(Error::failed(format!("find {} in the rootfs", one.target)))?
     };
     let mut parsed = parse(&one.options);
     let failed = |source: io::Error| {
-        Error::Unknown(format!(
-            "failed to mount rootfs component: mount {} ({}) on {}: {source}",
+        let operation = format!(
+            "failed to mount rootfs component: mount {} ({}) on {}",
             one.source,
             one.type_,
             target.display()
-        ))
+        );
+        Error::failed(operation)(source)
     };
     let users = match &parsed.id_maps {
         Some((uids, gids)) => Some(idmap::user_namespace(uids, gids).map_err(failed)?),

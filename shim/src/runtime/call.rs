@@ -121,8 +121,7 @@ pub async fn call(
     }
     let hold = reaper.hold();
     let child = command.spawn().map_err(Error::sys(START))?;
-    let pid = libc::pid_t::try_from(child.id())
-        .map_err(|_| Error::Unknown("pid out of range".to_owned()))?;
+    let pid = libc::pid_t::try_from(child.id()).map_err(|_| Error::Missing("pid out of range"))?;
     let running = Running::new(pid, reaper.wait(pid));
     drop(hold);
     // The command keeps the container's ends of the pipes open, and the mark.
@@ -130,7 +129,7 @@ pub async fn call(
     let exit = running
         .end()
         .await
-        .ok_or_else(|| Error::Unknown("the OCI runtime's exit was lost".to_owned()))?;
+        .ok_or(Error::Missing("the OCI runtime's exit was lost"))?;
     let stderr = captured.map(|file| read_back(file, OUTPUT_LIMIT));
     let stderr = String::from_utf8_lossy(&stderr.unwrap_or_default()).into_owned();
     Ok(Ended { exit, stderr })

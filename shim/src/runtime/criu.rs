@@ -1,11 +1,9 @@
 //! `checkpoint` and `restore`: CRIU through the OCI runtime. The flags are go-runc's, in its order.
 
 use std::path::Path;
+use std::process::Command;
 
 use containerd_shim_protos::shim::oci::CheckpointOptions;
-
-use super::{Runtime, Stdio};
-use crate::error::Result;
 
 /// What `checkpoint` needs to know.
 pub struct CheckpointArgs<'a> {
@@ -35,50 +33,46 @@ pub struct RestoreArgs<'a> {
     pub console: Option<&'a Path>,
 }
 
-impl Runtime {
-    /// `checkpoint`.
-    pub async fn checkpoint(&self, args: CheckpointArgs<'_>) -> Result<()> {
-        let CheckpointArgs { options, .. } = args;
-        let mut command = self.command("checkpoint");
-        command.arg("--image-path").arg(args.image);
-        command.arg("--work-path").arg(args.work);
-        let flags = [
-            (options.open_tcp, "--tcp-established"),
-            (options.external_unix_sockets, "--ext-unix-sk"),
-            (options.terminal, "--shell-job"),
-            (options.file_locks, "--file-locks"),
-        ];
-        command.args(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag));
-        if !options.cgroups_mode.is_empty() {
-            command.args(["--manage-cgroups-mode", &options.cgroups_mode]);
-        }
-        for namespace in &options.empty_namespaces {
-            command.args(["--empty-ns", namespace]);
-        }
-        if args.leave_running {
-            command.arg("--leave-running");
-        }
-        self.run(command, "checkpoint", Stdio::null()?).await
+/// `checkpoint`.
+pub fn checkpoint(mut command: Command, args: CheckpointArgs<'_>) -> Command {
+    let CheckpointArgs { options, .. } = args;
+    command.arg("--image-path").arg(args.image);
+    command.arg("--work-path").arg(args.work);
+    let flags = [
+        (options.open_tcp, "--tcp-established"),
+        (options.external_unix_sockets, "--ext-unix-sk"),
+        (options.terminal, "--shell-job"),
+        (options.file_locks, "--file-locks"),
+    ];
+    command.args(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag));
+    if !options.cgroups_mode.is_empty() {
+        command.args(["--manage-cgroups-mode", &options.cgroups_mode]);
     }
+    for namespace in &options.empty_namespaces {
+        command.args(["--empty-ns", namespace]);
+    }
+    if args.leave_running {
+        command.arg("--leave-running");
+    }
+    command
+}
 
-    /// `restore`, with the container's stdio.
-    pub async fn restore(&self, args: RestoreArgs<'_>, stdio: Stdio) -> Result<()> {
-        let mut command = self.command("restore");
-        command.arg("--image-path").arg(args.image);
-        command.arg("--work-path").arg(args.work);
-        if let Some(parent) = args.parent {
-            command.arg("--parent-path").arg(parent);
-        }
-        command.arg("--detach");
-        command.arg("--pid-file").arg(args.bundle.join("init.pid"));
-        if let Some(console) = args.console {
-            command.arg("--console-socket").arg(console);
-        }
-        if args.no_pivot {
-            command.arg("--no-pivot");
-        }
-        command.arg("--no-subreaper");
-        command.arg("--bundle").arg(args.bundle);
-        self.run(command, "restore", stdio).await
+/// `restore`.
+pub fn restore(mut command: Command, args: RestoreArgs<'_>) -> Command {
+    command.arg("--image-path").arg(args.image);
+    command.arg("--work-path").arg(args.work);
+    if let Some(parent) = args.parent {
+        command.arg("--parent-path").arg(parent);
     }
+    command.arg("--detach");
+    command.arg("--pid-file").arg(args.bundle.join("init.pid"));
+    if let Some(console) = args.console {
+        command.arg("--console-socket").arg(console);
+    }
+    if args.no_pivot {
+        command.arg("--no-pivot");
+    }
+    command.arg("--no-subreaper");
+    command.arg("--bundle").arg(args.bundle);
+    command
 }

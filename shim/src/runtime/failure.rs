@@ -7,7 +7,27 @@ use std::path::Path;
 use nix::errno::Errno;
 use podhook_hooks::linux::errno;
 
-/// A call that failed.
+use crate::error::CallFailed;
+
+/// What the words of a failed call mean. Runtimes have no other way to say why they failed, and this is the one place
+/// where the shim decides by words: runc's first, then crun's.
+pub fn call_failed(verb: &'static str, message: String, died: bool) -> CallFailed {
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    CallFailed {
+        finished: says(&[
+            "already finished",
+            "not running",
+            "no such process",
+            "No such process",
+        ]),
+        no_container: says(&["does not exist"]),
+        verb,
+        message,
+        died,
+    }
+}
+
+/// The parts of the message of a failed call.
 pub struct Failure<'a> {
     /// The last error that it logged.
     pub logged: Option<String>,
@@ -36,8 +56,12 @@ pub fn not_started(binary: &str, error: &io::Error) -> String {
 }
 
 impl Failure<'_> {
-    /// The message for the RPC that has called `verb`.
-    pub fn message(self, verb: &str) -> String {
+    /// The error of the RPC that has called `verb`.
+    pub fn of_call(self, verb: &'static str, died: bool) -> CallFailed {
+        call_failed(verb, self.message(verb), died)
+    }
+
+    fn message(self, verb: &str) -> String {
         let Self { log, how, .. } = self;
         match (verb, self.logged) {
             // Without a look at the log: what the runtime prints says the same.
@@ -64,6 +88,24 @@ fn head(verb: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_runtimes_words_say_what_is_not_there() {
+        let says = |message: &str| {
+            let failed = call_failed("kill", message.to_owned(), false);
+            (failed.finished, failed.no_container)
+        };
+        let runc = "unknown error after kill: runc did not terminate successfully: exit status 1: ";
+        for text in [
+            "container not running",
+            "os: process already finished",
+            "kill container: No such process",
+        ] {
+            assert_eq!(says(&format!("{runc}{text}")), (true, false), "{text}");
+        }
+        assert_eq!(says("container \"x\" does not exist"), (false, true));
+        assert_eq!(says("permission denied"), (false, false));
+    }
 
     #[test]
     fn the_words_are_those_of_the_go_shim() {

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use crate::containerd::options::Options;
 use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
@@ -22,6 +24,7 @@ use failure::Failure;
 
 pub use call::{Stdio, output};
 pub use criu::{CheckpointArgs, RestoreArgs};
+pub use failure::call_failed;
 pub use presence::{Presence, names};
 
 /// Where the runtime keeps its state unless the options say otherwise: as the Go shim, so that
@@ -58,7 +61,68 @@ pub fn global_args(options: &Options, namespace: &str, log: &Path) -> Vec<String
     args
 }
 
-/// The OCI runtime for one container.
+/// The OCI runtime as the container layer uses it, for one container. A call that is dropped is killed.
+#[async_trait]
+pub trait OciRuntime: Send + Sync {
+    /// `create`, with the container's stdio. The pid of init is in `init.pid` of the bundle then.
+    async fn create(
+        &self,
+        bundle: &Path,
+        options: &Options,
+        console: Option<&Path>,
+        stdio: Stdio,
+    ) -> Result<()>;
+    /// `start`.
+    async fn start(&self) -> Result<()>;
+    /// `exec --detach`.
+    async fn exec(&self, args: ExecArgs<'_>, stdio: Stdio) -> Result<()>;
+    /// `kill`, to every process of the container.
+    async fn kill_all(&self, signal: i32) -> Result<()>;
+    /// `kill`, to init; thaws a paused container for SIGKILL.
+    async fn kill(&self, signal: i32) -> Result<()>;
+    /// `delete`. One that does not exist is deleted.
+    async fn delete(&self, force: bool) -> Result<()>;
+    /// `pause`.
+    async fn pause(&self) -> Result<()>;
+    /// `resume`.
+    async fn resume(&self) -> Result<()>;
+    /// `update`, with the OCI resources as JSON on its stdin.
+    async fn update(&self, resources: OwnedFd) -> Result<()>;
+    /// `checkpoint`.
+    async fn checkpoint(&self, args: CheckpointArgs<'_>) -> Result<()>;
+    /// `restore`, with the container's stdio.
+    async fn restore(&self, args: RestoreArgs<'_>, stdio: Stdio) -> Result<()>;
+}
+
+/// Where a container's OCI runtime comes from.
+pub trait RuntimeFactory: Send + Sync {
+    /// The runtime of container `id`, logging into `bundle`.
+    fn runtime(
+        &self,
+        options: &Options,
+        namespace: &str,
+        id: &str,
+        bundle: &Path,
+    ) -> Arc<dyn OciRuntime>;
+}
+
+/// The factory of those that are programs of the node.
+pub struct Programs(pub Arc<Reaper>);
+
+impl RuntimeFactory for Programs {
+    fn runtime(
+        &self,
+        options: &Options,
+        namespace: &str,
+        id: &str,
+        bundle: &Path,
+    ) -> Arc<dyn OciRuntime> {
+        let reaper = Arc::clone(&self.0);
+        Arc::new(Runtime::new(options, namespace, id, bundle, reaper))
+    }
+}
+
+/// The OCI runtime for one container: a program of the node.
 pub struct Runtime {
     binary: String,
     globals: Vec<String>,
@@ -98,8 +162,46 @@ impl Runtime {
         }
     }
 
-    /// `create`, with the container's stdio.
-    pub async fn create(
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(&self.globals).arg(verb);
+        command
+    }
+
+    /// Runs a command that takes the container's id last.
+    async fn run(&self, mut command: Command, verb: &'static str, stdio: Stdio) -> Result<()> {
+        command.arg(&self.id);
+        self.run_bare(command, verb, stdio).await
+    }
+
+    async fn run_bare(&self, command: Command, verb: &'static str, stdio: Stdio) -> Result<()> {
+        let mark = log_json::Mark::now(&self.log);
+        let mut died = false;
+        let (logged, how) = match call(&self.reaper, &self.bundle, command, stdio).await {
+            Ok(ended) if ended.exit.code() == Some(0) => return Ok(()),
+            Ok(ended) => {
+                died = ended.has_died();
+                let (status, printed) = ended.describe();
+                let how = failure::ended(&self.binary, &status, printed);
+                (mark.last_error(), how)
+            }
+            Err(Error::Sys { operation, source }) if operation == call::START => {
+                (None, failure::not_started(&self.binary, &source))
+            }
+            Err(other) => return Err(other),
+        };
+        let failure = Failure {
+            logged,
+            log: &self.log,
+            how,
+        };
+        Err(failure.of_call(verb, died).into())
+    }
+}
+
+#[async_trait]
+impl OciRuntime for Runtime {
+    async fn create(
         &self,
         bundle: &Path,
         options: &Options,
@@ -124,15 +226,12 @@ impl Runtime {
         self.run(command, "create", stdio).await
     }
 
-    /// `start`.
-    pub async fn start(&self) -> Result<()> {
+    async fn start(&self) -> Result<()> {
         self.run(self.command("start"), "start", Stdio::null()?)
             .await
     }
 
-    /// `exec --detach`.
-    #[allow(unsafe_code)]
-    pub async fn exec(&self, args: ExecArgs<'_>, stdio: Stdio) -> Result<()> {
+    async fn exec(&self, args: ExecArgs<'_>, stdio: Stdio) -> Result<()> {
         let mut command = self.command("exec");
         command
             .arg("--detach")
@@ -154,46 +253,40 @@ impl Runtime {
         self.run(command, "exec", stdio).await
     }
 
-    /// `kill`, to every process of the container.
-    pub async fn kill_all(&self, signal: i32) -> Result<()> {
+    async fn kill_all(&self, signal: i32) -> Result<()> {
         let mut command = self.command("kill");
         command.args(["--all", &self.id, &signal.to_string()]);
         self.run_bare(command, "kill", Stdio::null()?).await
     }
 
-    /// `kill`, to init; thaws a paused container for SIGKILL.
-    pub async fn kill(&self, signal: i32) -> Result<()> {
+    async fn kill(&self, signal: i32) -> Result<()> {
         let mut command = self.command("kill");
         command.args([&self.id, &signal.to_string()]);
         self.run_bare(command, "kill", Stdio::null()?).await
     }
 
-    /// `delete`. One that does not exist is deleted.
-    pub async fn delete(&self, force: bool) -> Result<()> {
+    async fn delete(&self, force: bool) -> Result<()> {
         let mut command = self.command("delete");
         if force {
             command.arg("--force");
         }
         match self.run(command, "delete", Stdio::null()?).await {
-            Err(e) if e.to_string().contains("does not exist") => Ok(()),
+            Err(Error::Runtime(failed)) if failed.no_container => Ok(()),
             other => other,
         }
     }
 
-    /// `pause`.
-    pub async fn pause(&self) -> Result<()> {
+    async fn pause(&self) -> Result<()> {
         self.run(self.command("pause"), "pause", Stdio::null()?)
             .await
     }
 
-    /// `resume`.
-    pub async fn resume(&self) -> Result<()> {
+    async fn resume(&self) -> Result<()> {
         self.run(self.command("resume"), "resume", Stdio::null()?)
             .await
     }
 
-    /// `update`, with the OCI resources as JSON on its stdin.
-    pub async fn update(&self, resources: OwnedFd) -> Result<()> {
+    async fn update(&self, resources: OwnedFd) -> Result<()> {
         let mut command = self.command("update");
         command.args(["--resources", "-"]);
         let stdio = Stdio {
@@ -203,43 +296,13 @@ impl Runtime {
         self.run(command, "update", stdio).await
     }
 
-    fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.args(&self.globals).arg(verb);
-        command
+    async fn checkpoint(&self, args: CheckpointArgs<'_>) -> Result<()> {
+        let command = criu::checkpoint(self.command("checkpoint"), args);
+        self.run(command, "checkpoint", Stdio::null()?).await
     }
 
-    /// Runs a command that takes the container's id last.
-    async fn run(&self, mut command: Command, verb: &str, stdio: Stdio) -> Result<()> {
-        command.arg(&self.id);
-        self.run_bare(command, verb, stdio).await
-    }
-
-    async fn run_bare(&self, command: Command, verb: &str, stdio: Stdio) -> Result<()> {
-        let mark = log_json::Mark::now(&self.log);
-        let mut died = false;
-        let (logged, how) = match call(&self.reaper, &self.bundle, command, stdio).await {
-            Ok(ended) if ended.exit.code() == Some(0) => return Ok(()),
-            Ok(ended) => {
-                died = ended.has_died();
-                let (status, printed) = ended.describe();
-                let how = failure::ended(&self.binary, &status, printed);
-                (mark.last_error(), how)
-            }
-            Err(Error::Sys { operation, source }) if operation == call::START => {
-                (None, failure::not_started(&self.binary, &source))
-            }
-            Err(other) => return Err(other),
-        };
-        let failure = Failure {
-            logged,
-            log: &self.log,
-            how,
-        };
-        let message = failure.message(verb);
-        Err(match died {
-            true => Error::RuntimeDied(message),
-            false => Error::Unknown(message),
-        })
+    async fn restore(&self, args: RestoreArgs<'_>, stdio: Stdio) -> Result<()> {
+        let command = criu::restore(self.command("restore"), args);
+        self.run(command, "restore", stdio).await
     }
 }

@@ -1,7 +1,7 @@
 //! The task service, v2 and v3: each RPC a few lines that call one container.
 //!
 //! ttrpc drops a handler's future at the client's deadline and when containerd goes away. What
-//! changes something therefore runs in a task of its own ([`detached`]): the handler only waits.
+//! changes something therefore runs in a task of its own ([`Request::detached`]): the handler only waits.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,6 +19,7 @@ use containerd_shim_protos::api::{
 use containerd_shim_protos::shim_async::{Task, create_task};
 use containerd_shim_protos::ttrpc;
 use containerd_shim_protos::ttrpc::r#async::{Service, TtrpcContext};
+use log::Level;
 
 use super::shim::Shim;
 use crate::container::Container;
@@ -42,7 +43,7 @@ pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
                 .into_values()
                 .map(move |service| (name.to_owned(), service))
         })
-        .chain([counters::service(&shim.counters)])
+        .chain([counters::service(&shim.deps.counters)])
         .chain([(SANDBOX.to_owned(), no_methods())])
         .collect()
 }
@@ -62,17 +63,57 @@ const WAITS_MAX: usize = outstanding::REQUESTS_MAX / 4 * 3;
 /// The service with the Waits that are not answered.
 struct TaskService(Arc<Shim>, Arc<()>);
 
-/// Runs `work` to its end whatever becomes of the RPC.
-async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> ttrpc::Result<T> {
-    let outcome = tokio::spawn(work).await;
-    let outcome = outcome.unwrap_or_else(|e| {
-        Err(Error::Unknown(format!(
-            "the request failed inside the shim: {e}"
-        )))
-    });
-    outcome.map_err(Into::into)
+/// The request that is to be answered.
+struct Request {
+    operation: &'static str,
+    id: String,
+    exec_id: String,
+}
+
+impl Request {
+    /// For a container, or one of its execs.
+    fn new(operation: &'static str, id: &str, exec_id: &str) -> Self {
+        let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
+        Self {
+            operation,
+            id,
+            exec_id,
+        }
+    }
+
+    /// The one place where errors become answers, and where they are logged: containerd logs few of those it gets.
+    ///
+    /// That something is not there is how clients find out, and is for debugging; a state that forbids the request is
+    /// one that they raced with. A request that was wrong is a warning. All else has failed.
+    fn answer<T>(&self, outcome: Result<T>) -> ttrpc::Result<T> {
+        outcome.map_err(|e| {
+            let level = match &e {
+                Error::NotFound(_) => Level::Debug,
+                Error::AlreadyExists(_) | Error::Refused(_) => Level::Info,
+                Error::InvalidArgument(_) | Error::FailedPrecondition(_) => Level::Warn,
+                _ => Level::Error,
+            };
+            let (id, operation) = (self.id.as_str(), self.operation);
+            match self.exec_id.as_str() {
+                "" => log::log!(level, id = id, operation = operation; "request failed: {e}"),
+                exec_id => {
+                    log::log!(level, id = id, exec_id = exec_id, operation = operation; "request failed: {e}");
+                }
+            }
+            e.into()
+        })
+    }
+
+    /// Runs `work` to its end whatever becomes of the RPC.
+    async fn detached<T: Send + 'static>(
+        self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> ttrpc::Result<T> {
+        let outcome = tokio::spawn(work).await;
+        self.answer(
+            outcome.unwrap_or_else(|e| Err(Error::failed("the request failed inside the shim")(e))),
+        )
+    }
 }
 
 impl TaskService {
@@ -97,7 +138,10 @@ impl Task for TaskService {
         request: CreateTaskRequest,
     ) -> ttrpc::Result<CreateTaskResponse> {
         let shim = Arc::clone(&self.0);
-        let pid = detached(async move { shim.create(request).await }).await?;
+        let asked = Request::new("Create", &request.id, "");
+        let pid = asked
+            .detached(async move { shim.create(request).await })
+            .await?;
         Ok(CreateTaskResponse {
             pid,
             ..Default::default()
@@ -109,23 +153,25 @@ impl Task for TaskService {
         context: &TtrpcContext,
         request: StartRequest,
     ) -> ttrpc::Result<StartResponse> {
-        let container = self.container(&request.id)?;
+        let asked = Request::new("Start", &request.id, &request.exec_id);
+        let container = self.container(&request.id);
         let deadline = deadline(context);
-        let pid = detached(async move {
+        let work = async move {
             match request.exec_id.as_str() {
-                "" => container.start(deadline).await,
-                exec_id => container.start_exec(exec_id, deadline).await,
+                "" => container?.start(deadline).await,
+                exec_id => container?.start_exec(exec_id, deadline).await,
             }
-        })
-        .await?;
+        };
         Ok(StartResponse {
-            pid,
+            pid: asked.detached(work).await?,
             ..Default::default()
         })
     }
 
     async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
-        Ok(self.container(&request.id)?.state(&request.exec_id)?)
+        let asked = Request::new("State", &request.id, &request.exec_id);
+        let container = self.container(&request.id);
+        asked.answer(container.and_then(|container| container.state(&request.exec_id)))
     }
 
     async fn delete(
@@ -133,33 +179,39 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: DeleteRequest,
     ) -> ttrpc::Result<DeleteResponse> {
+        let asked = Request::new("Delete", &request.id, &request.exec_id);
         let shim = Arc::clone(&self.0);
-        let container = self.container(&request.id)?;
-        detached(async move {
+        let container = self.container(&request.id);
+        let work = async move {
             match request.exec_id.as_str() {
-                "" => shim.delete(&container).await,
-                exec_id => container.delete_exec(exec_id).await,
+                "" => shim.delete(&container?).await,
+                exec_id => container?.delete_exec(exec_id).await,
             }
-        })
-        .await
+        };
+        asked.detached(work).await
     }
 
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
-        let processes = self.container(&request.id)?.pids()?;
+        let asked = Request::new("Pids", &request.id, "");
+        let container = self.container(&request.id);
         Ok(PidsResponse {
-            processes,
+            processes: asked.answer(container.and_then(|container| container.pids()))?,
             ..Default::default()
         })
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
-        self.container(&request.id)?.exec(request)?;
+        let asked = Request::new("Exec", &request.id, &request.exec_id);
+        let container = self.container(&request.id);
+        asked.answer(container.and_then(|container| container.exec(request)))?;
         Ok(Empty::new())
     }
 
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
-        let container = self.container(&request.id)?;
-        detached(async move {
+        let asked = Request::new("Kill", &request.id, &request.exec_id);
+        let container = self.container(&request.id);
+        let work = async move {
+            let container = container?;
             let signal = i32::try_from(request.signal).map_err(|_| {
                 Error::InvalidArgument(format!("invalid signal {}", request.signal))
             })?;
@@ -167,21 +219,24 @@ impl Task for TaskService {
                 "" => container.kill(signal, request.all).await,
                 exec_id => container.kill_exec(exec_id, signal, request.all).await,
             }
-        })
-        .await?;
+        };
+        asked.detached(work).await?;
         Ok(Empty::new())
     }
 
     async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
+        let asked = Request::new("Wait", &request.id, &request.exec_id);
         // Nothing to finish where the client goes away: waits in the handler.
         let waits = Arc::clone(&self.1);
-        if Arc::strong_count(&waits) > WAITS_MAX {
-            return Err(Error::ResourceExhausted(format!(
-                "{WAITS_MAX} Waits are outstanding already"
-            ))
-            .into());
-        }
-        let exit = self.container(&request.id)?.wait(&request.exec_id).await?;
+        let work = async {
+            if Arc::strong_count(&waits) > WAITS_MAX {
+                return Err(Error::ResourceExhausted(format!(
+                    "{WAITS_MAX} Waits are outstanding already"
+                )));
+            }
+            self.container(&request.id)?.wait(&request.exec_id).await
+        };
+        let exit = asked.answer(work.await)?;
         Ok(WaitResponse {
             exit_status: exit.status,
             exited_at: Some(timestamp(exit.at)).into(),
@@ -190,14 +245,20 @@ impl Task for TaskService {
     }
 
     async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
-        let container = self.container(&request.id)?;
-        detached(async move { container.pause().await }).await?;
+        let asked = Request::new("Pause", &request.id, "");
+        let container = self.container(&request.id);
+        asked
+            .detached(async move { container?.pause().await })
+            .await?;
         Ok(Empty::new())
     }
 
     async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
-        let container = self.container(&request.id)?;
-        detached(async move { container.resume().await }).await?;
+        let asked = Request::new("Resume", &request.id, "");
+        let container = self.container(&request.id);
+        asked
+            .detached(async move { container?.resume().await })
+            .await?;
         Ok(Empty::new())
     }
 
@@ -206,8 +267,11 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: CheckpointTaskRequest,
     ) -> ttrpc::Result<Empty> {
-        let container = self.container(&request.id)?;
-        detached(async move { container.checkpoint(&request).await }).await?;
+        let asked = Request::new("Checkpoint", &request.id, "");
+        let container = self.container(&request.id);
+        asked
+            .detached(async move { container?.checkpoint(&request).await })
+            .await?;
         Ok(Empty::new())
     }
 
@@ -216,29 +280,38 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: ResizePtyRequest,
     ) -> ttrpc::Result<Empty> {
-        self.container(&request.id)?
-            .resize(&request.exec_id, request.width, request.height)?;
+        let asked = Request::new("ResizePty", &request.id, &request.exec_id);
+        let (exec_id, width, height) = (&request.exec_id, request.width, request.height);
+        let container = self.container(&request.id);
+        asked.answer(container.and_then(|container| container.resize(exec_id, width, height)))?;
         Ok(Empty::new())
     }
 
     async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
-        if request.stdin {
-            self.container(&request.id)?
-                .process(&request.exec_id)?
-                .process()
-                .close_stdin();
+        if !request.stdin {
+            return Ok(Empty::new());
         }
+        let asked = Request::new("CloseIO", &request.id, &request.exec_id);
+        let close = |container: Arc<Container>| {
+            container.process(&request.exec_id)?.process().close_stdin();
+            Ok(())
+        };
+        asked.answer(self.container(&request.id).and_then(close))?;
         Ok(Empty::new())
     }
 
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
-        let container = self.container(&request.id)?;
-        detached(async move { container.update(&request.resources.value).await }).await?;
+        let asked = Request::new("Update", &request.id, "");
+        let container = self.container(&request.id);
+        let work = async move { container?.update(&request.resources.value).await };
+        asked.detached(work).await?;
         Ok(Empty::new())
     }
 
     async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
-        let stats = self.container(&request.id)?.stats()?;
+        let asked = Request::new("Stats", &request.id, "");
+        let container = self.container(&request.id);
+        let stats = asked.answer(container.and_then(|container| container.stats()))?;
         Ok(StatsResponse {
             stats: Some(stats).into(),
             ..Default::default()
@@ -264,5 +337,77 @@ impl Task for TaskService {
     async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> ttrpc::Result<Empty> {
         self.0.shutdown_if_empty();
         Ok(Empty::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use log::kv::{Key, Value, VisitSource};
+    use log::{LevelFilter, Log, Metadata, Record};
+
+    use super::*;
+
+    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    struct Recorder;
+
+    struct Pairs(String);
+
+    impl<'a> VisitSource<'a> for Pairs {
+        fn visit_pair(&mut self, key: Key<'a>, value: Value<'a>) -> Result<(), log::kv::Error> {
+            self.0 += &format!(" {key}={value}");
+            Ok(())
+        }
+    }
+
+    impl Log for Recorder {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            let mut pairs = Pairs(String::new());
+            let _ = record.key_values().visit(&mut pairs);
+            let line = format!("{}{} {}", record.level(), pairs.0, record.args());
+            LINES.lock().unwrap().push(line);
+        }
+
+        fn flush(&self) {}
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_request_that_fails_leaves_one_line_with_operation_container_and_cause() {
+        log::set_logger(&Recorder).unwrap();
+        log::set_max_level(LevelFilter::Debug);
+        let failed = || Error::sys("pidfd_open")(std::io::Error::from_raw_os_error(libc::EMFILE));
+        let errors: [(&str, Error); 4] = [
+            ("", Error::NotFound("container not created".to_owned())),
+            ("", Error::Refused("cannot pause a paused container")),
+            ("e", Error::InvalidArgument("invalid signal".to_owned())),
+            ("e", failed()),
+        ];
+        for (exec_id, error) in errors {
+            let asked = Request::new("Kill", "logged-container", exec_id);
+            assert!(asked.detached(async { Err::<(), _>(error) }).await.is_err());
+        }
+        let asked = Request::new("Kill", "logged-container", "");
+        asked.answer(Ok(())).unwrap();
+        let lines = LINES.lock().unwrap().clone();
+        let mut lines = lines
+            .iter()
+            .filter(|line| line.contains("logged-container"));
+        let expected = [
+            "DEBUG id=logged-container operation=Kill request failed: container not created",
+            "INFO id=logged-container operation=Kill request failed: cannot pause a paused container",
+            "WARN id=logged-container exec_id=e operation=Kill request failed: invalid signal",
+            "ERROR id=logged-container exec_id=e operation=Kill request failed: pidfd_open: Too many open files",
+        ];
+        for expected in expected {
+            let line = lines.next().unwrap();
+            assert!(line.starts_with(expected), "{line}");
+        }
+        assert_eq!(lines.next(), None);
     }
 }

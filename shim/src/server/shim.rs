@@ -1,6 +1,6 @@
 //! The shim's containers: one, or those of a pod.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containerd_shim_protos::api::{CreateTaskRequest, DeleteResponse};
@@ -9,39 +9,18 @@ use futures::future::{BoxFuture, Shared};
 use tokio::sync::Notify;
 
 use crate::container::Container;
-use crate::containerd::events::Publisher;
-use crate::counters::Counting;
+use crate::container::deps::Deps;
 use crate::error::{Error, Result};
-use crate::host::reaper::Reaper;
 
-/// What every container of the shim shares.
+/// The shim's containers.
 pub struct Shim {
-    /// containerd's namespace.
-    pub namespace: String,
-    /// Where containerd's clients connect.
-    pub containerd: String,
-    /// Where events go.
-    pub publisher: Publisher,
-    /// Who reaps.
-    pub reaper: Arc<Reaper>,
-    /// What is counted.
-    pub counters: Arc<Counting>,
+    /// What every container of the shim shares.
+    pub deps: Arc<Deps>,
     containers: Mutex<HashMap<String, Slot>>,
-    /// The ids of containers that are still to be cleared away.
-    taken: Mutex<HashSet<String>>,
     exit: Notify,
     create_failed: Notify,
     /// The mount that the shim runs from is closed, see [`crate::host::own_binary`].
     binary_settled: Shared<BoxFuture<'static, ()>>,
-}
-
-/// An id that is taken.
-pub struct Taken(Arc<Shim>, String);
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.0.taken().remove(&self.1);
-    }
 }
 
 enum Slot {
@@ -51,21 +30,10 @@ enum Slot {
 
 impl Shim {
     /// A shim without containers.
-    pub fn new(
-        namespace: String,
-        containerd: String,
-        publisher: Publisher,
-        reaper: Arc<Reaper>,
-        binary_settled: impl Future + Send + 'static,
-    ) -> Arc<Self> {
+    pub fn new(deps: Deps, binary_settled: impl Future + Send + 'static) -> Arc<Self> {
         Arc::new(Self {
-            namespace,
-            containerd,
-            publisher,
-            reaper,
-            counters: Counting::new(),
+            deps: Arc::new(deps),
             containers: Mutex::default(),
-            taken: Mutex::default(),
             exit: Notify::new(),
             create_failed: Notify::new(),
             binary_settled: binary_settled.map(drop).boxed().shared(),
@@ -76,16 +44,6 @@ impl Shim {
         self.containers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn taken(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes `id`, for as long as this lives: no container can be created with it.
-    pub fn take(self: &Arc<Self>, id: &str) -> Taken {
-        self.taken().insert(id.to_owned());
-        Taken(Arc::clone(self), id.to_owned())
     }
 
     /// The container `id`.
@@ -110,14 +68,14 @@ impl Shim {
         let id = request.id.clone();
         {
             let mut containers = self.lock();
-            if containers.contains_key(&id) || self.taken().contains(&id) {
+            if containers.contains_key(&id) || self.deps.taken.contains(&id) {
                 return Err(Error::AlreadyExists(format!(
                     "container {id} exists already"
                 )));
             }
             containers.insert(id.clone(), Slot::Creating);
         }
-        let created = Container::create(self, request).await;
+        let created = Container::create(&self.deps, request).await;
         // No process of ours joins a container before its Create has succeeded.
         self.binary_settled.clone().await;
         let mut containers = self.lock();

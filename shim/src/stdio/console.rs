@@ -45,7 +45,7 @@ impl ConsoleSocket {
         };
         let master = tokio::time::timeout(ACCEPT_TIMEOUT, receive)
             .await
-            .map_err(|_| Error::Unknown("the OCI runtime sent no terminal".to_owned()))?
+            .map_err(|_| Error::Missing("the OCI runtime sent no terminal"))?
             .map_err(Error::sys("receive the terminal"))?;
         Ok(File::from(master))
     }

@@ -70,10 +70,7 @@ impl Logger {
             not_ready => {
                 logger.stop().await;
                 not_ready?;
-                Err(Error::Unknown(format!(
-                    "logging binary {} did not get ready",
-                    path.display()
-                )))
+                Err(Error::LoggerNotReady(path.to_owned()))
             }
         }
     }

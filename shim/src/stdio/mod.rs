@@ -358,5 +358,5 @@ impl ProcessIo {
 }
 
 fn shim_error(error: containerd_shim::Error) -> Error {
-    Error::Unknown(error.to_string())
+    Error::lower(error)
 }

@@ -87,7 +87,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     };
     response
         .write_to_bytes()
-        .map_err(|e| Error::Unknown(format!("encode the response: {e}")))
+        .map_err(Error::failed("encode the response"))
 }
 
 /// Ends and removes a container, and the calls of the OCI runtime that were under way when its shim was killed.
@@ -211,12 +211,9 @@ fn delete_container(
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&stderr);
-    if stderr.contains("does not exist") {
-        return Ok(());
+    let message = format!("{} delete: {}", runtime::binary(options), stderr.trim());
+    match runtime::call_failed("delete", message, false) {
+        failed if failed.no_container => Ok(()),
+        failed => Err(failed.into()),
     }
-    Err(Error::Unknown(format!(
-        "{} delete: {}",
-        runtime::binary(options),
-        stderr.trim()
-    )))
 }

@@ -45,7 +45,7 @@ pub fn info() -> Result<Vec<u8>> {
         ..Default::default()
     };
     info.write_to_bytes()
-        .map_err(|e| Error::Unknown(format!("encode the runtime info: {e}")))
+        .map_err(Error::failed("encode the runtime info"))
 }
 
 /// How long it may take; a client waits for the answer.

@@ -14,13 +14,17 @@ use nix::sys::signal::Signal;
 use tokio::runtime;
 
 use super::start::SOCKET_FD;
+use crate::container::deps::{Deps, TakenIds};
+use crate::container::linux::Linux;
 use crate::containerd::clients::Clients;
 use crate::containerd::events::Publisher;
 use crate::containerd::socket;
+use crate::counters::Counting;
 use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
 use crate::host::signals::Signals;
 use crate::host::{apart, descriptors, memory, own_binary, signal_mask};
+use crate::runtime::Programs;
 use crate::server::shim::Shim;
 use crate::server::{end, service};
 
@@ -74,17 +78,24 @@ async fn run(
     let let_go = apart::start(move || drop(mount));
     let ttrpc_address = env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::start(&ttrpc_address, &flags.namespace);
-    let (namespace, containerd) = (flags.namespace.clone(), flags.address.clone());
-    let shim = Shim::new(namespace, containerd, publisher.clone(), reaper, let_go);
+    let deps = Deps {
+        namespace: flags.namespace.clone(),
+        runtimes: Box::new(Programs(Arc::clone(&reaper))),
+        events: Arc::new(publisher.clone()),
+        children: reaper,
+        counters: Counting::new(),
+        system: Box::new(Linux {
+            containerd: flags.address.clone(),
+        }),
+        taken: TakenIds::default(),
+    };
+    let shim = Shim::new(deps, let_go);
     let clients = Clients::default();
     let mut server = Server::new()
         .add_listener(socket::same_user_listener(listener, clients.clone())?)
         .register_service(service::services(&shim));
-    server
-        .start()
-        .await
-        .map_err(|e| Error::Unknown(format!("serve: {e}")))?;
-    dump_on_sigusr1(&shim, &clients, asked);
+    server.start().await.map_err(Error::failed("serve"))?;
+    dump_on_sigusr1(&shim, &clients, &publisher, asked);
     tokio::spawn(memory::give_back());
     log::debug!(version = env!("CARGO_PKG_VERSION"); "shim serves");
     end::wait(&shim, &clients, told).await;
@@ -93,7 +104,7 @@ async fn run(
     drop(own);
     // The reply to Shutdown is on its way; events go before the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), server.shutdown()).await;
-    shim.counters.hand_over().await;
+    shim.deps.counters.hand_over().await;
     publisher.flush(FLUSH_LIMIT).await;
     Ok(())
 }
@@ -138,8 +149,8 @@ fn inherited_listener() -> Result<UnixListener> {
     Ok(listener)
 }
 
-fn dump_on_sigusr1(shim: &Arc<Shim>, clients: &Clients, asked: Signals) {
-    let (shim, clients) = (Arc::downgrade(shim), clients.clone());
+fn dump_on_sigusr1(shim: &Arc<Shim>, clients: &Clients, events: &Publisher, asked: Signals) {
+    let (shim, clients, events) = (Arc::downgrade(shim), clients.clone(), events.clone());
     tokio::spawn(async move {
         while asked.next().await.is_ok() {
             let Some(shim) = shim.upgrade() else { return };
@@ -148,7 +159,7 @@ fn dump_on_sigusr1(shim: &Arc<Shim>, clients: &Clients, asked: Signals) {
                 "state: containers={} clients={} events={}",
                 containers.len(),
                 clients.count(),
-                shim.publisher.pending()
+                events.pending()
             );
             for container in containers {
                 log::info!(id = container.id.as_str(); "state: {}", container.describe());

@@ -187,7 +187,7 @@ fn settle(child: &mut Child, options: &Options) -> Result<()> {
         .map_err(Error::io("read", own))?
         .trim()
         .parse()
-        .map_err(|e| Error::Unknown(format!("{own}: {e}")))?;
+        .map_err(Error::failed(own))?;
     let path = format!("/proc/{}/oom_score_adj", child.id());
     let _ = fs::write(&path, (score + 1).min(1000).to_string());
     Ok(())

@@ -14,8 +14,8 @@ fn with_pre_stop() -> Timing {
     }
 }
 
-fn delivered(sequence: &mut Sequence, signal: i32) -> bool {
-    sequence.kill(1.0, signal) == [Deliver(signal)] && sequence.termination().is_none()
+fn delivered(sequence: &mut Life, signal: i32) -> bool {
+    sequence.kill(1.0, signal) == [PassOn(signal)] && sequence.termination().is_none()
 }
 
 #[test]
@@ -24,7 +24,10 @@ fn the_signal_goes_out_after_the_hook() {
         let mut sequence = running(cri(with_pre_stop()));
         assert_eq!(sequence.kill(1.0, TERM), [RunHook(PreStop)]);
         assert_eq!(sequence.phase(), Phase::PreStop);
-        assert_eq!(sequence.done(3.0, PreStop, succeeded), [Signal(TERM)]);
+        assert_eq!(
+            sequence.done(3.0, PreStop, succeeded),
+            [SendStopSignal(TERM)]
+        );
         assert_eq!(sequence.phase(), Phase::Signalled);
         assert_eq!(sequence.exit(4.0), []);
         assert_eq!(sequence.phase(), Phase::Stopped);
@@ -37,9 +40,9 @@ fn further_stop_signals_are_accepted_and_change_nothing() {
     sequence.kill(1.0, TERM);
     assert_eq!(sequence.kill(2.0, TERM), []);
     assert_eq!(sequence.kill(2.5, libc::SIGINT), []);
-    assert_eq!(sequence.done(3.0, PreStop, true), [Signal(TERM)]);
+    assert_eq!(sequence.done(3.0, PreStop, true), [SendStopSignal(TERM)]);
     assert_eq!(sequence.kill(4.0, TERM), []);
-    assert_eq!(sequence.timer(), (31.0, vec![Kill]));
+    assert_eq!(sequence.timer(), (31.0, vec![Sigkill]));
     assert_eq!(sequence.kill(31.5, TERM), []);
 }
 
@@ -49,28 +52,24 @@ fn sigkill_is_delivered_first_whatever_runs() {
     sequence.kill(1.0, TERM);
     assert_eq!(
         sequence.kill(2.0, SIGKILL),
-        [Deliver(SIGKILL), AbortHook(PreStop, Abort::Killed)]
+        [PassOn(SIGKILL), AbortHook(PreStop, Abort::Killed)]
     );
     assert_eq!(sequence.phase(), Phase::Killed);
     assert_eq!(sequence.done(2.1, PreStop, true), []);
-    assert_eq!(sequence.kill(2.2, SIGKILL), [Deliver(SIGKILL)]);
+    assert_eq!(sequence.kill(2.2, SIGKILL), [PassOn(SIGKILL)]);
     assert_eq!(sequence.termination().unwrap().killed_at, Some(secs(2.0)));
 }
 
 #[test]
 fn sigkill_never_starts_pre_stop() {
     let mut sequence = running(cri(with_pre_stop()));
-    assert_eq!(sequence.kill(1.0, SIGKILL), [Deliver(SIGKILL)]);
+    assert_eq!(sequence.kill(1.0, SIGKILL), [PassOn(SIGKILL)]);
     let termination = *sequence.termination().unwrap();
     assert_eq!(
         (termination.signal, termination.grace, termination.killed_at),
         (9, secs(0.0), Some(secs(1.0)))
     );
-    assert_eq!(
-        sequence.kill(2.0, TERM),
-        [Deliver(TERM)],
-        "no sequence runs"
-    );
+    assert_eq!(sequence.kill(2.0, TERM), [PassOn(TERM)], "no sequence runs");
     assert_eq!(sequence.next_timer(), None);
 }
 
@@ -79,7 +78,7 @@ fn for_cri_every_signal_but_sigkill_and_the_probe_is_a_stop_signal() {
     for signal in (1..=64).filter(|signal| *signal != SIGKILL) {
         let mut sequence = running(cri(with_pre_stop()));
         assert_eq!(sequence.kill(1.0, signal), [RunHook(PreStop)], "{signal}");
-        assert_eq!(sequence.done(2.0, PreStop, true), [Signal(signal)]);
+        assert_eq!(sequence.done(2.0, PreStop, true), [SendStopSignal(signal)]);
     }
     for signal in [0, -1, 65, i32::MAX, i32::MIN] {
         assert!(
@@ -110,7 +109,7 @@ fn outside_of_cri_only_stop_signals_stop() {
         let expected = if stop.contains(&signal) {
             RunHook(PreStop)
         } else {
-            Deliver(signal)
+            PassOn(signal)
         };
         assert_eq!(actions, [expected], "{signal}");
     }
@@ -129,9 +128,9 @@ fn sigkill_and_signal_0_are_no_stop_signals_even_if_the_node_says_so() {
     };
     assert_eq!(
         running(plain(node.clone())).kill(1.0, SIGKILL),
-        [Deliver(SIGKILL)]
+        [PassOn(SIGKILL)]
     );
-    assert_eq!(running(plain(node)).kill(1.0, 0), [Deliver(0)]);
+    assert_eq!(running(plain(node)).kill(1.0, 0), [PassOn(0)]);
 }
 
 #[test]
@@ -140,32 +139,32 @@ fn other_signals_pass_in_every_phase() {
         post_start: hook(),
         ..with_pre_stop()
     });
-    assert_eq!(sequence.kill(0.0, USR1), [Deliver(USR1)]);
+    assert_eq!(sequence.kill(0.0, USR1), [PassOn(USR1)]);
     sequence.start(1.0);
-    assert_eq!(sequence.kill(1.5, USR1), [Deliver(USR1)]);
+    assert_eq!(sequence.kill(1.5, USR1), [PassOn(USR1)]);
     sequence.done(2.0, PostStart, true);
-    assert_eq!(sequence.kill(2.5, USR1), [Deliver(USR1)]);
+    assert_eq!(sequence.kill(2.5, USR1), [PassOn(USR1)]);
     sequence.kill(3.0, TERM);
-    assert_eq!(sequence.kill(3.5, USR1), [Deliver(USR1)]);
+    assert_eq!(sequence.kill(3.5, USR1), [PassOn(USR1)]);
     sequence.done(4.0, PreStop, true);
-    assert_eq!(sequence.kill(4.5, USR1), [Deliver(USR1)]);
+    assert_eq!(sequence.kill(4.5, USR1), [PassOn(USR1)]);
     sequence.exit(5.0);
-    assert_eq!(sequence.kill(5.5, USR1), [Deliver(USR1)]);
+    assert_eq!(sequence.kill(5.5, USR1), [PassOn(USR1)]);
 }
 
 #[test]
 fn without_lifecycle_every_signal_is_delivered() {
     for cri in [true, false] {
-        let mut sequence = running(Sequence::new(Settings {
+        let mut sequence = running(Life::new(Settings {
             lifecycle: None,
             cri,
         }));
         for signal in [0, TERM, SIGKILL, USR1, TERM] {
-            assert_eq!(sequence.kill(1.0, signal), [Deliver(signal)]);
+            assert_eq!(sequence.kill(1.0, signal), [PassOn(signal)]);
         }
         assert_eq!(sequence.next_timer(), None);
         assert_eq!(sequence.exit(2.0), []);
-        assert_eq!(sequence.kill(3.0, TERM), [Deliver(TERM)]);
+        assert_eq!(sequence.kill(3.0, TERM), [PassOn(TERM)]);
     }
 }
 
@@ -195,14 +194,17 @@ fn the_lifecycles_stop_signal_replaces_the_one_that_came() {
     };
     assert_eq!(
         running(cri(quit.clone())).kill(1.0, TERM),
-        [Deliver(libc::SIGQUIT)]
+        [PassOn(libc::SIGQUIT)]
     );
     let mut sequence = running(cri(Timing {
         pre_stop: hook(),
         ..quit
     }));
     assert_eq!(sequence.kill(1.0, TERM), [RunHook(PreStop)]);
-    assert_eq!(sequence.done(2.0, PreStop, true), [Signal(libc::SIGQUIT)]);
+    assert_eq!(
+        sequence.done(2.0, PreStop, true),
+        [SendStopSignal(libc::SIGQUIT)]
+    );
 }
 
 #[test]
@@ -212,7 +214,7 @@ fn a_stop_signal_of_sigkill_kills_at_the_end_of_pre_stop() {
         ..with_pre_stop()
     }));
     assert_eq!(sequence.kill(1.0, TERM), [RunHook(PreStop)]);
-    assert_eq!(sequence.done(2.0, PreStop, true), [Signal(SIGKILL)]);
+    assert_eq!(sequence.done(2.0, PreStop, true), [SendStopSignal(SIGKILL)]);
 }
 
 #[test]
@@ -226,8 +228,8 @@ fn sigkill_comes_at_the_end_of_the_grace_period_where_it_is_ours() {
         running(plain(ours.clone())),
         running(cri(ours)),
     ] {
-        assert_eq!(sequence.kill(1.0, TERM), [Deliver(TERM)]);
-        assert_eq!(sequence.timer(), (31.0, vec![Kill]));
+        assert_eq!(sequence.kill(1.0, TERM), [PassOn(TERM)]);
+        assert_eq!(sequence.timer(), (31.0, vec![Sigkill]));
         assert_eq!(sequence.phase(), Phase::Killed);
         assert_eq!(sequence.next_timer(), None);
         assert_eq!(sequence.exit(31.1), []);
@@ -255,7 +257,7 @@ fn a_grace_period_of_0_is_sigkill_at_once() {
     for mut sequence in [running(plain(zero.clone())), running(cri(ours))] {
         assert_eq!(
             sequence.kill(1.0, TERM),
-            [SkipHook(PreStop, Skip::ZeroGrace), Kill]
+            [SkipHook(PreStop, Skip::ZeroGrace), Sigkill]
         );
         assert_eq!(sequence.phase(), Phase::Killed);
         let termination = *sequence.termination().unwrap();
@@ -267,7 +269,7 @@ fn a_grace_period_of_0_is_sigkill_at_once() {
     let mut sequence = running(cri(zero));
     assert_eq!(
         sequence.kill(1.0, TERM),
-        [SkipHook(PreStop, Skip::ZeroGrace), Deliver(TERM)]
+        [SkipHook(PreStop, Skip::ZeroGrace), PassOn(TERM)]
     );
     assert_eq!(sequence.next_timer(), None);
 }
@@ -277,13 +279,13 @@ fn a_paused_container_runs_no_pre_stop() {
     let mut sequence = running(plain(with_pre_stop()));
     let actions = sequence.step(
         secs(1.0),
-        Event::Kill {
+        Event::KillRequested {
             signal: TERM,
             paused: true,
         },
     );
-    assert_eq!(actions, [SkipHook(PreStop, Skip::Paused), Deliver(TERM)]);
-    assert_eq!(sequence.timer(), (31.0, vec![Kill]));
+    assert_eq!(actions, [SkipHook(PreStop, Skip::Paused), PassOn(TERM)]);
+    assert_eq!(sequence.timer(), (31.0, vec![Sigkill]));
 }
 
 #[test]
@@ -329,7 +331,7 @@ fn the_signal_that_docker_stops_this_container_with_is_a_stop_signal() {
     let mut sequence = running(plain(timing));
     assert!(delivered(&mut sequence, USR1));
     assert_eq!(sequence.kill(2.0, WINCH), [RunHook(PreStop)]);
-    assert_eq!(sequence.done(3.0, PreStop, true), [Signal(WINCH)]);
+    assert_eq!(sequence.done(3.0, PreStop, true), [SendStopSignal(WINCH)]);
     assert_eq!(sequence.exit(4.0), []);
 }
 
@@ -342,7 +344,7 @@ fn a_container_that_another_signal_ends_has_missed_its_pre_stop() {
     // Or the SIGKILL that comes after it.
     let mut sequence = running(plain(with_pre_stop()));
     assert!(delivered(&mut sequence, WINCH));
-    assert_eq!(sequence.kill(11.0, SIGKILL), [Deliver(SIGKILL)]);
+    assert_eq!(sequence.kill(11.0, SIGKILL), [PassOn(SIGKILL)]);
     assert_eq!(sequence.exit(11.1), missed);
     // During postStart as well.
     let mut sequence = plain(Timing {
@@ -379,6 +381,6 @@ fn who_ends_by_himself_or_has_no_pre_stop_has_missed_nothing() {
     let mut sequence = running(plain(with_pre_stop()));
     assert!(delivered(&mut sequence, WINCH));
     assert_eq!(sequence.kill(2.0, TERM), [RunHook(PreStop)]);
-    assert_eq!(sequence.done(3.0, PreStop, true), [Signal(TERM)]);
+    assert_eq!(sequence.done(3.0, PreStop, true), [SendStopSignal(TERM)]);
     assert_eq!(sequence.exit(4.0), []);
 }

@@ -56,7 +56,7 @@ fn a_post_start_without_any_time_fails_without_running() {
         let skipped = [
             SkipHook(PostStart, Skip::NoTime),
             SkipHook(PreStop, Skip::NoTime),
-            Kill,
+            Sigkill,
         ];
         let actions = sequence.start_by(5.0, deadline);
         assert_eq!(actions[..3], skipped, "{deadline}");
@@ -91,7 +91,7 @@ fn post_start_at_its_requests_deadline_leaves_time_for_sigkill_only() {
         [
             AbortHook(PostStart, abort),
             SkipHook(PreStop, Skip::NoTime),
-            Kill
+            Sigkill
         ]
     );
     assert_eq!(sequence.termination().unwrap().signalled_at, None);
@@ -129,7 +129,7 @@ fn the_earliest_limit_ends_pre_stop_and_the_signal_keeps_its_time() {
                 (at + 10.0, Some((limit, at))),
                 "{timeout:?} {grace}"
             );
-            assert_eq!(actions[1..], [Signal(TERM)]);
+            assert_eq!(actions[1..], [SendStopSignal(TERM)]);
         }
     }
 }
@@ -146,7 +146,10 @@ fn a_late_timer_does_everything_that_was_due_in_order() {
         after: secs(28.0),
     };
     let actions = sequence.step(secs(100.0), Event::Timer);
-    assert_eq!(actions, [AbortHook(PreStop, abort), Signal(TERM), Kill]);
+    assert_eq!(
+        actions,
+        [AbortHook(PreStop, abort), SendStopSignal(TERM), Sigkill]
+    );
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn an_early_timer_and_a_clock_that_goes_back_change_nothing() {
     assert_eq!(sequence.step(secs(37.9), Event::Timer), []);
     assert_eq!(sequence.step(secs(0.0), Event::Timer), []);
     assert_eq!(sequence.next_timer(), Some(secs(38.0)));
-    assert_eq!(sequence.done(1.0, PreStop, true), [Signal(TERM)]);
+    assert_eq!(sequence.done(1.0, PreStop, true), [SendStopSignal(TERM)]);
     assert_eq!(
         sequence.termination().unwrap().signalled_at,
         Some(secs(37.9))

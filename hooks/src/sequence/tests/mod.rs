@@ -2,10 +2,12 @@
 
 mod kill;
 mod limits;
+mod results;
 mod start;
 
 use std::time::Duration;
 
+use super::machine::Life;
 use super::*;
 
 pub(super) const TERM: i32 = libc::SIGTERM;
@@ -42,28 +44,28 @@ pub(super) fn timing() -> Timing {
     }
 }
 
-pub(super) fn cri(timing: Timing) -> Sequence {
-    Sequence::new(Settings {
+pub(super) fn cri(timing: Timing) -> Life {
+    Life::new(Settings {
         lifecycle: Some(timing),
         cri: true,
     })
 }
 
-pub(super) fn plain(timing: Timing) -> Sequence {
-    Sequence::new(Settings {
+pub(super) fn plain(timing: Timing) -> Life {
+    Life::new(Settings {
         lifecycle: Some(timing),
         cri: false,
     })
 }
 
-pub(super) fn running(mut sequence: Sequence) -> Sequence {
+pub(super) fn running(mut sequence: Life) -> Life {
     assert_eq!(sequence.start(0.0), [Action::ReplyStarted]);
     assert_eq!(sequence.phase(), Phase::Running);
     sequence
 }
 
 /// Short words for the tests.
-impl Sequence {
+impl Life {
     pub(super) fn start(&mut self, at: f64) -> Vec<Action> {
         self.step(secs(at), Event::Started { rpc_deadline: None })
     }
@@ -78,13 +80,20 @@ impl Sequence {
     }
 
     pub(super) fn done(&mut self, at: f64, hook: HookKind, succeeded: bool) -> Vec<Action> {
-        self.step(secs(at), Event::HookDone { hook, succeeded })
+        self.step(
+            secs(at),
+            Event::HookEnded {
+                hook,
+                succeeded,
+                init_ending: false,
+            },
+        )
     }
 
     pub(super) fn kill(&mut self, at: f64, signal: i32) -> Vec<Action> {
         self.step(
             secs(at),
-            Event::Kill {
+            Event::KillRequested {
                 signal,
                 paused: false,
             },

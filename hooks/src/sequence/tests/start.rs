@@ -25,7 +25,7 @@ fn without_post_start_start_is_answered_at_once() {
         assert_eq!(sequence.phase(), Phase::Running);
         assert_eq!(sequence.next_timer(), None);
     }
-    let mut sequence = Sequence::new(Settings {
+    let mut sequence = Life::new(Settings {
         lifecycle: None,
         cri: true,
     });
@@ -51,7 +51,7 @@ fn a_failed_hook_stops_the_container_before_start_fails() {
     sequence.start(0.0);
     assert_eq!(sequence.done(1.0, PostStart, false), [RunHook(PreStop)]);
     assert_eq!(sequence.phase(), Phase::PreStop);
-    assert_eq!(sequence.done(2.0, PreStop, true), [Signal(TERM)]);
+    assert_eq!(sequence.done(2.0, PreStop, true), [SendStopSignal(TERM)]);
     assert!(sequence.is_start_pending());
     assert_eq!(sequence.exit(3.0), [ReplyFailed(Cause::HookFailed)]);
     assert_eq!(sequence.phase(), Phase::Stopped);
@@ -61,8 +61,8 @@ fn a_failed_hook_stops_the_container_before_start_fails() {
 fn a_failed_hook_is_killed_by_the_sequence_for_cri_too() {
     let mut sequence = cri(with_post_start());
     sequence.start(0.0);
-    assert_eq!(sequence.done(1.0, PostStart, false), [Signal(TERM)]);
-    assert_eq!(sequence.timer(), (31.0, vec![Kill]));
+    assert_eq!(sequence.done(1.0, PostStart, false), [SendStopSignal(TERM)]);
+    assert_eq!(sequence.timer(), (31.0, vec![Sigkill]));
     assert_eq!(sequence.phase(), Phase::Killed);
     assert_eq!(sequence.exit(31.2), [ReplyFailed(Cause::HookFailed)]);
 }
@@ -79,9 +79,9 @@ fn a_failed_hook_is_killed_two_seconds_before_the_requests_deadline() {
     };
     assert_eq!(
         sequence.timer(),
-        (8.0, vec![AbortHook(PreStop, abort), Signal(TERM)])
+        (8.0, vec![AbortHook(PreStop, abort), SendStopSignal(TERM)])
     );
-    assert_eq!(sequence.timer(), (10.0, vec![Kill]));
+    assert_eq!(sequence.timer(), (10.0, vec![Sigkill]));
     assert_eq!(
         sequence.timer(),
         (11.0, vec![ReplyFailed(Cause::HookFailed)])
@@ -95,7 +95,7 @@ fn start_fails_one_second_after_sigkill_even_if_init_will_not_die() {
     let mut sequence = cri(with_post_start());
     sequence.start(0.0);
     sequence.done(1.0, PostStart, false);
-    assert_eq!(sequence.timer(), (31.0, vec![Kill]));
+    assert_eq!(sequence.timer(), (31.0, vec![Sigkill]));
     assert_eq!(
         sequence.timer(),
         (32.0, vec![ReplyFailed(Cause::HookFailed)])
@@ -164,7 +164,7 @@ fn a_stop_signal_aborts_the_hook_and_stops_the_container() {
         "the aborted hook's end comes late"
     );
     assert_eq!(sequence.kill(1.6, TERM), []);
-    assert_eq!(sequence.done(2.0, PreStop, false), [Signal(TERM)]);
+    assert_eq!(sequence.done(2.0, PreStop, false), [SendStopSignal(TERM)]);
     assert_eq!(sequence.exit(3.0), [ReplyFailed(Cause::Aborted(abort))]);
 }
 
@@ -178,9 +178,9 @@ fn a_stop_signal_that_goes_out_at_once_is_the_kills_own() {
     let abort = Abort::Signal(TERM);
     assert_eq!(
         sequence.kill(1.0, TERM),
-        [AbortHook(PostStart, abort), Deliver(libc::SIGQUIT)]
+        [AbortHook(PostStart, abort), PassOn(libc::SIGQUIT)]
     );
-    assert_eq!(sequence.timer(), (31.0, vec![Kill]));
+    assert_eq!(sequence.timer(), (31.0, vec![Sigkill]));
     assert_eq!(
         sequence.timer(),
         (32.0, vec![ReplyFailed(Cause::Aborted(abort))])
@@ -201,7 +201,7 @@ fn a_stop_signal_is_no_failure_that_could_be_ignored() {
     let abort = Abort::Signal(TERM);
     assert_eq!(
         sequence.kill(1.0, TERM),
-        [AbortHook(PostStart, abort), Deliver(TERM)]
+        [AbortHook(PostStart, abort), PassOn(TERM)]
     );
     assert_eq!(sequence.exit(2.0), [ReplyFailed(Cause::Aborted(abort))]);
 }
@@ -229,7 +229,7 @@ fn sigkill_ends_hook_and_container_and_start_succeeds_as_for_a_short_life() {
     sequence.start(0.0);
     assert_eq!(
         sequence.kill(1.0, libc::SIGKILL),
-        [Deliver(libc::SIGKILL), AbortHook(PostStart, Abort::Killed)]
+        [PassOn(libc::SIGKILL), AbortHook(PostStart, Abort::Killed)]
     );
     assert!(sequence.is_start_pending());
     assert_eq!(sequence.exit(1.1), [ReplyStarted]);

@@ -116,7 +116,7 @@ pub fn set_own(path: &Path) {
 pub fn beside(purpose: &str) -> Result<PathBuf> {
     let own = OWN
         .get()
-        .ok_or_else(|| Error::Unknown("the shim's own socket has no path".to_owned()))?;
+        .ok_or(Error::Missing("the shim's own socket has no path"))?;
     let mut random = [0; 8];
     // SAFETY: `random` has room for as many bytes as are asked for.
     let got = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };

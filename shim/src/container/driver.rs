@@ -1,0 +1,362 @@
+//! The driver of one container's [`Sequence`]: it tells it what has happened, keeps the record, the results of hooks and
+//! the answer to Start for it, and says what the container has to do.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use podhook_hooks::config::Config;
+use podhook_hooks::counters::How;
+use podhook_hooks::exec::spec::Spec;
+use podhook_hooks::handler::HookResult;
+use podhook_hooks::handler::net::Statuses;
+use podhook_hooks::lifecycle::{Hook, Lifecycle, Pod, attempt};
+use podhook_hooks::sequence::{
+    Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
+};
+use podhook_hooks::signal;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::deps::Deps;
+use super::hooks;
+use super::process::ExitInfo;
+use super::record::{Records, Times};
+use crate::containerd::log::Labels;
+use crate::counters::Counting;
+use crate::error::{Error, Result};
+
+/// See the module.
+pub(super) struct Driver {
+    id: String,
+    sequence: Sequence,
+    lifecycle: Option<Lifecycle>,
+    records: Records,
+    record_path: PathBuf,
+    counters: Arc<Counting>,
+    /// What is a success of an `httpGet`.
+    http_success: Statuses,
+    advice: Advice,
+    /// The pod's names in the log.
+    _labels: Option<Labels>,
+    origin: Instant,
+    origin_wall: SystemTime,
+    hooks: Vec<RunningHook>,
+    /// How postStart went, for the answer to Start.
+    post_start: Option<HookResult>,
+    /// Who waits for Start.
+    reply: Option<oneshot::Sender<Result<()>>>,
+    /// The grace period was over.
+    own_kill: bool,
+    phase: watch::Sender<Phase>,
+    changed: Arc<Notify>,
+    timer: Option<AbortHandle>,
+}
+
+/// A hook that runs, or has ended and is not recorded yet.
+struct RunningHook {
+    kind: HookKind,
+    abort: Option<oneshot::Sender<()>>,
+    result: Option<HookResult>,
+}
+
+/// What the container has to do.
+pub(super) enum Effect {
+    /// Run this hook, until it is aborted.
+    RunHook(HookKind, Hook, oneshot::Receiver<()>),
+    /// Pass on the signal of the Kill at hand.
+    PassOn(i32),
+    /// Send init its stop signal.
+    SendStopSignal(i32),
+    /// Send init SIGKILL.
+    Sigkill,
+    /// Publish the start, then let Start return.
+    Started(Option<oneshot::Sender<Result<()>>>),
+}
+
+impl Driver {
+    /// The driver of a container that exists but was not started.
+    pub(super) fn new(
+        settings: Settings,
+        lifecycle: Option<Lifecycle>,
+        spec: &Spec,
+        id: &str,
+        bundle: &Path,
+        deps: &Deps,
+        config: &Config,
+    ) -> Self {
+        let advice = Advice {
+            cri: settings.cri,
+            config: config.path.clone(),
+        };
+        Self {
+            id: id.to_owned(),
+            sequence: Sequence::new(settings),
+            records: Records::new(lifecycle.is_some(), spec, id, &deps.namespace),
+            lifecycle,
+            record_path: bundle.join("podhook.json"),
+            counters: Arc::clone(&deps.counters),
+            http_success: config.http_success,
+            advice,
+            _labels: labels(spec, id),
+            origin: Instant::now(),
+            origin_wall: SystemTime::now(),
+            hooks: Vec::new(),
+            post_start: None,
+            reply: None,
+            own_kill: false,
+            phase: watch::Sender::new(Phase::Created),
+            changed: Arc::default(),
+            timer: None,
+        }
+    }
+
+    /// The sequence's time.
+    pub(super) fn now(&self) -> Time {
+        self.origin.elapsed()
+    }
+
+    /// Where the container is in its life.
+    pub(super) fn phase(&self) -> Phase {
+        self.sequence.phase()
+    }
+
+    /// The same as it changes.
+    pub(super) fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Whether nothing waits for the result of a hook that was ended.
+    pub(super) fn is_settled(&self) -> bool {
+        self.sequence.is_settled()
+    }
+
+    /// Tells after every step.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    /// What is a success of an `httpGet`.
+    pub(super) fn http_success(&self) -> Statuses {
+        self.http_success
+    }
+
+    /// When [`Event::Timer`] is to be told.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.sequence.next_timer().map(|at| self.origin + at)
+    }
+
+    /// The task that tells it: the one before is ended.
+    pub(super) fn set_timer(&mut self, timer: Option<AbortHandle>) {
+        if let Some(former) = std::mem::replace(&mut self.timer, timer) {
+            former.abort();
+        }
+    }
+
+    /// The runtime has started init; `reply` waits for Start's answer.
+    pub(super) fn started(
+        &mut self,
+        reply: oneshot::Sender<Result<()>>,
+        rpc_deadline: Option<Time>,
+    ) -> Vec<Effect> {
+        self.reply = Some(reply);
+        self.step(Event::Started { rpc_deadline })
+    }
+
+    /// A hook has ended, with this result.
+    pub(super) fn hook_ended(
+        &mut self,
+        kind: HookKind,
+        result: HookResult,
+        init_ending: bool,
+    ) -> Vec<Effect> {
+        let succeeded = result.succeeded();
+        let mut hooks = self.hooks.iter_mut();
+        if let Some(hook) = hooks.find(|hook| hook.kind == kind) {
+            hook.result = Some(result);
+        }
+        self.step(Event::HookEnded {
+            hook: kind,
+            succeeded,
+            init_ending,
+        })
+    }
+
+    /// Tells the sequence what has happened, and does of what it says what needs no container.
+    pub(super) fn step(&mut self, event: Event) -> Vec<Effect> {
+        let before = self.sequence.phase();
+        let mut effects = Vec::new();
+        let mut replies = Vec::new();
+        for action in self.sequence.step(self.now(), event) {
+            match action {
+                Action::RunHook(kind) => effects.extend(self.run_hook(kind)),
+                Action::AbortHook(kind, _) => self.abort_hook(kind),
+                Action::SkipHook(kind, skip) => self.skip_hook(kind, skip),
+                Action::RecordHook(kind, why) => self.record_hook(kind, why),
+                Action::GiveUpHook(kind, why) => {
+                    let words = self.advice.abort(why);
+                    self.records.hook_given_up(kind, why, words);
+                }
+                Action::PassOn(signal) => effects.push(Effect::PassOn(signal)),
+                Action::SendStopSignal(signal) => effects.push(Effect::SendStopSignal(signal)),
+                Action::Sigkill => {
+                    self.own_kill = true;
+                    effects.push(Effect::Sigkill);
+                }
+                Action::ReplyStarted | Action::ReplyFailed(_) => replies.push(action),
+            }
+        }
+        let phase = self.sequence.phase();
+        self.phase.send_replace(phase);
+        if phase != before && self.lifecycle.is_some() {
+            log::info!(id = self.id.as_str(), phase:? = phase; "lifecycle");
+        }
+        if self.sequence.is_settled() {
+            self.update_record();
+        }
+        // After the record, which whoever waits for Start may read.
+        for reply in replies {
+            match reply {
+                Action::ReplyFailed(cause) => self.reply_failed(cause),
+                _ => effects.push(Effect::Started(self.reply.take())),
+            }
+        }
+        self.changed.notify_waiters();
+        effects
+    }
+
+    /// Records init's exit.
+    pub(super) fn record_exit(&mut self, exit: ExitInfo) {
+        self.records.exited(exit);
+        if self.lifecycle.is_some() {
+            let how = How::of(self.sequence.termination(), self.own_kill);
+            self.counters.terminated(how);
+        }
+        self.update_record();
+    }
+
+    /// Writes the record, if anything has changed.
+    pub(super) fn update_record(&mut self) {
+        let wall = |time: Time| self.origin_wall + time;
+        let termination = self.sequence.termination().map(|t| Times {
+            signal: signal::name(t.signal),
+            grace: t.grace,
+            requested_at: wall(t.requested_at),
+            signalled_at: t.signalled_at.map(wall),
+            killed_at: t.killed_at.map(wall),
+        });
+        let phase = self.sequence.phase();
+        self.records.update(phase, termination, &self.record_path);
+    }
+
+    fn hook(&self, kind: HookKind) -> Option<&Hook> {
+        let lifecycle = self.lifecycle.as_ref()?;
+        match kind {
+            HookKind::PostStart => lifecycle.post_start.as_ref(),
+            HookKind::PreStop => lifecycle.pre_stop.as_ref(),
+        }
+    }
+
+    fn run_hook(&mut self, kind: HookKind) -> Option<Effect> {
+        let Some(hook) = self.hook(kind).cloned() else {
+            log::error!(id = self.id.as_str(); "no {kind} hook to run");
+            return None;
+        };
+        let (abort, aborted) = oneshot::channel();
+        self.hooks.push(RunningHook {
+            kind,
+            abort: Some(abort),
+            result: None,
+        });
+        self.records.hook_started(kind, &hook.handler);
+        log::info!(id = self.id.as_str(), hook = kind.to_string().as_str(), handler = hook.handler.describe().as_str(); "hook starts");
+        Some(Effect::RunHook(kind, hook, aborted))
+    }
+
+    fn abort_hook(&mut self, kind: HookKind) {
+        for hook in self.hooks.iter_mut().filter(|hook| hook.kind == kind) {
+            if let Some(abort) = hook.abort.take() {
+                let _ = abort.send(());
+            }
+        }
+    }
+
+    fn record_hook(&mut self, kind: HookKind, why: Option<Abort>) {
+        let at = self.hooks.iter().position(|hook| hook.kind == kind);
+        let hook = at.map(|at| self.hooks.swap_remove(at));
+        let Some(result) = hook.and_then(|hook| hook.result) else {
+            log::error!(id = self.id.as_str(); "no result of {kind}");
+            return;
+        };
+        let why = why.map(|why| (why, self.advice.abort(why) + &not_killed(&result)));
+        let ended = self.records.hook_finished(kind, &result, why);
+        let mut described = String::new();
+        if let Some(hook) = self.hook(kind) {
+            let (handler, verdict) = (hook.handler.kind(), ended.result.as_str());
+            self.counters
+                .lock()
+                .hook_ended(kind, handler, verdict, &result);
+            described = hook.handler.describe();
+        }
+        log::info!(
+            id = self.id.as_str(), hook = kind.to_string().as_str(), handler = described.as_str(),
+            result = ended.result.as_str(), message = ended.message.as_deref().unwrap_or_default();
+            "hook ends"
+        );
+        if result.dropped > 0 {
+            log::warn!(
+                id = self.id.as_str(), hook = kind.to_string().as_str(), bytes = result.dropped;
+                "hook output dropped: nobody reads the container's output"
+            );
+        }
+        if kind == HookKind::PostStart {
+            self.post_start = Some(result);
+        }
+    }
+
+    fn skip_hook(&mut self, kind: HookKind, skip: Skip) {
+        let why = self.advice.skip(skip);
+        let level = match skip.is_mishap() {
+            true => log::Level::Warn,
+            false => log::Level::Info,
+        };
+        log::log!(level, id = self.id.as_str(), hook = kind.to_string().as_str(), result = "Skipped"; "{why}");
+        if let Some(handler) = self.hook(kind).map(|hook| hook.handler.clone()) {
+            self.records.hook_skipped(kind, &handler, why);
+            self.counters.lock().hook_skipped(kind, handler.kind());
+        }
+    }
+
+    fn reply_failed(&mut self, cause: Cause) {
+        let Some(reply) = self.reply.take() else {
+            return;
+        };
+        let hook = self.hook(HookKind::PostStart);
+        let message = hooks::failure(hook, cause, self.post_start.as_ref(), &self.advice);
+        let _ = reply.send(Err(Error::PostStart(message)));
+    }
+}
+
+/// What the log says of a container of a pod.
+fn labels(spec: &Spec, id: &str) -> Option<Labels> {
+    let pod = Pod::from_annotations(&spec.annotations)?;
+    let attempt = attempt(&spec.annotations).map(|attempt| attempt.to_string());
+    let labels = [
+        ("pod_namespace", pod.namespace),
+        ("pod", pod.name),
+        ("container", pod.container),
+        ("attempt", attempt),
+    ];
+    Some(Labels::new(id, &labels))
+}
+
+/// What an abort did not reach, for the message.
+fn not_killed(result: &HookResult) -> String {
+    let why = match (&result.by_fallback, &result.session_only) {
+        (Some(reason), _) => format!("run by the OCI runtime ({reason})"),
+        (None, Some(reason)) => format!("without a cgroup of its own ({reason})"),
+        (None, None) => return String::new(),
+    };
+    format!("; {why}: what left its session was not killed")
+}
