@@ -10,6 +10,7 @@ use std::fs;
 use std::time::Duration;
 
 use podhook_hooks::sequence::{Event, HookKind, HookTiming, Phase, Settings, Timing};
+
 use simulator::{SIGKILL, World};
 
 const FILE: &str = concat!(
