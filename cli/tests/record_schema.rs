@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use jsonschema::Validator;
-use podhook_hooks::lifecycle::Pod;
+use podhook_hooks::lifecycle::{HandlerKind, Pod};
 use podhook_hooks::record::{
     Action, HeaderName, HookRecord, HookResult, Record, TerminationRecord,
 };
@@ -204,10 +204,10 @@ fn every_phase_result_hook_and_handler_is_in_the_schema() {
             HookResult::Succeeded | HookResult::Failed | HookResult::TimedOut => {}
             HookResult::Aborted | HookResult::Skipped => {}
         }
-        for handler in ["exec", "httpGet", "tcpSocket", "sleep"] {
-            let mut hook = HookRecord::new(HookKind::PreStop, handler);
+        for handler in HandlerKind::ALL {
+            let mut hook = HookRecord::new(HookKind::PreStop, *handler);
             hook.result = Some(result);
-            let hooks = vec![HookRecord::new(HookKind::PostStart, handler), hook];
+            let hooks = vec![HookRecord::new(HookKind::PostStart, *handler), hook];
             check(&Record { hooks, ..full() });
         }
     }

@@ -89,6 +89,27 @@ pub fn parse(name: &str) -> Option<i32> {
         .map(|(_, number)| *number)
 }
 
+/// The number of a signal as images have it in STOPSIGNAL: `SIGQUIT`, `quit`, `3` or `SIGRTMIN+3` (containerd
+/// `ParseSignal`, which knows one name of each signal and no SIGRTMAX).
+pub fn of_image(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=SIGRTMAX).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(rest) = short.strip_prefix("RTMIN") {
+        let offset: i32 = match rest {
+            "" => 0,
+            _ => rest.strip_prefix('+')?.parse().ok()?,
+        };
+        let number = SIGRTMIN.checked_add(offset)?;
+        return (SIGRTMIN..=SIGRTMAX).contains(&number).then_some(number);
+    }
+    let (_, number) = NAMES.iter().find(|(known, _)| *known == short)?;
+    let first = NAMES.iter().find(|(_, other)| other == number);
+    first.filter(|(known, _)| *known == short).map(|_| *number)
+}
+
 /// What follows `RTMIN` or `RTMAX`: nothing, or the sign and 1 to `max` without leading zeros.
 fn offset(rest: &str, sign: char, max: i32) -> Option<i32> {
     if rest.is_empty() {
@@ -177,6 +198,28 @@ mod tests {
         ];
         for name in bad {
             assert_eq!(parse(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn stop_signals_of_images() {
+        for (text, number) in [
+            ("SIGQUIT", Some(3)),
+            ("quit", Some(3)),
+            ("SIGTERM", Some(15)),
+            ("SIGWINCH", Some(28)),
+            ("SIGSYS", Some(31)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGRTMIN+30", Some(64)),
+            ("RTMIN", Some(34)),
+            ("SIGRTMIN+31", None),
+            ("SIGPOLL", None),
+            ("0", None),
+            ("65", None),
+            ("SIGFOO", None),
+        ] {
+            assert_eq!(of_image(text), number, "{text}");
         }
     }
 

@@ -117,7 +117,7 @@ proptest! {
             let given = &value[field];
             prop_assert_eq!(given.is_null(), hook.is_none());
             let Some(hook) = hook else { continue };
-            prop_assert!(given.get(hook.handler.kind()).is_some());
+            prop_assert!(given.get(hook.handler.kind().name()).is_some());
             prop_assert!(hook.handler.describe().len() < 400);
             prop_assert_eq!(given["timeoutSeconds"].as_u64(), hook.timeout.map(|timeout| timeout.as_secs()));
         }

@@ -9,10 +9,10 @@ use toml::de::DeTable;
 
 use super::read;
 use super::{ConfigError, Rule};
-use crate::handler::net::Statuses;
 use crate::lifecycle::reader::At;
 use crate::lifecycle::tree::{Lines, from_toml};
-use crate::lifecycle::{Annotations, DEFAULT_GRACE_PERIOD, Lifecycle, Output, Policy};
+use crate::lifecycle::{Annotations, DEFAULT_GRACE_PERIOD, Lifecycle, Output, Policy, Statuses};
+use crate::sequence::Defaults;
 use crate::signal::Signal;
 
 /// Where the configuration is read from when nothing else is said.
@@ -83,6 +83,17 @@ impl Default for Config {
             rules: Vec::new(),
             lifecycle: None,
             path: DEFAULT_PATH.to_owned(),
+        }
+    }
+}
+
+impl From<&Config> for Defaults {
+    fn from(config: &Config) -> Self {
+        let numbers = config.stop_signals.iter().map(|signal| signal.number());
+        Self {
+            grace_period: config.grace_period,
+            post_start_timeout: config.post_start_timeout,
+            stop_signals: numbers.collect(),
         }
     }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::{Config, ExecEngine, Rule};
-use crate::handler::net::Statuses;
 use crate::lifecycle::reader::{At, Fields, shown};
 use crate::lifecycle::{
-    FieldError, Policy, Ports, handler_named, read_lifecycle, read_output, read_signal,
+    FieldError, HandlerKind, Policy, Ports, Statuses, read_lifecycle, read_output, read_signal,
 };
 use crate::signal::Signal;
 
@@ -154,15 +153,11 @@ fn statuses(at: &At) -> Result<Statuses, FieldError> {
     })
 }
 
-fn handlers(at: At) -> Result<Vec<&'static str>, FieldError> {
+fn handlers(at: At) -> Result<Vec<HandlerKind>, FieldError> {
     let read = |at: At| {
         let name = at.string()?;
-        handler_named(name).ok_or_else(|| {
-            at.error(format!(
-                "{} must be exec, httpGet, tcpSocket or sleep",
-                shown(name)
-            ))
-        })
+        let kinds = HandlerKind::listed();
+        HandlerKind::named(name).ok_or_else(|| at.error(format!("{} must be {kinds}", shown(name))))
     };
     at.array()?.into_iter().map(read).collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::handler::HookResult;
+use crate::lifecycle::HandlerKind;
 use crate::sequence::{HookKind, Termination};
 
 /// The upper bounds of the duration histogram, ms.
@@ -132,7 +133,13 @@ impl Counters {
     }
 
     /// A hook has ended with this result.
-    pub fn hook_ended(&mut self, hook: HookKind, handler: &str, verdict: &str, run: &HookResult) {
+    pub fn hook_ended(
+        &mut self,
+        hook: HookKind,
+        handler: HandlerKind,
+        verdict: &str,
+        run: &HookResult,
+    ) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let hooks = self.hooks_mut(hook, handler);
         increment(&mut hooks.results, verdict, 1);
@@ -145,7 +152,7 @@ impl Counters {
     }
 
     /// A hook did not run.
-    pub fn hook_skipped(&mut self, hook: HookKind, handler: &str) {
+    pub fn hook_skipped(&mut self, hook: HookKind, handler: HandlerKind) {
         increment(&mut self.hooks_mut(hook, handler).results, "Skipped", 1);
     }
 
@@ -168,9 +175,9 @@ impl Counters {
         }
     }
 
-    fn hooks_mut(&mut self, hook: HookKind, handler: &str) -> &mut Hooks {
+    fn hooks_mut(&mut self, hook: HookKind, handler: HandlerKind) -> &mut Hooks {
         let handlers = self.hooks.entry(hook.to_string()).or_default();
-        handlers.entry(handler.to_owned()).or_default()
+        handlers.entry(handler.into()).or_default()
     }
 }
 
@@ -239,7 +246,12 @@ mod tests {
     fn buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() {
         let mut counters = Counters::default();
         for milliseconds in [0, 5, 6, 130_000] {
-            counters.hook_ended(HookKind::PreStop, "exec", "Succeeded", &run(milliseconds));
+            counters.hook_ended(
+                HookKind::PreStop,
+                HandlerKind::Exec,
+                "Succeeded",
+                &run(milliseconds),
+            );
         }
         let hooks = &counters.hooks["preStop"]["exec"];
         let cumulative = hooks.cumulative();
@@ -255,7 +267,7 @@ mod tests {
     #[test]
     fn a_skipped_hook_has_no_duration() {
         let mut counters = Counters::default();
-        counters.hook_skipped(HookKind::PreStop, "sleep");
+        counters.hook_skipped(HookKind::PreStop, HandlerKind::Sleep);
         let hooks = &counters.hooks["preStop"]["sleep"];
         assert_eq!(hooks.results["Skipped"], 1);
         assert_eq!(hooks.cumulative().last(), Some(&(f64::INFINITY, 0)));
@@ -267,13 +279,13 @@ mod tests {
         for counters in [&mut one, &mut all] {
             counters.execs_native += 2;
             counters.exec_by_runtime(Fallback::Unsupported);
-            counters.hook_ended(HookKind::PreStop, "exec", "Failed", &run(7));
+            counters.hook_ended(HookKind::PreStop, HandlerKind::Exec, "Failed", &run(7));
         }
         for counters in [&mut two, &mut all] {
             counters.exec_by_runtime(Fallback::Unsupported);
             counters.execs_failed += 1;
-            counters.hook_ended(HookKind::PreStop, "exec", "Succeeded", &run(9));
-            counters.hook_skipped(HookKind::PostStart, "sleep");
+            counters.hook_ended(HookKind::PreStop, HandlerKind::Exec, "Succeeded", &run(9));
+            counters.hook_skipped(HookKind::PostStart, HandlerKind::Sleep);
             counters.terminated(How::Signalled);
         }
         let json = serde_json::to_string(&two).unwrap();

@@ -1,7 +1,7 @@
 //! The handlers of a hook: each runs one and tells how it went.
 //!
-//! A handler knows nothing of lifecycles or RPCs: it takes what to do, a future that aborts it, and
-//! returns a [`HookResult`]. Deadlines are the caller's, through the abort.
+//! [`run`] takes what to do, the container as a [`Target`] and a future that aborts it, and returns a
+//! [`HookResult`]; it knows nothing of phases or RPCs. Deadlines are the caller's, through the abort.
 
 pub mod exec;
 mod lines;
@@ -12,12 +12,14 @@ mod output;
 #[allow(unsafe_code)]
 mod pipes;
 mod rest;
+mod run;
 mod sink;
 pub mod sleep;
 
 use std::time::{Duration, SystemTime};
 
 pub use rest::Rest;
+pub use run::{Place, Target, run};
 pub use sink::{LineQueue, Sink, line_queue};
 
 /// How a hook ended.

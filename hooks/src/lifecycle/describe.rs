@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::kind::HandlerKind;
 use super::model::{Handler, Scheme};
 use super::text;
 
@@ -9,13 +10,13 @@ use super::text;
 const MAX_DESCRIPTION: usize = 256;
 
 impl Handler {
-    /// The kind, as the field is called: `exec`, `httpGet`, `tcpSocket`, `sleep`.
-    pub fn kind(&self) -> &'static str {
+    /// The kind, see [`HandlerKind`].
+    pub fn kind(&self) -> HandlerKind {
         match self {
-            Handler::Exec { .. } => "exec",
-            Handler::HttpGet { .. } => "httpGet",
-            Handler::TcpSocket { .. } => "tcpSocket",
-            Handler::Sleep { .. } => "sleep",
+            Handler::Exec { .. } => HandlerKind::Exec,
+            Handler::HttpGet { .. } => HandlerKind::HttpGet,
+            Handler::TcpSocket { .. } => HandlerKind::TcpSocket,
+            Handler::Sleep { .. } => HandlerKind::Sleep,
         }
     }
 

@@ -1,13 +1,11 @@
-//! The four handlers, as Kubernetes validates them (validateLifecycleHandler and what it calls).
+//! The handlers, as Kubernetes validates them (validateLifecycleHandler and what it calls).
 
 use super::error::FieldError;
 use super::host::Host;
+use super::kind::HandlerKind;
 use super::model::{Handler, Header, Scheme};
 use super::ports::{self, Ports};
 use super::reader::{At, Fields, shown};
-
-/// The handlers' fields in a hook.
-pub(super) const FIELDS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
 
 /// Seconds beyond this (68 years) are a mistake; so sums of times cannot overflow either.
 pub(super) const MAX_SECONDS: u32 = i32::MAX as u32;
@@ -31,24 +29,27 @@ impl From<Handler> for Read {
 /// The one handler of a hook.
 pub(super) fn read(hook: &mut Fields, ports: &Ports<'_>) -> Result<Read, FieldError> {
     let mut given = Vec::new();
-    for field in FIELDS {
-        if let Some(at) = hook.take(field) {
-            given.push((field, at));
+    for kind in HandlerKind::ALL {
+        if let Some(at) = hook.take(kind.name()) {
+            given.push((*kind, at));
         }
     }
     if given.len() > 1 {
-        let names: Vec<&str> = given.iter().map(|(field, _)| *field).collect();
+        let names: Vec<&str> = given.iter().map(|(kind, _)| kind.name()).collect();
         return Err(hook.error(format!(
             "has {}, exactly one handler is allowed",
             names.join(" and ")
         )));
     }
-    match given.pop() {
-        Some(("exec", at)) => exec(at),
-        Some(("httpGet", at)) => http_get(at, ports).map(Read::from),
-        Some(("tcpSocket", at)) => tcp_socket(at, ports).map(Read::from),
-        Some((_, at)) => sleep(at).map(Read::from),
-        None => Err(hook.error("must specify a handler: exec, httpGet, tcpSocket or sleep")),
+    let Some((kind, at)) = given.pop() else {
+        let kinds = HandlerKind::listed();
+        return Err(hook.error(format!("must specify a handler: {kinds}")));
+    };
+    match kind {
+        HandlerKind::Exec => exec(at),
+        HandlerKind::HttpGet => http_get(at, ports).map(Read::from),
+        HandlerKind::TcpSocket => tcp_socket(at, ports).map(Read::from),
+        HandlerKind::Sleep => sleep(at).map(Read::from),
     }
 }
 

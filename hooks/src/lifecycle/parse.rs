@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::error::FieldError;
 use super::handlers::{self, MAX_SECONDS};
+use super::kind::HandlerKind;
 use super::model::{Hook, Lifecycle, OnFailure, Output};
 use super::pasted;
 use super::ports::Ports;
@@ -84,7 +85,7 @@ pub(crate) fn lifecycle(at: At, ports: &Ports<'_>) -> Result<Lifecycle, FieldErr
 
 fn hook(at: At, is_post_start: bool, ports: &Ports<'_>) -> Result<Hook, FieldError> {
     let mut known = vec!["timeoutSeconds", "onFailure"];
-    known.extend(handlers::FIELDS);
+    known.extend(HandlerKind::ALL.iter().map(|kind| kind.name()));
     let mut fields = at.object(&known)?;
     let handlers::Read { handler, timeout } = handlers::read(&mut fields, ports)?;
     let own = fields.take("timeoutSeconds");

@@ -67,7 +67,7 @@ pub enum HookResult {
 pub struct HookRecord {
     /// Which hook.
     pub hook: HookKind,
-    /// [`Handler::kind`].
+    /// The name of its [`HandlerKind`](crate::lifecycle::HandlerKind).
     pub handler: String,
     /// What it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ mod timers;
 pub use advice::Advice;
 pub use event::{Abort, Action, Cause, Event, HookKind, Limit, Phase, Skip, Termination};
 pub use results::Sequence;
-pub use settings::{HookTiming, Settings, Timing};
+pub use settings::{Defaults, HookTiming, Settings, Timing};
 
 /// Monotonic time since an arbitrary origin.
 pub type Time = std::time::Duration;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::lifecycle::{Annotations, Hook, Lifecycle, OnFailure, grace_period, is_cri};
 
 /// One container.
@@ -35,6 +34,17 @@ pub struct Timing {
     pub post_start_timeout: Duration,
 }
 
+/// What the node says where lifecycle and pod do not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// G.
+    pub grace_period: Duration,
+    /// Of a postStart.
+    pub post_start_timeout: Duration,
+    /// Further stop signals, for containers outside of CRI.
+    pub stop_signals: Vec<i32>,
+}
+
 /// The limits of one hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HookTiming {
@@ -58,21 +68,18 @@ impl Settings {
     pub fn new(
         lifecycle: Option<&Lifecycle>,
         annotations: &impl Annotations,
-        config: &Config,
+        node: impl Into<Defaults>,
     ) -> Settings {
+        let node = node.into();
         let timing = lifecycle.map(|lifecycle| Timing {
             post_start: lifecycle.post_start.as_ref().map(HookTiming::from),
             pre_stop: lifecycle.pre_stop.as_ref().map(HookTiming::from),
             stop_signal: lifecycle.stop_signal.map(|signal| signal.number()),
             own_stop_signal: None,
-            grace: grace_period(annotations, Some(lifecycle), config.grace_period),
+            grace: grace_period(annotations, Some(lifecycle), node.grace_period),
             grace_is_ours: lifecycle.termination_grace_period.is_some(),
-            stop_signals: config
-                .stop_signals
-                .iter()
-                .map(|signal| signal.number())
-                .collect(),
-            post_start_timeout: config.post_start_timeout,
+            stop_signals: node.stop_signals,
+            post_start_timeout: node.post_start_timeout,
         });
         Settings {
             lifecycle: timing,

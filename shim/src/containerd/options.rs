@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
-use podhook_hooks::config::{Config, RuntimeOptions};
+use podhook_hooks::config::{Config, DEFAULT_PATH, RuntimeOptions};
 use serde::{Deserialize, Serialize};
 
 use super::message_type::{RUNC, any_is};
 use crate::error::{Error, Result};
-
-/// Where the node's configuration is unless the runtime options name another file.
-const CONFIG: &str = "/etc/podhook/config.toml";
 
 /// The options of one container. The names in JSON are those of `options.json` as the Go shim
 /// writes it, so that either shim's `delete` reads the other's.
@@ -98,7 +95,7 @@ impl Options {
 
     /// Loads the node's configuration.
     pub fn load_config(&self) -> Result<Config> {
-        let path = self.podhook_config.as_deref().unwrap_or(CONFIG);
+        let path = self.podhook_config.as_deref().unwrap_or(DEFAULT_PATH);
         Config::load(Path::new(path)).map_err(|e| Error::InvalidArgument(e.to_string()))
     }
 

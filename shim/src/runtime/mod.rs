@@ -231,6 +231,7 @@ impl OciRuntime for Runtime {
             .await
     }
 
+    #[allow(unsafe_code)]
     async fn exec(&self, args: ExecArgs<'_>, stdio: Stdio) -> Result<()> {
         let mut command = self.command("exec");
         command

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use podhook_hooks::lifecycle::HandlerKind;
 
 use crate::manifest::{ANNOTATION_PREFIX, OWN_ANNOTATION};
 use crate::node::page;
@@ -59,35 +60,42 @@ fn annotation(pod: &Pod, container: &str) -> Option<Lifecycle> {
 
 /// A handler as kubectl describes probes.
 fn handler(handler: &LifecycleHandler) -> String {
+    let mut kinds = HandlerKind::ALL.iter();
+    kinds
+        .find_map(|kind| of_kind(*kind, handler))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The handler, if it is of that kind.
+fn of_kind(kind: HandlerKind, handler: &LifecycleHandler) -> Option<String> {
     let port = |port: &IntOrString| match port {
         IntOrString::Int(number) => number.to_string(),
         IntOrString::String(name) => name.clone(),
     };
-    if let Some(exec) = &handler.exec {
-        format!(
-            "exec [{}]",
-            exec.command.as_deref().unwrap_or_default().join(" ")
-        )
-    } else if let Some(http) = &handler.http_get {
-        format!(
-            "http-get {}://{}:{}{}",
-            http.scheme
-                .as_deref()
-                .unwrap_or("HTTP")
-                .to_ascii_lowercase(),
-            http.host.as_deref().unwrap_or_default(),
-            port(&http.port),
-            http.path.as_deref().unwrap_or("/")
-        )
-    } else if let Some(tcp) = &handler.tcp_socket {
-        format!(
-            "tcp-socket {}:{}",
-            tcp.host.as_deref().unwrap_or_default(),
-            port(&tcp.port)
-        )
-    } else if let Some(sleep) = &handler.sleep {
-        format!("sleep {}s", sleep.seconds)
-    } else {
-        "unknown".to_owned()
+    match kind {
+        HandlerKind::Exec => handler.exec.as_ref().map(|exec| {
+            let command = exec.command.as_deref().unwrap_or_default();
+            format!("exec [{}]", command.join(" "))
+        }),
+        HandlerKind::HttpGet => handler.http_get.as_ref().map(|http| {
+            format!(
+                "http-get {}://{}:{}{}",
+                http.scheme
+                    .as_deref()
+                    .unwrap_or("HTTP")
+                    .to_ascii_lowercase(),
+                http.host.as_deref().unwrap_or_default(),
+                port(&http.port),
+                http.path.as_deref().unwrap_or("/")
+            )
+        }),
+        HandlerKind::TcpSocket => handler.tcp_socket.as_ref().map(|tcp| {
+            let host = tcp.host.as_deref().unwrap_or_default();
+            format!("tcp-socket {host}:{}", port(&tcp.port))
+        }),
+        HandlerKind::Sleep => {
+            let sleep = handler.sleep.as_ref();
+            sleep.map(|sleep| format!("sleep {}s", sleep.seconds))
+        }
     }
 }

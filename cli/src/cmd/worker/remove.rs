@@ -6,10 +6,10 @@ use k8s_cri::v1::{
     ContainerState, ContainerStatus, ImageStatusRequest, RemovePodSandboxRequest,
     StopContainerRequest, StopPodSandboxRequest,
 };
+use podhook_hooks::signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::signal;
 use crate::cmd::error::Error;
 use crate::cri::{self, Client};
 use crate::pods;
@@ -17,6 +17,7 @@ use crate::pods::context::Context;
 use crate::pods::detached::{self, Report};
 
 const SIGKILL: u32 = 9;
+const SIGTERM: u32 = 15;
 const POLL: Duration = Duration::from_millis(50);
 /// How long the end of a killed container, or of a start under way, may take to be seen.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -175,15 +176,16 @@ async fn stop_signal(client: &Client, container: &ContainerStatus) -> u32 {
     };
     let info = match client.images.clone().image_status(request).await {
         Ok(answer) => answer.into_inner().info,
-        Err(_) => return signal::SIGTERM,
+        Err(_) => return SIGTERM,
     };
     let info: Option<serde_json::Value> = info
         .get("info")
         .and_then(|text| serde_json::from_str(text).ok());
     info.as_ref()
         .and_then(|i| i["imageSpec"]["config"]["StopSignal"].as_str())
-        .and_then(signal::parse)
-        .unwrap_or(signal::SIGTERM)
+        .and_then(signal::of_image)
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(SIGTERM)
 }
 
 /// Stops the sandbox and removes it with its containers. While a start is being answered

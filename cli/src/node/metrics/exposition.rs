@@ -251,6 +251,7 @@ mod tests {
 
     use podhook_hooks::counters::Fallback;
     use podhook_hooks::handler::{HookResult, Outcome};
+    use podhook_hooks::lifecycle::HandlerKind;
     use podhook_hooks::sequence::HookKind;
 
     use super::*;
@@ -261,9 +262,9 @@ mod tests {
         let mut run = HookResult::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
         run.finished_at = run.started_at + Duration::from_millis(60);
         run.cpu_user = Duration::from_micros(1500);
-        counters.hook_ended(HookKind::PreStop, "exec", "Succeeded", &run);
-        counters.hook_ended(HookKind::PreStop, "sleep", "Aborted", &run);
-        counters.hook_skipped(HookKind::PreStop, "exec");
+        counters.hook_ended(HookKind::PreStop, HandlerKind::Exec, "Succeeded", &run);
+        counters.hook_ended(HookKind::PreStop, HandlerKind::Sleep, "Aborted", &run);
+        counters.hook_skipped(HookKind::PreStop, HandlerKind::Exec);
         counters.terminated(How::Signalled);
         counters.execs_native = 3;
         counters.exec_by_runtime(Fallback::Configured);

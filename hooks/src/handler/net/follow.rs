@@ -5,12 +5,12 @@ use std::fmt;
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
+use super::Statuses;
 use super::dial::dial;
 use super::error::NetError;
 use super::exchange::{Reply, exchange};
 use super::headers;
 use super::host;
-use super::statuses::Statuses;
 use super::stream::Stream;
 use super::tls;
 use super::url::{Redirect, Url};

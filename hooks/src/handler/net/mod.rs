@@ -17,7 +17,6 @@ mod headers;
 mod host;
 mod namespace;
 mod resolve;
-mod statuses;
 mod stream;
 mod tls;
 mod url;
@@ -26,7 +25,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::lifecycle::{Header, Scheme};
 
-pub use self::statuses::Statuses;
+pub use crate::lifecycle::Statuses;
 
 /// The container's network, and what its names are looked up with.
 #[derive(Debug, Clone, Copy)]
