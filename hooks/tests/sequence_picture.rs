@@ -40,11 +40,15 @@ const EVENTS: [(&str, Option<Event>); 9] = [
 ];
 
 const fn done(hook: HookKind, succeeded: bool) -> Option<Event> {
-    Some(Event::HookDone { hook, succeeded })
+    Some(Event::HookEnded {
+        hook,
+        succeeded,
+        init_ending: false,
+    })
 }
 
 const fn kill(signal: i32) -> Option<Event> {
-    Some(Event::Kill {
+    Some(Event::KillRequested {
         signal,
         paused: false,
     })
@@ -77,7 +81,7 @@ fn explore(world: &World, length: usize, changes: &mut Changes) {
         let before = next.clone();
         match event {
             // A hook ends that runs.
-            Some(Event::HookDone { hook, .. })
+            Some(Event::HookEnded { hook, .. })
                 if next.hook.is_none_or(|(kind, _)| kind != hook) =>
             {
                 continue;
