@@ -6,6 +6,8 @@
 //! - Of the lives that have come to the same state (what State, the record, the events, the hooks that run, the
 //!   processes and the freezer say) one goes on, and to its end: the shortest. So none goes on from a step that was
 //!   refused, or that has changed nothing else: the life without it does. Every step of every life is checked.
+//! - Steps that could do nothing: the end of what does not run, and Start, Pause, Resume and Exec where `state.rs` says
+//!   no, which has a test of its own. Kill and Delete are tried everywhere.
 //! - Times are of two kinds: a moment after every step, and one step that lets two minutes pass, more than any limit.
 
 use std::collections::HashSet;
@@ -122,6 +124,28 @@ impl Life {
         self.told.push(answer);
         moment().await;
         self.check();
+    }
+
+    /// Whether a step could do anything: what it is about is there, and no table says no.
+    fn may(&self, step: Step) -> bool {
+        let (task, fakes) = (&self.task, &self.world.fakes);
+        let status = task.status();
+        match step {
+            _ if self.deleted => false,
+            Step::Start => !self.world.calls("c1").iter().any(|call| call == "start"),
+            Step::Pause => status == Status::RUNNING,
+            Step::Resume => status == Status::PAUSED,
+            Step::Exec => {
+                status != Status::STOPPED
+                    && !self.world.events("c1").iter().any(|e| e == "exec-added/e")
+            }
+            Step::InitExits => fakes.is_alive(task.init()),
+            Step::ExecExits => fakes.alive_in("c1").iter().any(|pid| *pid != task.init()),
+            Step::HookSucceeds | Step::HookFails => {
+                task.hook_is_running("post") || task.hook_is_running("pre")
+            }
+            Step::KillTerm | Step::KillKill | Step::Delete | Step::TimePasses => true,
+        }
     }
 
     /// What can be seen of it.
@@ -254,38 +278,36 @@ impl Life {
     }
 }
 
-/// Lives this life, to its end where it has come to a new state; whether it has, by its last step.
-async fn live(lifecycle: &str, steps: &[Step], seen: &mut HashSet<String>) -> bool {
+/// Lives this life, to its end where its last step has come to a new state; what may come next then.
+async fn live(lifecycle: &str, steps: &[Step], seen: &mut HashSet<String>) -> Option<Vec<Step>> {
     let mut life = Life::new(lifecycle).await;
     for step in steps {
         life.step(*step).await;
     }
-    let new = seen.insert(life.state());
-    if new {
-        life.finish().await;
+    if !seen.insert(life.state()) {
+        return None;
     }
-    new
+    let next = STEPS.into_iter().filter(|step| life.may(*step)).collect();
+    life.finish().await;
+    Some(next)
 }
 
 fn explore(lifecycle: &str) -> usize {
     let mut seen = HashSet::new();
-    story(async {
-        live(lifecycle, &[], &mut seen).await;
-    });
-    let mut lives = vec![Vec::new()];
+    let mut first = None;
+    story(async { first = live(lifecycle, &[], &mut seen).await });
+    let mut lives = vec![(Vec::new(), first.unwrap_or_default())];
     let mut lived = 0;
     // By length, so that of two lives with the same state the shorter one goes on.
     for _ in 0..LENGTH {
         let mut longer = Vec::new();
-        for life in &lives {
-            for step in STEPS {
-                let steps: Vec<Step> = life.iter().copied().chain([step]).collect();
-                let mut new = false;
+        for (life, next) in &lives {
+            for step in next {
+                let steps: Vec<Step> = life.iter().chain([step]).copied().collect();
+                let mut new = None;
                 story(async { new = live(lifecycle, &steps, &mut seen).await });
                 lived += 1;
-                if new {
-                    longer.push(steps);
-                }
+                longer.extend(new.map(|next| (steps, next)));
             }
         }
         lives = longer;
@@ -296,15 +318,15 @@ fn explore(lifecycle: &str) -> usize {
 
 #[test]
 fn without_a_lifecycle_the_events_tell_the_truth_in_every_order() {
-    assert!(explore("") > 300);
+    assert!(explore("") > 100);
 }
 
 #[test]
 fn with_a_post_start_they_do_so_too() {
-    assert!(explore(POST) > 300);
+    assert!(explore(POST) > 100);
 }
 
 #[test]
 fn with_both_hooks_they_do_so_too() {
-    assert!(explore(BOTH) > 300);
+    assert!(explore(BOTH) > 100);
 }
