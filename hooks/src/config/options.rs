@@ -59,6 +59,9 @@ const KNOWN: [&str; 14] = [
 
 impl RuntimeOptions {
     /// Parses the section.
+    ///
+    /// # Errors
+    /// What the text has that is no option, or of another type.
     pub fn from_toml(text: &str) -> Result<RuntimeOptions, ConfigError> {
         let fields = root(text, ORIGIN)?.object(&KNOWN);
         fields

@@ -43,8 +43,8 @@ impl<'a> Stat<'a> {
 
     /// Field `number` as proc(5) counts them, from the third on.
     pub fn field(&self, number: usize) -> Option<u64> {
-        let fields = self.fields.split_ascii_whitespace();
-        fields.skip(number.checked_sub(3)?).next()?.parse().ok()
+        let mut fields = self.fields.split_ascii_whitespace();
+        fields.nth(number.checked_sub(3)?)?.parse().ok()
     }
 
     /// Whether it has ended, and waits to be reaped or is just gone.

@@ -160,7 +160,11 @@ impl Container {
             pid: container.pid(),
             ..Default::default()
         });
-        container.driver().update_record();
+        {
+            let mut driver = container.driver();
+            driver.update_record();
+            container.keep_record(&mut driver);
+        }
         if let Some(exit) = exit {
             tokio::spawn(Arc::clone(&container).watch_init(exit));
         }

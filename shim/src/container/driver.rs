@@ -51,6 +51,8 @@ pub(super) struct Driver {
     own_kill: bool,
     phase: watch::Sender<Phase>,
     changed: Arc<Notify>,
+    /// A task writes the record again that could not be written.
+    is_retried: bool,
     timer: Option<AbortHandle>,
 }
 
@@ -108,6 +110,7 @@ impl Driver {
             own_kill: false,
             phase: watch::Sender::new(Phase::Created),
             changed: Arc::default(),
+            is_retried: false,
             timer: None,
         }
     }
@@ -248,6 +251,18 @@ impl Driver {
         });
         let phase = self.sequence.phase();
         self.records.update(phase, termination, &self.record_path);
+    }
+
+    /// Whether a task is to begin that calls [`Self::retry_record`] from time to time.
+    pub(super) fn begins_retries(&mut self) -> bool {
+        self.records.is_behind() && !std::mem::replace(&mut self.is_retried, true)
+    }
+
+    /// Writes the record that could not be written; whether the task has nothing more to do.
+    pub(super) fn retry_record(&mut self) -> bool {
+        self.update_record();
+        self.is_retried = self.records.is_behind();
+        !self.is_retried
     }
 
     fn hook(&self, kind: HookKind) -> Option<&Hook> {

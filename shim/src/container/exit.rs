@@ -58,7 +58,11 @@ impl Container {
             at: exit.at,
         };
         self.publish_exit(&self.init, info);
-        self.driver().record_exit(info);
+        {
+            let mut driver = self.driver();
+            driver.record_exit(info);
+            self.keep_record(&mut driver);
+        }
         self.step(Event::ExitPublished);
     }
 

@@ -12,6 +12,10 @@ use tokio::sync::oneshot;
 use super::Container;
 use super::driver::{Driver, Effect};
 
+/// Between two tries to write a record, at first and at most.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
 impl Container {
     pub(super) fn driver(&self) -> MutexGuard<'_, Driver> {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,7 +43,30 @@ impl Container {
             }
         }
         self.arm_timer(&mut driver);
+        self.keep_record(&mut driver);
         pass_on
+    }
+
+    /// A record that could not be written, on a full disk say, is written as soon as it can be.
+    pub(super) fn keep_record(self: &Arc<Self>, driver: &mut Driver) {
+        if !driver.begins_retries() {
+            return;
+        }
+        let container = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut pause = RETRY_MIN;
+            loop {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+                // After Delete there is no record any more.
+                let Some(container) = container.upgrade() else {
+                    return;
+                };
+                if container.driver().retry_record() {
+                    return;
+                }
+            }
+        });
     }
 
     /// The same for an event that needs nothing besides.

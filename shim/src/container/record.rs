@@ -16,6 +16,8 @@ use super::process::ExitInfo;
 pub struct Records {
     record: Option<Record>,
     written: Option<Record>,
+    /// The last one could not be written.
+    is_behind: bool,
 }
 
 /// The termination's times on the wall clock.
@@ -49,7 +51,13 @@ impl Records {
         Self {
             record,
             written: None,
+            is_behind: false,
         }
+    }
+
+    /// Whether the file does not have what there is to know.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// A hook begins.
@@ -162,8 +170,17 @@ impl Records {
         }
         // A record that cannot be written (the bundle is gone) takes nothing else down.
         match record.write(path) {
-            Ok(()) => self.written = Some(record.clone()),
-            Err(e) => log::warn!("{e}"),
+            Ok(()) => {
+                self.written = Some(record.clone());
+                if std::mem::take(&mut self.is_behind) {
+                    log::info!("{} is written again", path.display());
+                }
+            }
+            Err(e) if self.is_behind => log::debug!("{e}"),
+            Err(e) => {
+                self.is_behind = true;
+                log::warn!("{e}: trying again");
+            }
         }
     }
 }

@@ -157,7 +157,8 @@ mod tests {
     ];
 
     /// One letter for each state, in their order: `+` is allowed, the others stand for what the client is told.
-    const TABLE: [(Operation, &str, &[(char, &str)]); 7] = [
+    type Row = (Operation, &'static str, &'static [(char, &'static str)]);
+    const TABLE: [Row; 7] = [
         (
             Operation::Start,
             "+rrrppssssd",

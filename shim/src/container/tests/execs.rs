@@ -28,7 +28,7 @@ fn what_the_engine_does_not_do_the_runtime_does() {
     story(async {
         let world = World::new();
         let task = world.running("c1", "").await;
-        task.plan("engine", Does::DoesNotSupport);
+        task.plan("engine", Does::Unsupported);
         task.exec("e").unwrap();
         assert_eq!(answer(task.start_exec("e")).await, "ok");
         assert_eq!(world.calls("c1").last().unwrap(), "exec");
@@ -143,7 +143,7 @@ fn an_exec_is_given_up_at_the_clients_deadline() {
     story(async {
         let world = World::new();
         let task = world.running("c1", "").await;
-        task.plan("engine", Does::DoesNotSupport);
+        task.plan("engine", Does::Unsupported);
         task.plan("exec", Does::Hangs);
         task.exec("e").unwrap();
         let start = task.start_exec_within("e", Some(Duration::from_secs(4)));

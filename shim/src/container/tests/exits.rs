@@ -143,3 +143,26 @@ fn everybody_who_waits_is_told_the_same_exit_and_late_comers_too() {
         assert_eq!(task.wait("").await.unwrap().unwrap(), 6);
     });
 }
+
+#[test]
+fn a_record_that_could_not_be_written_is_written_when_there_is_room() {
+    story(async {
+        let world = World::new();
+        let task = world.running("c1", PRE).await;
+        // As on a full disk.
+        let in_the_way = task.container.bundle.join(".podhook.json.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        assert_eq!(answer(task.kill(TERM)).await, "ok");
+        moment().await;
+        task.hook_ends("pre", false);
+        moment().await;
+        assert_eq!(world.events("c1").last().unwrap(), "exit 143");
+        assert_eq!(task.phase(), "Running");
+        pass(40.0).await;
+        assert_eq!(task.phase(), "Running");
+        std::fs::remove_dir(&in_the_way).unwrap();
+        pass(31.0).await;
+        assert_eq!(task.phase(), "Stopped");
+        assert_eq!(task.results(), ["preStop Failed"]);
+    });
+}

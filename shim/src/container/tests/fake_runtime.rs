@@ -51,7 +51,7 @@ impl FakeRuntime {
         self.fakes.note(format!("call {verb} {}{details}", self.id));
         let mut running = Running(self, verb, false);
         let done = match self.fakes.next_plan(verb) {
-            Does::Well | Does::DoesNotSupport => Ok(Done::Work),
+            Does::Well | Does::Unsupported => Ok(Done::Work),
             Does::Takes(time) => {
                 tokio::time::sleep(time).await;
                 Ok(Done::Work)

@@ -201,7 +201,7 @@ impl Joined for FakeJoined {
         let Self(fakes, id) = self;
         fakes.note(format!("engine {id}"));
         match fakes.next_plan("engine") {
-            Does::DoesNotSupport => return Err(engine::Error::Unsupported("this".to_owned())),
+            Does::Unsupported => return Err(engine::Error::Unsupported("this".to_owned())),
             Does::Fails(words) => return Err(engine::Error::Invalid(words.to_owned())),
             Does::Hangs => std::future::pending().await,
             Does::Takes(time) => tokio::time::sleep(time).await,

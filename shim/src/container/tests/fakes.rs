@@ -35,7 +35,7 @@ pub enum Does {
     /// Its work; init ends before it comes back, with this wait status.
     LosesInit(i32),
     /// The engine alone: it leaves it to the runtime.
-    DoesNotSupport,
+    Unsupported,
 }
 
 /// Shared by all fakes of a test.

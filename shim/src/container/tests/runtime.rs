@@ -31,7 +31,7 @@ async fn call(world: &World, verb: &'static str, does: Does) -> (Task, Rpc<()>) 
         }
         "exec" => {
             task.exec("e").unwrap();
-            task.plan("engine", Does::DoesNotSupport);
+            task.plan("engine", Does::Unsupported);
         }
         _ => {}
     }
