@@ -158,7 +158,7 @@ mod tests {
     fn this_process_has_a_root_and_a_procfs() {
         let all = points_below(Path::new("/")).unwrap();
         assert!(all.contains(&PathBuf::from("/proc")));
-        assert_eq!(all.last().map(PathBuf::as_path), Some(Path::new("/")));
+        assert!(all.contains(&PathBuf::from("/")));
         assert!(points_below(Path::new("/proc/version")).unwrap().is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use std::{fs, io};
 
-use rustix::process::{Pid, getsid};
+use nix::unistd::{Pid, getsid};
 
 use crate::linux::process::{Stat, read_stat};
 use crate::linux::{pidfd, watch};
@@ -49,15 +49,17 @@ async fn ended(processes: Vec<OwnedFd>) {
 pub fn session_of(child: libc::pid_t) -> libc::pid_t {
     match (session(child), getsid(None)) {
         (Some(session), Ok(own)) if session == own => child,
-        (Some(session), _) => session.as_raw_nonzero().get(),
+        // 0 is that of a leader outside of the pid namespace.
+        (Some(session), _) if session.as_raw() > 0 => session.as_raw(),
+        (Some(_), _) => child,
         (None, _) => child,
     }
 }
 
-/// The session that a process is in; `None` where there is no such process.
+/// The session that a process is in, 0 of a kernel thread (which rustix takes for none of the kernel's answers); `None`
+/// where there is no such process.
 fn session(pid: libc::pid_t) -> Option<Pid> {
-    let pid = Pid::from_raw(pid.max(0))?;
-    getsid(Some(pid)).ok()
+    getsid(Some(Pid::from_raw(pid))).ok()
 }
 
 /// How often a session is looked through for processes that were forked meanwhile.
@@ -132,7 +134,7 @@ fn member(pid: libc::pid_t, leader: libc::pid_t) -> io::Result<Option<OwnedFd>> 
 /// Alive and in the session.
 fn in_session(pid: libc::pid_t, leader: libc::pid_t) -> io::Result<bool> {
     // Most are in another; their files need not be read for that.
-    if session(pid).is_none_or(|session| session.as_raw_nonzero().get() != leader) {
+    if session(pid).is_none_or(|session| session.as_raw() != leader) {
         return Ok(false);
     }
     match read_stat(pid) {
