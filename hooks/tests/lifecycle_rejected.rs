@@ -455,6 +455,19 @@ fn whatever_its_size_the_value_gives_a_short_message() {
     }
 }
 
+/// The kernel's MAX_ARG_STRLEN: 128 KiB with the NUL.
+#[test]
+fn an_argument_that_no_kernel_takes() {
+    let value = |len| {
+        let script = "x".repeat(len);
+        format!(r#"{{"preStop": {{"exec": {{"command": ["sh", "-c", "{script}"]}}}}}}"#)
+    };
+    let annotations = BTreeMap::from([(KEY.to_owned(), value(131_071))]);
+    assert!(Lifecycle::from_annotations(&annotations, None).is_ok());
+    let expected = "preStop.exec.command[2]: has 131072 bytes, the kernel takes at most 131071 in one argument";
+    assert_eq!(message(&value(131_072)), format!("{PREFIX}{expected}"));
+}
+
 #[test]
 fn a_value_is_at_most_256_kib() {
     let fits = format!("{{}}{}", " ".repeat(MAX_VALUE_BYTES - 2));

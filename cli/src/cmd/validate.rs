@@ -4,13 +4,13 @@ use std::io::Read;
 use std::path::Path;
 
 use podhook_hooks::config::Config;
-use podhook_hooks::lifecycle::{Lifecycle, OWN_ANNOTATION, Policy, Ports};
+use podhook_hooks::lifecycle::{Lifecycle, OWN_ANNOTATION, Policy};
 use serde_json::Value;
 
 use super::error::Error;
 use crate::args;
 use crate::manifest::judgement::{self, Annotations};
-use crate::manifest::yaml;
+use crate::manifest::{self, yaml};
 use crate::output::escape::visible;
 use crate::output::print;
 
@@ -109,7 +109,7 @@ fn check(text: &str, policy: &Policy) -> Vec<Finding> {
     {
         let findings: Vec<_> = documents.iter().flat_map(|d| document(d, policy)).collect();
         if findings.is_empty() {
-            return vec![doubtful("", "no container with lifecycle hooks")];
+            return vec![doubtful("", NO_HOOKS)];
         }
         return findings;
     }
@@ -117,6 +117,11 @@ fn check(text: &str, policy: &Policy) -> Vec<Finding> {
     let annotations = Annotations::from([(OWN_ANNOTATION.to_owned(), text.trim_end().to_owned())]);
     vec![Finding::of("", annotated(policy, &annotations, "", None))]
 }
+
+const NO_HOOKS: &str = "no container with lifecycle hooks";
+/// Of what makes pods, which `podhook apply` does not take.
+const TWICE: &str =
+    "an annotation of the pod sets hooks of this container too: under a kubelet those of both run";
 
 fn looks_like_manifest(text: &str) -> bool {
     let is_field = |line: &str| line.starts_with("kind:") || line.starts_with("apiVersion:");
@@ -183,8 +188,14 @@ fn document(document: &Value, policy: &Policy) -> Vec<Finding> {
             .flatten()
             .enumerate()
         {
-            let path = format!("{prefix}spec.{list}[{i}].lifecycle");
+            let path = format!("{prefix}spec.{list}[{i}]");
             findings.extend(self::container(&path, container, &annotations, policy));
+            let overlap = manifest::overlap_in_spec(container, &path, &annotations);
+            let subject = format!("container {}", name(container));
+            findings.extend(overlap.into_iter().map(|cause| match prefix {
+                "" => refused(&subject, cause.to_string()),
+                _ => doubtful(&subject, format!("{}: {TWICE}", cause.path)),
+            }));
             names.extend(container["name"].as_str());
         }
     }
@@ -194,7 +205,29 @@ fn document(document: &Value, policy: &Policy) -> Vec<Finding> {
             .into_iter()
             .map(|(key, reason)| doubtful(&format!("annotation {key}"), reason)),
     );
+    if document["kind"] == "Pod" {
+        if findings.is_empty() {
+            findings.push(doubtful("", NO_HOOKS));
+        }
+        findings.extend(whole_pod(document, &findings));
+    }
     findings
+}
+
+/// What `apply` would say of the rest of a Pod.
+fn whole_pod(document: &Value, said: &[Finding]) -> Vec<Finding> {
+    let rest = manifest::refusals(document);
+    rest.into_iter()
+        .filter(|(_, reason)| said.iter().all(|finding| finding.text != *reason))
+        .map(|(podhook_alone, reason)| match podhook_alone {
+            true => doubtful("", format!("podhook apply would refuse the pod: {reason}")),
+            false => refused("", reason),
+        })
+        .collect()
+}
+
+fn name(container: &Value) -> &str {
+    container["name"].as_str().unwrap_or_default()
 }
 
 /// The pod's annotations. One that is no text is refused by the API server.
@@ -242,17 +275,14 @@ fn misplaced(document: &Value, prefix: &str) -> Vec<Finding> {
 
 /// The container's field, which the kubelet runs or `podhook apply` passes on, and the annotations.
 fn container(path: &str, container: &Value, pod: &Annotations, policy: &Policy) -> Vec<Finding> {
-    let name = container["name"].as_str().unwrap_or_default();
+    let name = name(container);
     let subject = format!("container {name}");
     let mut findings = Vec::new();
-    if container["lifecycle"].is_object() {
-        let ports = named_ports(container);
-        let lifecycle = Lifecycle::from_value(&container["lifecycle"], &Ports::Listed(&ports));
-        let lifecycle = lifecycle.map(Some).map_err(|e| match e.path.is_empty() {
-            true => format!("{path}: {}", e.reason),
-            false => format!("{path}.{}: {}", e.path, e.reason),
-        });
-        findings.push(Finding::of(&subject, lifecycle));
+    if !container["lifecycle"].is_null() {
+        match manifest::lifecycle_in_spec(container, path) {
+            Ok(lifecycle) => findings.push(Finding::of(&subject, Ok(lifecycle))),
+            Err(reasons) => findings.extend(reasons.iter().map(|text| refused(&subject, text))),
+        }
     }
     if pod.keys().any(|key| judgement::is_live(key, name)) {
         let ports = container["ports"].as_array().map_or_else(
@@ -265,15 +295,6 @@ fn container(path: &str, container: &Value, pod: &Annotations, policy: &Policy) 
         ));
     }
     findings
-}
-
-fn named_ports(container: &Value) -> Vec<(String, u16)> {
-    let ports = container["ports"].as_array().into_iter().flatten();
-    let named = |port: &Value| {
-        let number = u16::try_from(port["containerPort"].as_u64()?).ok()?;
-        Some((port["name"].as_str()?.to_owned(), number))
-    };
-    ports.filter_map(named).collect()
 }
 
 /// What a lifecycle says, on one line.
@@ -393,7 +414,7 @@ spec:
                 (
                     &Verdict::Refused,
                     "container log: spec.template.spec.containers[1].lifecycle.preStop.httpGet.port: \
-                     port name \"nope\" is not a port of the container"
+                     Invalid value: port name \"nope\" is not a port of the container"
                         .to_owned()
                 ),
                 (
@@ -407,10 +428,16 @@ spec:
 
     fn pod(annotations: &str) -> Vec<(Verdict, String)> {
         let text = format!(
-            "kind: Pod\napiVersion: v1\nmetadata:\n  annotations:\n    {annotations}\n\
-             spec:\n  containers: [{{name: web}}, {{name: log}}]\n  initContainers: [{{name: init}}]\n"
+            "kind: Pod\napiVersion: v1\nmetadata:\n  name: shop\n  annotations:\n    {annotations}\n\
+             spec:\n  containers: [{{name: web, image: a}}, {{name: log, image: a}}]\n  initContainers: [{{name: init}}]\n"
         );
-        let findings = check(&text, &Policy::default());
+        let mut findings = check(&text, &Policy::default());
+        let last = findings.pop().unwrap();
+        assert_eq!(last.verdict, Verdict::Doubtful);
+        assert_eq!(
+            last.text,
+            "podhook apply would refuse the pod: spec.initContainers: not supported by podhook"
+        );
         let said = findings
             .into_iter()
             .map(|f| (f.verdict, format!("{}: {}", f.subject, f.text)));
@@ -511,9 +538,143 @@ spec:
         assert_eq!(check(text, &Policy::default())[0].verdict, Verdict::Good);
     }
 
+    /// The findings for a Pod whose container `a` has these lines.
+    fn in_spec(metadata: &str, container: &str) -> Vec<(Verdict, String)> {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a{metadata}}}\n\
+             spec: {{containers: [{{name: a, image: a, {container}}}]}}\n"
+        );
+        let findings = check(&text, &Policy::default());
+        findings.into_iter().map(|f| (f.verdict, f.text)).collect()
+    }
+
+    #[test]
+    fn what_apply_refuses_in_a_pods_spec_is_refused() {
+        for (container, says) in [
+            (
+                "lifecycle: {preStop: {sleep: {seconds: 1}, timeoutSeconds: 5}}",
+                "unknown field \"spec.containers[0].lifecycle.preStop.timeoutSeconds\" (podhook's own",
+            ),
+            (
+                "lifecycle: {postStart: {sleep: {seconds: 1}, onFailure: Ignore}}",
+                "unknown field \"spec.containers[0].lifecycle.postStart.onFailure\"",
+            ),
+            (
+                "lifecycle: {output: container}",
+                "unknown field \"spec.containers[0].lifecycle.output\"",
+            ),
+            (
+                "lifecycle: {terminationGracePeriodSeconds: 5}",
+                "unknown field \"spec.containers[0].lifecycle.terminationGracePeriodSeconds\"",
+            ),
+            (
+                "lifecycle: 5",
+                "spec.containers[0].lifecycle: expected an object, found 5",
+            ),
+            (
+                "lifecycle: {preStop: {sleep: {seconds: soon}}}",
+                "spec.containers[0].lifecycle.preStop.sleep.seconds: invalid type: string",
+            ),
+            (
+                "lifecycle: {preStop: {}}",
+                "spec.containers[0].lifecycle.preStop: Required value: must specify a handler type",
+            ),
+            (
+                "lifecycel: {}",
+                "unknown field \"spec.containers[0].lifecycel\"",
+            ),
+        ] {
+            let found = in_spec("", container);
+            let refused: Vec<_> = found
+                .iter()
+                .filter(|(v, _)| *v == Verdict::Refused)
+                .collect();
+            assert_eq!(refused.len(), 1, "{container}: {found:?}");
+            assert!(refused[0].1.starts_with(says), "{container}: {found:?}");
+        }
+        // What a kubelet runs and podhook does not is no error of the pod.
+        let found = in_spec(
+            "",
+            "livenessProbe: {tcpSocket: {port: 1}}, lifecycle: {preStop: {sleep: {seconds: 5.0}}}",
+        );
+        let expected = [
+            (Verdict::Good, "ok: preStop sleep 5s"),
+            (
+                Verdict::Doubtful,
+                "podhook apply would refuse the pod: spec.containers[0].livenessProbe: not supported by podhook",
+            ),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(verdict, says)| (verdict, says.to_owned()))
+        );
+    }
+
+    #[test]
+    fn an_exec_timeout_in_a_pods_spec_is_taken_as_apply_does() {
+        let found = in_spec(
+            "",
+            "lifecycle: {preStop: {exec: {command: [a, -], timeoutSeconds: 5}}}",
+        );
+        let says = r#"ok: preStop exec ["a" "-"] within 5s"#.to_owned();
+        assert_eq!(found, [(Verdict::Good, says)]);
+    }
+
+    #[test]
+    fn hooks_in_the_spec_and_in_an_annotation_are_refused_as_apply_does() {
+        let spec = "lifecycle: {preStop: {sleep: {seconds: 1}}}";
+        for (key, says) in [
+            (
+                "lifecycle.podhook.dev/a",
+                "spec.containers[0].lifecycle: Forbidden: metadata.annotations[lifecycle.podhook.dev/a] sets the \
+                 lifecycle of this container too",
+            ),
+            (
+                "podhook.dev/lifecycle",
+                "spec.containers[0].lifecycle.preStop: Forbidden: metadata.annotations[podhook.dev/lifecycle] sets it \
+                 for every container",
+            ),
+        ] {
+            let annotation = r#"'{"preStop": {"sleep": {"seconds": 1}}}'"#;
+            let found = in_spec(&format!(", annotations: {{{key}: {annotation}}}"), spec);
+            let refused: Vec<_> = found
+                .iter()
+                .filter(|(v, _)| *v == Verdict::Refused)
+                .collect();
+            assert_eq!(refused, [&(Verdict::Refused, says.to_owned())], "{found:?}");
+        }
+        // Under a kubelet both run.
+        let text = DEPLOYMENT
+            .replace("port: nope", "port: 80")
+            .replace("/wbe", "/log");
+        let found = check(&text, &Policy::default());
+        let doubts: Vec<_> = found
+            .iter()
+            .filter(|f| f.verdict == Verdict::Doubtful)
+            .collect();
+        assert_eq!(doubts.len(), 1, "{found:?}");
+        assert_eq!(
+            doubts[0].text,
+            format!("spec.template.spec.containers[1].lifecycle: {TWICE}")
+        );
+    }
+
+    #[test]
+    fn a_lifecycle_in_the_spec_that_says_nothing_is_no_hooks() {
+        for lifecycle in ["{}", "{preStop: null}", "{postStart: null, preStop: null}"] {
+            let found = in_spec("", &format!("lifecycle: {lifecycle}"));
+            assert_eq!(
+                found,
+                [(Verdict::Good, "no hooks".to_owned())],
+                "{lifecycle}"
+            );
+        }
+    }
+
     #[test]
     fn a_manifest_without_hooks_says_so() {
-        let (verdict, says) = one("kind: Pod\napiVersion: v1\nspec: {containers: [{name: a}]}\n");
+        let text = "kind: Pod\napiVersion: v1\nmetadata: {name: a}\nspec: {containers: [{name: a, image: a}]}\n";
+        let (verdict, says) = one(text);
         assert_eq!(
             (verdict, says.as_str()),
             (Verdict::Doubtful, "no container with lifecycle hooks")

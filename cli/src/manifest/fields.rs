@@ -180,7 +180,8 @@ const VOLUME_MOUNT: Rule = Struct(&[
     ("subPathExpr", Unsupported),
 ]);
 
-const LIFECYCLE: Rule = Struct(&[
+/// `lifecycle` of a container.
+pub(super) const LIFECYCLE: Rule = Struct(&[
     ("postStart", LIFECYCLE_HANDLER),
     ("preStop", LIFECYCLE_HANDLER),
     ("stopSignal", Value),

@@ -2,11 +2,13 @@
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use podhook_hooks::lifecycle::{Lifecycle, Policy, Ports};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::error::{Cause, Error};
+use super::fields;
 use super::judgement::{self, Annotations};
 use super::labels;
+use super::schema::{self, FieldError};
 
 /// The pod annotation `<prefix><container name>` carries the lifecycle of that container.
 pub const ANNOTATION_PREFIX: &str = podhook_hooks::lifecycle::POD_ANNOTATION_PREFIX;
@@ -50,13 +52,23 @@ pub(super) fn validate(container: &Container, path: &str, causes: &mut Vec<Cause
     }
 }
 
-fn check(value: &Value, container: &Container, path: &str, causes: &mut Vec<Cause>) {
+fn check(
+    value: &Value,
+    container: &Container,
+    path: &str,
+    causes: &mut Vec<Cause>,
+) -> Option<Lifecycle> {
     let ports = named_ports(container);
-    if let Err(error) = Lifecycle::from_value(value, &Ports::Listed(&ports)) {
-        causes.push(Cause::new(
-            format!("{path}.lifecycle.{}", error.path),
-            format!("Invalid value: {}", error.reason),
-        ));
+    match Lifecycle::from_value(value, &Ports::Listed(&ports)) {
+        Ok(lifecycle) => Some(lifecycle),
+        Err(error) => {
+            let field = [&format!("{path}.lifecycle"), &error.path];
+            causes.push(Cause::new(
+                field.map(String::as_str).join(".").trim_end_matches('.'),
+                format!("Invalid value: {}", error.reason),
+            ));
+            None
+        }
     }
 }
 
@@ -87,36 +99,107 @@ pub(super) fn validate_annotations(pod: &Pod, causes: &mut Vec<Cause>) {
     causes.extend(refused);
 }
 
-/// Where the annotation for every container sets what a container's own `lifecycle` sets, which would not run.
-pub(super) fn validate_overlap(pod: &Pod, causes: &mut Vec<Cause>) {
-    let own = pod
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(OWN_ANNOTATION))
+/// What is said of a container's lifecycle in a pod's spec, `path` being the container's: the fields of Kubernetes'
+/// own schema, then what the API server and the shim would refuse. None where nothing is said.
+///
+/// # Errors
+/// All that is wrong, each as `podhook apply` says it.
+pub fn in_spec(container: &Value, path: &str) -> Result<Option<Lifecycle>, Vec<String>> {
+    let lifecycle = &container["lifecycle"];
+    if lifecycle.is_null() {
+        return Ok(None);
+    }
+    let mut errors = Vec::new();
+    let field = format!("{path}.lifecycle");
+    schema::check(lifecycle, &fields::LIFECYCLE, &field, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors.iter().map(ToString::to_string).collect());
+    }
+    let mut causes = Vec::new();
+    let typed = typed(container).map_err(|error| vec![format!("{path}.{error}")])?;
+    validate(&typed, path, &mut causes);
+    let mut said = None;
+    if causes.is_empty() {
+        // With the timeouts, which the type does not have.
+        said = check(lifecycle, &typed, path, &mut causes);
+    }
+    if causes.is_empty() {
+        return Ok(said.filter(|lifecycle| !lifecycle.is_empty()));
+    }
+    Err(causes.iter().map(ToString::to_string).collect())
+}
+
+/// Of a container what its lifecycle is judged by.
+fn typed(container: &Value) -> Result<Container, String> {
+    let value = json!({
+        "name": container["name"].as_str().unwrap_or_default(),
+        "ports": container["ports"],
+        "lifecycle": container["lifecycle"],
+    });
+    serde_path_to_error::deserialize(&value).map_err(|e| FieldError::from(e).to_string())
+}
+
+/// The same, for [`overlap`].
+#[must_use]
+pub fn overlap_in_spec(container: &Value, path: &str, annotations: &Annotations) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if let Ok(container) = typed(container) {
+        overlap(&container, path, annotations, &mut causes);
+    }
+    causes
+}
+
+/// Where an annotation sets what a container's own `lifecycle` sets, which would not run: that for the container, or
+/// that for every one.
+fn overlap(container: &Container, path: &str, annotations: &Annotations, causes: &mut Vec<Cause>) {
+    if let Some((key, _)) = annotation(container)
+        && annotations.contains_key(&key)
+    {
+        causes.push(Cause::new(
+            format!("{path}.lifecycle"),
+            format!(
+                "Forbidden: metadata.annotations[{key}] sets the lifecycle of this container too"
+            ),
+        ));
+    }
+    let own = annotations
+        .get(OWN_ANNOTATION)
         .and_then(|value| serde_json::from_str::<Value>(value).ok())
         .unwrap_or_default();
+    let Some(lifecycle) = &container.lifecycle else {
+        return;
+    };
+    let fields = [
+        ("postStart", lifecycle.post_start.is_some()),
+        ("preStop", lifecycle.pre_stop.is_some()),
+        ("stopSignal", lifecycle.stop_signal.is_some()),
+    ];
+    for (field, _) in fields
+        .iter()
+        .filter(|(field, set)| *set && !own[field].is_null())
+    {
+        causes.push(Cause::new(
+            format!("{path}.lifecycle.{field}"),
+            format!(
+                "Forbidden: metadata.annotations[{OWN_ANNOTATION}] sets it for every container"
+            ),
+        ));
+    }
+}
+
+/// [`overlap`], for every container.
+pub(super) fn validate_overlap(pod: &Pod, causes: &mut Vec<Cause>) {
+    let Some(annotations) = &pod.metadata.annotations else {
+        return;
+    };
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     for (i, container) in containers.enumerate() {
-        let Some(lifecycle) = &container.lifecycle else {
-            continue;
-        };
-        let fields = [
-            ("postStart", lifecycle.post_start.is_some()),
-            ("preStop", lifecycle.pre_stop.is_some()),
-            ("stopSignal", lifecycle.stop_signal.is_some()),
-        ];
-        for (field, _) in fields
-            .iter()
-            .filter(|(field, set)| *set && !own[field].is_null())
-        {
-            causes.push(Cause::new(
-                format!("spec.containers[{i}].lifecycle.{field}"),
-                format!(
-                    "Forbidden: metadata.annotations[{OWN_ANNOTATION}] sets it for every container"
-                ),
-            ));
-        }
+        overlap(
+            container,
+            &format!("spec.containers[{i}]"),
+            annotations,
+            causes,
+        );
     }
 }
 

@@ -72,6 +72,27 @@ fn items(mut document: Value) -> Vec<Value> {
     vec![document]
 }
 
+/// Why `podhook apply` would not take a document that is a Pod. Of each reason: whether it is podhook's alone, and a
+/// kubelet may run the pod.
+pub(crate) fn refusals(document: &Value) -> Vec<(bool, String)> {
+    match object(document.clone(), "", None) {
+        Ok(_) => Vec::new(),
+        Err(Error::Fields { errors, .. }) => errors
+            .iter()
+            .map(|error| (error.is_kubernetes(), error.to_string()))
+            .collect(),
+        Err(Error::Invalid { causes, .. }) => causes
+            .iter()
+            .filter(|cause| !cause.path.starts_with("metadata.annotations["))
+            .map(|cause| (cause.message.contains("by podhook"), cause.to_string()))
+            .collect(),
+        Err(Error::Kind { what, reason, .. }) => {
+            vec![(false, format!("{what}: podhook runs Pods, {reason}"))]
+        }
+        Err(error) => vec![(false, error.to_string())],
+    }
+}
+
 fn object(document: Value, origin: &str, namespace: Option<&str>) -> Result<Object, Error> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, version) = (text(&document["kind"]), text(&document["apiVersion"]));
@@ -134,12 +155,7 @@ fn typed<T: DeserializeOwned>(document: &Value, rule: &Rule, origin: &str) -> Re
     if !errors.is_empty() {
         return Err(failed(errors));
     }
-    serde_path_to_error::deserialize(document).map_err(|e| {
-        failed(vec![FieldError::Type {
-            path: e.path().to_string(),
-            message: e.inner().to_string(),
-        }])
-    })
+    serde_path_to_error::deserialize(document).map_err(|e| failed(vec![e.into()]))
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {

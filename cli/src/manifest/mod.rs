@@ -34,8 +34,9 @@ pub use image::normalize as normalize_image;
 pub use labels::{CONTAINER_NAME, GRACE_PERIOD, POD_NAME, POD_NAMESPACE, POD_UID, PORTS};
 pub use lifecycle::{
     ANNOTATION_PREFIX, OWN_ANNOTATION, annotation as lifecycle_annotation,
-    doubts as lifecycle_doubts,
+    doubts as lifecycle_doubts, in_spec as lifecycle_in_spec, overlap_in_spec,
 };
+pub(crate) use load::refusals;
 pub use load::{Object, load, parse};
 pub use quantity::Quantity;
 pub use resources::{Qos, qos};

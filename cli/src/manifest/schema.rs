@@ -83,6 +83,25 @@ impl fmt::Display for FieldError {
     }
 }
 
+impl From<serde_path_to_error::Error<serde_json::Error>> for FieldError {
+    fn from(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
+        Self::Type {
+            path: error.path().to_string(),
+            message: error.inner().to_string(),
+        }
+    }
+}
+
+impl FieldError {
+    /// Whether Kubernetes knows what is refused, and only podhook does not do it.
+    pub(crate) fn is_kubernetes(&self) -> bool {
+        matches!(
+            self,
+            Self::Unsupported { .. } | Self::UnsupportedValue { .. }
+        )
+    }
+}
+
 /// podhook's own fields are no fields of a Pod: the API server and kubectl would refuse them.
 const OWN_FIELDS: [&str; 4] = [
     "timeoutSeconds",

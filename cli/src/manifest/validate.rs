@@ -34,7 +34,6 @@ pub(super) fn pod(pod: &Pod) -> Result<(), Error> {
         None => causes.push(Cause::new("spec", "Required value")),
         Some(spec) => {
             self::spec(spec, &mut causes);
-            annotations(pod, spec, &mut causes);
             lifecycle::validate_overlap(pod, &mut causes);
             lifecycle::validate_annotations(pod, &mut causes);
         }
@@ -47,23 +46,6 @@ fn done(kind: &'static str, name: String, causes: Vec<Cause>) -> Result<(), Erro
         Ok(())
     } else {
         Err(Error::Invalid { kind, name, causes })
-    }
-}
-
-/// A lifecycle has one source: the field or the annotation.
-fn annotations(pod: &Pod, spec: &PodSpec, causes: &mut Vec<Cause>) {
-    let Some(annotations) = &pod.metadata.annotations else {
-        return;
-    };
-    for (i, container) in spec.containers.iter().enumerate() {
-        if let Some((key, _)) = lifecycle::annotation(container)
-            && annotations.contains_key(&key)
-        {
-            causes.push(Cause::new(
-                format!("spec.containers[{i}].lifecycle"),
-                format!("Forbidden: metadata.annotations[{key}] sets the lifecycle of this container too"),
-            ));
-        }
     }
 }
 

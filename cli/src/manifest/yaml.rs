@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
-use serde_saphyr::{Error, MessageFormatter, Options, UserMessageFormatter};
+use serde_saphyr::{Error, Localizer, Location, MessageFormatter, Options, UserMessageFormatter};
 
 /// Reads all documents of a text; empty ones are none.
 ///
@@ -15,14 +15,95 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
     options.legacy_octal_numbers = true;
     // One line, as kubectl's.
     options.with_snippet = false;
-    serde_saphyr::from_multiple_with_options(text, options)
-        .map_err(|e| e.render_with_formatter(&Words))
+    let mut text = Cow::Borrowed(text);
+    let mut words = Words::default();
+    loop {
+        let read = serde_saphyr::from_multiple_with_options(&text, options.clone());
+        let error = match read {
+            Ok(mut documents) => {
+                documents.iter_mut().for_each(whole_numbers);
+                return Ok(documents);
+            }
+            Err(error) => error,
+        };
+        let Some(quoted) = lone_dash(&error, &text).filter(|_| words.quoted.len() < MAX_DASHES)
+        else {
+            return Err(error.render_with_formatter(&words));
+        };
+        words.quoted.extend(error.location());
+        text = Cow::Owned(quoted);
+    }
+}
+
+/// Each is one more reading of the text.
+const MAX_DASHES: usize = 1000;
+
+/// What the library says of `[tar, xf, -, -C]`: to YAML 1.2 a lone dash in brackets is no string, to kubectl it is.
+const LONE_DASH: &str = "plain scalar cannot start with '-' followed by";
+
+/// The text with that dash in quotes, if that is what is wrong with it. The parser has said that a plain scalar begins
+/// there, so it stands in no comment and in no other string; what follows ends it.
+fn lone_dash(error: &Error, text: &str) -> Option<String> {
+    let Error::ExternalMessage { msg, location, .. } = error else {
+        return None;
+    };
+    let offset = usize::try_from(location.span().offset()).ok()?;
+    let (at, _) = text.char_indices().nth(offset)?;
+    let (before, rest) = text.split_at(at);
+    let after = rest.strip_prefix('-')?;
+    msg.starts_with(LONE_DASH)
+        .then(|| format!("{before}\"-\"{after}"))
+}
+
+/// To JSON as Go writes it, which kubectl sends, `5.0` is 5.
+fn whole_numbers(value: &mut Value) {
+    /// From here on a float does not tell an integer from its neighbours.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        Value::Number(number) if number.is_f64() => {
+            let whole = |float: &f64| float.fract() == 0.0 && float.abs() < EXACT;
+            let integer = number
+                .as_f64()
+                .filter(whole)
+                .and_then(|float| format!("{float:.0}").parse::<i64>().ok());
+            if let Some(integer) = integer {
+                *number = integer.into();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The library's own words are for its callers.
-struct Words;
+#[derive(Default)]
+struct Words {
+    /// The dashes that have been put in quotes.
+    quoted: Vec<Location>,
+}
+
+impl Localizer for Words {
+    /// Where it stands in the text as its author wrote it.
+    fn attach_location<'a>(&self, base: Cow<'a, str>, location: Location) -> Cow<'a, str> {
+        let (line, column) = (location.line(), location.column());
+        if line == 0 {
+            return base;
+        }
+        let before = |dash: &&Location| dash.line() == line && dash.column() < column;
+        let quotes: u64 = self.quoted.iter().filter(before).map(|_| 2).sum();
+        Cow::Owned(format!(
+            "{base} at line {line}, column {}",
+            column.saturating_sub(quotes)
+        ))
+    }
+}
 
 impl MessageFormatter for Words {
+    fn localizer(&self) -> &dyn Localizer {
+        self
+    }
+
     fn format_message<'a>(&self, error: &'a Error) -> Cow<'a, str> {
         match error {
             Error::DuplicateMappingKey { key: Some(key), .. } => {
@@ -46,12 +127,43 @@ mod tests {
 
     #[test]
     fn numbers_and_booleans_are_kubectls() {
-        let text = "a: 0777\nb: 0o17\nc: 0x1f\nd: yes\ne: off\nf: \"0777\"\ng: 0\nh: -010\ni: 0b11\nj: 1_000\nk: 10\nl: 0.5\n";
+        let text = "a: 0777\nb: 0o17\nc: 0x1f\nd: yes\ne: off\nf: \"0777\"\ng: 0\nh: -010\ni: 0b11\nj: 1_000\nk: 10\nl: 0.5\nm: 5.0\nn: [1e1, -0.0]\no: \"5.0\"\np: 1e300\n";
         let expected = json!({
             "a": 511, "b": 15, "c": 31, "d": true, "e": false, "f": "0777", "g": 0, "h": -8, "i": 3,
-            "j": 1000, "k": 10, "l": 0.5,
+            "j": 1000, "k": 10, "l": 0.5, "m": 5, "n": [10, 0], "o": "5.0", "p": 1e300,
         });
         assert_eq!(one(text), expected);
+    }
+
+    #[test]
+    fn a_lone_dash_in_brackets_is_a_string_as_for_kubectl() {
+        let text = "ü: [tar, xf, -, -C, /x] # [-]\nb: {a: -, -}\nc: [-]\nd: '[-]'\ne: |\n  [-, -]\n---\n[-,-\n]\n";
+        let expected = json!({
+            "ü": ["tar", "xf", "-", "-C", "/x"], "b": {"a": "-", "-": null}, "c": ["-"], "d": "[-]", "e": "[-, -]\n",
+        });
+        let first = "[-,-]";
+        assert_eq!(documents(first).unwrap(), [json!(["-", "-"])]);
+        assert_eq!(
+            documents(text.split("---").next().unwrap()).unwrap(),
+            [expected.clone()]
+        );
+        assert_eq!(
+            documents(&text.replace("-\n]", "-]")).unwrap(),
+            [expected, json!(["-", "-"])]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_after_a_lone_dash_is_named_where_it_stands() {
+        for text in ["a: [-, x, 'y' z]\n", "a: [q, x, 'y' z]\n"] {
+            let error = documents(text).unwrap_err();
+            assert!(error.contains("line 1, column 15"), "{error}");
+        }
+        for text in ["a: [-[]]", "a: [- x]", "a: [-,", &"a: [-,\n".repeat(3)] {
+            assert!(documents(text).is_err(), "{text}");
+        }
+        let many = format!("[{}]", "-,".repeat(MAX_DASHES + 1));
+        assert!(documents(&many).unwrap_err().contains(LONE_DASH));
     }
 
     #[test]

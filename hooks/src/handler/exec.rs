@@ -9,12 +9,16 @@ use std::time::{Duration, SystemTime};
 use super::output::{Made, Output};
 use super::{HookResult, Outcome, Rest, Sink};
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
+use crate::lifecycle::text;
 use crate::null_device;
 use crate::signal;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
 /// that takes no more output.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The longest reason why a command could not be run, characters.
+const MAX_REASON: usize = 1024;
 
 /// Another way to run a command in the container, for what the engine does not support: the OCI
 /// runtime's own `exec`.
@@ -92,6 +96,8 @@ pub async fn run_with(
             return (HookResult::new(Outcome::Aborted, started_at), None);
         }
         (Err((reason, by_fallback)), _) => {
+            // It names the command, which may be as long as an argument.
+            let reason = text::shorten_middle(&reason, MAX_REASON);
             let mut result = HookResult::new(Outcome::Failed(reason), started_at);
             result.by_fallback = by_fallback;
             return (result, None);

@@ -10,6 +10,9 @@ use super::reader::{At, Fields, shown};
 /// Seconds beyond this (68 years) are a mistake; so sums of times cannot overflow either.
 pub(super) const MAX_SECONDS: u32 = i32::MAX as u32;
 
+/// The longest argument that execve(2) takes on pages of 4 KiB, without its NUL (MAX_ARG_STRLEN).
+const MAX_ARGUMENT_BYTES: usize = 128 * 1024 - 1;
+
 /// A handler, and the timeout that stands within it.
 pub(super) struct Read {
     pub(super) handler: Handler,
@@ -70,6 +73,12 @@ fn exec(at: At) -> Result<Read, FieldError> {
         }
         if index == 0 && text.is_empty() {
             return Err(argument.error("must not be empty"));
+        }
+        if text.len() > MAX_ARGUMENT_BYTES {
+            return Err(argument.error(format!(
+                "has {} bytes, the kernel takes at most {MAX_ARGUMENT_BYTES} in one argument",
+                text.len()
+            )));
         }
         arguments.push(text.to_owned());
     }

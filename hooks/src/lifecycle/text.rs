@@ -94,6 +94,18 @@ pub fn shorten(text: &str, max: usize) -> String {
     }
 }
 
+/// The same, with the end kept too: an error that names a command ends with the reason.
+pub(crate) fn shorten_middle(text: &str, max: usize) -> String {
+    let half = max / 2;
+    match text.chars().count() {
+        len if len > max => {
+            let end = text.chars().skip(len - half);
+            text.chars().take(half).chain(['…']).chain(end).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// Go's `%q` of a string, cut with `…` once it has `max` bytes.
 pub fn quote(text: &str, max: usize) -> String {
     let mut out = String::new();
@@ -238,6 +250,8 @@ mod tests {
         assert!(all.len() < 90 && all.ends_with("…]"), "{all}");
         assert_eq!(shorten("äöü", 3), "äöü");
         assert_eq!(shorten("äöüß", 3), "äö…");
+        assert_eq!(shorten_middle("äöüß", 4), "äöüß");
+        assert_eq!(shorten_middle("äöüßé", 4), "äö…ßé");
     }
 
     #[test]
