@@ -56,6 +56,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// The name of the options that containerd's 1.x client sends a runtime that is not called
+/// `io.containerd.runc…` (`ctr run --no-pivot`, `--uidmap`). No protos crate has them.
+const CREATE_OPTIONS: &str = "containerd.linux.runc.CreateOptions";
+
 /// `runtimeoptions.v1.Options`, which no protos crate has.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct GenericOptions {
@@ -66,7 +70,7 @@ struct GenericOptions {
 impl Options {
     /// Whether `any` is options of a type that [`Options::decode`] takes.
     pub fn are_known(any: &Any) -> bool {
-        any_is::<RuncOptions>(any, RUNC) || is_generic(any)
+        any_is::<RuncOptions>(any, RUNC) || is_generic(any) || is_create_options(any)
     }
 
     /// Decodes what containerd sent. No options at all are the defaults.
@@ -86,11 +90,36 @@ impl Options {
         if is_generic(any) {
             return GenericOptions::decode(&any.value)?.try_into();
         }
+        if is_create_options(any) {
+            return Self::from_create_options(&any.value).map_err(|e| {
+                Error::InvalidArgument(format!("runtime options {}: {e}", any.type_url))
+            });
+        }
         Err(Error::InvalidArgument(format!(
-            "runtime options of type {:?} are not supported: expected containerd.runc.v1.Options or \
-             runtimeoptions.v1.Options",
+            "runtime options of type {:?} are not supported: expected containerd.runc.v1.Options, \
+             runtimeoptions.v1.Options or {CREATE_OPTIONS}",
             any.type_url
         )))
+    }
+
+    /// What `containerd.linux.runc.CreateOptions` says of a start; its other fields are CRIU's, and of no
+    /// counterpart in `containerd.runc.v1.Options`.
+    fn from_create_options(bytes: &[u8]) -> protobuf::Result<Self> {
+        let mut options = Self::default();
+        let mut input = protobuf::CodedInputStream::from_bytes(bytes);
+        while let Some(tag) = input.read_raw_tag_or_eof()? {
+            match tag {
+                8 => options.no_pivot_root = input.read_bool()?,
+                64 => options.no_new_keyring = input.read_bool()?,
+                74 => options.shim_cgroup = input.read_string()?,
+                80 => options.io_uid = input.read_uint32()?,
+                88 => options.io_gid = input.read_uint32()?,
+                98 => options.criu_work_path = input.read_string()?,
+                106 => options.criu_image_path = input.read_string()?,
+                _ => protobuf::rt::skip_field_for_tag(tag, &mut input)?,
+            }
+        }
+        Ok(options)
     }
 
     /// Loads the node's configuration.
@@ -141,6 +170,10 @@ impl Options {
 
 fn is_generic(any: &Any) -> bool {
     any.type_url.rsplit('/').next() == Some("runtimeoptions.v1.Options")
+}
+
+fn is_create_options(any: &Any) -> bool {
+    any.type_url.rsplit('/').next() == Some(CREATE_OPTIONS)
 }
 
 fn write_private(path: &Path, content: &[u8]) -> Result<()> {
@@ -298,6 +331,38 @@ mod tests {
             options.podhook_config.as_deref(),
             Some("/etc/podhook/other.toml")
         );
+    }
+
+    #[test]
+    fn what_ctr_sends_to_a_runtime_that_is_not_called_runc_is_read() {
+        // no_pivot_root, open_tcp, empty_namespaces, no_new_keyring, shim_cgroup, io_uid, io_gid, the paths of CRIU.
+        let mut value = vec![
+            8, 1, 16, 1, 50, 3, b'n', b'e', b't', 64, 1, 74, 2, b'/', b'c',
+        ];
+        value.extend([
+            80, 0xa0, 0x8d, 6, 88, 5, 98, 2, b'/', b'w', 106, 2, b'/', b'i',
+        ]);
+        let expected = Options {
+            no_pivot_root: true,
+            no_new_keyring: true,
+            shim_cgroup: "/c".into(),
+            io_uid: 100_000,
+            io_gid: 5,
+            criu_work_path: "/w".into(),
+            criu_image_path: "/i".into(),
+            ..Options::default()
+        };
+        for prefix in ["", "types.containerd.io/"] {
+            let any = any(
+                &format!("{prefix}containerd.linux.runc.CreateOptions"),
+                value.clone(),
+            );
+            assert!(Options::are_known(&any));
+            assert_eq!(Options::decode(Some(&any)).unwrap(), expected);
+        }
+        let cut = any("containerd.linux.runc.CreateOptions", vec![74, 9]);
+        let error = Options::decode(Some(&cut)).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
     }
 
     #[test]
