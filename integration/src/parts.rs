@@ -1,5 +1,6 @@
 //! What `make test` and `.ci/run` promise: the scripts of `.ci`.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::generation::repository;
@@ -8,7 +9,8 @@ use crate::generation::repository;
 const MAKE: &str = r#"#!/bin/sh
 for target; do :; done
 case $target in
-    a) cat <<END
+    a) (sleep 20; : > "$0.later") &
+        cat <<END
      Running tests/exec.rs (target/debug/deps/exec-0123abc)
 test one ... ok
 test two::three ... FAILED
@@ -31,7 +33,11 @@ esac
 
 fn run(script: &str, arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
-    let make = folder.path().join("make");
+    run_in(folder.path(), script, arguments)
+}
+
+fn run_in(folder: &Path, script: &str, arguments: &[&str]) -> Output {
+    let make = folder.join("make");
     // Not by this process: one that another test forks would have it open for writing.
     let write = "printf '%s' \"$1\" > \"$0\"; chmod +x \"$0\"";
     let written = Command::new("sh")
@@ -70,6 +76,15 @@ fn a_failed_part_keeps_no_other_from_running_and_is_named_at_the_end() {
         ),
         "{summary}"
     );
+}
+
+/// A test that panics leaves its children, which have the output.
+#[test]
+fn what_a_failed_part_leaves_running_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = run_in(folder.path(), "parts", &["MAKE", "a"]);
+    assert!(!output.status.success());
+    assert!(!folder.path().join("make.later").exists());
 }
 
 #[test]

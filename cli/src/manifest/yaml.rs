@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(documents(first).unwrap(), [json!(["-", "-"])]);
         assert_eq!(
             documents(text.split("---").next().unwrap()).unwrap(),
-            [expected.clone()]
+            std::slice::from_ref(&expected)
         );
         assert_eq!(
             documents(&text.replace("-\n]", "-]")).unwrap(),
