@@ -135,17 +135,30 @@ pub async fn call(
     Ok(Ended { exit, stderr })
 }
 
+/// What becomes of a verb's call that takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// It has nothing to finish.
+    Kill,
+    /// It may only be slow, and finishes what it has begun.
+    Leave,
+}
+
 /// Between two looks at a verb's call where there is no descriptor to wait with.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The most of a verb's call that is read.
 const VERB_LIMIT: u64 = 1 << 20;
 
-/// For a verb, which reaps its own children: runs `command` to its end, or kills it at the `deadline`; how it ended, and
+/// For a verb, which reaps its own children: runs `command` to its end, or to the `deadline`; how it ended, and
 /// what it wrote to stdout and stderr. (`Command::output` panics where it cannot read.)
 ///
 /// # Errors
-/// `TimedOut` where it was killed.
-pub fn output(command: &mut Command, deadline: Instant) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
+/// `TimedOut` at the deadline. It goes on then if it is to be left, else it is killed.
+pub fn output(
+    command: &mut Command,
+    deadline: Instant,
+    late: Late,
+) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
     let capture = || {
         let file = capture_file().map_err(io::Error::other)?;
         Ok::<_, io::Error>((file.try_clone()?, file))
@@ -163,8 +176,10 @@ pub fn output(command: &mut Command, deadline: Instant) -> io::Result<(ExitStatu
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            // Not waited for: what hangs in the kernel dies later.
-            child.kill()?;
+            if late == Late::Kill {
+                // Not waited for: what hangs in the kernel dies later.
+                child.kill()?;
+            }
             return Err(io::ErrorKind::TimedOut.into());
         }
         match &pidfd {

@@ -22,7 +22,7 @@ use crate::host::reaper::Reaper;
 use call::call;
 use failure::Failure;
 
-pub use call::{Stdio, output};
+pub use call::{Late, Stdio, output};
 pub use criu::{CheckpointArgs, RestoreArgs};
 pub use failure::call_failed;
 pub use presence::{Presence, names};

@@ -205,7 +205,7 @@ fn delete_container(
         ))
         .args(["delete", "--force", &flags.id])
         .env_remove("NOTIFY_SOCKET");
-    let (status, [_, stderr]) = runtime::output(&mut command, deadline)
+    let (status, [_, stderr]) = runtime::output(&mut command, deadline, runtime::Late::Leave)
         .map_err(Error::io("run", runtime::binary(options)))?;
     if status.success() {
         return Ok(());

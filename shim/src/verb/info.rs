@@ -54,7 +54,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The `features` of the OCI runtime. One that does not know the command (runc < 1.1) has none.
 fn features(binary: &str) -> Option<Any> {
     let deadline = Instant::now() + LIMIT;
-    let called = runtime::output(Command::new(binary).arg("features"), deadline);
+    let called = runtime::output(
+        Command::new(binary).arg("features"),
+        deadline,
+        runtime::Late::Kill,
+    );
     let (_, [features, _]) = called.ok().filter(|(status, _)| status.success())?;
     serde_json::from_slice::<serde_json::Value>(&features).ok()?;
     Some(Any {
