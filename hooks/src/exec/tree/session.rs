@@ -220,7 +220,8 @@ mod tests {
             .arg(own)
             .env("PODHOOK_TEST_SESSION", id.to_string());
         let seen = child.output().unwrap();
-        leader.kill().unwrap();
+        // All of it: the shell may have forked sleep.
+        while signal_session(id, libc::SIGKILL).unwrap() {}
         leader.wait().unwrap();
         assert!(seen.status.success(), "{seen:?}");
     }
