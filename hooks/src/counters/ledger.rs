@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Counters;
+use crate::linux::file;
 
 /// containerd's folder of bundles below its state directory.
 pub const TASKS: &str = "io.containerd.runtime.v2.task";
@@ -162,16 +163,8 @@ impl Locked {
     /// # Errors
     /// When it cannot be written; the old one stays then.
     pub fn write(&self, ledger: &Ledger) -> io::Result<()> {
-        let new = self.folder.join(".counters.json.new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(ledger)?)?;
-        drop(file);
-        fs::rename(&new, self.path())
+        let json = serde_json::to_vec(ledger)?;
+        file::replace(&self.path(), &json, 0o600).map_err(|error| error.source)
     }
 }
 

@@ -48,10 +48,15 @@ pub fn ends_within(pidfd: impl AsFd, limit: Duration) -> bool {
     matches!(poll(&mut one, limit.as_ref()), Ok(1))
 }
 
+/// Whether the process has ended, reaped or not.
+pub fn has_ended(pidfd: impl AsFd) -> bool {
+    ends_within(pidfd, Duration::ZERO)
+}
+
 /// Waits for the process to end, at most `limit`; whether it has.
 pub async fn wait(pidfd: &OwnedFd, limit: Duration) -> bool {
-    if ends_within(pidfd, Duration::ZERO) || limit.is_zero() {
-        return ends_within(pidfd, Duration::ZERO);
+    if has_ended(pidfd) || limit.is_zero() {
+        return has_ended(pidfd);
     }
     // One of its own: epoll takes a descriptor once, and others may wait for the same process.
     let own = pidfd.try_clone().and_then(watch::readable);

@@ -1,13 +1,12 @@
 //! Processes by pidfd: a signal never hits a stranger that got the same pid.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use podhook_hooks::linux::pidfd;
 
 use crate::error::{Error, Result};
 
-pub use podhook_hooks::linux::pidfd::{ends_within, send_signal, wait};
+pub use podhook_hooks::linux::pidfd::{ends_within, has_ended, send_signal, wait};
 
 /// A pidfd of `pid`: a child that the caller has not reaped.
 pub fn open(pid: libc::pid_t) -> Result<OwnedFd> {
@@ -24,9 +23,4 @@ pub fn of_child(pid: libc::pid_t) -> Result<Option<OwnedFd>> {
         Err(Error::Sys { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => Ok(None),
         Err(e) => Err(e),
     }
-}
-
-/// Whether the process has ended, reaped or not.
-pub fn has_ended(pidfd: &OwnedFd) -> bool {
-    ends_within(pidfd, Duration::ZERO)
 }
