@@ -34,6 +34,8 @@ const KILL_LIMIT: Duration = Duration::from_millis(3500);
 /// How long systemd may take to stop a scope.
 const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
+const CALLS_LEFT: &str = "processes of the OCI runtime are left, and may make more";
+
 /// Runs the verb; returns what to print. Everything is tried, and what does not work is said on
 /// stderr, which containerd logs. It is no error: containerd would keep the bundle for good then.
 pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
@@ -43,7 +45,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         warn(&e);
         Options::default()
     });
-    let pid = fs::read_to_string(bundle.join("init.pid"))
+    let pid: u32 = fs::read_to_string(bundle.join("init.pid"))
         .ok()
         .and_then(|pid| pid.trim().parse().ok())
         .unwrap_or(0);
@@ -55,21 +57,23 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     };
     // Usually the shim has done it: containerd waits for this after every Delete too, and an OCI runtime
     // takes its time to find nothing.
+    let orphan = Orphan {
+        flags,
+        bundle: &bundle,
+        options: &options,
+        cgroups_path: &cgroups_path,
+        leftover: &leftover,
+        begun,
+    };
     if let Some(neighbour) = neighbour {
-        end_beside(
-            flags,
-            &bundle,
-            &options,
-            &leftover,
-            (&neighbour, pid, begun),
-        );
+        orphan.end_beside(&neighbour, pid.cast_signed());
     } else if bundle::is_deleted(&bundle) {
-        stop_scope(&options, &cgroups_path, &leftover, begun);
+        orphan.stop_scope();
         if let Err((_, e)) = leftover.remove(Instant::now()) {
             warn(&format_args!("the container's cgroup: {e}"));
         }
     } else {
-        end(flags, &bundle, &options, &cgroups_path, &leftover, begun);
+        orphan.end();
     }
     if let Err(e) = mount::unmount_all(&bundle.join("rootfs")) {
         warn(&e);
@@ -90,89 +94,118 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .map_err(Error::failed("encode the response"))
 }
 
-/// Ends and removes a container, and the calls of the OCI runtime that were under way when its shim was killed.
-fn end(
-    flags: &Flags,
-    bundle: &Path,
-    options: &Options,
-    cgroups_path: &str,
-    leftover: &Leftover,
+/// A container whose shim is gone, and what `delete` needs to end it.
+struct Orphan<'a> {
+    flags: &'a Flags,
+    bundle: &'a Path,
+    options: &'a Options,
+    cgroups_path: &'a str,
+    leftover: &'a Leftover,
     begun: Instant,
-) {
-    let deadline = begun + KILL_LIMIT;
-    let presence = Presence::of(bundle);
-    let is_over = |deadline| {
-        // They ended with the shim. What they had started may not have: crun makes a container in a child.
-        let ours = |pid| {
-            runtime::names(pid, bundle) || leftover.pids().is_ok_and(|pids| pids.contains(&pid))
+}
+
+impl Orphan<'_> {
+    /// Ends and removes it, and the calls of the OCI runtime that were under way when its shim was killed.
+    fn end(&self) {
+        let deadline = self.begun + KILL_LIMIT;
+        let presence = Presence::of(self.bundle);
+        let is_over = |deadline| {
+            // They ended with the shim. What they had started may not have: crun makes a container in a child.
+            let ours = |pid| runtime::names(pid, self.bundle) || self.is_member(pid);
+            presence.as_ref().is_none_or(|it| it.end(deadline, ours))
         };
-        presence.as_ref().is_none_or(|it| it.end(deadline, ours))
-    };
-    // First: until then a call makes more of what is looked for below.
-    let mut over = is_over(begun + RUNTIME_LIMIT);
-    if let Err(e) = delete_container(flags, bundle, options, begun + DELETE_LIMIT) {
+        // First: until then a call makes more of what is looked for below.
+        let mut over = is_over(self.begun + RUNTIME_LIMIT);
+        if let Err(e) = self.delete_by_runtime() {
+            warn(&e);
+            if !self.leftover.kill(deadline) {
+                warn(&"processes of the container are left, SIGKILL or not");
+            }
+        }
+        over = over || is_over(deadline);
+        if !over {
+            warn(&CALLS_LEFT);
+        }
+        self.stop_scope();
+        if let Err((dir, e)) = self.leftover.remove(deadline) {
+            warn(&format_args!("remove cgroup {}: {e}", dir.display()));
+        }
+    }
+
+    /// The same where another container is in the cgroup: that stays, and so does all that may be the other's.
+    fn end_beside(&self, neighbour: &str, init: i32) {
+        let ours = |pid| runtime::names(pid, self.bundle);
+        let limit = self.begun + RUNTIME_LIMIT;
+        if Presence::of(self.bundle).is_some_and(|presence| !presence.end(limit, ours)) {
+            warn(&CALLS_LEFT);
+        }
+        if bundle::is_deleted(self.bundle) {
+            return;
+        }
+        let Err(e) = self.delete_by_runtime() else {
+            return;
+        };
         warn(&e);
-        if !leftover.kill(deadline) {
-            warn(&"processes of the container are left, SIGKILL or not");
+        warn(&format_args!(
+            "container {neighbour} is in this container's cgroup: only init is killed, with its pid namespace"
+        ));
+        // Still a member after it is held: the pidfd is of that member.
+        if let Ok(held) = pidfd::open(init)
+            && self.is_member(init)
+        {
+            let _ = pidfd::send_signal(&held, libc::SIGKILL);
+            if !pidfd::ends_within(&held, self.left_until(KILL_LIMIT)) {
+                warn(&"init is left, SIGKILL or not");
+            }
         }
     }
-    over = over || is_over(deadline);
-    if !over {
-        warn(&"processes of the OCI runtime are left, and may make more");
-    }
-    stop_scope(options, cgroups_path, leftover, begun);
-    if let Err((dir, e)) = leftover.remove(deadline) {
-        warn(&format_args!("remove cgroup {}: {e}", dir.display()));
-    }
-}
 
-/// The same where another container is in the cgroup: that stays, and so does all that may be the other's.
-fn end_beside(
-    flags: &Flags,
-    bundle: &Path,
-    options: &Options,
-    leftover: &Leftover,
-    (neighbour, pid, begun): (&str, u32, Instant),
-) {
-    let presence = Presence::of(bundle);
-    let ours = |pid| runtime::names(pid, bundle);
-    let limit = begun + RUNTIME_LIMIT;
-    if presence.is_some_and(|presence| !presence.end(limit, ours)) {
-        warn(&"processes of the OCI runtime are left, and may make more");
+    fn is_member(&self, pid: i32) -> bool {
+        self.leftover.pids().is_ok_and(|pids| pids.contains(&pid))
     }
-    if bundle::is_deleted(bundle) {
-        return;
+
+    /// What is left of the time until `limit`.
+    fn left_until(&self, limit: Duration) -> Duration {
+        limit.saturating_sub(self.begun.elapsed())
     }
-    let Err(e) = delete_container(flags, bundle, options, begun + DELETE_LIMIT) else {
-        return;
-    };
-    warn(&e);
-    warn(&format_args!(
-        "container {neighbour} is in this container's cgroup: only init is killed, with its pid namespace"
-    ));
-    let init = pidfd::open(pid.cast_signed());
-    // Still a member after it is held: the pidfd is of that member.
-    let is_member = |pid: i32| leftover.pids().is_ok_and(|pids| pids.contains(&pid));
-    if let Ok(init) = init
-        && is_member(pid.cast_signed())
-    {
-        let _ = pidfd::send_signal(&init, libc::SIGKILL);
-        let left = (begun + KILL_LIMIT).saturating_duration_since(Instant::now());
-        if !pidfd::ends_within(&init, left) {
-            warn(&"init is left, SIGKILL or not");
+
+    /// What the OCI runtime has left of a cgroup that systemd keeps is systemd's to stop first: it may make it anew
+    /// otherwise.
+    fn stop_scope(&self) {
+        let limit = SCOPE_LIMIT.min(self.left_until(LIMIT));
+        if self.options.systemd_cgroup
+            && self.leftover.exists()
+            && let Err(e) = scope::stop(self.cgroups_path, limit)
+        {
+            warn(&format_args!("stop the container's scope: {e}"));
         }
     }
-}
 
-/// What the OCI runtime has left of a cgroup that systemd keeps is systemd's to stop first: it may make it anew
-/// otherwise.
-fn stop_scope(options: &Options, cgroups_path: &str, leftover: &Leftover, begun: Instant) {
-    let left = (begun + LIMIT).saturating_duration_since(Instant::now());
-    if options.systemd_cgroup
-        && leftover.exists()
-        && let Err(e) = scope::stop(cgroups_path, SCOPE_LIMIT.min(left))
-    {
-        warn(&format_args!("stop the container's scope: {e}"));
+    /// The OCI runtime's `delete --force`.
+    fn delete_by_runtime(&self) -> Result<()> {
+        let binary = runtime::binary(self.options);
+        let log = self.bundle.join("log.json");
+        let mut command = Command::new(binary);
+        command
+            .args(runtime::global_args(
+                self.options,
+                &self.flags.namespace,
+                &log,
+            ))
+            .args(["delete", "--force", &self.flags.id])
+            .env_remove("NOTIFY_SOCKET");
+        let deadline = self.begun + DELETE_LIMIT;
+        let (status, [_, stderr]) = runtime::output(&mut command, deadline, runtime::Late::Leave)
+            .map_err(Error::io("run", binary))?;
+        if status.success() {
+            return Ok(());
+        }
+        let stderr = String::from_utf8_lossy(&stderr);
+        let message = format!("{binary} delete: {}", stderr.trim());
+        match runtime::call_failed("delete", message, false) {
+            failed if failed.no_container => Ok(()),
+            failed => Err(failed.into()),
+        }
     }
 }
 
@@ -188,32 +221,4 @@ fn bundle_of(flags: &Flags) -> Result<PathBuf> {
     // Without the flag the working directory is a bundle of the same namespace.
     let cwd = env::current_dir().map_err(Error::sys("find the working directory"))?;
     Ok(cwd.parent().unwrap_or(&cwd).join(&flags.id))
-}
-
-fn delete_container(
-    flags: &Flags,
-    bundle: &Path,
-    options: &Options,
-    deadline: Instant,
-) -> Result<()> {
-    let mut command = Command::new(runtime::binary(options));
-    command
-        .args(runtime::global_args(
-            options,
-            &flags.namespace,
-            &bundle.join("log.json"),
-        ))
-        .args(["delete", "--force", &flags.id])
-        .env_remove("NOTIFY_SOCKET");
-    let (status, [_, stderr]) = runtime::output(&mut command, deadline, runtime::Late::Leave)
-        .map_err(Error::io("run", runtime::binary(options)))?;
-    if status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&stderr);
-    let message = format!("{} delete: {}", runtime::binary(options), stderr.trim());
-    match runtime::call_failed("delete", message, false) {
-        failed if failed.no_container => Ok(()),
-        failed => Err(failed.into()),
-    }
 }
