@@ -2,21 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::generation::repository;
-
-fn sources(dir: &Path, all: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            sources(&path, all);
-        } else if path.extension().is_some_and(|ext| ext == "rs") {
-            all.push(path);
-        }
-    }
-}
+use crate::house::{Source, sources};
 
 /// `file::test` in `code`.
 fn named(document: &str) -> Vec<(&str, &str)> {
@@ -28,28 +18,28 @@ fn named(document: &str) -> Vec<(&str, &str)> {
 #[test]
 fn every_test_that_the_compatibility_pages_name_is_run() {
     let root = repository();
-    let mut all = Vec::new();
-    for dir in ["integration/tests", "shim/src", "hooks/src", "cli/src"] {
-        sources(&root.join(dir), &mut all);
-    }
+    let folders = ["integration/tests", "shim/src", "hooks/src", "cli/src"];
+    let all: Vec<_> = folders.into_iter().flat_map(sources).collect();
     let page = |page| fs::read_to_string(root.join(page)).expect("the page");
     let document = page("docs/compatibility.md") + &page("docs/evidence/containerd.md");
     let names = named(&document);
     assert!(names.len() > 50, "{names:?}");
     for (file, test) in names.into_iter().filter(|name| *name != ("file", "test")) {
-        let runs = |path: &PathBuf| {
-            let text = fs::read_to_string(path).unwrap_or_default();
+        let runs = |source: &Source| {
+            let text = &source.text;
             // In the suites of this crate a test is in a list besides.
-            let uses = if path.starts_with(root.join("integration")) {
+            let uses = if source.path.starts_with("integration") {
                 2
             } else {
                 1
             };
             text.contains(&format!("fn {test}(")) && text.matches(test).count() >= uses
         };
-        let mut of_file = all
-            .iter()
-            .filter(|path| path.file_stem().is_some_and(|stem| stem == file));
+        let is_file = |source: &&Source| {
+            let stem = Path::new(&source.path).file_stem();
+            stem.is_some_and(|stem| stem == file)
+        };
+        let mut of_file = all.iter().filter(is_file);
         // `criu::` is the whole file.
         let there = test.is_empty() && of_file.clone().next().is_some();
         assert!(there || of_file.any(runs), "no {file}::{test}");

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use crate::generation::repository;
 
 /// A source file.
-struct Source {
+pub(crate) struct Source {
     /// Its path in the repository.
-    path: String,
-    text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// The Rust files below a folder of the repository.
-fn sources(folder: &str) -> Vec<Source> {
+pub(crate) fn sources(folder: &str) -> Vec<Source> {
     let root = repository();
     let mut paths = Vec::new();
     collect(&root.join(folder), &mut paths);
