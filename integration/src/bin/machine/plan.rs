@@ -133,16 +133,9 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                     "podhook_hooks",
                     "exec::tree linux::cgroup --skip v1_",
                 ),
-                Run {
-                    // Each test would make a mount namespace with cgroup v2 only: it is in one.
-                    environment: "PODHOOK_TEST_CGROUP_V2=1",
-                    ..run("hooks", "exec_cgroup_v2", "")
-                },
-                Run {
-                    environment: "PODHOOK_TEST_CGROUP_V2=1",
-                    // The others are about cgroup v1 beside v2.
-                    ..run("hooks", "exec_leaf", "--skip v1 --skip threaded_child")
-                },
+                run("hooks", "exec_cgroup_v2", ""),
+                // The others are about cgroup v1 beside v2.
+                run("hooks", "exec_leaf", "--skip v1 --skip threaded_child"),
                 run("hooks", "exec_handler", ""),
                 run("hooks", "exec_full", ""),
                 run("protocol", "protocol", "podhook/given_up::"),
