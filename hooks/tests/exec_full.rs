@@ -1,4 +1,4 @@
-//! A container that has reached its limit of processes: what runc's exec can do there, the engine can.
+//! A container that has reached its limit of processes: the engine needs the one of the command, and none of its own.
 
 mod support;
 
@@ -64,12 +64,10 @@ async fn all_run(container: &TestContainer) {
     assert!(container.leaves().is_empty());
 }
 
+/// More than runc can promise: a thread of Go's counts as well, where it comes before the command does.
 #[tokio::test]
 async fn one_free_process_is_enough() {
     let container = with_processes(Config::default(), 13, 12).await;
-    // Not each of its own: a thread of Go's that comes too early counts as well.
-    let runc = || container.runc_exec(&["echo", "runc"]);
-    assert!((0..10).any(|_| runc().stdout == "runc\n"));
     all_run(&container).await;
 }
 

@@ -6,9 +6,8 @@ mod support;
 use std::fs;
 use std::future::pending;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use podhook_hooks::handler::{HookResult, Outcome, exec};
+use podhook_hooks::handler::{HookResult, Outcome, Sink, exec, line_queue};
 use serde_json::json;
 
 use support::bundle::TestContainer;
@@ -30,15 +29,16 @@ async fn hook(container: &TestContainer, script: &str) -> HookResult {
 /// A hook that is aborted once what it has started is there: it runs on in a session of its own, without a parent.
 async fn aborted(container: &TestContainer) -> HookResult {
     let runaway = format!("sleep {}", 1_000_000 + container.pid);
-    let script = format!("(setsid sh -c '{runaway}; :' &); exec sleep 1000");
+    let script = format!("(setsid sh -c '{runaway}; :' &); echo up; exec sleep 1000");
     let command = strings(&["/bin/sh", "-c", &script]);
+    let (queue, mut printed) = line_queue();
     let abort = async {
+        // Its output is read once the hook knows of its own start.
+        printed.recv().await;
         eventually("the tree stands", || is_running(&runaway)).await;
-        // The hook knows of its own start by then.
-        tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let children = children();
-    exec::run(&container.container, &command, &children, abort, None).await
+    let (children, sink) = (children(), Some(Sink::Joined(queue)));
+    exec::run(&container.container, &command, &children, abort, sink).await
 }
 
 /// Whether a process with this command line runs.

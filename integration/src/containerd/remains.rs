@@ -94,6 +94,14 @@ fn processes() -> Vec<(i32, Vec<String>)> {
         .collect()
 }
 
+/// Those whose arguments, with a NUL between them, contain `text`.
+#[must_use]
+pub fn processes_with(text: &str) -> Vec<i32> {
+    let found =
+        |(pid, arguments): (i32, Vec<String>)| arguments.join("\0").contains(text).then_some(pid);
+    processes().into_iter().filter_map(found).collect()
+}
+
 /// The mounts at or below `dir`, innermost first.
 #[must_use]
 pub fn mounts(dir: &Path) -> Vec<PathBuf> {

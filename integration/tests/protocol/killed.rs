@@ -37,21 +37,9 @@ fn creating(client: &Client, stage: &Stage, id: &str) -> thread::JoinHandle<Answ
     })
 }
 
-/// Every process that has `text` in its command line.
-fn processes_with(text: &str) -> Vec<i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter(|entry| {
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(text)
-        })
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
-}
-
 /// Waits for the end of every one.
 fn wait_no_process(text: &str) -> Outcome {
-    let is_over = || processes_with(text).is_empty();
+    let is_over = || remains::processes_with(text).is_empty();
     Ok(wait::until_true(
         &format!("the end of {text}"),
         SOON,
@@ -142,7 +130,7 @@ fn a_runtime_whose_delete_hangs_leaves_nothing(stage: &Stage) -> Outcome {
     assert!(said.contains("timed out"), "{said}");
     wait_no_process("sleep\x005594")?;
     // It may have been slow only, and would finish its work.
-    let hangs = processes_with("sleep\x005593");
+    let hangs = remains::processes_with("sleep\x005593");
     assert_eq!(hangs.len(), 1);
     kill9(Some(hangs[0]))?;
     // What only the runtime itself knows of.

@@ -92,22 +92,20 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
         (
             0,
             // What most nodes have, and everything with it.
+            vec![suite(
+                "systemd/runc",
+                "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=1.6/podhook",
+                &[],
+            )],
+        ),
+        (
+            1,
             vec![
-                suite(
-                    "systemd/runc",
-                    "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=1.6/podhook",
-                    &[],
-                ),
                 suite(
                     "systemd/runc",
                     "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=1.6/runc",
                     ORIGINAL,
                 ),
-            ],
-        ),
-        (
-            1,
-            vec![
                 suite("cgroupfs/runc", "PODHOOK_MATRIX=1.6/podhook", DRIVER),
                 suite(
                     "systemd/crun",
