@@ -31,6 +31,7 @@ pub mod exec;
 pub mod handler;
 pub mod lifecycle;
 pub mod linux;
+pub mod named;
 #[allow(unsafe_code)]
 pub mod null_device;
 pub mod record;

@@ -118,7 +118,7 @@ fn page(found: &Recorded, wide: bool) -> String {
         }
         page.line(0, "Container:", text(&pod.container));
     }
-    page.line(0, "Phase:", &record.phase);
+    page.line(0, "Phase:", record.phase.as_str());
     if wide {
         page.line(0, "Bundle:", bundle.path.display().to_string());
         for (key, value) in lifecycles(bundle) {

@@ -42,7 +42,7 @@ const TABLES: &[Table] = &[
             "config",
             "sequence",
             "lifecycle",
-            "linux null_device signal",
+            "linux named null_device signal",
         ],
     },
     Table {
