@@ -26,6 +26,7 @@
 )]
 
 pub mod config;
+pub mod config_json;
 pub mod counters;
 pub mod exec;
 pub mod handler;

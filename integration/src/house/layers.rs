@@ -36,7 +36,7 @@ const TABLES: &[Table] = &[
         folder: "hooks/src",
         lines: &[
             "lib",
-            "counters record",
+            "config_json counters record",
             "handler",
             "exec",
             "config",
