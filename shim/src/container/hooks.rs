@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use podhook_hooks::exec::{self as engine, Children};
 use podhook_hooks::handler::exec::Fallback;
-use podhook_hooks::handler::{self, HookResult, Outcome, Place, Rest, Sink, Target};
+use podhook_hooks::handler::{self, HookRun, Outcome, Place, Rest, Sink, Target};
 use podhook_hooks::lifecycle::{HandlerKind, Hook, Statuses, text};
 use podhook_hooks::record;
 use podhook_hooks::sequence::{Advice, Cause, Phase};
@@ -21,7 +21,7 @@ impl Container {
         self: &Arc<Self>,
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
-    ) -> HookResult {
+    ) -> HookRun {
         let mut abort = pin!(async {
             // A driver that is gone aborts too.
             let _ = aborted.await;
@@ -30,7 +30,7 @@ impl Container {
             let started_at = SystemTime::now();
             tokio::select! {
                 biased;
-                () = &mut abort => return HookResult::new(Outcome::Aborted, started_at),
+                () = &mut abort => return HookRun::new(Outcome::Aborted, started_at),
                 () = self.entrypoint() => {}
             }
         }
@@ -128,7 +128,7 @@ impl Target for HookTarget<'_> {
 pub(super) fn failure(
     hook: Option<&Hook>,
     cause: Cause,
-    result: Option<&HookResult>,
+    result: Option<&HookRun>,
     advice: &Advice,
 ) -> String {
     let handler = hook.map(|hook| hook.handler.describe()).unwrap_or_default();

@@ -246,8 +246,8 @@ fn seconds(usec: u64) -> f64 {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use podhook_hooks::counters::Fallback;
-    use podhook_hooks::handler::{HookResult, Outcome};
+    use podhook_hooks::counters::FallbackReason;
+    use podhook_hooks::handler::{HookRun, Outcome};
     use podhook_hooks::lifecycle::HandlerKind;
     use podhook_hooks::sequence::HookKind;
 
@@ -256,7 +256,7 @@ mod tests {
 
     fn scrape() -> Scrape {
         let mut counters = Counters::default();
-        let mut run = HookResult::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
+        let mut run = HookRun::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
         run.finished_at = run.started_at + Duration::from_millis(60);
         run.cpu_user = Duration::from_micros(1500);
         counters.hook_ended(HookKind::PreStop, HandlerKind::Exec, "Succeeded", &run);
@@ -264,7 +264,7 @@ mod tests {
         counters.hook_skipped(HookKind::PreStop, HandlerKind::Exec);
         counters.terminated(How::Signalled);
         counters.execs_native = 3;
-        counters.exec_by_runtime(Fallback::Configured);
+        counters.exec_by_runtime(FallbackReason::Configured);
         let json = serde_json::json!({"id": "c1", "namespace": "moby", "phase": "PreStop",
             "pod": {"namespace": "s\"h\\op\n", "name": "web", "container": "nginx"},
             "hooks": [{"hook": "preStop", "handler": "exec", "startedAt": "2026-11-23T20:01:00.5Z"}]});
