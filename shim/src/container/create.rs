@@ -174,7 +174,7 @@ impl Container {
     /// Takes charge of an init that exists now. The exit of that is still to be watched.
     ///
     /// # Errors
-    /// Where the kernel has no descriptors for that now; what is never to be had is done without.
+    /// The kernel has no descriptors at the moment: an error. What this kernel never has is done without.
     pub(super) fn adopt(self: &Arc<Self>, spec: &Spec) -> Result<()> {
         let pid = self.init.pid().cast_signed();
         match self.deps.system.cgroup(pid) {

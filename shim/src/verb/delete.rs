@@ -114,7 +114,7 @@ impl Orphan<'_> {
             let ours = |pid| runtime::names(pid, self.bundle) || self.is_member(pid);
             presence.as_ref().is_none_or(|it| it.end(deadline, ours))
         };
-        // First: until then a call makes more of what is looked for below.
+        // This comes first: a call that still runs could make more of what is removed below.
         let mut over = is_over(self.begun + RUNTIME_LIMIT);
         if let Err(e) = self.delete_by_runtime() {
             warn(&e);
@@ -210,7 +210,7 @@ impl Orphan<'_> {
 }
 
 fn warn(problem: &dyn std::fmt::Display) {
-    // Not eprintln, which panics where nobody reads any more.
+    // Not eprintln, which panics where stderr has no reader.
     let _ = writeln!(io::stderr(), "containerd-shim-podhook-v1: {problem}");
 }
 
