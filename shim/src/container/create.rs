@@ -23,6 +23,7 @@ use crate::containerd::options::Options;
 use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
+use crate::host::exit_status::ExitStatus;
 use crate::stdio::Stdio;
 
 impl Container {
@@ -56,6 +57,7 @@ impl Container {
         }
         options.save(&bundle)?;
         bundle::unmark_deleted(&bundle)?;
+        ExitStatus::remove(&bundle)?;
         deps.system.mount_rootfs(&request.rootfs, &rootfs).await?;
         let stdio = Stdio::new(
             &request.stdin,

@@ -16,6 +16,7 @@ use crate::containerd::options::Options;
 use crate::containerd::socket;
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result};
+use crate::host::exit_status::ExitStatus;
 use crate::host::{bundle, pidfd};
 use crate::runtime::Presence;
 use crate::{mount, runtime};
@@ -83,10 +84,20 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     {
         warn(&e);
     }
-    let response = DeleteResponse {
+    // Of a container that ran on when its shim died nothing is known but that it was killed, just now.
+    let exit = ExitStatus::read(&bundle).unwrap_or_else(|e| {
+        warn(&e);
+        None
+    });
+    let exit = exit.unwrap_or_else(|| ExitStatus {
         pid,
-        exit_status: KILLED,
-        exited_at: Some(timestamp(SystemTime::now())).into(),
+        status: KILLED,
+        at: SystemTime::now(),
+    });
+    let response = DeleteResponse {
+        pid: exit.pid,
+        exit_status: exit.status,
+        exited_at: Some(timestamp(exit.at)).into(),
         ..Default::default()
     };
     response
