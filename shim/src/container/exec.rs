@@ -253,7 +253,7 @@ impl Container {
         // As with the OCI runtime, which takes longer to get there than init does.
         self.entrypoint().await;
         let by_engine = match self.target() {
-            Ok(target) if self.exec_engine == ExecEngine::Native => {
+            Ok(target) if self.node.exec == ExecEngine::Native => {
                 self.make_by_engine(target.as_ref(), exec, spec).await?
             }
             Ok(_) => Err("exec = \"runtime\"".to_owned()),

@@ -35,7 +35,7 @@ impl Fallback for ByRuntime {
     }
 
     fn always(&self) -> Option<String> {
-        let configured = self.0.exec_engine == ExecEngine::Runtime;
+        let configured = self.0.node.exec == ExecEngine::Runtime;
         configured.then(|| "exec = \"runtime\"".to_owned())
     }
 }
