@@ -26,11 +26,13 @@
 )]
 
 pub mod config;
+pub mod config_json;
 pub mod counters;
 pub mod exec;
 pub mod handler;
 pub mod lifecycle;
 pub mod linux;
+pub mod named;
 #[allow(unsafe_code)]
 pub mod null_device;
 pub mod record;

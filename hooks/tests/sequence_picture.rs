@@ -56,19 +56,8 @@ const fn kill(signal: i32) -> Option<Event> {
 
 type Changes = BTreeMap<(usize, usize), BTreeSet<&'static str>>;
 
-/// In the order of a life.
-const PHASES: [Phase; 7] = [
-    Phase::Created,
-    Phase::PostStart,
-    Phase::Running,
-    Phase::PreStop,
-    Phase::Signalled,
-    Phase::Killed,
-    Phase::Stopped,
-];
-
 fn number(phase: Phase) -> usize {
-    PHASES.iter().position(|other| *other == phase).unwrap()
+    Phase::ALL.iter().position(|other| *other == phase).unwrap()
 }
 
 fn explore(world: &World, length: usize, changes: &mut Changes) {
@@ -142,13 +131,13 @@ fn picture() -> String {
         \x20   node [shape = box, style = rounded, fontname = \"sans-serif\", fontsize = 11];\n\
         \x20   edge [fontname = \"sans-serif\", fontsize = 9];\n\n"
         .to_owned();
-    for phase in PHASES {
+    for phase in Phase::ALL {
         writeln!(text, "    {phase:?};").unwrap();
     }
     text.push('\n');
     for ((from, to), names) in changes {
         let names: Vec<_> = names.into_iter().collect();
-        let (from, to) = (PHASES[from], PHASES[to]);
+        let (from, to) = (Phase::ALL[from], Phase::ALL[to]);
         let label = names.join("\\n");
         writeln!(text, "    {from:?} -> {to:?} [label = \"{label}\"];").unwrap();
     }

@@ -13,7 +13,7 @@ use nix::sys::fanotify::{EventFFlags, Fanotify, FanotifyEvent, InitFlags, MarkFl
 
 use crate::wait::{self, TimedOut};
 
-pub use podhook::node::record::{Hook, Record, Termination};
+pub use podhook_hooks::record::{HookRecord, Record, Timestamp};
 
 /// Reads `<bundle>/podhook.json`; none where there is no lifecycle, and when the bundle is gone.
 #[must_use]
@@ -66,7 +66,7 @@ impl Watch {
         let mut seen = lock(&self.seen);
         seen.look();
         let versions = seen.versions.iter();
-        let mut phases: Vec<_> = versions.map(|record| record.phase.clone()).collect();
+        let mut phases: Vec<_> = versions.map(|record| record.phase.to_string()).collect();
         phases.dedup();
         phases
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use containerd_shim_protos::ttrpc::{self, Code};
+use podhook_hooks::config_json::ConfigJsonError;
 use podhook_hooks::lifecycle::text;
 
 /// An error of a task RPC or of a verb.
@@ -27,6 +28,9 @@ pub enum Error {
     /// The container or the exec is not in a state for this, in the words of the Go shim, which has no code for it.
     #[error("{0}")]
     Refused(&'static str),
+    /// The bundle's configuration cannot be read, or is none.
+    #[error(transparent)]
+    ConfigJson(#[from] ConfigJsonError),
     /// A call of the OCI runtime failed.
     #[error(transparent)]
     Runtime(#[from] CallFailed),
@@ -158,11 +162,14 @@ impl Error {
         match self {
             Self::NotFound(_) => Code::NOT_FOUND,
             Self::AlreadyExists(_) => Code::ALREADY_EXISTS,
-            Self::InvalidArgument(_) => Code::INVALID_ARGUMENT,
+            Self::InvalidArgument(_) | Self::ConfigJson(ConfigJsonError::Parse { .. }) => {
+                Code::INVALID_ARGUMENT
+            }
             Self::FailedPrecondition(_) => Code::FAILED_PRECONDITION,
             Self::ResourceExhausted(_) => Code::RESOURCE_EXHAUSTED,
             // As the Go shim, which has a code for few of its errors.
             Self::Refused(_)
+            | Self::ConfigJson(ConfigJsonError::Read { .. })
             | Self::Runtime(_)
             | Self::Exec { .. }
             | Self::ExecGivenUp(_)

@@ -1,9 +1,6 @@
 //! `podhook inspect`: everything recorded of one container's hooks.
 
-use std::collections::BTreeMap;
-use std::fs;
-
-use serde::Deserialize;
+use podhook_hooks::config_json;
 
 use super::error::Error;
 use crate::args::{self, RecordOutput};
@@ -118,7 +115,7 @@ fn page(found: &Recorded, wide: bool) -> String {
         }
         page.line(0, "Container:", text(&pod.container));
     }
-    page.line(0, "Phase:", &record.phase);
+    page.line(0, "Phase:", record.phase.as_str());
     if wide {
         page.line(0, "Bundle:", bundle.path.display().to_string());
         for (key, value) in lifecycles(bundle) {
@@ -146,14 +143,7 @@ fn page(found: &Recorded, wide: bool) -> String {
 
 /// The annotations that the lifecycle came from.
 fn lifecycles(bundle: &Bundle) -> Vec<(String, String)> {
-    #[derive(Deserialize)]
-    struct Spec {
-        #[serde(default)]
-        annotations: BTreeMap<String, String>,
-    }
-    let spec = fs::read(bundle.path.join("config.json")).unwrap_or_default();
-    let annotations = serde_json::from_slice(&spec)
-        .map_or_else(|_| BTreeMap::new(), |spec: Spec| spec.annotations);
+    let annotations = config_json::annotations(&bundle.path).unwrap_or_default();
     annotations
         .into_iter()
         .filter(|(key, _)| {

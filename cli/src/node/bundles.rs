@@ -5,10 +5,9 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use podhook_hooks::counters::ledger::TASKS;
-use podhook_hooks::record::FILE_NAME;
+use podhook_hooks::record::{FILE_NAME, Record};
 use serde_json::Value;
 
-use super::record::Record;
 use crate::store::regular;
 
 /// More than any record has: two hooks with 4 KiB of output each.
@@ -140,7 +139,7 @@ impl Bundle {
         }
         let no_record = |e: serde_json::Error| unreadable(format!("not a record: {e}"));
         let json: Value = serde_json::from_slice(&text).map_err(no_record)?;
-        let record = Record::deserialize_from(&json).map_err(no_record)?;
+        let record = Record::from_json(&json).map_err(no_record)?;
         Ok(Some(Recorded {
             bundle: self.clone(),
             record,

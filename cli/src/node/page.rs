@@ -1,12 +1,12 @@
 //! A record on a page: what describe and inspect say of a hook and of the end of a container.
 
-use k8s_openapi::jiff::Timestamp;
+use podhook_hooks::record::{HookRecord, TerminationRecord, Timestamp};
 
-use super::record::{Hook, Termination};
+use crate::clock;
 use crate::output::page::Page;
 
 /// What became of a hook.
-pub(crate) fn hook(page: &mut Page, depth: usize, hook: &Hook) {
+pub(crate) fn hook(page: &mut Page, depth: usize, hook: &HookRecord) {
     page.line(depth, "Result:", result(hook));
     time(page, depth, "Started:", hook.started_at);
     time(page, depth, "Finished:", hook.finished_at);
@@ -30,8 +30,8 @@ pub(crate) fn hook(page: &mut Page, depth: usize, hook: &Hook) {
 }
 
 /// `Failed (exited with status 3)`.
-fn result(hook: &Hook) -> String {
-    let Some(result) = &hook.result else {
+fn result(hook: &HookRecord) -> String {
+    let Some(result) = hook.result() else {
         return "running".to_owned();
     };
     let detail = match (&hook.message, hook.exit_code, hook.http_status) {
@@ -44,7 +44,7 @@ fn result(hook: &Hook) -> String {
 }
 
 /// How the container was stopped.
-pub(crate) fn termination(page: &mut Page, depth: usize, termination: &Termination) {
+pub(crate) fn termination(page: &mut Page, depth: usize, termination: &TerminationRecord) {
     page.line(
         depth,
         "Termination:",
@@ -68,7 +68,9 @@ fn time(page: &mut Page, depth: usize, label: &str, time: Option<Timestamp>) {
         page.line(
             depth,
             label,
-            time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+            clock::timestamp(time.into())
+                .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+                .to_string(),
         );
     }
 }

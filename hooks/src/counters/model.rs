@@ -177,7 +177,7 @@ impl Counters {
 
     fn hooks_mut(&mut self, hook: HookKind, handler: HandlerKind) -> &mut Hooks {
         let handlers = self.hooks.entry(hook.to_string()).or_default();
-        handlers.entry(handler.into()).or_default()
+        handlers.entry(handler.to_string()).or_default()
     }
 }
 

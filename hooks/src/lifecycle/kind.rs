@@ -3,54 +3,37 @@
 //! A kind is one line here. Then the compiler leads through the rest: every `match` on [`HandlerKind`] and on
 //! [`Handler`](super::Handler) names each kind, and none has an arm for "any other".
 
-use std::fmt;
+use crate::named::named;
 
-/// Declares the kinds, so that the list and the type cannot differ.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal,)+) => {
-        /// What kind of handler a hook has.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum HandlerKind {
-            $($(#[$doc])* $kind,)+
-        }
-
-        impl HandlerKind {
-            /// All of them, in the order of messages.
-            pub const ALL: &[Self] = &[$(Self::$kind,)+];
-
-            /// The name of its field in a hook.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $name,)+
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// A process in the container.
-    Exec = "exec",
-    /// A GET from the container's network namespace.
-    HttpGet = "httpGet",
-    /// A TCP connection from there.
-    TcpSocket = "tcpSocket",
-    /// Nothing, for a time.
-    Sleep = "sleep",
+named! {
+    /// What kind of handler a hook has. Its name is that of its field in a hook.
+    pub enum HandlerKind {
+        /// A process in the container.
+        Exec = "exec",
+        /// A GET from the container's network namespace.
+        HttpGet = "httpGet",
+        /// A TCP connection from there.
+        TcpSocket = "tcpSocket",
+        /// Nothing, for a time.
+        Sleep = "sleep",
+    }
 }
 
 impl HandlerKind {
-    /// The kind of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.name() == name)
-    }
-
     /// Whether it waits for the container's entrypoint: what acts on the container must not meet the OCI
     /// runtime's own init.
     pub fn acts_on_container(self) -> bool {
         match self {
             Self::Exec | Self::HttpGet | Self::TcpSocket => true,
             Self::Sleep => false,
+        }
+    }
+
+    /// Whether it runs processes in the container: their CPU time, memory and output are in the record.
+    pub fn runs_processes(self) -> bool {
+        match self {
+            Self::Exec => true,
+            Self::HttpGet | Self::TcpSocket | Self::Sleep => false,
         }
     }
 
@@ -62,18 +45,6 @@ impl HandlerKind {
             Some((last, others)) => format!("{} or {last}", others.join(", ")),
             None => String::new(),
         }
-    }
-}
-
-impl fmt::Display for HandlerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl From<HandlerKind> for String {
-    fn from(kind: HandlerKind) -> String {
-        kind.name().to_owned()
     }
 }
 

@@ -17,7 +17,7 @@ pub fn text(error: &io::Error) -> String {
 }
 
 /// "No such file" begins in lower case, "RFS specific error" keeps its capitals.
-fn lower_case(text: &str) -> String {
+pub(crate) fn lower_case(text: &str) -> String {
     let mut chars = text.chars();
     match (chars.next(), chars.clone().next()) {
         (Some(first), Some(second)) if second.is_lowercase() => {

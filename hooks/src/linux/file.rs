@@ -19,11 +19,24 @@ pub struct ReplaceError {
 }
 
 /// Replaces the file at `path`, with exactly these permissions, by a rename of a hidden file beside it (`.NAME.new`). One
-/// writer at a time. Not flushed to the disk: what is written so does not outlive a boot.
+/// writer at a time; where there may be more, [`replace_among_writers`]. Not flushed to the disk: what is written so does not outlive a boot.
 ///
 /// # Errors
 /// With the operation that failed; the old file stays then, and nothing is left beside it.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
+    replace_by(path, ".new", content, mode)
+}
+
+/// The same where processes may write the file at once: each has a hidden file of its own, and the last one wins.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_among_writers(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
+    let suffix = format!(".{}.new", std::process::id());
+    replace_by(path, &suffix, content, mode)
+}
+
+fn replace_by(path: &Path, suffix: &str, content: &[u8], mode: u32) -> Result<(), ReplaceError> {
     let failed = |operation, path: &Path, source| ReplaceError {
         operation,
         path: path.to_owned(),
@@ -34,7 +47,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), ReplaceErro
     };
     let mut hidden = OsString::from(".");
     hidden.push(name);
-    hidden.push(".new");
+    hidden.push(suffix);
     let new = path.with_file_name(hidden);
     // What a writer that died has left; create_new then follows no link.
     match fs::remove_file(&new) {

@@ -47,6 +47,9 @@ pub enum Action {
         /// Its length.
         seconds: u32,
     },
+    /// What another version of podhook does, as it has written it.
+    #[serde(untagged)]
+    Unknown(serde_json::Value),
 }
 
 /// A header without its value.

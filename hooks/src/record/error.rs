@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// A record that could not be written or read.
+/// A record that could not be written.
 #[derive(Debug, Error)]
 pub enum RecordError {
     /// It has no JSON form.
@@ -25,14 +25,5 @@ pub enum RecordError {
         /// Why it failed.
         #[source]
         source: io::Error,
-    },
-    /// The file is no record.
-    #[error("decode record {path}: {source}")]
-    Decode {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
     },
 }

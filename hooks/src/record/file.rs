@@ -1,7 +1,9 @@
-//! Writing and reading the file.
+//! The file: written by the shim, read by the command.
 
-use std::fs;
 use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Record, RecordError};
 use crate::lifecycle::text;
@@ -31,19 +33,15 @@ impl Record {
         })
     }
 
-    /// Reads a record.
+    /// Reads a record that is JSON already.
     ///
     /// # Errors
-    /// When the file cannot be read, or is no record.
-    pub fn read(path: &Path) -> Result<Record, RecordError> {
-        let json = fs::read(path).map_err(|source| RecordError::Io {
-            operation: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        serde_json::from_slice(&json).map_err(|source| RecordError::Decode {
-            path: path.to_owned(),
-            source,
-        })
+    /// When it is no object, or a field has another type.
+    pub fn from_json(json: &Value) -> Result<Record, serde_json::Error> {
+        // To serde an array is a structure, too.
+        if !json.is_object() {
+            return Err(serde::de::Error::custom("no object"));
+        }
+        Record::deserialize(json)
     }
 }

@@ -6,6 +6,7 @@ mod file;
 mod model;
 mod output;
 mod timestamp;
+mod view;
 
 pub use action::{Action, HeaderName};
 pub use error::RecordError;

@@ -3,14 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Timestamp};
-use crate::lifecycle::{Handler, Pod};
+use crate::lifecycle::{Handler, HandlerKind, Pod};
+use crate::named::{Name, named};
 use crate::sequence::{HookKind, Phase};
 
 /// The version this package writes. Fields may be added within it.
 pub const VERSION: u32 = 1;
 
 /// One container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+///
+/// The shim writes it, the command reads it, and their versions may differ. Whatever another version has more is
+/// passed over, whatever it has not is empty, and a phase, hook, handler, result or action that this version does
+/// not know is read by its name. A field of another type makes it no record.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// See [`VERSION`].
     pub version: u32,
@@ -19,15 +25,14 @@ pub struct Record {
     /// The containerd namespace.
     pub namespace: String,
     /// Its pod, if it is in one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<Pod>,
     /// Where it is in its life.
-    pub phase: Phase,
+    pub phase: Name<Phase>,
     /// Its hooks so far, in the order they began.
-    #[serde(default)]
     pub hooks: Vec<HookRecord>,
     /// Its end, once that was asked for or has come.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub termination: Option<TerminationRecord>,
 }
 
@@ -39,74 +44,75 @@ impl Record {
             id: id.into(),
             namespace: namespace.into(),
             pod,
-            phase: Phase::Created,
+            phase: Phase::Created.into(),
             hooks: Vec::new(),
             termination: None,
         }
     }
 }
 
-/// How a hook ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HookResult {
-    /// As it should.
-    Succeeded,
-    /// By itself, without success.
-    Failed,
-    /// Killed at a limit.
-    TimedOut,
-    /// Killed for another reason.
-    Aborted,
-    /// It did not run.
-    Skipped,
+named! {
+    /// How a hook ended.
+    pub enum HookResult {
+        /// As it should.
+        Succeeded = "Succeeded",
+        /// By itself, without success.
+        Failed = "Failed",
+        /// Killed at a limit.
+        TimedOut = "TimedOut",
+        /// Killed for another reason.
+        Aborted = "Aborted",
+        /// It did not run.
+        Skipped = "Skipped",
+    }
 }
 
 /// One run of a hook; `result` is absent while it runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct HookRecord {
     /// Which hook.
-    pub hook: HookKind,
-    /// The name of its [`HandlerKind`](crate::lifecycle::HandlerKind).
-    pub handler: String,
+    pub hook: Name<HookKind>,
+    /// What kind of handler it has.
+    pub handler: Name<HandlerKind>,
     /// What it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
     /// How it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<HookResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Name<HookResult>>,
     /// When it began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
     /// Wall time, from a monotonic clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<f64>,
     /// Of an exec handler that exited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// The name of the signal that ended an exec handler.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
     /// Of an httpGet handler that got an answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
     /// Why it did not succeed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// User CPU time of all its processes, µs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_user_usec: Option<u64>,
     /// System CPU time of all its processes, µs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_system_usec: Option<u64>,
     /// Peak memory, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
     /// The end of its output, see [`super::tail`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
 }
 
@@ -120,50 +126,38 @@ impl HookRecord {
     }
 
     /// A hook of that handler of which nothing more is known.
-    pub fn new(hook: HookKind, handler: impl Into<String>) -> HookRecord {
+    pub fn new(hook: HookKind, handler: HandlerKind) -> HookRecord {
         HookRecord {
-            hook,
+            hook: hook.into(),
             handler: handler.into(),
-            action: None,
-            result: None,
-            started_at: None,
-            finished_at: None,
-            duration_ms: None,
-            exit_code: None,
-            signal: None,
-            http_status: None,
-            message: None,
-            cpu_user_usec: None,
-            cpu_system_usec: None,
-            memory_peak_bytes: None,
-            output: None,
+            ..HookRecord::default()
         }
     }
 }
 
 /// The end of the container; a container that exits by itself has only the last two fields.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub struct TerminationRecord {
     /// When the stop was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<Timestamp>,
     /// The name of the stop signal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
     /// G.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grace_period_seconds: Option<u64>,
     /// When the stop signal went out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signalled_at: Option<Timestamp>,
     /// When SIGKILL went out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub killed_at: Option<Timestamp>,
     /// When init exited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exited_at: Option<Timestamp>,
     /// As containerd reports it: the exit code, or 128 + the signal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<u32>,
 }

@@ -3,48 +3,38 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::Time;
+use crate::named::named;
 use crate::signal;
 
-/// Which hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum HookKind {
-    /// After the start.
-    #[serde(rename = "postStart")]
-    PostStart,
-    /// Before the stop signal.
-    #[serde(rename = "preStop")]
-    PreStop,
-}
-
-impl fmt::Display for HookKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            HookKind::PostStart => "postStart",
-            HookKind::PreStop => "preStop",
-        })
+named! {
+    /// Which hook.
+    pub enum HookKind {
+        /// After the start.
+        PostStart = "postStart",
+        /// Before the stop signal.
+        PreStop = "preStop",
     }
 }
 
-/// Where the container is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Phase {
-    /// Not started yet.
-    Created,
-    /// Its process runs, postStart too; clients still see it as created.
-    PostStart,
-    /// Running.
-    Running,
-    /// A stop was asked for, preStop runs.
-    PreStop,
-    /// The stop signal is out.
-    Signalled,
-    /// SIGKILL is out.
-    Killed,
-    /// Init has exited.
-    Stopped,
+named! {
+    /// Where the container is in its life.
+    pub enum Phase {
+        /// Not started yet.
+        Created = "Created",
+        /// Its process runs, postStart too; clients still see it as created.
+        PostStart = "PostStart",
+        /// Running.
+        Running = "Running",
+        /// A stop was asked for, preStop runs.
+        PreStop = "PreStop",
+        /// The stop signal is out.
+        Signalled = "Signalled",
+        /// SIGKILL is out.
+        Killed = "Killed",
+        /// Init has exited.
+        Stopped = "Stopped",
+    }
 }
 
 /// What happened.

@@ -36,13 +36,13 @@ const TABLES: &[Table] = &[
         folder: "hooks/src",
         lines: &[
             "lib",
-            "counters record",
+            "config_json counters record",
             "handler",
             "exec",
             "config",
             "sequence",
             "lifecycle",
-            "linux null_device signal",
+            "linux named null_device signal",
         ],
     },
     Table {

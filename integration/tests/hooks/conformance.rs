@@ -144,7 +144,7 @@ fn sleep_of_zero_seconds_is_done_at_once(node: &Node) -> Outcome {
     let watch = container.watch_record();
     container.stop(60)?;
     let hooks = watch.latest().hooks;
-    let results: Vec<_> = hooks.iter().map(|hook| hook.result.as_deref()).collect();
+    let results: Vec<_> = hooks.iter().map(|hook| hook.result()).collect();
     assert_eq!(results, [Some("Succeeded"), Some("Succeeded")]);
     assert_eq!(trace.marks(), ["ready", "got-TERM"]);
     Ok(())

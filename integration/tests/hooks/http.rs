@@ -46,7 +46,7 @@ fn nginx_is_asked_by_its_own_hook_through_a_named_port(node: &Node) -> Outcome {
     })?;
     let hook = &record.hooks[0];
     assert_eq!(
-        (hook.result.as_deref(), hook.http_status),
+        (hook.result(), hook.http_status),
         (Some("Succeeded"), Some(200)),
         "{hook:?}"
     );

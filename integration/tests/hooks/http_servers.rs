@@ -181,7 +181,7 @@ fn a_silent_server_is_given_up_before_the_end_of_the_grace_period(node: &Node) -
     assert_eq!(container.status()?.exit_code, 7);
     assert_eq!(trace.marks(), ["ready", "got-TERM"]);
     let hook = watch.latest().hooks.into_iter().next().unwrap_or_default();
-    assert_eq!(hook.result.as_deref(), Some("TimedOut"));
+    assert_eq!(hook.result(), Some("TimedOut"));
     let message = hook.message.unwrap_or_default();
     let said = message.starts_with("timed out after 4s (") && message.contains("grace period");
     assert!(said, "{message}");
@@ -227,7 +227,7 @@ fn the_end_of_the_container_ends_the_request(node: &Node) -> Outcome {
     let record = watch.wait("the end of preStop", SOON, |record| {
         record.hooks.iter().any(|hook| hook.result.is_some())
     })?;
-    assert_eq!(record.hooks[0].result.as_deref(), Some("Aborted"));
+    assert_eq!(record.hooks[0].result(), Some("Aborted"));
     Ok(())
 }
 

@@ -56,11 +56,7 @@ fn a_failed_hook_says_why_in_the_pods_status(node: &Node) -> Outcome {
     assert!(status.message.contains(said), "{status:?}");
     let hook = watch.latest().hooks.into_iter().next().unwrap_or_default();
     assert_eq!(
-        (
-            hook.result.as_deref(),
-            hook.exit_code,
-            hook.output.as_deref()
-        ),
+        (hook.result(), hook.exit_code, hook.output.as_deref()),
         (
             Some("Failed"),
             Some(3),
@@ -89,7 +85,7 @@ fn a_failed_pre_stop_is_not_lost_in_silence(node: &Node) -> Outcome {
     let hook = watch.latest().hooks.into_iter().next().unwrap_or_default();
     assert_eq!(
         (
-            hook.result.as_deref(),
+            hook.result(),
             hook.message.as_deref(),
             hook.output.as_deref()
         ),
@@ -144,7 +140,7 @@ fn a_hook_has_a_timeout(node: &Node) -> Outcome {
     assert_eq!(stops.status()?.exit_code, 7);
     let hook = watch.latest().hooks.into_iter().next().unwrap_or_default();
     assert_eq!(
-        (hook.result.as_deref(), hook.message.as_deref()),
+        (hook.result(), hook.message.as_deref()),
         (Some("TimedOut"), Some(said))
     );
     Ok(())
@@ -384,7 +380,7 @@ fn an_http_hook_works_in_a_pod_with_host_network(node: &Node) -> Outcome {
     container.stop(30)?;
     let hook = watch.latest().hooks.into_iter().next().unwrap_or_default();
     assert_eq!(
-        (hook.result.as_deref(), hook.http_status),
+        (hook.result(), hook.http_status),
         (Some("Succeeded"), Some(200))
     );
     assert_eq!(server.requests().len(), 1);
@@ -411,10 +407,10 @@ fn an_image_without_sleep_and_shell_can_sleep(node: &Node) -> Outcome {
         Ok(watch.latest().hooks.into_iter().next().unwrap_or_default())
     };
     let sleep = stopped("sleeps", json!({"sleep": {"seconds": 1}}))?;
-    assert_eq!(sleep.result.as_deref(), Some("Succeeded"));
+    assert_eq!(sleep.result(), Some("Succeeded"));
     assert!(sleep.duration_ms >= Some(1000.0), "{sleep:?}");
     let exec = stopped("execs", json!({"exec": {"command": ["sleep", "1"]}}))?;
-    assert_eq!(exec.result.as_deref(), Some("Failed"));
+    assert_eq!(exec.result(), Some("Failed"));
     let message = exec.message.unwrap_or_default();
     assert!(message.contains("executable file not found"), "{message}");
     Ok(())

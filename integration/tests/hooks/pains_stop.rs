@@ -73,7 +73,7 @@ fn the_grace_period_is_counted_once(node: &Node) -> Outcome {
     assert_eq!(trace.marks(), ["ready", "got-TERM"]);
     assert_eq!(container.status()?.exit_code, 137);
     let hook = watch.latest().hooks.into_iter().next().unwrap_or_default();
-    assert_eq!(hook.result.as_deref(), Some("Succeeded"));
+    assert_eq!(hook.result(), Some("Succeeded"));
     Ok(())
 }
 
@@ -122,10 +122,7 @@ fn a_grace_period_of_one_second_cuts_the_hook(node: &Node) -> Outcome {
         record.hooks.iter().any(|hook| hook.result.is_some())
     })?;
     assert_eq!(
-        (
-            record.hooks[0].result.as_deref(),
-            record.hooks[0].message.as_deref()
-        ),
+        (record.hooks[0].result(), record.hooks[0].message.as_deref()),
         (Some("Aborted"), Some("aborted by SIGKILL"))
     );
     wait::until_true("the end of the hook", SOON, || anywhere(&sleep) == 0)?;
@@ -160,7 +157,7 @@ fn the_end_of_the_container_ends_its_hook(node: &Node) -> Outcome {
         let record = watch.wait("the end of preStop", SOON, |record| {
             record.hooks.iter().any(|hook| hook.result.is_some())
         })?;
-        assert_eq!(record.hooks[0].result.as_deref(), Some("Aborted"));
+        assert_eq!(record.hooks[0].result(), Some("Aborted"));
     }
     Ok(())
 }
@@ -178,11 +175,7 @@ fn a_hook_that_ends_the_container_has_not_failed(node: &Node) -> Outcome {
     let record = watch.wait("the end of preStop", SOON, |record| {
         record.hooks.iter().any(|hook| hook.result.is_some())
     })?;
-    assert_eq!(
-        record.hooks[0].result.as_deref(),
-        Some("Aborted"),
-        "{record:?}"
-    );
+    assert_eq!(record.hooks[0].result(), Some("Aborted"), "{record:?}");
     Ok(())
 }
 

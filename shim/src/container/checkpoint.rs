@@ -58,18 +58,27 @@ impl Container {
     }
 }
 
+/// The package of the options that containerd's 1.x client sends a runtime that is not called `io.containerd.runc…`
+/// (`ctr tasks checkpoint`). Its `CheckpointOptions` differ in one thing: `work_path` is 8 and `image_path` is 9.
+const OLD_RUNC: &str = "containerd.linux.runc";
+
 fn decode(any: Option<&Any>) -> Result<CheckpointOptions> {
     let Some(any) = any.filter(|any| !any.type_url.is_empty()) else {
         return Ok(CheckpointOptions::default());
     };
-    if !any_is::<CheckpointOptions>(any, RUNC) {
+    let is_old = any_is::<CheckpointOptions>(any, OLD_RUNC);
+    if !is_old && !any_is::<CheckpointOptions>(any, RUNC) {
         return Err(Error::InvalidArgument(format!(
             "checkpoint options of type {:?} are not supported: expected containerd.runc.v1.CheckpointOptions",
             any.type_url
         )));
     }
-    CheckpointOptions::parse_from_bytes(&any.value)
-        .map_err(|e| Error::InvalidArgument(format!("checkpoint options {}: {e}", any.type_url)))
+    let mut options = CheckpointOptions::parse_from_bytes(&any.value)
+        .map_err(|e| Error::InvalidArgument(format!("checkpoint options {}: {e}", any.type_url)))?;
+    if is_old {
+        std::mem::swap(&mut options.image_path, &mut options.work_path);
+    }
+    Ok(options)
 }
 
 /// Where CRIU works: kept where the client names it, else below the bundle and gone afterwards.
@@ -124,5 +133,21 @@ mod tests {
         let error = decode(Some(&any("containerd.runc.v1.Options", value))).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
         assert!(decode(Some(&any(name, vec![8]))).is_err());
+    }
+
+    #[test]
+    fn what_ctr_sends_to_a_runtime_that_is_not_called_runc_is_read() {
+        // exit, file_locks, work_path, image_path.
+        let value = vec![8, 1, 40, 1, 66, 2, b'/', b'w', 74, 2, b'/', b'i'];
+        for prefix in ["", "types.containerd.io/"] {
+            let any = Any {
+                type_url: format!("{prefix}containerd.linux.runc.CheckpointOptions"),
+                value: value.clone(),
+                ..Any::default()
+            };
+            let options = decode(Some(&any)).unwrap();
+            assert!(options.exit && options.file_locks);
+            assert_eq!((&*options.image_path, &*options.work_path), ("/i", "/w"));
+        }
     }
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use podhook_hooks::config_json;
+
 use super::deps::Deps;
 use crate::containerd::options::Options;
 use crate::error::{Error, Result};
-use crate::host::bundle;
 use crate::runtime::OciRuntime;
 
 /// The pauses between two tries, and how many there are: about 10 minutes.
@@ -34,7 +35,7 @@ impl Remains {
         Self {
             runtime: Arc::clone(runtime),
             deps: Arc::clone(deps),
-            cgroups_path: bundle::cgroups_path(bundle),
+            cgroups_path: config_json::cgroups_path(bundle),
             systemd: options.systemd_cgroup,
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use containerd_shim_protos::api::CreateTaskRequest;
 use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
 use podhook_hooks::config::{Config, HookKeys};
+use podhook_hooks::config_json::{self, ContainerConfig};
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::lifecycle::{Lifecycle, Output, is_sandbox};
 use podhook_hooks::sequence::Settings;
@@ -43,7 +44,7 @@ impl Container {
             log::set_max_level(level);
         }
         let options = options.with_defaults(&config.oci);
-        let bundled = bundle::Config::read(&bundle)?;
+        let bundled = config_json::container(&bundle)?;
         let lifecycle = lifecycle(&bundled.spec, &config)?;
         // Until nothing can fail any more: what fails is cleared away.
         let mut spare = Reserve::take(CLEARING)?;
@@ -78,7 +79,7 @@ impl Container {
             }
             _ => None,
         };
-        let bundle::Config {
+        let ContainerConfig {
             spec,
             own_pid_namespace,
             ..

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use async_trait::async_trait;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::mount::Mount;
+use podhook_hooks::config_json::ContainerConfig;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{self as engine, Children, Exit};
 use podhook_hooks::handler::HookResult;
@@ -20,7 +21,6 @@ use crate::cgroup;
 use crate::containerd::events::Events;
 use crate::counters::Counting;
 use crate::error::Result;
-use crate::host::bundle;
 use crate::runtime::RuntimeFactory;
 
 /// What all containers of a shim share.
@@ -89,7 +89,8 @@ pub trait System: Send + Sync {
     async fn remove_cgroups(&self, path: String, systemd: bool) -> bool;
 
     /// The signal that the container's client stops it with, where that is known.
-    async fn stop_signal(&self, config: &bundle::Config, id: &str, namespace: &str) -> Option<i32>;
+    async fn stop_signal(&self, config: &ContainerConfig, id: &str, namespace: &str)
+    -> Option<i32>;
 }
 
 /// A process that is held: what is done to it is never done to a later process with its pid.

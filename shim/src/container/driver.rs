@@ -298,7 +298,7 @@ impl Driver {
         let ended = self.records.hook_finished(kind, &result, why);
         let mut described = String::new();
         if let Some(hook) = self.hook(kind) {
-            let (handler, verdict) = (hook.handler.kind(), ended.result.as_str());
+            let (handler, verdict) = (hook.handler.kind(), ended.result.name());
             self.counters
                 .lock()
                 .hook_ended(kind, handler, verdict, &result);
@@ -306,7 +306,7 @@ impl Driver {
         }
         log::info!(
             id = self.id.as_str(), hook = kind.to_string().as_str(), handler = described.as_str(),
-            result = ended.result.as_str(), message = ended.message.as_deref().unwrap_or_default();
+            result = ended.result.name(), message = ended.message.as_deref().unwrap_or_default();
             "hook ends"
         );
         if result.dropped > 0 {

@@ -1,8 +1,6 @@
 //! Processes made by `Exec`: exec probes, `kubectl exec`, the kubelet's own hooks.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -341,15 +339,8 @@ impl Container {
     async fn make_by_runtime(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
         let process = &exec.process;
         // An exec may be called `init`, whose pid file is the container's own.
-        let files = Files::new(&self.bundle, &format!(".exec-{}", process.exec_id));
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&files.process)
-            .and_then(|mut file| file.write_all(spec))
-            .map_err(Error::io("write", &files.process))?;
+        let name = format!(".exec-{}", process.exec_id);
+        let files = Files::write(&self.bundle, &name, spec)?;
         let spawn = Spawn {
             deps: &self.deps,
             runtime: self.runtime.as_ref(),

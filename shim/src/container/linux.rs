@@ -9,6 +9,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::mount::Mount;
+use podhook_hooks::config_json::ContainerConfig;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{self as engine, Children};
 use podhook_hooks::handler::HookResult;
@@ -20,7 +21,7 @@ use super::deps::{Cgroup, Held, Joined, Made, OomListener, OomLooks, System};
 use crate::cgroup::{self, Leftover, OomWatch};
 use crate::containerd::stop_signal;
 use crate::error::Result;
-use crate::host::{apart, bundle, descriptors, ending, pidfd};
+use crate::host::{apart, descriptors, ending, pidfd};
 use crate::mount;
 
 /// Linux, and containerd at this address.
@@ -89,7 +90,12 @@ impl System for Linux {
         removed.await.unwrap_or(false)
     }
 
-    async fn stop_signal(&self, config: &bundle::Config, id: &str, namespace: &str) -> Option<i32> {
+    async fn stop_signal(
+        &self,
+        config: &ContainerConfig,
+        id: &str,
+        namespace: &str,
+    ) -> Option<i32> {
         stop_signal::find(config, id, namespace, &self.containerd).await
     }
 }

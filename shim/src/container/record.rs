@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::handler::{HookResult, Outcome};
-use podhook_hooks::lifecycle::{Handler, Pod, text};
+use podhook_hooks::lifecycle::{Handler, HandlerKind, Pod, text};
 use podhook_hooks::record::{self, HookRecord, Record, TerminationRecord};
 use podhook_hooks::sequence::{Abort, HookKind, Phase};
 use podhook_hooks::signal;
@@ -35,10 +35,9 @@ pub struct Times {
 }
 
 /// How a hook ended, for the log.
-#[derive(Default)]
 pub struct Ended {
     /// The result as the record has it.
-    pub result: String,
+    pub result: record::HookResult,
     /// Why it did not succeed.
     pub message: Option<String>,
 }
@@ -76,7 +75,7 @@ impl Records {
             return;
         };
         let mut hook = HookRecord::of(kind, handler);
-        hook.result = Some(record::HookResult::Skipped);
+        hook.result = Some(record::HookResult::Skipped.into());
         hook.message = Some(why);
         record.hooks.push(hook);
     }
@@ -89,10 +88,11 @@ impl Records {
         let now = SystemTime::now();
         let began = hook.started_at.map(SystemTime::from);
         let took = began.and_then(|began| now.duration_since(began).ok());
-        hook.result = Some(match cause {
+        let verdict = match cause {
             Abort::TimedOut { .. } => record::HookResult::TimedOut,
             _ => record::HookResult::Aborted,
-        });
+        };
+        hook.result = Some(verdict.into());
         hook.message = Some(why);
         hook.finished_at = Some(now.into());
         hook.duration_ms = took.map(|took| took.as_secs_f64() * 1000.0);
@@ -101,7 +101,7 @@ impl Records {
     /// The run of a hook that has not come to its end yet, as far as the record knows.
     fn running(&mut self, kind: HookKind) -> Option<&mut HookRecord> {
         let hooks = self.record.as_mut()?.hooks.iter_mut();
-        hooks.rev().find(|hook| hook.hook == kind)
+        hooks.rev().find(|hook| hook.hook.known() == Some(kind))
     }
 
     /// A hook has ended, by itself or because it was aborted for a cause, which comes in words too.
@@ -115,14 +115,14 @@ impl Records {
         // It may name what the container has called something.
         let message = message.map(|message| text::visible(&message).into_owned());
         let ended = Ended {
-            result: format!("{verdict:?}"),
+            result: verdict,
             message: message.clone(),
         };
         let Some(hook) = self.running(kind) else {
             return ended;
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        hook.result = Some(verdict);
+        hook.result = Some(verdict.into());
         hook.started_at = Some(result.started_at.into());
         hook.finished_at = Some(result.finished_at.into());
         hook.duration_ms = Some(result.duration().as_secs_f64() * 1000.0);
@@ -130,12 +130,16 @@ impl Records {
         hook.signal = result.signal.map(signal::name);
         hook.http_status = result.http_status;
         hook.message = message;
-        if hook.handler == "exec" {
+        let runs_processes = hook
+            .handler
+            .known()
+            .is_some_and(HandlerKind::runs_processes);
+        if runs_processes {
             hook.cpu_user_usec = Some(micros(result.cpu_user));
             hook.cpu_system_usec = Some(micros(result.cpu_system));
             hook.memory_peak_bytes = result.memory_peak;
         }
-        if hook.handler == "exec" || !result.output.is_empty() {
+        if runs_processes || !result.output.is_empty() {
             hook.output = Some(record::tail(&result.output));
         }
         ended
@@ -156,7 +160,7 @@ impl Records {
         let Some(record) = &mut self.record else {
             return;
         };
-        record.phase = phase;
+        record.phase = phase.into();
         if let Some(times) = times {
             let termination: &mut TerminationRecord = record.termination.get_or_insert_default();
             termination.signal = Some(times.signal);

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use containerd_shim_protos::api::CreateTaskRequest;
+use podhook_hooks::config_json;
 
 use super::Container;
 use super::spawn::{Call, Spawn, Unmade};
 use crate::error::Result;
-use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
 
 /// What a container is restored from.
@@ -36,7 +36,7 @@ impl Checkpoint {
 impl Container {
     /// Restores init, which runs on at once.
     pub(super) async fn restore(self: &Arc<Self>, checkpoint: &Checkpoint) -> Result<()> {
-        let config = bundle::Config::read(&self.bundle)?;
+        let config = config_json::container(&self.bundle)?;
         let mut spare = Reserve::take(CLEARING)?;
         let pid_file = self.bundle.join("init.pid");
         let spawn = Spawn {

@@ -1,21 +1,18 @@
 //! Exec hooks by the OCI runtime's `exec`, for what the engine does not do.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use podhook_hooks::config::ExecEngine;
+use podhook_hooks::config_json;
 use podhook_hooks::exec::{self as engine, Child};
 use podhook_hooks::handler::exec::Fallback;
 use serde_json::Value;
 
 use super::Container;
 use super::spawn::{Call, Files, Spawn};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::runtime;
 
 /// The container's own runtime as the way to run a command in it.
@@ -48,15 +45,9 @@ impl Container {
     ) -> Result<Child> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let files = Files::new(&self.bundle, &format!(".podhook-hook-{count}"));
-        let process = hook_process(&self.bundle.join("config.json"), command)?;
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&files.process)
-            .and_then(|mut file| file.write_all(&process))
-            .map_err(Error::io("write", &files.process))?;
+        let process = with_command(config_json::process(&self.bundle)?, command).to_string();
+        let name = format!(".podhook-hook-{count}");
+        let files = Files::write(&self.bundle, &name, process.as_bytes())?;
         let spawn = Spawn {
             deps: &self.deps,
             runtime: self.runtime.as_ref(),
@@ -75,17 +66,7 @@ impl Container {
 }
 
 /// The OCI process of a hook: the container's own with another command, and no terminal.
-fn hook_process(config: &Path, command: &[String]) -> Result<Vec<u8>> {
-    let json = fs::read(config).map_err(Error::io("read", config))?;
-    with_command(&json, command).map_err(Error::failed(config.display().to_string()))
-}
-
-fn with_command(config: &[u8], command: &[String]) -> serde_json::Result<Vec<u8>> {
-    let mut config: Value = serde_json::from_slice(config)?;
-    let mut process = config
-        .get_mut("process")
-        .map(Value::take)
-        .unwrap_or_default();
+fn with_command(mut process: Value, command: &[String]) -> Value {
     if let Some(fields) = process.as_object_mut() {
         fields.insert("args".to_owned(), command.into());
         fields.insert("terminal".to_owned(), false.into());
@@ -93,7 +74,7 @@ fn with_command(config: &[u8], command: &[String]) -> serde_json::Result<Vec<u8>
         // Older than args, and of no other use.
         fields.remove("commandLine");
     }
-    serde_json::to_vec(&process)
+    process
 }
 
 #[cfg(test)]
@@ -108,11 +89,9 @@ mod tests {
             "args": ["nginx"], "terminal": true, "consoleSize": {"width": 1, "height": 1},
             "env": ["A=b"], "user": {"uid": 7}, "future": {"kept": [1]},
         });
-        let config = json!({"process": own, "root": {"path": "rootfs"}}).to_string();
         let command = ["sh".to_owned(), "-c".to_owned()];
-        let made = with_command(config.as_bytes(), &command).unwrap();
         assert_eq!(
-            serde_json::from_slice::<Value>(&made).unwrap(),
+            with_command(own, &command),
             json!({
                 "args": ["sh", "-c"], "terminal": false,
                 "env": ["A=b"], "user": {"uid": 7}, "future": {"kept": [1]},

@@ -3,7 +3,9 @@
 //! The order is the same for all: exits are kept (the pid is not known yet, and the process may end at any time), the
 //! stdio is connected, the runtime is called, the pid that it wrote is read and waited for, and exits are kept no more.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use podhook_hooks::exec::{self, Exit};
@@ -212,12 +214,22 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// In `bundle`. No exec id has a slash, but it may have any other name, that of a file of the bundle's too.
-    pub(super) fn new(bundle: &Path, name: &str) -> Self {
-        Self {
+    /// In `bundle`, with this OCI process. No exec id has a slash, but it may have any other name, that of a file of the
+    /// bundle's too.
+    pub(super) fn write(bundle: &Path, name: &str, process: &[u8]) -> Result<Self> {
+        let files = Self {
             process: bundle.join(format!("{name}.json")),
             pid: bundle.join(format!("{name}.pid")),
-        }
+        };
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&files.process)
+            .and_then(|mut file| file.write_all(process))
+            .map_err(Error::io("write", &files.process))?;
+        Ok(files)
     }
 }
 

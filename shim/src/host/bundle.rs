@@ -1,55 +1,11 @@
-//! What the shim itself reads of a bundle's `config.json`, and what it leaves there for `delete`.
+//! The names and neighbours of a bundle, and what the shim leaves in it for `delete`.
 
 use std::path::Path;
 use std::{fs, io};
 
-use podhook_hooks::exec::spec::Spec;
-use serde::Deserialize;
+use podhook_hooks::config_json::cgroups_path;
 
 use crate::error::{Error, Result};
-
-/// A bundle's configuration.
-pub struct Config {
-    /// The parts that hooks need.
-    pub spec: Spec,
-    /// Whether the container has a pid namespace of its own, so that its processes die with init.
-    pub own_pid_namespace: bool,
-    /// What is mounted into it.
-    pub mounts: Vec<Mount>,
-}
-
-/// One of the container's mounts.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub struct Mount {
-    /// Where from.
-    pub source: String,
-    /// Where to.
-    pub destination: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Rest {
-    linux: Option<Linux>,
-    mounts: Option<Vec<Mount>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Linux {
-    namespaces: Option<Vec<Namespace>>,
-    #[serde(rename = "cgroupsPath")]
-    cgroups_path: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Namespace {
-    #[serde(rename = "type")]
-    kind: String,
-    path: Option<String>,
-}
 
 /// Whether a name from outside stays one part of a path. containerd's own names are stricter.
 pub fn is_plain(name: &str) -> bool {
@@ -77,39 +33,6 @@ pub fn unmark_deleted(bundle: &Path) -> Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(e)),
         _ => Ok(()),
     }
-}
-
-impl Config {
-    /// Reads it.
-    pub fn read(bundle: &Path) -> Result<Self> {
-        let path = bundle.join("config.json");
-        let json = fs::read(&path).map_err(Error::io("read", &path))?;
-        Self::parse(&json)
-            .map_err(|e| Error::InvalidArgument(format!("parse {}: {e}", path.display())))
-    }
-
-    fn parse(json: &[u8]) -> serde_json::Result<Self> {
-        let rest: Rest = serde_json::from_slice(json)?;
-        let namespaces = rest.linux.and_then(|linux| linux.namespaces);
-        let own = |namespace: &Namespace| {
-            namespace.kind == "pid" && namespace.path.as_deref().is_none_or(str::is_empty)
-        };
-        Ok(Self {
-            spec: serde_json::from_slice(json)?,
-            own_pid_namespace: namespaces.is_some_and(|list| list.iter().any(own)),
-            mounts: rest.mounts.unwrap_or_default(),
-        })
-    }
-}
-
-/// `linux.cgroupsPath` of the configuration; empty without one.
-pub fn cgroups_path(bundle: &Path) -> String {
-    fs::read(bundle.join("config.json"))
-        .ok()
-        .and_then(|json| serde_json::from_slice::<Rest>(&json).ok())
-        .and_then(|rest| rest.linux)
-        .map(|linux| linux.cgroups_path)
-        .unwrap_or_default()
 }
 
 /// The other containers of this containerd, in all its namespaces: name and `linux.cgroupsPath`.
@@ -151,24 +74,5 @@ mod tests {
         assert!(is_deleted(bundle.path()));
         unmark_deleted(bundle.path()).unwrap();
         assert!(!is_deleted(bundle.path()));
-    }
-
-    #[test]
-    fn a_pid_namespace_without_a_path_is_the_containers_own() {
-        let own = |json: &str| Config::parse(json.as_bytes()).unwrap().own_pid_namespace;
-        assert!(own(
-            r#"{"linux":{"namespaces":[{"type":"mount"},{"type":"pid"}]}}"#
-        ));
-        assert!(own(
-            r#"{"linux":{"namespaces":[{"type":"pid","path":""}]}}"#
-        ));
-        assert!(!own(
-            r#"{"linux":{"namespaces":[{"type":"pid","path":"/proc/1/ns/pid"}]}}"#
-        ));
-        assert!(
-            !own(r#"{"linux":{"namespaces":[{"type":"mount"}]}}"#),
-            "the host's"
-        );
-        assert!(!own(r#"{"linux":null}"#));
     }
 }

@@ -10,6 +10,7 @@ use std::{env, fs};
 use containerd_shim::Flags;
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message;
+use podhook_hooks::config_json;
 
 use crate::cgroup::{Leftover, scope};
 use crate::containerd::options::Options;
@@ -50,7 +51,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         .ok()
         .and_then(|pid| pid.trim().parse().ok())
         .unwrap_or(0);
-    let cgroups_path = bundle::cgroups_path(&bundle);
+    let cgroups_path = config_json::cgroups_path(&bundle);
     let leftover = Leftover::of(&cgroups_path, options.systemd_cgroup);
     let neighbour = match leftover.exists() {
         true => leftover.shared_with(bundle::others(&bundle)),

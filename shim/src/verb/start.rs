@@ -3,7 +3,6 @@
 //! containerd reads stdout and stderr together, so nothing but the address may be printed, and waits
 //! for both to close, so the server must not inherit them.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
@@ -12,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::{env, fs, io};
 
 use containerd_shim::Flags;
-use serde::Deserialize;
+use podhook_hooks::config_json;
 
 use crate::containerd::bootstrap::Params;
 use crate::containerd::options::Options;
@@ -40,7 +39,7 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>> {
         ));
     }
     let options = Options::decode(params.options.as_ref())?;
-    let group = group(Path::new("config.json"))?.unwrap_or_else(|| flags.id.clone());
+    let group = group()?.unwrap_or_else(|| flags.id.clone());
     let address = address(&params, &flags.namespace, &group);
     if let Bound::New(listener) = socket::bind(&address)? {
         let own = socket::Own::new(socket::path(&address));
@@ -71,18 +70,11 @@ fn address(params: &Params, namespace: &str, group: &str) -> String {
 }
 
 /// The name of the shim that serves the container, where it is another container's.
-fn group(config: &Path) -> Result<Option<String>> {
-    #[derive(Deserialize)]
-    struct Annotated {
-        #[serde(default)]
-        annotations: HashMap<String, String>,
-    }
-    let json = fs::read(config).map_err(Error::io("read", config))?;
-    let spec: Annotated = serde_json::from_slice(&json)
-        .map_err(|e| Error::InvalidArgument(format!("parse {}: {e}", config.display())))?;
-    Ok(GROUP_ANNOTATIONS
-        .iter()
-        .find_map(|name| spec.annotations.get(*name).cloned()))
+fn group() -> Result<Option<String>> {
+    // The start verb runs in the bundle.
+    let mut annotations = config_json::annotations(Path::new(""))?;
+    let mut names = GROUP_ANNOTATIONS.iter();
+    Ok(names.find_map(|name| annotations.remove(*name)))
 }
 
 /// Starts the server in its own process group, with the listening socket as fd 3.

@@ -3,10 +3,11 @@
 use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use podhook_hooks::lifecycle::HandlerKind;
+use podhook_hooks::record::Record;
+use podhook_hooks::sequence::HookKind;
 
 use crate::manifest::{ANNOTATION_PREFIX, OWN_ANNOTATION};
 use crate::node::page;
-use crate::node::record::Record;
 use crate::output::page::Page;
 
 /// Describes the lifecycle of `container`, if it has one.
@@ -16,16 +17,18 @@ pub(crate) fn describe(page: &mut Page, pod: &Pod, container: &Container, record
         return;
     };
     page.line(2, "Lifecycle:", "");
-    for (label, name, handler) in [
-        ("PostStart:", "postStart", &lifecycle.post_start),
-        ("PreStop:", "preStop", &lifecycle.pre_stop),
+    for (label, kind, handler) in [
+        ("PostStart:", HookKind::PostStart, &lifecycle.post_start),
+        ("PreStop:", HookKind::PreStop, &lifecycle.pre_stop),
     ] {
-        let Some(handler) = handler else { continue };
-        page.line(3, label, self::handler(handler));
+        let Some(handler) = handler.as_ref().and_then(self::handler) else {
+            continue;
+        };
+        page.line(3, label, handler);
         for hook in record
             .iter()
             .flat_map(|r| &r.hooks)
-            .filter(|h| h.hook == name)
+            .filter(|hook| hook.hook.known() == Some(kind))
         {
             page::hook(page, 4, hook);
         }
@@ -34,7 +37,7 @@ pub(crate) fn describe(page: &mut Page, pod: &Pod, container: &Container, record
         page.line(3, "Stop Signal:", signal);
     }
     let Some(record) = record else { return };
-    page.line(3, "Phase:", &record.phase);
+    page.line(3, "Phase:", record.phase.as_str());
     if let Some(termination) = &record.termination {
         page::termination(page, 3, termination);
     }
@@ -58,12 +61,10 @@ fn annotation(pod: &Pod, container: &str) -> Option<Lifecycle> {
     })
 }
 
-/// A handler as kubectl describes probes.
-fn handler(handler: &LifecycleHandler) -> String {
+/// A handler as kubectl describes probes. None for one of no kind: no container is created with it.
+fn handler(handler: &LifecycleHandler) -> Option<String> {
     let mut kinds = HandlerKind::ALL.iter();
-    kinds
-        .find_map(|kind| of_kind(*kind, handler))
-        .unwrap_or_else(|| "unknown".to_owned())
+    kinds.find_map(|kind| of_kind(*kind, handler))
 }
 
 /// The handler, if it is of that kind.

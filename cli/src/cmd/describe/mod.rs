@@ -4,6 +4,8 @@ mod container;
 mod lifecycle;
 mod pod;
 
+use podhook_hooks::record::Record;
+
 use super::error::Error;
 use crate::args;
 use crate::node::{record, state};
@@ -39,7 +41,7 @@ pub async fn run(context: &Context, args: &args::Describe) -> Result<(), Error> 
 }
 
 /// Looks up the record of a container.
-type Records<'a> = dyn Fn(&str) -> Option<record::Record> + 'a;
+type Records<'a> = dyn Fn(&str) -> Option<Record> + 'a;
 
 fn page(view: &PodView, records: &Records) -> String {
     let pod = pods::object(view);

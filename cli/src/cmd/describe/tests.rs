@@ -3,11 +3,11 @@
 use k8s_cri::v1::{ContainerMetadata, ContainerState, ContainerStatus, PodSandbox};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
+use podhook_hooks::record::Record;
 use serde_json::json;
 
 use super::page;
 use crate::manifest::{Object, parse};
-use crate::node::record::Record;
 use crate::pods::PodView;
 
 const MANIFEST: &str = r#"

@@ -1,45 +1,25 @@
 //! The file for node_exporter's textfile collector.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+use podhook_hooks::linux::file;
 
 use super::Error;
 
-/// Replaces `path` as a whole. Everyone may read it: the collector is not root.
+/// Replaces `path` as a whole, by a file that the collector does not read: it reads *.prom. Everyone may read the new
+/// one: the collector is not root.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    let failed = |source| Error::Output {
+    file::replace_among_writers(path, text.as_bytes(), 0o644).map_err(|error| Error::Output {
         path: path.to_owned(),
-        source,
-    };
-    let Some(name) = path.file_name() else {
-        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-    };
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    // The collector reads *.prom.
-    hidden.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(hidden);
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(&new)?;
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.write_all(text.as_bytes())?;
-        fs::rename(&new, path)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written.map_err(failed)
+        source: error.source,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

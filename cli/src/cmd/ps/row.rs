@@ -1,8 +1,9 @@
 //! The rows of the table: one per run of a hook, and one for a container whose hooks have yet to run.
 
 use k8s_openapi::jiff::Timestamp;
+use podhook_hooks::record::{self, HookRecord, Record};
 
-use crate::node::record::{Hook, Record};
+use crate::clock;
 use crate::output::age;
 use crate::output::duration::short;
 
@@ -30,7 +31,7 @@ const MAX_MESSAGE: usize = 60;
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
     record: &'a Record,
-    hook: Option<&'a Hook>,
+    hook: Option<&'a HookRecord>,
 }
 
 /// The rows of a container.
@@ -74,10 +75,10 @@ impl Row<'_> {
             record.namespace().to_owned(),
             text(record.pod_name()),
             text(Some(record.container())),
-            text(Some(&record.phase)),
+            text(Some(record.phase.as_str())),
             text(hook.map(|hook| hook.hook.as_str())),
             text(hook.map(|hook| hook.handler.as_str())),
-            text(hook.map(|hook| hook.result.as_deref().unwrap_or("Running"))),
+            text(hook.map(|hook| hook.result().unwrap_or("Running"))),
             since(hook.and_then(|hook| hook.started_at), now),
             hook.and_then(|hook| duration(hook, now))
                 .unwrap_or_else(|| NONE.to_owned()),
@@ -102,37 +103,40 @@ impl Row<'_> {
     }
 }
 
-fn since(then: Option<Timestamp>, now: Timestamp) -> String {
+fn since(then: Option<record::Timestamp>, now: Timestamp) -> String {
     match then {
         // A clock that is set back a little is no reason for "<invalid>".
-        Some(then) => age::human((now.as_second() - then.as_second()).max(0)),
+        Some(then) => {
+            age::human((now.as_second() - clock::timestamp(then.into()).as_second()).max(0))
+        }
         None => NONE.to_owned(),
     }
 }
 
 /// How long the hook took, or has run so far.
-fn duration(hook: &Hook, now: Timestamp) -> Option<String> {
+fn duration(hook: &HookRecord, now: Timestamp) -> Option<String> {
     if let Some(milliseconds) = hook.duration_ms {
         return Some(short(milliseconds / 1000.0));
     }
     let running = hook.result.is_none().then_some(hook.started_at)??;
+    let running = clock::timestamp(running.into());
     Some(short(now.duration_since(running).as_secs_f64().max(0.0)))
 }
 
-fn cpu(hook: &Hook) -> Option<String> {
+fn cpu(hook: &HookRecord) -> Option<String> {
     let used = hook.cpu_user_usec?.saturating_add(hook.cpu_system_usec?);
     Some(short(used as f64 / 1e6))
 }
 
 /// What it ended with: an exit code, a signal, an HTTP status.
-fn exit(hook: &Hook) -> Option<String> {
+fn exit(hook: &HookRecord) -> Option<String> {
     let code = hook.exit_code.map(|code| code.to_string());
     let status = || hook.http_status.map(|status| format!("HTTP {status}"));
     code.or_else(|| hook.signal.clone()).or_else(status)
 }
 
 /// Why it did not succeed, and the last line that it printed.
-fn message(hook: &Hook) -> String {
+fn message(hook: &HookRecord) -> String {
     let output = hook.output.as_deref().unwrap_or_default();
     let line = output.trim_end().lines().next_back().unwrap_or_default();
     let message = hook.message.as_deref().unwrap_or_default();
@@ -146,6 +150,9 @@ fn message(hook: &Hook) -> String {
 
 #[cfg(test)]
 mod tests {
+    use podhook_hooks::record::HookResult;
+    use podhook_hooks::sequence::Phase;
+
     use super::*;
     use crate::output::table::Table;
 
@@ -215,8 +222,8 @@ shop        web-0   nginx       PreStop   preStop     httpGet   Running   3s    
             before,
             rows(&ended).iter().map(Row::state).collect::<Vec<_>>()
         );
-        "Signalled".clone_into(&mut ended.phase);
-        ended.hooks[1].result = Some("Succeeded".to_owned());
+        ended.phase = Phase::Signalled.into();
+        ended.hooks[1].result = Some(HookResult::Succeeded.into());
         let after: Vec<_> = rows(&ended).iter().map(Row::state).collect();
         assert_eq!(before[0], after[0]);
         assert_ne!(before[1], after[1]);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use podhook_hooks::named::Name;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -114,7 +115,7 @@ impl View<'_> {
         }
         for gone in before.into_values().filter_map(|known| known.recorded) {
             let mut record = gone.record;
-            "Removed".clone_into(&mut record.phase);
+            record.phase = Name::Unknown("Removed".to_owned());
             let last = row::rows(&record)
                 .pop()
                 .map(|row| row.cells(self.wide, now));

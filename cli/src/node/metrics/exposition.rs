@@ -4,23 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use podhook_hooks::counters::{Counters, How};
+use podhook_hooks::sequence::Phase;
 
 use super::scrape::Scrape;
+use crate::clock;
 use crate::output::escape;
 
 /// The content type of what [`text`] makes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// The phases of a record; each has its line, so that a graph has no gaps.
-const PHASES: [&str; 7] = [
-    "Created",
-    "PostStart",
-    "Running",
-    "PreStop",
-    "Signalled",
-    "Killed",
-    "Stopped",
-];
 
 /// A page under construction.
 #[derive(Default)]
@@ -184,7 +175,9 @@ fn now(page: &mut Page, scrape: &Scrape) {
         "gauge",
         "Containers with lifecycle hooks, by the phase of their life.",
     );
-    let mut phases: BTreeMap<&str, u64> = PHASES.into_iter().map(|phase| (phase, 0)).collect();
+    // Each phase has its line, so that a graph has no gaps.
+    let mut phases: BTreeMap<&str, u64> =
+        Phase::ALL.iter().map(|phase| (phase.name(), 0)).collect();
     for container in &scrape.containers {
         *phases.entry(container.record.phase.as_str()).or_default() += 1;
     }
@@ -209,10 +202,14 @@ fn now(page: &mut Page, scrape: &Scrape) {
             ("namespace", record.namespace()),
             ("pod", record.pod_name().unwrap_or_default()),
             ("container", record.container()),
-            ("hook", &hook.hook),
-            ("handler", &hook.handler),
+            ("hook", hook.hook.as_str()),
+            ("handler", hook.handler.as_str()),
         ];
-        page.sample(name, &labels, since.as_millisecond() as f64 / 1000.0);
+        page.sample(
+            name,
+            &labels,
+            clock::timestamp(since.into()).as_millisecond() as f64 / 1000.0,
+        );
     }
 }
 

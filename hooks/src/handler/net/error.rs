@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
-use nix::errno::Errno;
+use crate::linux::errno;
 
 /// A failed request or connection. The URL or address is for the one who reports it.
 #[derive(Debug, thiserror::Error)]
@@ -83,15 +83,7 @@ fn attempts(attempts: &[Attempt], named: bool) -> String {
 
 /// An I/O error as a part of a sentence: `connection refused`.
 pub(super) fn cause(error: &io::Error) -> String {
-    let text = match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    };
-    let mut characters = text.chars();
-    match characters.next() {
-        Some(first) => first.to_lowercase().chain(characters).collect(),
-        None => text,
-    }
+    errno::lower_case(&errno::text(error))
 }
 
 /// A protocol error of hyper.

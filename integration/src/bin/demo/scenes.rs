@@ -58,7 +58,7 @@ pub fn post_start(stage: &mut Stage) -> Outcome {
         .hooks
         .first()
         .ok_or("no postStart hook is recorded")?;
-    let result = (hook.hook.as_str(), hook.result.as_deref(), hook.exit_code);
+    let result = (hook.hook.as_str(), hook.result(), hook.exit_code);
     stage.prove(
         "postStart: recorded as succeeded with status 0",
         result == ("postStart", Some("Succeeded"), Some(0)),
@@ -70,7 +70,8 @@ pub fn post_start(stage: &mut Stage) -> Outcome {
         .published;
     stage.prove(
         "postStart: /tasks/start came after the hook's end",
-        hook.finished_at.is_some_and(|end| end <= started),
+        hook.finished_at
+            .is_some_and(|end| clock::timestamp(end.into()) <= started),
     )?;
     stage.podhook(&["describe", "pod", pod])?;
     stage.podhook(&["delete", "pod", pod])?;
@@ -185,6 +186,7 @@ pub fn pre_stop(stage: &mut Stage) -> Outcome {
         .termination
         .as_ref()
         .and_then(|end| end.requested_at)
+        .map(|requested| clock::timestamp(requested.into()))
         .ok_or("no stop is recorded")?;
     let complete = head.starts_with("HTTP/1.1 200") && body.len() == 32768 && answered > requested;
     stage.prove(
@@ -202,7 +204,7 @@ pub fn pre_stop(stage: &mut Stage) -> Outcome {
         .ok_or("no preStop hook is recorded")?;
     stage.say(&format!(
         "the hook waits for nginx and ends with it: {}",
-        hook.result.as_deref().unwrap_or("running")
+        hook.result().unwrap_or("running")
     ));
     stage.keep(observer.timeline()?);
     Ok(())

@@ -2,15 +2,16 @@
 
 use std::fmt;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff;
+use podhook::clock;
 use podhook_integration::events::Event;
-use podhook_integration::record::{Hook, Record};
+use podhook_integration::record::{HookRecord, Record, Timestamp};
 
 /// A container's timeline.
 #[derive(Debug)]
 pub struct Timeline {
     name: String,
-    entries: Vec<(Timestamp, String)>,
+    entries: Vec<(jiff::Timestamp, String)>,
 }
 
 impl Timeline {
@@ -23,7 +24,7 @@ impl Timeline {
     }
 
     /// Adds an entry.
-    pub fn add(&mut self, at: Timestamp, what: &str) {
+    pub fn add(&mut self, at: jiff::Timestamp, what: &str) {
         self.entries.push((at, what.to_owned()));
     }
 
@@ -39,15 +40,20 @@ impl Timeline {
         }
     }
 
+    /// Adds an entry of the record.
+    fn recorded(&mut self, at: Timestamp, what: &str) {
+        self.add(clock::timestamp(at.into()), what);
+    }
+
     /// Adds what the shim recorded of the hooks and the end.
     pub fn record(&mut self, record: &Record) {
         for hook in &record.hooks {
             let name = format!("{} hook ({})", hook.hook, hook.handler);
             if let Some(at) = hook.started_at {
-                self.add(at, &format!("{name} starts"));
+                self.recorded(at, &format!("{name} starts"));
             }
             if let Some(at) = hook.finished_at {
-                self.add(at, &format!("{name} {}", result(hook)));
+                self.recorded(at, &format!("{name} {}", result(hook)));
             }
         }
         let Some(end) = &record.termination else {
@@ -72,21 +78,21 @@ impl Timeline {
                 end.exited_at,
                 format!(
                     "the process has exited, status {}",
-                    end.exit_status.unwrap_or(-1)
+                    end.exit_status.map_or(-1, i64::from)
                 ),
             ),
         ];
         for (at, what) in moments {
             if let Some(at) = at {
-                self.add(at, &what);
+                self.recorded(at, &what);
             }
         }
     }
 }
 
 /// A hook's result with its exit status, wall time, CPU time and memory.
-fn result(hook: &Hook) -> String {
-    let mut text = hook.result.clone().unwrap_or_default();
+fn result(hook: &HookRecord) -> String {
+    let mut text = hook.result().unwrap_or_default().to_owned();
     if let Some(status) = hook.exit_code {
         text += &format!(", exit status {status}");
     }

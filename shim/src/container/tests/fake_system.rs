@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::mount::Mount;
+use podhook_hooks::config_json::ContainerConfig;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{self as engine, Children, Exit};
 use podhook_hooks::handler::{HookResult, Outcome};
@@ -21,7 +22,6 @@ use crate::cgroup;
 use crate::container::Container;
 use crate::container::deps::{Cgroup, Held, Joined, Made, OomListener, OomLooks, System};
 use crate::error::{Error, Result};
-use crate::host::bundle;
 
 pub struct FakeSystem(pub Fakes);
 
@@ -140,7 +140,7 @@ impl System for FakeSystem {
         !left
     }
 
-    async fn stop_signal(&self, _: &bundle::Config, _: &str, _: &str) -> Option<i32> {
+    async fn stop_signal(&self, _: &ContainerConfig, _: &str, _: &str) -> Option<i32> {
         None
     }
 }

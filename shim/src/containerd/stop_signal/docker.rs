@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
+use podhook_hooks::config_json::Mount;
 use serde::Deserialize;
-
-use crate::host::bundle::Mount;
 
 /// What docker mounts from the folder.
 const FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];

@@ -8,17 +8,21 @@ mod labels;
 use std::path::Path;
 use std::time::Duration;
 
+use podhook_hooks::config_json::ContainerConfig;
 use podhook_hooks::lifecycle::is_cri;
 use podhook_hooks::signal;
-
-use crate::host::bundle::Config;
 
 /// Nobody waits longer: containerd is busy then, or gone.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The container's own stop signal, where its client is docker (which keeps it in a file) or one of containerd's (ctr,
 /// nerdctl: a label of the container). CRI's needs none: every signal of it but SIGKILL is a stop signal.
-pub async fn find(config: &Config, id: &str, namespace: &str, containerd: &str) -> Option<i32> {
+pub async fn find(
+    config: &ContainerConfig,
+    id: &str,
+    namespace: &str,
+    containerd: &str,
+) -> Option<i32> {
     if is_cri(&config.spec.annotations) {
         return None;
     }
