@@ -23,6 +23,7 @@ use crate::containerd::options::Options;
 use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
+use crate::host::exit_status::ExitStatus;
 use crate::stdio::Stdio;
 
 impl Container {
@@ -56,6 +57,7 @@ impl Container {
         }
         options.save(&bundle)?;
         bundle::unmark_deleted(&bundle)?;
+        ExitStatus::remove(&bundle)?;
         deps.system.mount_rootfs(&request.rootfs, &rootfs).await?;
         let stdio = Stdio::new(
             &request.stdin,
@@ -174,7 +176,7 @@ impl Container {
     /// Takes charge of an init that exists now. The exit of that is still to be watched.
     ///
     /// # Errors
-    /// Where the kernel has no descriptors for that now; what is never to be had is done without.
+    /// The kernel has no descriptors at the moment: an error. What this kernel never has is done without.
     pub(super) fn adopt(self: &Arc<Self>, spec: &Spec) -> Result<()> {
         let pid = self.init.pid().cast_signed();
         match self.deps.system.cgroup(pid) {

@@ -1,5 +1,5 @@
-//! The driver of one container's [`Sequence`]: it tells it what has happened, keeps the record, the results of hooks and
-//! the answer to Start for it, and says what the container has to do.
+//! The driver of one container's [`Sequence`]: it tells it what has happened, keeps the record, the results of hooks
+//! and the answer to Start for it, and says what the container has to do.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(super) struct Driver {
     hooks: Vec<RunningHook>,
     /// How postStart went, for the answer to Start.
     post_start: Option<HookResult>,
-    /// Who waits for Start.
+    /// Where the answer to Start goes.
     reply: Option<oneshot::Sender<Result<()>>>,
     /// The grace period was over.
     own_kill: bool,

@@ -59,7 +59,7 @@ impl GivenUp {
         }
     }
 
-    /// What who waits for the process is told.
+    /// The exit that Wait answers with.
     fn status(self) -> u32 {
         match self {
             Self::Killed => 128 + libc::SIGKILL.cast_unsigned(),
@@ -179,7 +179,7 @@ impl Container {
         Ok(())
     }
 
-    /// Starts it. `deadline` is what the client leaves: what does not run by then never does.
+    /// Starts it. `deadline` is the client's: a process that does not run by then never runs.
     pub async fn start_exec(
         self: &Arc<Self>,
         exec_id: &str,
@@ -190,7 +190,7 @@ impl Container {
         };
         let starting = exec.starting.lock().await;
         let (spec, given_up) = exec.claim()?;
-        // After the claim: who ends init gives up what is claimed.
+        // After the claim: when init ends, claimed processes are given up.
         if self.lock().init_gone {
             exec.give_up(GivenUp::InitGone);
         }
@@ -209,7 +209,7 @@ impl Container {
             Ok(exit) => exit,
             Err((e, status)) => {
                 self.deps.counters.lock().execs_failed += 1;
-                // Who waits already is told; there is no event for what never ran.
+                // A Wait that came before is answered. A process that never ran has no event.
                 exec.process.set_exit(ExitInfo {
                     status,
                     at: SystemTime::now(),

@@ -28,7 +28,7 @@ impl Fallback for ByRuntime {
         stdio: engine::Stdio,
     ) -> Pin<Box<dyn Future<Output = std::result::Result<Child, String>> + Send + 'a>> {
         Box::pin(async move {
-            // Who is aborted while the runtime works drops it, and kills it by that.
+            // An abort while the runtime works drops this future, which kills the runtime.
             let made = self.0.spawn_hook_by_runtime(command, stdio).await;
             made.map_err(|e| e.to_string())
         })

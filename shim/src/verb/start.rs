@@ -70,7 +70,7 @@ fn address(params: &Params, namespace: &str, group: &str) -> String {
     }
 }
 
-/// The name of the shim that the container belongs to, where it is not a shim of its own.
+/// The name of the shim that serves the container, where it is another container's.
 fn group(config: &Path) -> Result<Option<String>> {
     #[derive(Deserialize)]
     struct Annotated {
