@@ -96,6 +96,10 @@ pictures: ## Draw docs/pictures/*.svg from their texts (the state machine's come
 	PODHOOK_WRITE_DOCS=1 $(CARGO) test $(cargo_flags) --package podhook-hooks --test sequence_picture
 	docs/pictures/draw
 
+.PHONY: configuration
+configuration: ## Write the table of docs/configuration.md from what the keys say of themselves
+	PODHOOK_WRITE_DOCS=1 $(CARGO) test $(cargo_flags) --package podhook-hooks --test config
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -1,9 +1,9 @@
 //! A null device for processes of containers.
 //!
-//! The node's own `/dev/null` is not for them: who has it as stdin changes its mode, owner and times for the whole
-//! node through `/proc/self/fd/0`, locks it, or watches it. The container's is not either: it may be anything
-//! (CVE-2025-31133, CVE-2025-52565). So this process has one of its own, on a file system that nothing else mounts
-//! and that is read-only: the device can be used, and nothing of it can be changed. A process sees `/dev/null`.
+//! The node's own `/dev/null` is not for them: a process that has it as stdin can change its mode, owner and times
+//! for the whole node through `/proc/self/fd/0`, locks it, or watches it. The container's is not either: it may be
+//! anything (CVE-2025-31133, CVE-2025-52565). So this process has one of its own, on a file system that nothing else
+//! mounts and that is read-only: the device can be used, and nothing of it can be changed. A process sees `/dev/null`.
 
 use std::ffi::{CStr, CString};
 use std::fs::{File, OpenOptions};
@@ -59,7 +59,7 @@ pub fn open(read: bool, write: bool) -> io::Result<OwnedFd> {
 }
 
 /// The root of the file system, as a mount that is attached nowhere. It is not closed: the kernel takes milliseconds
-/// for the end of a mount, and nobody reaches its root by the device.
+/// to end a mount, and its root cannot be reached by the device.
 fn make() -> io::Result<OwnedFd> {
     let label = label();
     match (mounted(label.as_deref()), label) {

@@ -14,7 +14,7 @@ use containerd_shim_protos::ttrpc::{self, Code, Request, Response, get_status};
 use podhook_hooks::counters::ledger::{self, Answer};
 use podhook_hooks::counters::{Counters, FallbackReason, How};
 
-/// How long an ending shim waits for who asks the node's shims at the moment.
+/// How long an ending shim waits for a `podhook metrics` that is asking the node's shims.
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);
 
 /// The shim's counters.
@@ -64,7 +64,7 @@ impl Counting {
         }
     }
 
-    /// Leaves the numbers to the node, when nobody can ask the shim any more.
+    /// Adds the numbers to the node's file, when the shim can no longer be asked.
     pub async fn hand_over(&self) {
         let (Some(state), false) = (&self.state, self.lock().is_empty()) else {
             return;

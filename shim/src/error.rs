@@ -96,7 +96,8 @@ pub enum Error {
 /// The error of another layer.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// A failed call of the OCI runtime, and what its words mean: those are read in one place, `call_failed` of the runtime.
+/// A failed call of the OCI runtime, and what its words mean: those are read in one place, `call_failed` of the
+/// runtime.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CallFailed {
@@ -104,7 +105,7 @@ pub struct CallFailed {
     pub verb: &'static str,
     /// What clients are told.
     pub message: String,
-    /// It was killed or has crashed: nobody has cleared away what it had begun.
+    /// It was killed or has crashed, and has not undone what it had begun.
     pub died: bool,
     /// It says that the process has ended.
     pub finished: bool,

@@ -8,7 +8,7 @@
 //! mount::idmap, runtime::call and one function of runtime, stdio (console, fifo, logger), verb (serve, start).
 
 #![cfg_attr(not(test), deny(unsafe_code))]
-// What panics where the kernel refuses something: see clippy.toml. A shim has nobody who starts it again.
+// Calls that panic where the kernel refuses something are forbidden: see clippy.toml. Nothing restarts a shim.
 #![cfg_attr(
     not(test),
     deny(

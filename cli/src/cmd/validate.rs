@@ -23,7 +23,7 @@ pub fn run(args: &args::Validate) -> Result<(), Error> {
     let policy = match &args.config {
         Some(path) => {
             let config = Config::load(path).map_err(|e| Error::Refused(e.to_string()))?;
-            config.policy
+            config.policy()
         }
         None => Policy::default(),
     };
@@ -526,7 +526,7 @@ spec:
     fn what_the_nodes_operator_does_not_allow_is_refused() {
         let policy = Config::parse("allowed_hosts = 'pod'", "config.toml")
             .unwrap()
-            .policy;
+            .policy();
         let text = r#"{"preStop": {"tcpSocket": {"port": 1, "host": "db"}}}"#;
         let found = check(text, &policy);
         assert_eq!(found[0].verdict, Verdict::Refused);

@@ -1,13 +1,20 @@
-//! The node's configuration, and the runtime options that come as TOML.
+//! The node's configuration, and the strict reader of TOML that it is read with.
 
 mod error;
 mod glob;
+mod key;
+mod keys;
 mod node;
-mod options;
 mod read;
 mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
 
+pub use crate::lifecycle::reader::{At, Fields};
 pub use error::ConfigError;
-pub use node::{Config, DEFAULT_PATH, ExecEngine};
-pub use options::RuntimeOptions;
+pub use keys::{ExecEngine, HookKeys, LifecycleKeys, LogKeys, OciKeys, PolicyKeys, SequenceKeys};
+pub use node::{Config, DEFAULT_PATH};
+pub use read::read;
 pub use rules::Rule;
+pub use table::table;

@@ -1,6 +1,6 @@
 //! The numbers of the node: what shims left when they ended, and what those alive said last.
 //!
-//! One file per containerd, `<state>/podhook/counters.json`, under one lock. Who asks the shims holds
+//! One file per containerd, `<state>/podhook/counters.json`, under one lock. A command that asks the shims holds
 //! the lock meanwhile, so a shim's numbers are either in its answer or in the file, never in both and
 //! never in neither: sums over the node do not fall when a pod ends, which Prometheus would take for
 //! a counter that began anew. The state directory is that of the running system: a boot empties it,
@@ -113,7 +113,7 @@ pub fn state_of(bundle: &Path) -> Option<PathBuf> {
     (tasks.file_name()? == TASKS).then_some(tasks.parent()?.to_owned())
 }
 
-/// Takes the lock, unless somebody else has it.
+/// Takes the lock if it is free.
 ///
 /// # Errors
 /// When the folder or the lock's file cannot be made.

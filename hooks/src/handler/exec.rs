@@ -70,7 +70,7 @@ pub async fn run_with_fallback(
 ) -> (HookRun, Option<Rest>) {
     let started_at = SystemTime::now();
     let mut abort = pin!(abort);
-    // Those before are none of this hook's.
+    // Forget earlier OOM kills: they are not this hook's.
     container.has_new_oom_kills();
     let mut printed = None;
     let spawned = tokio::select! {
@@ -171,7 +171,7 @@ async fn spawn(
 struct Running(Option<Child>);
 
 impl Running {
-    /// `None`: nobody knows.
+    /// `None` where the exit was lost.
     async fn exit(&mut self) -> Option<Exit> {
         match &mut self.0 {
             Some(child) => (&mut child.exit).await.ok(),

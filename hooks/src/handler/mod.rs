@@ -46,7 +46,7 @@ pub struct HookRun {
     pub http_status: Option<u16>,
     /// The last 4 KiB of its output, stdout and stderr in the order they were written.
     pub output: Vec<u8>,
-    /// Bytes of its output that the sink did not take: nobody read there.
+    /// Bytes of its output that were dropped because the sink had no reader.
     pub dropped: u64,
     /// Why the OCI runtime ran it and not the engine; what had left its session was not killed at an
     /// abort then.

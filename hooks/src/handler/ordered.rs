@@ -110,7 +110,7 @@ impl Ordered {
     /// The two as they are, of usual size: order does not matter any more.
     pub fn into_pipes(self) -> [Option<OwnedFd>; 2] {
         for pipe in self.pipes.iter().flatten() {
-            // Refused to a user who has too many pipes: then it stays small.
+            // The kernel refuses it where the user has too many pipes; the pipe stays small then.
             let _ = pipes::set_size(pipe, pipes::USUAL_SIZE);
         }
         self.pipes

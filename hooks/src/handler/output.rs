@@ -83,8 +83,8 @@ impl Output {
         }
     }
 
-    /// Reads what is there now, up to a limit; waits for no writer. Nothing more is recorded then: a last line
-    /// without an end gets one.
+    /// Reads what the pipes hold now, up to a limit, without waiting for a writer. Nothing more is recorded then: a
+    /// last line without an end gets one.
     pub async fn drain(&mut self) {
         self.flush().await;
         let mut left = DRAIN;

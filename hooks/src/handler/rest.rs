@@ -1,8 +1,8 @@
 //! What goes on printing when a hook has ended.
 //!
-//! A process that a hook left running has the hook's stdout and stderr. With nobody to read there it would die of
+//! A process that a hook left running has the hook's stdout and stderr. Without a reader it would die of
 //! SIGPIPE at its next line, or wait for ever once the pipe is full. So they are read as long as anything can write:
-//! a task that sleeps while nobody prints, and holds a descriptor of each and a few hundred bytes.
+//! a task that sleeps while nothing is printed, and holds a descriptor of each and a few hundred bytes.
 
 use std::future::Future;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::net::unix::pipe::Receiver;
 use super::pipes::{self, chunk_size};
 use super::sink::Feed;
 
-/// Output that nobody records any more.
+/// Output that is read but no longer recorded.
 pub struct Rest {
     streams: [Stream; 2],
 }
@@ -24,7 +24,7 @@ struct Stream {
 }
 
 impl Rest {
-    /// None where there is nobody to write.
+    /// `None` where no process can write any more.
     pub(super) fn new(pipes: [Option<Receiver>; 2], feeds: [Option<Feed>; 2]) -> Option<Self> {
         let [first, second] = pipes;
         let [first_feed, second_feed] = feeds;
@@ -37,8 +37,8 @@ impl Rest {
         open.then_some(Self { streams })
     }
 
-    /// Reads until nobody can write any more, or until `end`, and then what is there. Returns how many bytes were
-    /// not taken where they were to go.
+    /// Reads until no process can write any more, or until `end`, and then the rest of the pipes. Returns how many
+    /// bytes were not taken where they were to go.
     pub async fn pass_on(self, end: impl Future<Output = ()>) -> u64 {
         let [mut first, mut second] = self.streams;
         let before = first.dropped() + second.dropped();

@@ -30,7 +30,7 @@ pub trait Target: Sync {
     /// When the container has no network any more.
     fn place(&self) -> Result<Place, String>;
 
-    /// Who waits for the processes of exec handlers.
+    /// Waits for the processes of exec handlers.
     fn children(&self) -> Arc<dyn Children>;
 
     /// Where output goes besides the result.
@@ -67,7 +67,7 @@ impl Place {
         };
         Ok(Self {
             netns: open("ns/net", 0)?,
-            // Held, not opened: whatever it is, nothing is done there yet.
+            // Opened with O_PATH: whatever the file is, opening it has no effect.
             root: open("root", libc::O_PATH | libc::O_DIRECTORY)?,
         })
     }

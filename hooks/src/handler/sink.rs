@@ -7,7 +7,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::lines::Lines;
 
-/// How long a queue that nobody empties holds up a hook; from then on its lines are dropped until there
+/// How long a queue that is not emptied holds up a hook; after that its lines are dropped until there
 /// is room again.
 const STALL: Duration = Duration::from_secs(1);
 

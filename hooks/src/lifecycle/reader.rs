@@ -10,7 +10,7 @@ use super::tree::{Node, Value};
 const MAX_SHOWN: usize = 64;
 
 /// A value and where it stands.
-pub(crate) struct At {
+pub struct At {
     pub(crate) path: String,
     node: Node,
 }
@@ -43,14 +43,22 @@ impl At {
         matches!(self.node.value, Value::Integer(_) | Value::Number)
     }
 
-    pub(crate) fn string(&self) -> Result<&str, FieldError> {
+    /// A string.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn string(&self) -> Result<&str, FieldError> {
         match &self.node.value {
             Value::String(text) => Ok(text),
             _ => Err(self.error("must be a string")),
         }
     }
 
-    pub(crate) fn boolean(&self) -> Result<bool, FieldError> {
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// Where it is neither.
+    pub fn boolean(&self) -> Result<bool, FieldError> {
         match self.node.value {
             Value::Bool(value) => Ok(value),
             _ => Err(self.error("must be true or false")),
@@ -58,7 +66,10 @@ impl At {
     }
 
     /// An integer from `min` to `max`.
-    pub(crate) fn integer(&self, min: u32, max: u32) -> Result<u32, FieldError> {
+    ///
+    /// # Errors
+    /// Where it is none of these.
+    pub fn integer(&self, min: u32, max: u32) -> Result<u32, FieldError> {
         let Value::Integer(number) = self.node.value else {
             return Err(self.error("must be an integer"));
         };
@@ -121,7 +132,7 @@ impl At {
 }
 
 /// The fields of an object that are still to be read.
-pub(crate) struct Fields {
+pub struct Fields {
     pub(crate) path: String,
     line: Option<usize>,
     fields: BTreeMap<String, At>,
@@ -129,7 +140,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// A field; null is absent, as for Kubernetes.
-    pub(crate) fn take(&mut self, key: &str) -> Option<At> {
+    pub fn take(&mut self, key: &str) -> Option<At> {
         self.fields
             .remove(key)
             .filter(|at| at.node.value != Value::Null)

@@ -17,7 +17,7 @@ pub fn detached(path: &Path) -> io::Result<OwnedFd> {
     Ok(open_tree(CWD, path, flags)?)
 }
 
-/// Mounts what is mounted nowhere on `target`.
+/// Attaches a detached mount to `target` (move_mount(2)).
 ///
 /// # Errors
 /// Where the kernel refuses it.

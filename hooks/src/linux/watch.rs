@@ -28,5 +28,5 @@ pub unsafe trait Owner: AsRawFd {}
 unsafe impl Owner for OwnedFd {}
 // SAFETY: as above.
 unsafe impl Owner for File {}
-// SAFETY: the one in it, which nobody can take out.
+// SAFETY: the descriptor is owned by this value and cannot be taken out.
 unsafe impl<T: Owner> Owner for Arc<T> {}

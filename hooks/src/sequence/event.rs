@@ -142,7 +142,7 @@ pub enum Skip {
 }
 
 impl Skip {
-    /// Whether nobody has chosen that it does not run.
+    /// Whether it was not skipped by choice.
     pub fn is_mishap(self) -> bool {
         matches!(self, Skip::NotAStop(_))
     }

@@ -50,7 +50,7 @@ impl Life {
         }
     }
 
-    /// SIGKILL by the client: first of all delivered, whatever runs.
+    /// SIGKILL by the client is delivered at once, also while a hook runs.
     fn sigkill_requested(&mut self, actions: &mut Vec<Action>) {
         actions.push(Action::PassOn(libc::SIGKILL));
         self.abort_hook(Abort::Killed, actions);
@@ -91,7 +91,7 @@ impl Life {
                 (end, limit) = (latest, Limit::RpcDeadline);
             }
         }
-        // A container that never got to run is nobody's but ours: no CRI client counts its grace.
+        // A container that never reached Running is ended by the shim: no CRI client counts its grace period.
         let owned = fails_start || !self.settings.cri || timing.grace_is_ours;
         self.kill_at = owned.then_some(end);
         self.stopping = true;

@@ -217,13 +217,19 @@ fn start_at_each_point(
             }
             let log = stage.log(&id);
             assert!(!log.contains("panicked"), "{allowed} allowed: {log}");
-            if let Some(pid) = stage.shim_pid(&id) {
-                // It serves, and has refused the container.
-                let client = stage.connect(&started)?;
-                assert_eq!(client.connect_rpc(&id)?.shim_pid, pid as u32);
-                client.shutdown(&id);
-                stage.wait_gone(&id)?;
-            }
+            // It serves, and has refused the container; or it ends, which takes a moment.
+            wait::until_true("an end or an answer", SOON, || {
+                let Some(pid) = stage.shim_pid(&id) else {
+                    return true;
+                };
+                let answer = stage.connect(&started).and_then(|client| {
+                    let answer = client.connect_rpc(&id)?;
+                    client.shutdown(&id);
+                    Ok(answer.shim_pid)
+                });
+                answer.is_ok_and(|said| said == pid as u32)
+            })?;
+            stage.wait_gone(&id)?;
         } else {
             // The loader's words are on stderr.
             let words = [shown.as_bytes(), &started.stderr].concat();

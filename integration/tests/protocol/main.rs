@@ -10,6 +10,7 @@ mod ending;
 mod entrypoint;
 mod events;
 mod exhaustion;
+mod exit_status;
 mod given_up;
 mod hanging;
 mod killed;
@@ -111,6 +112,7 @@ fn main() -> ExitCode {
         ending::tests(),
         entrypoint::tests(),
         events::tests(),
+        exit_status::tests(),
         exhaustion::tests(),
         limits::tests(),
         given_up::tests(),

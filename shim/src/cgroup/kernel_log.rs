@@ -160,7 +160,7 @@ fn parse(line: &str) -> Option<(Duration, &str)> {
     (!line.starts_with(' ')).then_some((Duration::from_micros(at), message))
 }
 
-/// The clock that is nearest to the log's: both stand still while the machine sleeps, and nobody sets them.
+/// The clock that is nearest to the log's: both stand still while the machine sleeps, and neither can be set.
 fn now() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,

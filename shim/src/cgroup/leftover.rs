@@ -39,8 +39,8 @@ impl Leftover {
         }
     }
 
-    /// Which of these containers, by name and `linux.cgroupsPath`, has the same cgroup, or one below: what is in it is not
-    /// the container's own then.
+    /// Which of these containers, by name and `linux.cgroupsPath`, has the same cgroup, or one below: what is in it
+    /// is not the container's own then.
     pub fn shared_with(&self, others: Vec<(String, String)>) -> Option<String> {
         let path = self.path.as_ref()?;
         let shares = |(id, other): (String, String)| {
@@ -135,7 +135,7 @@ impl Leftover {
         Ok(pids)
     }
 
-    /// Removes it, and waits for processes that are dying in it. What is left at the deadline is told.
+    /// Removes it, and waits for processes that are dying in it. Returns what is left at the deadline.
     ///
     /// # Errors
     /// The first cgroup that could not be removed, and why.

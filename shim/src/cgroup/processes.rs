@@ -16,7 +16,7 @@ pub(super) fn list(root: &Path) -> Result<Vec<i32>, Error> {
     list_within(root, MAX_CGROUPS)
 }
 
-/// The same, however many cgroups that takes: for who has nobody else to serve.
+/// The same without a bound on the cgroups: for a process that serves nothing else meanwhile.
 pub(super) fn list_all(root: &Path) -> Result<Vec<i32>, Error> {
     list_within(root, usize::MAX)
 }

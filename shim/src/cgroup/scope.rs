@@ -29,7 +29,7 @@ fn stop_with(program: &str, unit: &str, limit: Duration) -> io::Result<()> {
         .args(["--no-ask-password", "stop", unit])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        // That it knows no such unit (any more) is no news.
+        // A unit that systemd does not know (any more) is no error.
         .stderr(Stdio::null())
         .spawn()?;
     while client.try_wait()?.is_none() && Instant::now() < end {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use containerd_shim_protos::api::CreateTaskRequest;
 use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
-use podhook_hooks::config::Config;
+use podhook_hooks::config::{Config, HookKeys};
 use podhook_hooks::config_json::{self, ContainerConfig};
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::lifecycle::{Lifecycle, Output, is_sandbox};
@@ -24,6 +24,7 @@ use crate::containerd::options::Options;
 use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
+use crate::host::exit_status::ExitStatus;
 use crate::stdio::Stdio;
 
 impl Container {
@@ -39,10 +40,10 @@ impl Container {
         let bundle = PathBuf::from(&request.bundle);
         let options = Options::decode(request.options.as_ref())?;
         let config = options.load_config()?;
-        if let Some(level) = config.log_level {
+        if let Some(level) = config.log.log_level {
             log::set_max_level(level);
         }
-        let options = options.with_defaults(&config);
+        let options = options.with_defaults(&config.oci);
         let bundled = config_json::container(&bundle)?;
         let lifecycle = lifecycle(&bundled.spec, &config)?;
         // Until nothing can fail any more: what fails is cleared away.
@@ -57,6 +58,7 @@ impl Container {
         }
         options.save(&bundle)?;
         bundle::unmark_deleted(&bundle)?;
+        ExitStatus::remove(&bundle)?;
         deps.system.mount_rootfs(&request.rootfs, &rootfs).await?;
         let stdio = Stdio::new(
             &request.stdin,
@@ -68,7 +70,7 @@ impl Container {
         let runtime = deps
             .runtimes
             .runtime(&options, &deps.namespace, &request.id, &bundle);
-        let hook_output = prints_to_container(lifecycle.as_ref(), &config);
+        let hook_output = prints_to_container(lifecycle.as_ref(), config.hooks);
         let checkpoint = Checkpoint::new(&request, hook_output);
         let own_stop_signal = match &lifecycle {
             Some(lifecycle) if lifecycle.pre_stop.is_some() => {
@@ -109,7 +111,7 @@ impl Container {
                 }
             }
         };
-        let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config)
+        let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config.sequence)
             .with_own_stop_signal(own_stop_signal);
         let container = Arc::new(Self {
             driver: Mutex::new(Driver::new(
@@ -119,7 +121,7 @@ impl Container {
                 &request.id,
                 &bundle,
                 deps,
-                &config,
+                &config.path,
             )),
             id: request.id,
             deps: Arc::clone(deps),
@@ -133,7 +135,7 @@ impl Container {
             init,
             execs: Mutex::default(),
             state: Mutex::new(State::default()),
-            exec_engine: config.exec,
+            node: config.hooks,
             starting: tokio::sync::Mutex::default(),
             operation: tokio::sync::Mutex::default(),
         });
@@ -175,7 +177,7 @@ impl Container {
     /// Takes charge of an init that exists now. The exit of that is still to be watched.
     ///
     /// # Errors
-    /// Where the kernel has no descriptors for that now; what is never to be had is done without.
+    /// The kernel has no descriptors at the moment: an error. What this kernel never has is done without.
     pub(super) fn adopt(self: &Arc<Self>, spec: &Spec) -> Result<()> {
         let pid = self.init.pid().cast_signed();
         match self.deps.system.cgroup(pid) {
@@ -196,16 +198,16 @@ fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {
     if is_sandbox(&spec.annotations) {
         return Ok(None);
     }
-    let default = config.lifecycle_for(&spec.annotations);
-    Lifecycle::from_annotations(&spec.annotations, default, &config.policy)
+    let default = config.lifecycles.given_to(&spec.annotations);
+    Lifecycle::from_annotations(&spec.annotations, default, &config.policy())
         .map_err(|e| Error::InvalidArgument(e.to_string()))
 }
 
 /// `output: container`, of the lifecycle or else of the node.
-fn prints_to_container(lifecycle: Option<&Lifecycle>, config: &Config) -> bool {
+fn prints_to_container(lifecycle: Option<&Lifecycle>, node: HookKeys) -> bool {
     lifecycle.is_some_and(|lifecycle| {
         let hooks = lifecycle.post_start.is_some() || lifecycle.pre_stop.is_some();
-        hooks && lifecycle.output.unwrap_or(config.output) == Output::Container
+        hooks && lifecycle.output.unwrap_or(node.output) == Output::Container
     })
 }
 

@@ -21,7 +21,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// How long a created container's init may take to die.
 const CREATED_LIMIT: Duration = Duration::from_secs(5);
 
-/// containerd's status of a process whose end nobody saw.
+/// containerd's exit status of a process whose exit was not seen.
 const UNKNOWN_STATUS: u32 = 255;
 
 impl Container {

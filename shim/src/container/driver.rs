@@ -1,15 +1,13 @@
-//! The driver of one container's [`Sequence`]: it tells it what has happened, keeps the record, the results of hooks and
-//! the answer to Start for it, and says what the container has to do.
+//! The driver of one container's [`Sequence`]: it tells it what has happened, keeps the record, the results of hooks
+//! and the answer to Start for it, and says what the container has to do.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use podhook_hooks::config::Config;
 use podhook_hooks::counters::How;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::handler::HookRun;
-use podhook_hooks::handler::net::Statuses;
 use podhook_hooks::lifecycle::{Hook, Lifecycle, Pod, attempt};
 use podhook_hooks::sequence::{
     Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
@@ -35,8 +33,6 @@ pub(super) struct Driver {
     records: Records,
     record_path: PathBuf,
     counters: Arc<Counting>,
-    /// What is a success of an `httpGet`.
-    http_success: Statuses,
     advice: Advice,
     /// The pod's names in the log.
     _labels: Option<Labels>,
@@ -45,7 +41,7 @@ pub(super) struct Driver {
     hooks: Vec<RunningHook>,
     /// How postStart went, for the answer to Start.
     post_start: Option<HookRun>,
-    /// Who waits for Start.
+    /// Where the answer to Start goes.
     reply: Option<oneshot::Sender<Result<()>>>,
     /// The grace period was over.
     own_kill: bool,
@@ -86,11 +82,11 @@ impl Driver {
         id: &str,
         bundle: &Path,
         deps: &Deps,
-        config: &Config,
+        config: &str,
     ) -> Self {
         let advice = Advice {
             cri: settings.cri,
-            config: config.path.clone(),
+            config: config.to_owned(),
         };
         Self {
             id: id.to_owned(),
@@ -99,7 +95,6 @@ impl Driver {
             lifecycle,
             record_path: bundle.join("podhook.json"),
             counters: Arc::clone(&deps.counters),
-            http_success: config.http_success,
             advice,
             _labels: labels(spec, id),
             origin: Instant::now(),
@@ -138,11 +133,6 @@ impl Driver {
     /// Tells after every step.
     pub(super) fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
-    }
-
-    /// What is a success of an `httpGet`.
-    pub(super) fn http_success(&self) -> Statuses {
-        self.http_success
     }
 
     /// When [`Event::Timer`] is to be told.

@@ -17,7 +17,8 @@ use tokio::time::{sleep, timeout};
 use super::Container;
 use crate::host::pidfd;
 
-/// How long a hook or an exec waits. What takes longer is a `startContainer` hook under crun, or a program on a slow disk.
+/// How long a hook or an exec waits. What takes longer is a `startContainer` hook under crun, or a program on a slow
+/// disk.
 const LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks where the kernel tells; it tells all, as far as is known.
 const RARELY: Duration = Duration::from_millis(500);
@@ -65,7 +66,7 @@ async fn executed(pid: u32) {
     loop {
         match (progress(pid), &closes) {
             (Progress::Done, _) => return,
-            // What happens from here on is told, or is seen at the next look.
+            // A change after this point is reported by the kernel, or found by the next check.
             (Progress::Forked, None) => closes = Some(Closes::of_program(pid)),
             (Progress::Forked, Some(Ok(closes))) => {
                 if let Ok(Err(_)) = timeout(RARELY, closes.next()).await {

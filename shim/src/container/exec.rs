@@ -57,7 +57,7 @@ impl GivenUp {
         }
     }
 
-    /// What who waits for the process is told.
+    /// The exit that Wait answers with.
     fn status(self) -> u32 {
         match self {
             Self::Killed => 128 + libc::SIGKILL.cast_unsigned(),
@@ -177,7 +177,7 @@ impl Container {
         Ok(())
     }
 
-    /// Starts it. `deadline` is what the client leaves: what does not run by then never does.
+    /// Starts it. `deadline` is the client's: a process that does not run by then never runs.
     pub async fn start_exec(
         self: &Arc<Self>,
         exec_id: &str,
@@ -188,7 +188,7 @@ impl Container {
         };
         let starting = exec.starting.lock().await;
         let (spec, given_up) = exec.claim()?;
-        // After the claim: who ends init gives up what is claimed.
+        // After the claim: when init ends, claimed processes are given up.
         if self.lock().init_gone {
             exec.give_up(GivenUp::InitGone);
         }
@@ -207,7 +207,7 @@ impl Container {
             Ok(exit) => exit,
             Err((e, status)) => {
                 self.deps.counters.lock().execs_failed += 1;
-                // Who waits already is told; there is no event for what never ran.
+                // A Wait that came before is answered. A process that never ran has no event.
                 exec.process.set_exit(ExitInfo {
                     status,
                     at: SystemTime::now(),
@@ -251,7 +251,7 @@ impl Container {
         // As with the OCI runtime, which takes longer to get there than init does.
         self.entrypoint().await;
         let by_engine = match self.target() {
-            Ok(target) if self.exec_engine == ExecEngine::Native => {
+            Ok(target) if self.node.exec == ExecEngine::Native => {
                 self.make_by_engine(target.as_ref(), exec, spec).await?
             }
             Ok(_) => Err("exec = \"runtime\"".to_owned()),

@@ -14,6 +14,7 @@ use super::exec::GivenUp;
 use super::process::{ExitInfo, Process};
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result, is_exhaustion};
+use crate::host::exit_status::ExitStatus;
 
 /// How long init's exit waits for those of the execs that died with it.
 const EXECS_LIMIT: Duration = Duration::from_secs(10);
@@ -57,6 +58,7 @@ impl Container {
             status: exit.status(),
             at: exit.at,
         };
+        self.keep_exit(info);
         self.publish_exit(&self.init, info);
         {
             let mut driver = self.driver();
@@ -64,6 +66,18 @@ impl Container {
             self.keep_record(&mut driver);
         }
         self.step(Event::ExitPublished);
+    }
+
+    /// Leaves init's exit to the `delete` of a shim that is killed from now on.
+    fn keep_exit(&self, info: ExitInfo) {
+        let exit = ExitStatus {
+            pid: self.init.pid(),
+            status: info.status,
+            at: info.at,
+        };
+        if let Err(e) = exit.write(&self.bundle) {
+            log::warn!(id = self.id.as_str(); "keep the exit status: {e}");
+        }
     }
 
     /// What is on its way into a container that has ended never runs, though a pid namespace that is not the

@@ -116,7 +116,7 @@ impl Target for HookTarget<'_> {
     }
 
     fn http_success(&self) -> Statuses {
-        self.container.driver().http_success()
+        self.container.node.http_success
     }
 
     fn left_running(&self, rest: Rest) {

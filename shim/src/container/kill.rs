@@ -19,7 +19,7 @@ impl Container {
         }
     }
 
-    /// Whether the container is frozen, by Pause or by somebody else.
+    /// Whether the container is frozen, by Pause or by another program.
     pub(super) fn is_paused(&self) -> bool {
         let frozen = || self.cgroup.get().is_some_and(|cgroup| cgroup.is_frozen());
         self.lock().freezer == Freezer::Paused || frozen()
@@ -29,7 +29,7 @@ impl Container {
     async fn pass_on(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
         let ended = self.init.exit().is_some();
         if all && (signal != 0 || ended) {
-            // Others may have outlived init. Where nobody has, the runtimes say yes.
+            // Other processes may have outlived init. Where none has, the runtimes answer with success.
             return self.runtime.kill_all(signal).await.map_err(kill_error);
         }
         if ended {

@@ -102,7 +102,7 @@ impl Container {
             let result = system.run_hook(&container, &hook, aborted).await;
             let failed = matches!(result.outcome, Outcome::Failed(_));
             let init_ending = failed && container.init.is_ending();
-            // A request has no child to be reaped, which is what tells of work otherwise.
+            // A request of a handler has no child; the exit of a child is what otherwise starts the return of memory.
             crate::host::memory::worked();
             container.drive(|driver| driver.hook_ended(kind, result, init_ending));
         };

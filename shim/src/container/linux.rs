@@ -136,7 +136,7 @@ impl Cgroup for cgroup::Cgroup {
     }
 }
 
-/// Tells of OOM kills as they happen, or as somebody asks.
+/// Reports OOM kills as they happen, and when asked.
 async fn tell(
     mut watch: OomWatch,
     mut asked: mpsc::UnboundedReceiver<oneshot::Sender<bool>>,

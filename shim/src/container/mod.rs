@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use podhook_hooks::config::ExecEngine;
+use podhook_hooks::config::HookKeys;
 
 use crate::cgroup;
 use crate::containerd::options::Options;
@@ -62,7 +62,8 @@ pub struct Container {
     /// Known once init exists.
     cgroup: OnceLock<Box<dyn Cgroup>>,
     target: OnceLock<Target>,
-    exec_engine: ExecEngine,
+    /// What the node says of its hooks and execs.
+    node: HookKeys,
     /// Whether processes may outlive init, because its pid namespace is not its own.
     shared_pid_namespace: bool,
     driver: Mutex<Driver>,

@@ -24,7 +24,7 @@ impl Container {
         };
         paused?;
         if self.lock().init_gone {
-            // It ended meanwhile, and who handled that found it not paused yet.
+            // Init ended meanwhile, and its exit was handled before the container was marked as paused.
             self.thaw().await;
             return state::check(Operation::Pause, State::Stopped);
         }

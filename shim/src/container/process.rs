@@ -94,7 +94,7 @@ impl Process {
         }
     }
 
-    /// Records the exit and wakes who waits for it. Only the first counts.
+    /// Records the exit and answers every Wait. Later calls change nothing.
     pub fn set_exit(&self, exit: ExitInfo) -> bool {
         self.exit.send_if_modified(|current| {
             let first = current.is_none();

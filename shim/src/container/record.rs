@@ -54,7 +54,7 @@ impl Records {
         }
     }
 
-    /// Whether the file does not have what there is to know.
+    /// Whether the file is behind the record in memory.
     pub fn is_behind(&self) -> bool {
         self.is_behind
     }

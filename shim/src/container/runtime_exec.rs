@@ -25,14 +25,14 @@ impl Fallback for ByRuntime {
         stdio: engine::Stdio,
     ) -> Pin<Box<dyn Future<Output = std::result::Result<Child, String>> + Send + 'a>> {
         Box::pin(async move {
-            // Who is aborted while the runtime works drops it, and kills it by that.
+            // An abort while the runtime works drops this future, which kills the runtime.
             let made = self.0.spawn_hook_by_runtime(command, stdio).await;
             made.map_err(|e| e.to_string())
         })
     }
 
     fn always(&self) -> Option<String> {
-        let configured = self.0.exec_engine == ExecEngine::Runtime;
+        let configured = self.0.node.exec == ExecEngine::Runtime;
         configured.then(|| "exec = \"runtime\"".to_owned())
     }
 }

@@ -1,6 +1,6 @@
 //! A process that the OCI runtime makes: init by `create` or `restore`, others by `exec`.
 //!
-//! The order is the same for all: exits are kept (nobody knows the pid yet, and the process may end at any time), the
+//! The order is the same for all: exits are kept (the pid is not known yet, and the process may end at any time), the
 //! stdio is connected, the runtime is called, the pid that it wrote is read and waited for, and exits are kept no more.
 
 use std::fs::{self, OpenOptions};
@@ -183,7 +183,7 @@ impl Spawn<'_> {
     }
 }
 
-/// A process that nobody has taken over yet; it is killed where nobody does.
+/// A process that is not adopted yet; dropping this kills it.
 pub(super) struct Unadopted(Option<Made>);
 
 impl Unadopted {

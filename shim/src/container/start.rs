@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 impl Container {
     /// Starts init and waits until it is Running, which a postStart hook delays, or has failed.
-    /// `deadline` is what the client leaves.
+    /// `deadline` is the client's.
     pub async fn start(self: &Arc<Self>, deadline: Option<Duration>) -> Result<u32> {
         let asked = tokio::time::Instant::now();
         let reply = {

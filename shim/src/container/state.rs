@@ -1,4 +1,4 @@
-//! In which state of a container an operation is allowed; where it is not, what the client is told, in the words of the
+//! In which state of a container an operation is allowed, and the error of a refused one, in the words of the
 //! Go shim.
 
 use crate::error::{Error, Result};
@@ -156,7 +156,7 @@ mod tests {
         Deleted,
     ];
 
-    /// One letter for each state, in their order: `+` is allowed, the others stand for what the client is told.
+    /// One letter for each state, in their order: `+` is allowed, the others stand for an error.
     type Row = (Operation, &'static str, &'static [(char, &'static str)]);
     const TABLE: [Row; 7] = [
         (

@@ -40,7 +40,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// Reads stdin, unless that is a terminal: somebody tries the shim by hand.
+    /// Reads stdin. Not from a terminal: that is a person who tries the shim by hand.
     pub fn read(flags: &Flags) -> Result<Self> {
         let mut input = Vec::new();
         let stdin = io::stdin();
@@ -56,7 +56,7 @@ impl Params {
 
     fn parse(input: &[u8], flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
         if let Some(params) = bootstrap_params(input, flags)? {
-            // Other extensions than options may come; options that nobody knows are refused by Create.
+            // Other extensions than options may come; Create refuses options of an unknown type.
             let options = params
                 .extensions
                 .into_iter()

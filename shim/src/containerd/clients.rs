@@ -1,4 +1,5 @@
-//! Who is connected to the shim: counted, so that it knows when nobody is, and kept from having too much outstanding.
+//! The connections to the shim: counted, so that it knows when there is none, and limited in what each may have
+//! outstanding.
 
 use std::io;
 use std::pin::Pin;

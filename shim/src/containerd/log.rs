@@ -1,6 +1,6 @@
 //! The shim's log: containerd's `log` fifo, in its logfmt, never blocking.
 //!
-//! containerd copies the fifo to its own log. A fifo that nobody reads gets full: lines are then
+//! containerd copies the fifo to its own log. A fifo without a reader gets full: lines are then
 //! dropped, because a shim that waits for its log hangs its containers.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ struct FifoLogger {
 
 static LOGGER: OnceLock<FifoLogger> = OnceLock::new();
 
-/// What the lines of a container say besides its id, by that id.
+/// The fields that the log lines of a container have besides its id, by that id.
 static LABELS: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
 tokio::task_local! {

@@ -50,7 +50,7 @@ pub fn give_back_limit() -> io::Result<()> {
     }
 }
 
-/// Descriptors kept back: what is dropped just before others are opened makes room for as many, since one thread
+/// Descriptors in reserve: dropping some just before others are opened makes room for as many, since one thread
 /// opens nearly all of the shim's.
 pub struct Reserve(Vec<OwnedFd>);
 

@@ -16,7 +16,7 @@ pub fn is_ending(pid: u32) -> bool {
     }
 }
 
-/// It has ended meanwhile; any other error says nothing.
+/// ESRCH says that it has ended; any other error says nothing.
 fn is_gone(error: io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// How long after the first piece of work: what follows it at once (Start after Create) is included.
+/// Memory is given back this long after the first piece of work, so that the next one (Start after Create) is included.
 const REST: Duration = Duration::from_secs(1);
 
-/// What the frames of this module and a signal handler may need.
+/// Stack that is kept below the current frame, in bytes: enough for this module and a signal handler.
 const STACK_KEPT: usize = 16 << 10;
 
 static WORKED: Notify = Notify::const_new();
@@ -45,7 +45,7 @@ fn give_back_stack() {
     };
     let end = here.saturating_sub(STACK_KEPT) & !0xfff;
     if let Some(size @ 1..) = end.checked_sub(start) {
-        // SAFETY: below what is in use of this thread's own stack, which a call from here on writes anew;
+        // SAFETY: the range is below the part of this thread's stack that is in use; a later call writes it anew;
         // a signal handler runs before or after.
         unsafe { libc::madvise(start as *mut libc::c_void, size, libc::MADV_DONTNEED) };
     }

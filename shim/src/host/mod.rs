@@ -6,6 +6,7 @@ pub mod cgroup_place;
 #[allow(unsafe_code)]
 pub mod descriptors;
 pub mod ending;
+pub mod exit_status;
 #[allow(unsafe_code)]
 pub mod memory;
 #[allow(unsafe_code)]

@@ -114,7 +114,7 @@ fn on_read_only_mount(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     {
         return Ok((file, mount));
     }
-    // An upgrade has just replaced the file: the one that runs, though it has no name.
+    // An upgrade has replaced the file: /proc/self/exe still opens the one that runs.
     let mount = read_only(Path::new(SELF))?;
     Ok((mount.try_clone()?, mount))
 }

@@ -17,14 +17,14 @@ use tokio::sync::oneshot;
 use super::signals::Signals;
 use crate::error::{Error, Result};
 
-/// Reaps children and hands their exits to who waits for them.
+/// Reaps children and hands each exit to the task that waits for it.
 #[derive(Default)]
 pub struct Reaper(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     waiting: HashMap<pid_t, oneshot::Sender<Exit>>,
-    /// Exits of children nobody waits for yet, kept while somebody holds.
+    /// Exits of children that no task waits for yet, kept while there is a hold.
     kept: HashMap<pid_t, Exit>,
     holds: usize,
 }
@@ -86,7 +86,8 @@ impl Children for Reaper {
         let kept = state.kept.remove(&pid);
         if is_child(pid) {
             // Alive, or ended and not reaped: a kept exit was that of an earlier process with the
-            // same pid. Who waits already is not robbed: a pid may come from a container.
+            // same pid. An earlier waiter keeps its place: the pid
+            // may have been read from a file that a container wrote.
             state.waiting.entry(pid).or_insert(sender);
         } else if let Some(exit) = kept {
             let _ = sender.send(exit);

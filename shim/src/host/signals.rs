@@ -8,7 +8,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Signals that somebody waits for. They are blocked from now on: whoever executes another program unblocks them, as
+/// Signals that a task waits for. They are blocked from now on: whoever executes another program unblocks them, as
 /// `Command` and the exec engine do.
 pub struct Signals(AsyncFd<SignalFd>);
 

@@ -71,7 +71,7 @@ impl Drop for Holder {
 /// Mounts an overlay on `target` whose lower layers belong to other users: an overlay takes no ids of its own.
 ///
 /// Its layers must be mounted somewhere in the caller's mount namespace (before Linux 6.15), and are so in one that
-/// nobody else sees and that goes with its only thread: nothing of it is left, however this ends.
+/// no other process sees, and that ends with its only thread, so that nothing of it is left.
 #[expect(
     clippy::disallowed_methods,
     reason = "its thread is made by Builder, which says where it is refused"

@@ -41,7 +41,7 @@ pub(super) const DATA_LIMIT: usize = 4096 - 512;
 pub(super) struct Parsed {
     /// The flags of mount(2).
     pub(super) flags: MsFlags,
-    /// What the filesystem is told.
+    /// The data for the filesystem (mount(2), `data`).
     pub(super) data: Vec<String>,
     /// `uidmap=` and `gidmap=`, where both are there: the user namespace that the files belong to.
     pub(super) id_maps: Option<(String, String)>,

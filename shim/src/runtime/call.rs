@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
 use crate::host::{descriptors, pidfd, signal_mask};
 
-/// What fails where there is no such program.
+/// The operation in the error for a program that does not exist.
 pub const START: &str = "start the OCI runtime";
 
 /// The most of the runtime's own output that is kept for an error message.

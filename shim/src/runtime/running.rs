@@ -1,4 +1,4 @@
-//! A call of the OCI runtime that runs, and its end where nobody waits for that any more.
+//! A running call of the OCI runtime, and how it is ended when it is no longer waited for.
 //!
 //! The runtime makes the container's process by children of its own (`runc init`), which can be stopped, frozen or
 //! waiting for a file system when the runtime is killed, and would go on later: they are killed first.
@@ -74,7 +74,7 @@ impl Call {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        // A child may have made another one meanwhile: who has a SIGKILL to come makes no more.
+        // Repeat until a pass finds nothing new: a process with SIGKILL pending cannot fork.
         let mut killed = HashSet::new();
         while kill_new(self.pid, &mut killed) {}
         let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
@@ -88,7 +88,7 @@ fn kill_new(parent: libc::pid_t, killed: &mut HashSet<libc::pid_t>) -> bool {
     for child in children(parent) {
         if !killed.contains(&child)
             && let Ok(pidfd) = pidfd::open(child)
-            // Once more: the pidfd may be another process's than the one that was listed.
+            // Checked again: the pid may have been reused between the listing and the open.
             && children(parent).contains(&child)
         {
             found |= kill_new(child, killed);

@@ -1,4 +1,4 @@
-//! When the shim ends: on `Shutdown`, when nobody wants it any more, or after SIGTERM.
+//! When the shim ends: on `Shutdown`, without a client and a container for some time, or after SIGTERM.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub async fn wait(shim: &Arc<Shim>, clients: &Clients, told: Told) {
     }
 }
 
-/// Nobody is connected, and there is no container that somebody could come back for.
+/// There is no connection, and no container that a client could come back for.
 async fn deserted(shim: &Arc<Shim>, clients: &Clients) {
     loop {
         clients.none().await;
@@ -57,7 +57,7 @@ async fn deserted(shim: &Arc<Shim>, clients: &Clients) {
                 .await
                 .is_ok()
             {
-                // A look at the counters is nobody who wants the shim.
+                // A connection that only reads the counters does not keep the shim.
                 let glance = tokio::time::timeout(GLANCE, clients.none()).await;
                 if glance.is_err() || !shim.is_empty() {
                     break;

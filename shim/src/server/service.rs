@@ -55,7 +55,7 @@ fn no_methods() -> Service {
     }
 }
 
-/// As many Waits as the shim has at once. It is the one request that is answered nobody knows when: without a limit, a
+/// The most Waits at once. It is the one request that may stay without an answer for ever: without a limit, a
 /// connection could have nothing but Waits outstanding, and nothing else would be read from it (see
 /// [`super::outstanding`]).
 const WAITS_MAX: usize = outstanding::REQUESTS_MAX / 4 * 3;
@@ -104,7 +104,7 @@ impl Request {
         })
     }
 
-    /// Runs `work` to its end whatever becomes of the RPC.
+    /// Runs `work` to its end, also when the client gives the RPC up.
     async fn detached<T: Send + 'static>(
         self,
         work: impl Future<Output = Result<T>> + Send + 'static,

@@ -30,7 +30,7 @@ impl ConsoleSocket {
         Ok(Self { listener, path })
     }
 
-    /// What the runtime is told.
+    /// The value of `--console-socket`.
     pub fn path(&self) -> &Path {
         &self.path
     }

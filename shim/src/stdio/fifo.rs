@@ -101,7 +101,7 @@ fn has_reader(to: &File) -> bool {
     };
     // SAFETY: one pollfd that outlives the call, which does not wait.
     unsafe { libc::poll(&mut poll, 1, 0) };
-    // What poll(2) says of a pipe's writing end while nobody has the other one open.
+    // What poll(2) says of a pipe's writing end without a reader.
     poll.revents & libc::POLLERR == 0
 }
 

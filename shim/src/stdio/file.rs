@@ -84,7 +84,7 @@ impl Lost {
     }
 }
 
-/// Aside: a file server that does not answer must hold up nobody else.
+/// In a thread: a file server that does not answer must not hold up the shim.
 async fn write(file: &Arc<File>, bytes: Vec<u8>) -> io::Result<()> {
     let file = Arc::clone(file);
     let written = apart::start(move || (&*file).write_all(&bytes));

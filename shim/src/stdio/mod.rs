@@ -315,7 +315,7 @@ impl ProcessIo {
         console::set_size(pty.as_fd(), size)
     }
 
-    /// Where a hook prints that is to print to the process's own output; none where it is not.
+    /// The sink for a hook with `output: container`; `None` without one.
     pub fn hook_sink(&self) -> Option<Sink> {
         self.hooks().clone()
     }

@@ -17,6 +17,7 @@ use crate::containerd::options::Options;
 use crate::containerd::socket;
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result};
+use crate::host::exit_status::ExitStatus;
 use crate::host::{bundle, pidfd};
 use crate::runtime::Presence;
 use crate::{mount, runtime};
@@ -84,10 +85,20 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     {
         warn(&e);
     }
-    let response = DeleteResponse {
+    // Of a container that ran on when its shim died nothing is known but that it was killed, just now.
+    let exit = ExitStatus::read(&bundle).unwrap_or_else(|e| {
+        warn(&e);
+        None
+    });
+    let exit = exit.unwrap_or_else(|| ExitStatus {
         pid,
-        exit_status: KILLED,
-        exited_at: Some(timestamp(SystemTime::now())).into(),
+        status: KILLED,
+        at: SystemTime::now(),
+    });
+    let response = DeleteResponse {
+        pid: exit.pid,
+        exit_status: exit.status,
+        exited_at: Some(timestamp(exit.at)).into(),
         ..Default::default()
     };
     response
@@ -115,7 +126,7 @@ impl Orphan<'_> {
             let ours = |pid| runtime::names(pid, self.bundle) || self.is_member(pid);
             presence.as_ref().is_none_or(|it| it.end(deadline, ours))
         };
-        // First: until then a call makes more of what is looked for below.
+        // This comes first: a call that still runs could make more of what is removed below.
         let mut over = is_over(self.begun + RUNTIME_LIMIT);
         if let Err(e) = self.delete_by_runtime() {
             warn(&e);
@@ -211,7 +222,7 @@ impl Orphan<'_> {
 }
 
 fn warn(problem: &dyn std::fmt::Display) {
-    // Not eprintln, which panics where nobody reads any more.
+    // Not eprintln, which panics where stderr has no reader.
     let _ = writeln!(io::stderr(), "containerd-shim-podhook-v1: {problem}");
 }
 

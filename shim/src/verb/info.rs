@@ -32,7 +32,7 @@ pub fn info() -> Result<Vec<u8>> {
         })?;
     let options = Options::decode(any.as_ref())?;
     let config = options.load_config()?;
-    let options = options.with_defaults(&config);
+    let options = options.with_defaults(&config.oci);
     let info = RuntimeInfo {
         name: crate::RUNTIME_NAME.to_owned(),
         version: Some(RuntimeVersion {

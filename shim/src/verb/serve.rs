@@ -45,7 +45,7 @@ pub fn serve(flags: &Flags) -> Result<()> {
     if let Err(e) =
         crate::containerd::log::init(Path::new("log"), &flags.namespace, &flags.id, flags.debug)
     {
-        // Tried by hand, outside of a bundle: there is no log, and no reason to stop.
+        // Without a bundle (tried by hand) there is no log; the shim serves all the same.
         let _ = writeln!(io::stderr(), "containerd-shim-podhook-v1: no log: {e}");
     }
     own_binary::settle(mount.as_ref()).inspect_err(|e| log::error!("shim failed: {e}"))?;
@@ -73,8 +73,8 @@ async fn run(
     let reaper = Reaper::start()?;
     let asked = Signals::new(&[Signal::SIGUSR1]).map_err(Error::sys("listen for SIGUSR1"))?;
     let told = end::Told::new()?;
-    // After all signals are blocked, in the thread too. The kernel takes milliseconds for the end of a mount: as a
-    // container is created meanwhile.
+    // Begun when all signals are blocked, so that the new thread blocks them too. The kernel takes milliseconds to
+    // end a mount; the shim creates its container during that time.
     let let_go = apart::start(move || drop(mount));
     let ttrpc_address = env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::start(&ttrpc_address, &flags.namespace);

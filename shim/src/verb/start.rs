@@ -69,7 +69,7 @@ fn address(params: &Params, namespace: &str, group: &str) -> String {
     }
 }
 
-/// The name of the shim that the container belongs to, where it is not a shim of its own.
+/// The name of the shim that serves the container, where it is another container's.
 fn group() -> Result<Option<String>> {
     // The start verb runs in the bundle.
     let mut annotations = config_json::annotations(Path::new(""))?;

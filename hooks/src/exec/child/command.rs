@@ -45,7 +45,7 @@ unsafe fn become_late(command: *mut Command) -> Result<(), Failure> {
     }
 }
 
-/// Until the parent has put this process where it belongs. Where nobody does that any more, it never becomes
+/// Waits until the parent has moved this process to its cgroups. If the parent is gone, it never becomes
 /// the program.
 fn wait_for_go() -> sys::Result<()> {
     let mut byte = [0u8];

@@ -46,10 +46,10 @@ impl Exit {
 /// exit is lost, and none goes to a stranger with the same pid, a maker holds first, then makes the
 /// child, then waits, then lets go of the hold.
 pub trait Children: Send + Sync {
-    /// While the guard lives, exits of children that nobody waits for yet are kept.
+    /// While the guard lives, exits of children that no task waits for yet are kept.
     fn hold(&self) -> Box<dyn Send + Sync>;
 
     /// The exit of child `pid`; at once if it was kept. The channel closes without a value when
-    /// `pid` is no child, or one that somebody waits for already.
+    /// `pid` is no child, or is waited for already.
     fn wait(&self, pid: libc::pid_t) -> oneshot::Receiver<Exit>;
 }

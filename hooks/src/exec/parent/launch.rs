@@ -174,7 +174,7 @@ impl Launched {
     }
 }
 
-/// One page shared with the joiner and the command. The command is in the container's reach: what is in it is checked
+/// One page shared with the joiner and the command. Processes of the container may write to it: its content is checked
 /// before it is believed.
 struct Page(NonNull<Shared>);
 

@@ -2,7 +2,7 @@
 //!
 //! A fork is refused at `pids.max` of the cgroup or of any above it (the kubelet's `podPidsLimit` is the
 //! pod's); a move into the cgroup is not. So the joiner joins with the
-//! command only where nobody can notice, see [`is_ample`].
+//! command only where no process can notice, see [`is_ample`].
 
 use std::path::{Path, PathBuf};
 

@@ -35,7 +35,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Child `pid` that somebody else has made, in a session of its own or of that somebody, and left to this process.
+    /// Child `pid` that another process has made and left to this one, in a session of its own or of its maker.
     /// The caller holds (see [`Children`]) since before it was made.
     pub fn adopted(pid: libc::pid_t, children: &dyn Children) -> Self {
         let pidfd = own_pidfd(pid).ok().flatten();
@@ -300,7 +300,7 @@ impl Spawning {
             let taken = place.take_in(pid)?;
             self.launched.leaf_refused |= place.leaf_first && taken != 0;
         }
-        // Where nobody reads any more, it has ended.
+        // A pipe without a reader: the process has ended.
         let _ = File::from(go).write_all(b".");
         Ok(())
     }
@@ -363,7 +363,7 @@ async fn kill(child: Child) {
 }
 
 /// A pidfd of our child `pid`; `None` where it has been reaped. The number may belong to a stranger then,
-/// who is no child of ours.
+/// who is not our child.
 ///
 /// # Errors
 /// Where the kernel has none to give.

@@ -1,4 +1,4 @@
-//! The end of a process that somebody in the container traces.
+//! The end of a process that a process of the container traces.
 //!
 //! A zombie is its tracer's first: as long as a tracer neither waits nor lets go, the parent's wait(2) does
 //! not see it, and a process with CAP_SYS_PTRACE could hold up the end of every exec, and of every container in its

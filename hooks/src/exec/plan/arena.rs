@@ -94,7 +94,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this size; who has references into it is gone by contract.
+        // SAFETY: mapped in `new` with this size; by contract no reference into it is left.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.size) };
     }
 }

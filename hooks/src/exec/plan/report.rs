@@ -8,7 +8,7 @@ use super::sys;
 /// Where the report pipe goes: right behind the stdio.
 pub(crate) const REPORT: c_int = 3;
 
-/// Where the pipe goes from which the command hears that it is where it belongs, if it waits for that.
+/// Descriptor of the pipe by which the parent tells the command that it has been moved, if the command waits for that.
 pub(crate) const GO: c_int = 4;
 
 /// A step of joining the container, in about the order they are taken.
@@ -162,7 +162,7 @@ pub(crate) fn fail(report: c_int, failure: Failure) -> ! {
     sys::exit(255)
 }
 
-/// Writes one message. Where the parent reads no more there is nobody to tell.
+/// Writes one message. An error is ignored: the parent does not read any more then.
 pub(crate) fn tell(report: c_int, message: Failure) {
     let _ = sys::write(report, &message.to_bytes());
 }

@@ -95,7 +95,8 @@ pub(crate) enum Affinity {
 }
 
 impl Affinity {
-    /// As the specification asks for it; `all` where the runtime gives all CPUs of the cpuset to who asks for none.
+    /// As the specification asks for it; `all` where the runtime gives a process without an affinity of its own all
+    /// CPUs of the cpuset.
     pub fn asked(asked: Option<&spec::CpuAffinity>, all: bool) -> Result<Self, Error> {
         let initial = asked.is_some_and(|asked| !asked.initial.trim().is_empty());
         Ok(match cpus(asked.map_or("", |asked| &asked.last))? {

@@ -30,7 +30,8 @@ pub(crate) async fn kill(leader: libc::pid_t) {
     }
 }
 
-/// Between two looks: some milliseconds for what dies at once, in all half a minute for what is frozen.
+/// Pauses between two passes: first milliseconds, for processes that die at once; half a minute in all, for frozen
+/// ones.
 fn pauses() -> impl Iterator<Item = Duration> {
     (0..24).map(|n| Duration::from_millis(1 << n.min(10)))
 }
@@ -44,8 +45,8 @@ async fn ended(processes: Vec<OwnedFd>) {
     }
 }
 
-/// The session of a child that somebody else has made: its own, or that of who has made it (crun 1.8 starts none). Its
-/// own number where it is in this process's session, of which nobody must be signalled.
+/// The session of a child that somebody else has made: its own, or that of its parent (crun 1.8 starts none). Its
+/// own pid where it is in this process's session, whose processes must not be signalled.
 pub fn session_of(child: libc::pid_t) -> libc::pid_t {
     match (session(child), getsid(None)) {
         (Some(session), Ok(own)) if session == own => child,
@@ -62,7 +63,7 @@ fn session(pid: libc::pid_t) -> Option<Pid> {
     getsid(Some(Pid::from_raw(pid))).ok()
 }
 
-/// How often a session is looked through for processes that were forked meanwhile.
+/// How many passes look for processes of the session that were forked during the last one.
 const PASSES: usize = 10;
 
 /// The processes that a signal was sent to.

@@ -65,7 +65,7 @@ pub(super) async fn dial(
 
 async fn connect(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpStream> {
     let stream = socket.connect(address).await?;
-    // A connection to a local port nobody listens on can meet itself, when the kernel happens to
+    // A connection to a local port without a listener can connect to itself, when the kernel happens to
     // choose that port as its source (simultaneous open, RFC 9293, 3.5).
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(ErrorKind::ConnectionRefused.into());

@@ -72,7 +72,7 @@ fn candidates(addresses: Vec<SocketAddr>) -> Vec<Candidate> {
 ///
 /// A socket belongs for good to the namespace its maker is in (socket(7)), so a thread of its own
 /// enters the namespace, makes the sockets and ends. Whatever fails there, no thread that runs
-/// anything else was ever in the pod. Whatever hangs there, nobody waits for it longer than he likes.
+/// anything else was ever in the pod. A caller can give up waiting for it at any time.
 pub(super) async fn inside<T: Send + 'static>(
     netns: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T, NetError> + Send + 'static,

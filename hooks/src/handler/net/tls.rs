@@ -107,7 +107,7 @@ impl AsyncWrite for Opening {
 }
 
 /// Takes every certificate. Its signatures are not checked either: they prove the possession of a
-/// key that nobody has vouched for.
+/// key that no certificate vouches for.
 #[derive(Debug)]
 struct AnyCertificate;
 

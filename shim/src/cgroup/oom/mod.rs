@@ -4,9 +4,9 @@
 //! been reaped the counter is right.
 //!
 //! systemd removes a scope, and the counter with it, as soon as the scope is empty, which it is a little before
-//! init can be reaped: who is first is chance (the original shim loses the event then), and an open descriptor
-//! of a removed cgroup's file only says ENODEV. Then the kernel's log tells. The counter of the parent would stay,
-//! but counts all its children.
+//! init can be reaped. The shim may come too late to read the counter (the original loses the event then), and an open
+//! descriptor of a removed cgroup's file answers ENODEV. The shim then looks into the kernel's log. The parent's
+//! counter would still be there, but it counts all its children.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

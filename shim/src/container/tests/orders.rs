@@ -55,7 +55,7 @@ struct Life {
     task: Task,
     start: Option<Rpc<u32>>,
     deleted: bool,
-    /// The answers, for who reads a failure.
+    /// The answers, printed with a failure.
     told: Vec<String>,
 }
 

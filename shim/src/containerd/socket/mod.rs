@@ -36,7 +36,7 @@ pub enum Bound {
     Shared,
 }
 
-/// How often a name is tried that others bind and remove meanwhile.
+/// How often a name is tried again that other processes bind and remove at the same time.
 const TRIES: usize = 10;
 
 /// Binds `address`: directory 0700, socket 0600.
@@ -68,7 +68,7 @@ pub fn bind(address: &str) -> Result<Bound> {
     Err(Error::io("bind", path)(io::ErrorKind::AddrInUse.into()))
 }
 
-/// Whether nobody can be listening there: a socket left behind by a shim that was killed, or no socket.
+/// Whether it cannot have a listener: the socket of a shim that was killed, or no socket.
 fn is_stale(error: Errno) -> bool {
     matches!(
         error,
@@ -76,7 +76,7 @@ fn is_stale(error: Errno) -> bool {
     )
 }
 
-/// Binds with a umask that leaves nobody else a moment to connect. Only `start` calls it, with one
+/// Binds with a umask, so that at no moment another user can connect. Only `start` calls it, with one
 /// thread: the umask is the process's.
 fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let before = umask(Mode::from_bits_truncate(0o177));
@@ -99,7 +99,7 @@ fn try_connect(path: &Path) -> nix::Result<()> {
     }
 }
 
-/// Removes the socket at `address` if nobody listens there, and what is beside it: those of a shim that was
+/// Removes the socket at `address` if it has no listener, and what is beside it: those of a shim that was
 /// killed.
 pub fn remove_stale(address: &str) -> Result<()> {
     let path = path(address);

@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Error, Result};
 
-/// The lock is held for microseconds. Who has it longer was stopped, and the node's containers do not
+/// The lock is held for microseconds. A process that has it longer was stopped, and the node's containers do not
 /// wait for him.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
@@ -76,7 +76,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// The name of a socket that somebody listens at now. Its file is removed when this is dropped, but not the
+/// The name of a socket that has a listener now. Its file is removed when this is dropped, but not the
 /// one that another shim has put there since.
 pub struct Own {
     path: PathBuf,

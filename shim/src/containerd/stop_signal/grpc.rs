@@ -178,7 +178,7 @@ fn wrap(message: &[u8]) -> Vec<u8> {
     [&[0], &length[..], message].concat()
 }
 
-/// The message in an answer. One without is an error, whose words are in headers that nobody reads here.
+/// The message in an answer. One without is an error, whose words are in headers that are not read here.
 fn unwrap(body: &[u8]) -> io::Result<Vec<u8>> {
     let message = body.split_first_chunk::<5>().and_then(|(head, message)| {
         let [compressed, length @ ..] = *head;

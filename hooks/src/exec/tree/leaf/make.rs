@@ -29,7 +29,7 @@ impl Leaf {
     }
 
     pub fn in_hierarchy(own: &Hierarchy, stop: Stop) -> Result<Self, String> {
-        // One try, unless somebody guesses 128 bits.
+        // One try is enough: the name has 128 random bits.
         for _ in 0..4 {
             let name = format!("podhook-{:032x}", random()?);
             let dir = own.dir.join(&name);
@@ -79,7 +79,7 @@ pub(crate) fn candidates(cgroups: &Membership) -> Vec<(&Hierarchy, Stop)> {
     let unified = cgroups.unified();
     let best = [
         (unified.filter(|_| cgroups.can_kill), Stop::CgroupKill),
-        // Before pids: nobody reads a limit there.
+        // Before the pids controller: its limit is not reached here.
         (cgroups.controller("freezer"), Stop::Freezer),
         (cgroups.controller("pids"), Stop::PidsMax),
         (unified, Stop::Freeze),

@@ -14,10 +14,10 @@ use std::time::Duration;
 use crate::linux::cgroup::Membership;
 use crate::linux::pidfd;
 
-/// How long a leaf is tried to be emptied and removed. What is left goes with the container's cgroup.
+/// Give up emptying and removing a leaf after this time. What is left goes with the container's cgroup.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// As many cgroups below a leaf are looked after at once: who may write to it can make them without end.
+/// At most this many cgroups below a leaf are handled in one pass: a process that may write to it can make any number.
 const MOST: usize = 256;
 
 /// A leaf cgroup. Removed by `kill` or `release`; a dropped one is removed if it is empty.
@@ -69,7 +69,7 @@ impl Leaf {
     /// They move to the container's cgroup. Those that see the leaf as their root stay in it: from anywhere else
     /// they would see themselves outside of it (`/..`), and find no limit there.
     pub fn release(self) -> Option<impl Future<Output = ()> + Send> {
-        // Most leave nothing behind: there is nobody to look for then.
+        // Most hooks leave no process behind, and the leaf is empty.
         if self.remove() {
             return None;
         }
@@ -150,7 +150,7 @@ impl Leaf {
         })
     }
 
-    /// The leaf, and what was made below it, each behind the one that it is in.
+    /// The leaf and the cgroups below it, each after its parent.
     fn tree(&self) -> Vec<PathBuf> {
         let mut dirs = vec![self.dir.clone()];
         let mut next = 0;

@@ -145,7 +145,7 @@ impl<'a> Asking<'a> {
 impl Round {
     /// None for a name that cannot be asked for.
     fn new(name: &str) -> Option<Self> {
-        // Keyed by the system's random numbers: nobody outside of the path guesses the id.
+        // Keyed by the system's random numbers: an attacker outside of the path cannot guess the id.
         let random = RandomState::new().build_hasher().finish().to_le_bytes();
         let first = u16::from_le_bytes([random[0], random[1]]);
         let second = u16::from_le_bytes([random[2], random[3]]);

@@ -1,5 +1,5 @@
 //! What a name means to the container: its /etc/hosts, then the name servers of its /etc/resolv.conf, asked from
-//! its network namespace. As for getaddrinfo in the container, and for nobody else: what the node knows stays
+//! its network namespace. As getaddrinfo does it in the container: what the node knows stays
 //! its own.
 //!
 //! The messages are a page of code of our own: the shim asks one kind of question and reads one kind of record,

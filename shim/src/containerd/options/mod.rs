@@ -1,16 +1,19 @@
 //! Runtime options: what containerd's configuration says about the OCI runtime, by type URL.
 
+mod generic;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
-use podhook_hooks::config::{Config, DEFAULT_PATH, RuntimeOptions};
+use podhook_hooks::config::{Config, DEFAULT_PATH, OciKeys};
 use serde::{Deserialize, Serialize};
 
 use super::message_type::{RUNC, any_is};
 use crate::error::{Error, Result};
+use generic::GenericOptions;
 
 /// The options of one container. The names in JSON are those of `options.json` as the Go shim
 /// writes it, so that either shim's `delete` reads the other's.
@@ -59,13 +62,6 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// The name of the options that containerd's 1.x client sends a runtime that is not called
 /// `io.containerd.runc…` (`ctr run --no-pivot`, `--uidmap`). No protos crate has them.
 const CREATE_OPTIONS: &str = "containerd.linux.runc.CreateOptions";
-
-/// `runtimeoptions.v1.Options`, which no protos crate has.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct GenericOptions {
-    config_path: String,
-    config_body: Vec<u8>,
-}
 
 impl Options {
     /// Whether `any` is options of a type that [`Options::decode`] takes.
@@ -129,19 +125,19 @@ impl Options {
     }
 
     /// Fills in what the node's configuration says where containerd's options are silent.
-    pub fn with_defaults(mut self, config: &Config) -> Self {
+    pub fn with_defaults(mut self, node: &OciKeys) -> Self {
         if self.binary_name.is_empty() {
-            self.binary_name = config.runtime.clone().unwrap_or_default();
+            self.binary_name = node.runtime.clone().unwrap_or_default();
         }
         if self.root.is_empty() {
-            self.root = config
+            self.root = node
                 .root
                 .as_ref()
                 .map(|root| root.display().to_string())
                 .unwrap_or_default();
         }
         // An unset bool is false on the wire: only "true" can be told.
-        self.systemd_cgroup |= config.systemd_cgroup.unwrap_or(false);
+        self.systemd_cgroup |= node.systemd_cgroup;
         self
     }
 
@@ -204,73 +200,6 @@ impl From<RuncOptions> for Options {
             criu_work_path: o.criu_work_path,
             podhook_config: None,
         }
-    }
-}
-
-impl From<RuntimeOptions> for Options {
-    fn from(o: RuntimeOptions) -> Self {
-        let path = |path: Option<PathBuf>| {
-            path.map(|path| path.display().to_string())
-                .unwrap_or_default()
-        };
-        Self {
-            no_pivot_root: o.no_pivot_root,
-            no_new_keyring: o.no_new_keyring,
-            shim_cgroup: o.shim_cgroup.unwrap_or_default(),
-            io_uid: o.io_uid,
-            io_gid: o.io_gid,
-            binary_name: o.binary_name.unwrap_or_default(),
-            root: path(o.root),
-            systemd_cgroup: o.systemd_cgroup.unwrap_or(false),
-            criu_image_path: path(o.criu_image_path),
-            criu_work_path: path(o.criu_work_path),
-            podhook_config: o.podhook_config.map(|path| path.display().to_string()),
-        }
-    }
-}
-
-impl TryFrom<GenericOptions> for Options {
-    type Error = Error;
-
-    /// `config_body` is the runtime's TOML section of containerd's configuration; `config_path`
-    /// names podhook's own configuration, for containerd 1.6 that sends nothing else.
-    fn try_from(generic: GenericOptions) -> Result<Self> {
-        if generic.config_body.is_empty() {
-            let podhook_config = Some(generic.config_path).filter(|path| !path.is_empty());
-            return Ok(Self {
-                podhook_config,
-                ..Self::default()
-            });
-        }
-        let text = std::str::from_utf8(&generic.config_body).map_err(|_| {
-            Error::InvalidArgument("runtime options: the TOML is not UTF-8".to_owned())
-        })?;
-        let o = RuntimeOptions::from_toml(text)
-            .map_err(|e| Error::InvalidArgument(format!("runtime options: {e}")))?;
-        Ok(o.into())
-    }
-}
-
-impl GenericOptions {
-    /// Fields 2 and 3; 1 (`type_url`) and unknown ones are passed over.
-    fn decode(bytes: &[u8]) -> Result<Self> {
-        use containerd_shim_protos::protobuf::CodedInputStream;
-        let mut options = Self::default();
-        let mut input = CodedInputStream::from_bytes(bytes);
-        let mut read = || -> protobuf::Result<()> {
-            while let Some(tag) = input.read_raw_tag_or_eof()? {
-                match tag {
-                    18 => options.config_path = input.read_string()?,
-                    26 => options.config_body = input.read_bytes()?,
-                    _ => protobuf::rt::skip_field_for_tag(tag, &mut input)?,
-                }
-            }
-            Ok(())
-        };
-        read().map_err(|e| {
-            Error::InvalidArgument(format!("runtime options runtimeoptions.v1.Options: {e}"))
-        })?;
-        Ok(options)
     }
 }
 

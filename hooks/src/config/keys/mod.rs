@@ -1,0 +1,15 @@
+//! The keys of the node's configuration, a file per topic. A topic is what reaches its use together.
+
+mod allowed;
+mod hooks;
+mod lifecycles;
+mod log;
+mod oci;
+mod sequence;
+
+pub use allowed::PolicyKeys;
+pub use hooks::{ExecEngine, HookKeys};
+pub use lifecycles::LifecycleKeys;
+pub use log::LogKeys;
+pub use oci::OciKeys;
+pub use sequence::SequenceKeys;
