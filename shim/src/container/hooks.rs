@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use podhook_hooks::exec::{self as engine, Children};
 use podhook_hooks::handler::exec::Fallback;
 use podhook_hooks::handler::{self, HookRun, Outcome, Place, Rest, Sink, Target};
-use podhook_hooks::lifecycle::{HandlerKind, Hook, Statuses, text};
+use podhook_hooks::lifecycle::{Hook, Statuses, text};
 use podhook_hooks::record;
 use podhook_hooks::sequence::{Advice, Cause, Phase};
 use tokio::sync::oneshot;
@@ -39,7 +39,7 @@ impl Container {
             runtime: ByRuntime(Arc::clone(self)),
         };
         let result = handler::run(&hook.handler, &target, abort).await;
-        if hook.handler.kind() == HandlerKind::Exec {
+        if hook.handler.kind().runs_processes() {
             match &result.by_fallback {
                 Some(reason) => log::info!("exec hook by the OCI runtime: {reason}"),
                 None => log::debug!("exec hook by the engine"),

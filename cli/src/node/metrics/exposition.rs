@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use podhook_hooks::counters::{Counters, How};
+use podhook_hooks::lifecycle::HandlerKind;
 use podhook_hooks::sequence::Phase;
 
 use super::scrape::Scrape;
@@ -113,7 +114,9 @@ fn hooks(page: &mut Page, counters: &Counters) {
     }
     let name = "podhook_hook_cpu_seconds_total";
     page.family(name, "counter", "CPU time of exec hooks.");
-    for (labels, runs) in each().filter(|(labels, _)| labels[1].1 == "exec") {
+    let runs_processes =
+        |name: &str| HandlerKind::named(name).is_some_and(HandlerKind::runs_processes);
+    for (labels, runs) in each().filter(|(labels, _)| runs_processes(labels[1].1)) {
         for (mode, usec) in [
             ("user", runs.cpu_user_usec),
             ("system", runs.cpu_system_usec),
@@ -248,7 +251,6 @@ mod tests {
 
     use podhook_hooks::counters::FallbackReason;
     use podhook_hooks::handler::{HookRun, Outcome};
-    use podhook_hooks::lifecycle::HandlerKind;
     use podhook_hooks::sequence::HookKind;
 
     use super::*;
