@@ -229,6 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_that_is_none_is_the_clients_fault_and_one_that_cannot_be_read_is_not() {
+        let path = || PathBuf::from("/b/config.json");
+        let source = serde_json::from_str::<()>("{").unwrap_err();
+        let parse = Error::from(ConfigJsonError::Parse {
+            path: path(),
+            source,
+        });
+        assert_eq!(parse.code(), Code::INVALID_ARGUMENT);
+        let source = io::Error::from_raw_os_error(libc::EMFILE);
+        let read = Error::from(ConfigJsonError::Read {
+            path: path(),
+            source,
+        });
+        assert_eq!(read.code(), Code::UNKNOWN);
+        assert!(is_exhaustion(&read), "no descriptor was free");
+    }
+
+    #[test]
     fn every_error_has_its_code_and_says_so_in_words() {
         let rpc = |error: Error| match ttrpc::Error::from(error) {
             ttrpc::Error::RpcStatus(status) => (status.code(), status.message),
