@@ -62,17 +62,17 @@ macro_rules! named {
 
 pub(crate) use named;
 
-/// A value as a file names it. Another version of podhook may have written the file: a name that this version does
-/// not know is kept as it is.
+/// A value as a file names it: an open enumeration. Another version of podhook may have written the file: a name that this
+/// version does not know is kept as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Name<T> {
+pub enum OpenEnum<T> {
     /// One of the values that this version knows.
     Known(T),
     /// The name of another one; empty where the file has none.
     Unknown(String),
 }
 
-impl<T: Named> Name<T> {
+impl<T: Named> OpenEnum<T> {
     /// The name.
     pub fn as_str(&self) -> &str {
         match self {
@@ -90,37 +90,37 @@ impl<T: Named> Name<T> {
     }
 }
 
-impl<T> Default for Name<T> {
+impl<T> Default for OpenEnum<T> {
     fn default() -> Self {
         Self::Unknown(String::new())
     }
 }
 
-impl<T> From<T> for Name<T> {
+impl<T> From<T> for OpenEnum<T> {
     fn from(value: T) -> Self {
         Self::Known(value)
     }
 }
 
-impl<T: Named> PartialEq<&str> for Name<T> {
+impl<T: Named> PartialEq<&str> for OpenEnum<T> {
     fn eq(&self, name: &&str) -> bool {
         self.as_str() == *name
     }
 }
 
-impl<T: Named> fmt::Display for Name<T> {
+impl<T: Named> fmt::Display for OpenEnum<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl<T: Named> Serialize for Name<T> {
+impl<T: Named> Serialize for OpenEnum<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
 }
 
-impl<'de, T: Named> Deserialize<'de> for Name<T> {
+impl<'de, T: Named> Deserialize<'de> for OpenEnum<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         let known = T::ALL.iter().find(|value| value.name() == name);
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_name_is_read_as_its_value_and_a_newer_ones_is_kept() {
-        let read = |json: &str| serde_json::from_str::<Name<Size>>(json);
+        let read = |json: &str| serde_json::from_str::<OpenEnum<Size>>(json);
         assert_eq!(read("\"large\"").unwrap().known(), Some(Size::Large));
         let newer = read("\"huge\"").unwrap();
         assert_eq!((newer.known(), newer.as_str()), (None, "huge"));

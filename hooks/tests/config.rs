@@ -170,7 +170,7 @@ fn what_is_not_allowed_is_refused_with_its_path_and_the_file() {
     let refused = |lifecycle: &str| {
         let annotations =
             BTreeMap::from([("podhook.dev/lifecycle".to_owned(), lifecycle.to_owned())]);
-        Lifecycle::within(&config.policy(), &annotations, None)
+        Lifecycle::from_annotations(&annotations, None, &config.policy())
             .err()
             .map(|error| error.to_string())
     };

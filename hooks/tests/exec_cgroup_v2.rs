@@ -8,7 +8,7 @@ use std::fs;
 use std::future::pending;
 use std::time::Duration;
 
-use podhook_hooks::handler::{HookResult, Outcome, exec};
+use podhook_hooks::handler::{HookRun, Outcome, exec};
 use serde_json::json;
 
 use support::bundle::TestContainer;
@@ -21,7 +21,7 @@ fn config() -> Config {
     Config::default().set("/linux/namespaces", json!(namespaces))
 }
 
-async fn hook(container: &TestContainer, script: &str) -> HookResult {
+async fn hook(container: &TestContainer, script: &str) -> HookRun {
     let command = strings(&["/bin/sh", "-c", script]);
     exec::run(&container.container, &command, &children(), pending(), None).await
 }

@@ -7,7 +7,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use podhook_hooks::exec::{Stdio, spawn};
-use podhook_hooks::handler::{HookResult, Outcome, exec};
+use podhook_hooks::handler::{HookRun, Outcome, exec};
 use serde_json::json;
 
 use support::bundle::TestContainer;
@@ -40,7 +40,7 @@ fn refusals(container: &TestContainer) -> u64 {
     events.trim().strip_prefix("max ").unwrap().parse().unwrap()
 }
 
-async fn hook(container: &TestContainer, command: &[&str]) -> HookResult {
+async fn hook(container: &TestContainer, command: &[&str]) -> HookRun {
     exec::run(
         &container.container,
         &strings(command),

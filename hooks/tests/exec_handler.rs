@@ -6,13 +6,13 @@ use std::fs;
 use std::future::pending;
 use std::time::Duration;
 
-use podhook_hooks::handler::{HookResult, Outcome, Sink, exec, line_queue};
+use podhook_hooks::handler::{HookRun, Outcome, Sink, exec, line_queue};
 use serde_json::json;
 
 use support::bundle::TestContainer;
 use support::{Config, children, eventually, in_time, scaled, strings};
 
-async fn hook(container: &TestContainer, command: &[&str]) -> HookResult {
+async fn hook(container: &TestContainer, command: &[&str]) -> HookRun {
     exec::run(
         &container.container,
         &strings(command),
@@ -28,7 +28,7 @@ async fn aborted_when(
     container: &TestContainer,
     command: &[&str],
     begun: impl Fn() -> bool + Send,
-) -> HookResult {
+) -> HookRun {
     let (command, children) = (strings(command), children());
     let abort = eventually("what the abort waits for", begun);
     let hook = exec::run(&container.container, &command, &children, abort, None);

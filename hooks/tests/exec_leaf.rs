@@ -7,7 +7,7 @@ use std::fs;
 use std::future::pending;
 use std::path::PathBuf;
 
-use podhook_hooks::handler::{HookResult, Outcome, Sink, exec, line_queue};
+use podhook_hooks::handler::{HookRun, Outcome, Sink, exec, line_queue};
 use serde_json::json;
 
 use support::bundle::TestContainer;
@@ -21,13 +21,13 @@ fn private() -> Config {
     Config::default().set("/linux/namespaces", json!(namespaces))
 }
 
-async fn hook(container: &TestContainer, script: &str) -> HookResult {
+async fn hook(container: &TestContainer, script: &str) -> HookRun {
     let command = strings(&["/bin/sh", "-c", script]);
     exec::run(&container.container, &command, &children(), pending(), None).await
 }
 
 /// A hook that is aborted once what it has started is there: it runs on in a session of its own, without a parent.
-async fn aborted(container: &TestContainer) -> HookResult {
+async fn aborted(container: &TestContainer) -> HookRun {
     let runaway = format!("sleep {}", 1_000_000 + container.pid);
     let script = format!("(setsid sh -c '{runaway}; :' &); echo up; exec sleep 1000");
     let command = strings(&["/bin/sh", "-c", &script]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use podhook_hooks::lifecycle::{
-    Handler, Header, Lifecycle, LifecycleError, OnFailure, Output, Ports, Scheme,
+    Handler, Header, Lifecycle, LifecycleError, OnFailure, Output, Policy, Ports, Scheme,
 };
 use podhook_hooks::signal::Signal;
 
@@ -20,7 +20,7 @@ fn read(
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
-    Lifecycle::from_annotations(&annotations, default)
+    Lifecycle::from_annotations(&annotations, default, &Policy::default())
 }
 
 fn own(value: &str) -> Lifecycle {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use podhook_hooks::lifecycle::{Lifecycle, Ports};
+use podhook_hooks::lifecycle::{Lifecycle, Policy, Ports};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 fn message(text: &str) -> Option<String> {
     let annotations = BTreeMap::from([("podhook.dev/lifecycle".to_owned(), text.to_owned())]);
-    Lifecycle::from_annotations(&annotations, None)
+    Lifecycle::from_annotations(&annotations, None, &Policy::default())
         .err()
         .map(|error| error.to_string())
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use podhook_hooks::lifecycle::{Lifecycle, MAX_VALUE_BYTES};
+use podhook_hooks::lifecycle::{Lifecycle, MAX_VALUE_BYTES, Policy};
 
 const KEY: &str = "podhook.dev/lifecycle";
 const PREFIX: &str = "podhook: annotation podhook.dev/lifecycle: ";
 
 fn message(value: &str) -> String {
     let annotations = BTreeMap::from([(KEY.to_owned(), value.to_owned())]);
-    match Lifecycle::from_annotations(&annotations, None) {
+    match Lifecycle::from_annotations(&annotations, None, &Policy::default()) {
         Ok(lifecycle) => panic!("{value} was accepted: {lifecycle:?}"),
         Err(error) => error.to_string(),
     }
@@ -463,7 +463,7 @@ fn an_argument_that_no_kernel_takes() {
         format!(r#"{{"preStop": {{"exec": {{"command": ["sh", "-c", "{script}"]}}}}}}"#)
     };
     let annotations = BTreeMap::from([(KEY.to_owned(), value(131_071))]);
-    assert!(Lifecycle::from_annotations(&annotations, None).is_ok());
+    assert!(Lifecycle::from_annotations(&annotations, None, &Policy::default()).is_ok());
     let expected = "preStop.exec.command[2]: has 131072 bytes, the kernel takes at most 131071 in one argument";
     assert_eq!(message(&value(131_072)), format!("{PREFIX}{expected}"));
 }
@@ -472,7 +472,10 @@ fn an_argument_that_no_kernel_takes() {
 fn a_value_is_at_most_256_kib() {
     let fits = format!("{{}}{}", " ".repeat(MAX_VALUE_BYTES - 2));
     let annotations = BTreeMap::from([(KEY.to_owned(), fits.clone())]);
-    assert_eq!(Lifecycle::from_annotations(&annotations, None), Ok(None));
+    assert_eq!(
+        Lifecycle::from_annotations(&annotations, None, &Policy::default()),
+        Ok(None)
+    );
     let expected = "has 262145 bytes, at most 262144 are allowed";
     assert_eq!(message(&format!("{fits} ")), format!("{PREFIX}{expected}"));
 }
@@ -484,7 +487,7 @@ fn the_annotation_of_a_strange_container_is_named_short_and_harmless() {
         ("io.kubernetes.cri.container-name".to_owned(), name.clone()),
         (format!("lifecycle.podhook.dev/{name}"), "[]".to_owned()),
     ]);
-    let message = Lifecycle::from_annotations(&annotations, None)
+    let message = Lifecycle::from_annotations(&annotations, None, &Policy::default())
         .unwrap_err()
         .to_string();
     assert!(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use podhook_hooks::handler::net::{HttpGet, http_get, tcp_connect};
-use podhook_hooks::lifecycle::Scheme;
+use podhook_hooks::lifecycle::{Scheme, Statuses};
 
 use pod_network::{PATIENCE, PodNetwork, V4, response, within};
 
@@ -51,19 +51,26 @@ fn a_hundred_requests_leave_no_thread_and_no_descriptor() {
         for _ in 0..number {
             let network = pod.network();
             let fine = get(server.port, Scheme::Http);
-            let fine = within(PATIENCE, http_get(network, &fine)).expect("an end");
+            let fine =
+                within(PATIENCE, http_get(network, &fine, Statuses::default())).expect("an end");
             assert_eq!(fine.result, Ok(()));
             let by_name = HttpGet {
                 host: Some("web"),
                 ..get(server.port, Scheme::Http)
             };
-            let by_name = within(PATIENCE, http_get(network, &by_name));
+            let by_name = within(PATIENCE, http_get(network, &by_name, Statuses::default()));
             assert_eq!(by_name.expect("an end").result, Ok(()));
             let unknown = tcp_connect(network, Some("db"), 9);
             let unknown = within(Duration::from_millis(10), unknown);
             assert!(unknown.is_none_or(|said| said.is_err()));
             let tls = get(silent, Scheme::Https);
-            assert!(within(Duration::from_millis(10), http_get(network, &tls)).is_none());
+            assert!(
+                within(
+                    Duration::from_millis(10),
+                    http_get(network, &tls, Statuses::default())
+                )
+                .is_none()
+            );
             let refused = tcp_connect(network, None, 9);
             assert!(within(PATIENCE, refused).expect("an end").is_err());
         }

@@ -12,7 +12,7 @@ use containerd_shim_protos::protobuf::well_known_types::wrappers::BytesValue;
 use containerd_shim_protos::ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
 use containerd_shim_protos::ttrpc::{self, Code, Request, Response, get_status};
 use podhook_hooks::counters::ledger::{self, Answer};
-use podhook_hooks::counters::{Counters, Fallback, How};
+use podhook_hooks::counters::{Counters, FallbackReason, How};
 
 /// How long an ending shim waits for a `podhook metrics` that is asking the node's shims.
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ impl Counting {
 
     /// Counts an exec whose process the OCI runtime has made, because the engine cannot for this reason.
     pub fn count_runtime_exec(&self, reason: &str) {
-        self.lock().exec_by_runtime(Fallback::of(reason));
+        self.lock().exec_by_runtime(FallbackReason::of(reason));
     }
 
     /// A container with a lifecycle has ended.

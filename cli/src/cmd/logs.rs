@@ -10,7 +10,7 @@ use super::error::Error as CommandError;
 use crate::args;
 use crate::pods;
 use crate::pods::context::Context;
-use crate::pods::log::{Failure, Printer, tail_start};
+use crate::pods::log::{CopyError, Printer, tail_start};
 use crate::store::regular;
 
 const POLL: Duration = Duration::from_millis(100);
@@ -83,9 +83,9 @@ pub async fn run(context: &Context, args: &args::Logs) -> Result<(), CommandErro
         let rest = match printer.print(&mut reader, &mut std::io::stdout().lock()) {
             Ok(rest) => rest,
             // `podhook logs … | head`
-            Err(Failure::Write(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(Failure::Write(e)) => return Err(Error::Write(e).into()),
-            Err(Failure::Read(e)) => return Err(failed(e).into()),
+            Err(CopyError::Write(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(CopyError::Write(e)) => return Err(Error::Write(e).into()),
+            Err(CopyError::Read(e)) => return Err(failed(e).into()),
         };
         if ended && rest == 0 {
             return Ok(());

@@ -14,7 +14,7 @@ use super::client::{Client, Error};
 
 /// One runtime handler.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Handler {
+pub struct RuntimeHandler {
     /// `runtime_type`, as `io.containerd.runc.v2`.
     pub runtime_type: String,
     /// `runtime_path`; empty when the type decides.
@@ -27,7 +27,7 @@ pub struct Handler {
     pub systemd_cgroup: bool,
 }
 
-impl Handler {
+impl RuntimeHandler {
     /// Whether the handler starts podhook's shim.
     #[must_use]
     pub fn is_podhook(&self) -> bool {
@@ -55,7 +55,7 @@ impl Handler {
 /// The handlers of a containerd. Empty when the runtime does not tell (it is no containerd).
 #[derive(Debug, Clone, Default)]
 pub struct Handlers {
-    handlers: BTreeMap<String, Handler>,
+    handlers: BTreeMap<String, RuntimeHandler>,
     default: String,
     state: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ pub struct Handlers {
 impl Handlers {
     /// The handler of this name; "" is the default one.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Handler> {
+    pub fn get(&self, name: &str) -> Option<&RuntimeHandler> {
         let name = if name.is_empty() { &self.default } else { name };
         self.handlers.get(name)
     }
@@ -131,8 +131,8 @@ impl Client {
     }
 }
 
-fn handler(runtime: &Value) -> Handler {
-    Handler {
+fn handler(runtime: &Value) -> RuntimeHandler {
+    RuntimeHandler {
         runtime_type: text(runtime, "runtimeType"),
         runtime_path: text(runtime, "runtimePath"),
         pod_annotations: list(runtime, "PodAnnotations"),

@@ -9,5 +9,5 @@ mod tasks;
 mod tls;
 
 pub use client::{Client, Error};
-pub use handlers::{Handler, Handlers};
+pub use handlers::{Handlers, RuntimeHandler};
 pub use k8s_cri::v1;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::schema::FieldError;
+use super::schema::SchemaError;
 
 /// A manifest that cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum Error {
         /// The file.
         origin: String,
         /// All of them.
-        errors: Vec<FieldError>,
+        errors: Vec<SchemaError>,
     },
     /// A document that is no Pod.
     #[error("error validating {origin:?}: {what}: podhook runs Pods, {reason}")]

@@ -51,7 +51,7 @@ pub(crate) fn create(
     if let Some(ports) = ports {
         annotations.insert(PORTS_ANNOTATION.to_owned(), ports.to_owned());
     }
-    let refused = match Lifecycle::within(policy, &annotations, None) {
+    let refused = match Lifecycle::from_annotations(&annotations, None, policy) {
         Ok(lifecycle) => return Ok(lifecycle),
         Err(LifecycleError::Annotation { annotation, field }) => (annotation, field),
     };

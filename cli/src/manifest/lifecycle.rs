@@ -8,7 +8,7 @@ use super::error::{Cause, Error};
 use super::fields;
 use super::judgement::{self, Annotations};
 use super::labels;
-use super::schema::{self, FieldError};
+use super::schema::{self, SchemaError};
 
 /// The pod annotation `<prefix><container name>` carries the lifecycle of that container.
 pub const ANNOTATION_PREFIX: &str = podhook_hooks::lifecycle::POD_ANNOTATION_PREFIX;
@@ -136,7 +136,7 @@ fn typed(container: &Value) -> Result<Container, String> {
         "ports": container["ports"],
         "lifecycle": container["lifecycle"],
     });
-    serde_path_to_error::deserialize(&value).map_err(|e| FieldError::from(e).to_string())
+    serde_path_to_error::deserialize(&value).map_err(|e| SchemaError::from(e).to_string())
 }
 
 /// The same, for [`overlap`].

@@ -12,7 +12,7 @@ use super::defaults;
 use super::error::Error;
 use super::fields;
 use super::lifecycle;
-use super::schema::{self, FieldError, Rule};
+use super::schema::{self, Rule, SchemaError};
 use super::validate;
 use super::yaml;
 
@@ -121,7 +121,7 @@ fn object(document: Value, origin: &str, namespace: Option<&str>) -> Result<Obje
             errors: [("apiVersion", &version), ("kind", &kind)]
                 .into_iter()
                 .filter(|(_, value)| value.is_empty())
-                .map(|(field, _)| FieldError::Type {
+                .map(|(field, _)| SchemaError::Type {
                     path: field.to_owned(),
                     message: format!("{field} not set"),
                 })

@@ -40,7 +40,7 @@ pub(crate) use load::refusals;
 pub use load::{Object, load, parse};
 pub use quantity::Quantity;
 pub use resources::{Qos, qos};
-pub use schema::FieldError;
+pub use schema::SchemaError;
 pub use security::check_non_root;
 
 /// Where a pod runs: its place on this node.

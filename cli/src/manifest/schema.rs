@@ -29,7 +29,7 @@ pub(super) enum Rule {
 
 /// One field that cannot be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FieldError {
+pub enum SchemaError {
     /// Kubernetes does not know the field.
     Unknown {
         /// Its path, as `spec.containers[0].foo`.
@@ -60,7 +60,7 @@ pub enum FieldError {
     },
 }
 
-impl fmt::Display for FieldError {
+impl fmt::Display for SchemaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown { path, hint } => {
@@ -83,7 +83,7 @@ impl fmt::Display for FieldError {
     }
 }
 
-impl From<serde_path_to_error::Error<serde_json::Error>> for FieldError {
+impl From<serde_path_to_error::Error<serde_json::Error>> for SchemaError {
     fn from(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
         Self::Type {
             path: error.path().to_string(),
@@ -92,7 +92,7 @@ impl From<serde_path_to_error::Error<serde_json::Error>> for FieldError {
     }
 }
 
-impl FieldError {
+impl SchemaError {
     /// Whether Kubernetes knows what is refused, and only podhook does not do it.
     pub(crate) fn is_kubernetes(&self) -> bool {
         matches!(
@@ -113,7 +113,7 @@ const OWN_FIELD_HINT: &str =
     "podhook's own lifecycle fields go into the annotation lifecycle.podhook.dev/<container>";
 
 /// Walks `value` along `rule` and collects every field that cannot be accepted.
-pub(super) fn check(value: &Value, rule: &Rule, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check(value: &Value, rule: &Rule, path: &str, errors: &mut Vec<SchemaError>) {
     // An unset field says nothing, whatever its rule: tools print `creationTimestamp: null`.
     if is_empty(value) {
         return;
@@ -142,19 +142,19 @@ pub(super) fn check(value: &Value, rule: &Rule, path: &str, errors: &mut Vec<Fie
             Value::Object(map) => errors.extend(
                 map.keys()
                     .filter(|key| !keys.contains(&key.as_str()))
-                    .map(|key| FieldError::Unsupported {
+                    .map(|key| SchemaError::Unsupported {
                         path: join(path, key),
                     }),
             ),
             _ => errors.push(type_error(path, value, "an object")),
         },
-        Rule::Unsupported => errors.push(FieldError::Unsupported {
+        Rule::Unsupported => errors.push(SchemaError::Unsupported {
             path: path.to_owned(),
         }),
     }
 }
 
-fn check_struct(value: &Value, fields: &[(&str, Rule)], path: &str, errors: &mut Vec<FieldError>) {
+fn check_struct(value: &Value, fields: &[(&str, Rule)], path: &str, errors: &mut Vec<SchemaError>) {
     let Value::Object(map) = value else {
         errors.push(type_error(path, value, "an object"));
         return;
@@ -163,7 +163,7 @@ fn check_struct(value: &Value, fields: &[(&str, Rule)], path: &str, errors: &mut
         let path = join(path, key);
         match fields.iter().find(|(name, _)| name == key) {
             Some((_, rule)) => check(value, rule, &path, errors),
-            None => errors.push(FieldError::Unknown {
+            None => errors.push(SchemaError::Unknown {
                 hint: (path.contains(".lifecycle.") && OWN_FIELDS.contains(&key.as_str()))
                     .then_some(OWN_FIELD_HINT),
                 path,
@@ -190,15 +190,15 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
-fn type_error(path: &str, value: &Value, expected: &str) -> FieldError {
-    FieldError::Type {
+fn type_error(path: &str, value: &Value, expected: &str) -> SchemaError {
+    SchemaError::Type {
         path: path.to_owned(),
         message: format!("expected {expected}, found {}", short(value)),
     }
 }
 
-fn unsupported_value(path: &str, value: &Value, supported: &str) -> FieldError {
-    FieldError::UnsupportedValue {
+fn unsupported_value(path: &str, value: &Value, supported: &str) -> SchemaError {
+    SchemaError::UnsupportedValue {
         path: path.to_owned(),
         value: short(value),
         supported: supported.to_owned(),

@@ -15,7 +15,7 @@ use super::bundles::Bundle;
 
 /// What a shim had to say.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
+pub enum ShimReply {
     /// Its numbers.
     Counters(Answer),
     /// Nothing listens at its address: it has ended.
@@ -34,21 +34,21 @@ struct BytesValue {
 }
 
 /// Asks the shim at `address`.
-pub async fn ask(address: &str, timeout: Duration) -> Said {
+pub async fn ask(address: &str, timeout: Duration) -> ShimReply {
     let path = address.strip_prefix("unix://").unwrap_or(address);
     match tokio::time::timeout(timeout, call(path)).await {
         Ok(said) => said,
-        Err(_) => Said::Nothing("no answer in time".to_owned()),
+        Err(_) => ShimReply::Nothing("no answer in time".to_owned()),
     }
 }
 
-async fn call(path: &str) -> Said {
+async fn call(path: &str) -> ShimReply {
     let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            return Said::Gone;
+            return ShimReply::Gone;
         }
-        Err(e) => return Said::Nothing(e.to_string()),
+        Err(e) => return ShimReply::Nothing(e.to_string()),
     };
     let mut request = Request::new();
     "podhook.v1.Shim".clone_into(&mut request.service);
@@ -58,18 +58,18 @@ async fn call(path: &str) -> Said {
         Err(ttrpc::Error::RpcStatus(status))
             if matches!(status.code(), Code::UNIMPLEMENTED | Code::NOT_FOUND) =>
         {
-            return Said::Foreign;
+            return ShimReply::Foreign;
         }
         // Accepted by the kernel for a shim that then ended.
-        Err(ttrpc::Error::RemoteClosed | ttrpc::Error::LocalClosed) => return Said::Gone,
-        Err(e) => return Said::Nothing(e.to_string()),
+        Err(ttrpc::Error::RemoteClosed | ttrpc::Error::LocalClosed) => return ShimReply::Gone,
+        Err(e) => return ShimReply::Nothing(e.to_string()),
     };
     let answer = BytesValue::decode(&*response.payload)
         .map_err(|e| e.to_string())
         .and_then(|bytes| serde_json::from_slice(&bytes.value).map_err(|e| e.to_string()));
     match answer {
-        Ok(answer) => Said::Counters(answer),
-        Err(e) => Said::Nothing(format!("unintelligible: {e}")),
+        Ok(answer) => ShimReply::Counters(answer),
+        Err(e) => ShimReply::Nothing(format!("unintelligible: {e}")),
     }
 }
 
@@ -117,11 +117,14 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let at = |name: &str| format!("unix://{}", path(name).display());
         let soon = Duration::from_millis(200);
-        assert_eq!(ask(&at("none"), soon).await, Said::Gone);
+        assert_eq!(ask(&at("none"), soon).await, ShimReply::Gone);
         drop(UnixListener::bind(path("dead")).unwrap());
-        assert_eq!(ask(&at("dead"), soon).await, Said::Gone);
+        assert_eq!(ask(&at("dead"), soon).await, ShimReply::Gone);
         let _hung = UnixListener::bind(path("hung")).unwrap();
-        assert!(matches!(ask(&at("hung"), soon).await, Said::Nothing(_)));
+        assert!(matches!(
+            ask(&at("hung"), soon).await,
+            ShimReply::Nothing(_)
+        ));
         let babbling = UnixListener::bind(path("babbling")).unwrap();
         let babble = async {
             let (mut stream, _) = babbling.accept().await.unwrap();
@@ -134,7 +137,7 @@ mod tests {
         let address = at("babbling");
         tokio::select! {
             () = babble => panic!("nobody listens"),
-            said = ask(&address, soon) => assert!(matches!(said, Said::Nothing(_) | Said::Gone), "{said:?}"),
+            said = ask(&address, soon) => assert!(matches!(said, ShimReply::Nothing(_) | ShimReply::Gone), "{said:?}"),
         }
     }
 }

@@ -89,12 +89,12 @@ impl Printer {
         &mut self,
         reader: &mut R,
         out: &mut impl Write,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, CopyError> {
         let mut count = 0;
         loop {
             let read = reader
                 .read_until(b'\n', &mut self.pending)
-                .map_err(Failure::Read)?;
+                .map_err(CopyError::Read)?;
             if read == 0 || !self.pending.ends_with(b"\n") {
                 break;
             }
@@ -102,9 +102,9 @@ impl Printer {
             count += 1;
             // Both streams, as kubectl shows them; a line of another format as it is.
             let text = Line::parse(trim(&bytes)).map_or(bytes.clone(), |line| self.text(&line));
-            out.write_all(&text).map_err(Failure::Write)?;
+            out.write_all(&text).map_err(CopyError::Write)?;
         }
-        out.flush().map_err(Failure::Write)?;
+        out.flush().map_err(CopyError::Write)?;
         Ok(count)
     }
 
@@ -125,7 +125,7 @@ impl Printer {
 
 /// Which side of the copying failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CopyError {
     Read(std::io::Error),
     Write(std::io::Error),
 }

@@ -7,4 +7,4 @@
 pub mod ledger;
 mod model;
 
-pub use model::{Counters, Fallback, Hooks, How};
+pub use model::{Counters, FallbackReason, Hooks, How};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::handler::HookResult;
+use crate::handler::HookRun;
 use crate::lifecycle::HandlerKind;
 use crate::sequence::{HookKind, Termination};
 
@@ -16,14 +16,14 @@ const BOUNDS: [u64; 11] = [
 
 /// Why an exec went through the OCI runtime. Few and fixed: they become labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
+pub enum FallbackReason {
     /// The engine cannot do what the container or the exec needs.
     Unsupported,
     /// The node's configuration says `exec = "runtime"`.
     Configured,
 }
 
-impl Fallback {
+impl FallbackReason {
     /// By the reason as the shim words it.
     pub fn of(reason: &str) -> Self {
         match reason {
@@ -94,7 +94,7 @@ impl How {
 pub struct Counters {
     /// Processes of the Exec RPC made by the engine.
     pub execs_native: u64,
-    /// Those made by the OCI runtime, by [`Fallback`].
+    /// Those made by the OCI runtime, by [`FallbackReason`].
     pub execs_runtime: BTreeMap<String, u64>,
     /// Those that could not be made.
     pub execs_failed: u64,
@@ -128,7 +128,7 @@ impl Counters {
     }
 
     /// The OCI runtime has made an exec's process.
-    pub fn exec_by_runtime(&mut self, why: Fallback) {
+    pub fn exec_by_runtime(&mut self, why: FallbackReason) {
         increment(&mut self.execs_runtime, why.name(), 1);
     }
 
@@ -138,7 +138,7 @@ impl Counters {
         hook: HookKind,
         handler: HandlerKind,
         verdict: &str,
-        run: &HookResult,
+        run: &HookRun,
     ) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let hooks = self.hooks_mut(hook, handler);
@@ -235,8 +235,8 @@ mod tests {
     use super::*;
     use crate::handler::Outcome;
 
-    fn run(milliseconds: u64) -> HookResult {
-        let mut run = HookResult::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
+    fn run(milliseconds: u64) -> HookRun {
+        let mut run = HookRun::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
         run.finished_at = run.started_at + Duration::from_millis(milliseconds);
         run.cpu_user = Duration::from_micros(300);
         run
@@ -278,11 +278,11 @@ mod tests {
         let (mut one, mut two, mut all) = <(Counters, Counters, Counters)>::default();
         for counters in [&mut one, &mut all] {
             counters.execs_native += 2;
-            counters.exec_by_runtime(Fallback::Unsupported);
+            counters.exec_by_runtime(FallbackReason::Unsupported);
             counters.hook_ended(HookKind::PreStop, HandlerKind::Exec, "Failed", &run(7));
         }
         for counters in [&mut two, &mut all] {
-            counters.exec_by_runtime(Fallback::Unsupported);
+            counters.exec_by_runtime(FallbackReason::Unsupported);
             counters.execs_failed += 1;
             counters.hook_ended(HookKind::PreStop, HandlerKind::Exec, "Succeeded", &run(9));
             counters.hook_skipped(HookKind::PostStart, HandlerKind::Sleep);
@@ -303,7 +303,7 @@ mod tests {
             ),
             ("open /proc/7/ns/net: permission denied", "unsupported"),
         ] {
-            assert_eq!(Fallback::of(reason).name(), label, "{reason}");
+            assert_eq!(FallbackReason::of(reason).name(), label, "{reason}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::output::{Made, Output};
-use super::{HookResult, Outcome, Rest, Sink};
+use super::{HookRun, Outcome, Rest, Sink};
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
 use crate::lifecycle::text;
 use crate::null_device;
@@ -48,8 +48,8 @@ pub async fn run(
     children: &Arc<dyn Children>,
     abort: impl Future<Output = ()> + Send,
     output: Option<Sink>,
-) -> HookResult {
-    let (result, rest) = run_with(container, command, children, abort, output, None).await;
+) -> HookRun {
+    let (result, rest) = run_with_fallback(container, command, children, abort, output, None).await;
     if let Some(rest) = rest {
         tokio::spawn(rest.pass_on(std::future::pending()));
     }
@@ -60,14 +60,14 @@ pub async fn run(
 /// its session: what has left that is not found.
 ///
 /// Also returns the output of what is left running, to be read by the caller.
-pub async fn run_with(
+pub async fn run_with_fallback(
     container: &Arc<Container>,
     command: &[String],
     children: &Arc<dyn Children>,
     abort: impl Future<Output = ()> + Send,
     sink: Option<Sink>,
     fallback: Option<&dyn Fallback>,
-) -> (HookResult, Option<Rest>) {
+) -> (HookRun, Option<Rest>) {
     let started_at = SystemTime::now();
     let mut abort = pin!(abort);
     // Forget earlier OOM kills: they are not this hook's.
@@ -81,7 +81,7 @@ pub async fn run_with(
     };
     let Some(spawned) = spawned else {
         // On a busy machine the command may have begun before it was seen to.
-        let mut result = HookResult::new(Outcome::Aborted, started_at);
+        let mut result = HookRun::new(Outcome::Aborted, started_at);
         if let Some(mut output) = printed {
             let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
             result.dropped = output.dropped();
@@ -93,12 +93,12 @@ pub async fn run_with(
         (Ok((child, by_fallback)), Some(output)) => (child, output, by_fallback),
         (Ok((child, _)), None) => {
             kill(Some(child)).await;
-            return (HookResult::new(Outcome::Aborted, started_at), None);
+            return (HookRun::new(Outcome::Aborted, started_at), None);
         }
         (Err((reason, by_fallback)), _) => {
             // It names the command, which may be as long as an argument.
             let reason = text::shorten_middle(&reason, MAX_REASON);
-            let mut result = HookResult::new(Outcome::Failed(reason), started_at);
+            let mut result = HookRun::new(Outcome::Failed(reason), started_at);
             result.by_fallback = by_fallback;
             return (result, None);
         }
@@ -215,8 +215,8 @@ fn outcome(exit: Option<Exit>, oom: impl Fn() -> bool) -> Outcome {
     }
 }
 
-fn result(exit: Option<Exit>, outcome: Outcome, started_at: SystemTime) -> HookResult {
-    let mut result = HookResult::new(outcome, started_at);
+fn result(exit: Option<Exit>, outcome: Outcome, started_at: SystemTime) -> HookRun {
+    let mut result = HookRun::new(outcome, started_at);
     if let Some(exit) = exit {
         result.exit_code = exit.code();
         result.signal = exit.signal();

@@ -1,7 +1,7 @@
 //! The handlers of a hook: each runs one and tells how it went.
 //!
 //! [`run`] takes what to do, the container as a [`Target`] and a future that aborts it, and returns a
-//! [`HookResult`]; it knows nothing of phases or RPCs. Deadlines are the caller's, through the abort.
+//! [`HookRun`]; it knows nothing of phases or RPCs. Deadlines are the caller's, through the abort.
 
 pub mod exec;
 mod lines;
@@ -35,7 +35,7 @@ pub enum Outcome {
 
 /// What is known of a hook that has ended.
 #[derive(Debug, Clone)]
-pub struct HookResult {
+pub struct HookRun {
     /// How it ended.
     pub outcome: Outcome,
     /// Its exit code, where it ran a process that exited.
@@ -65,7 +65,7 @@ pub struct HookResult {
     pub finished_at: SystemTime,
 }
 
-impl HookResult {
+impl HookRun {
     /// The result of a hook that could not be run at all.
     pub fn failed(reason: impl Into<String>) -> Self {
         Self::new(Outcome::Failed(reason.into()), SystemTime::now())

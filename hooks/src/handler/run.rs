@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::exec::{self, Fallback};
 use super::net::{self, HttpGet, HttpOutcome, Network, Statuses};
 use super::sleep;
-use super::{HookResult, Outcome, Rest, Sink};
+use super::{HookRun, Outcome, Rest, Sink};
 use crate::exec::{Children, Container};
 use crate::lifecycle::Handler;
 
@@ -85,7 +85,7 @@ pub async fn run(
     handler: &Handler,
     target: &impl Target,
     abort: impl Future<Output = ()> + Send,
-) -> HookResult {
+) -> HookRun {
     match handler {
         Handler::Exec { command } => in_container(command, target, abort).await,
         Handler::HttpGet {
@@ -103,8 +103,7 @@ pub async fn run(
                 headers,
             };
             let success = target.http_success();
-            let get =
-                async |place: Place| net::http_get_judged(place.network(), &request, success).await;
+            let get = async |place: Place| net::http_get(place.network(), &request, success).await;
             let mut result = in_network(target, get, abort).await;
             if let Some(sink) = target.sink() {
                 result.dropped = sink.print(&result.output).await;
@@ -127,13 +126,13 @@ async fn in_container(
     command: &[String],
     target: &impl Target,
     abort: impl Future<Output = ()> + Send,
-) -> HookResult {
+) -> HookRun {
     let container = match target.container() {
         Ok(container) => container,
-        Err(reason) => return HookResult::failed(reason),
+        Err(reason) => return HookRun::failed(reason),
     };
     let (children, sink) = (target.children(), target.sink());
-    let (result, rest) = exec::run_with(
+    let (result, rest) = exec::run_with_fallback(
         &container,
         command,
         &children,
@@ -153,21 +152,21 @@ async fn in_network(
     target: &impl Target,
     send: impl AsyncFnOnce(Place) -> HttpOutcome,
     abort: impl Future<Output = ()> + Send,
-) -> HookResult {
+) -> HookRun {
     let started_at = SystemTime::now();
     let place = match target.place() {
         Ok(place) => place,
-        Err(reason) => return HookResult::failed(reason),
+        Err(reason) => return HookRun::failed(reason),
     };
     let abort = pin!(abort);
     tokio::select! {
         outcome = send(place) => {
             let ended = outcome.result.map_or_else(Outcome::Failed, |()| Outcome::Succeeded);
-            let mut result = HookResult::new(ended, started_at);
+            let mut result = HookRun::new(ended, started_at);
             (result.http_status, result.output) = (outcome.status, outcome.body);
             result
         }
         // Dropping the request closes its socket.
-        () = abort => HookResult::new(Outcome::Aborted, started_at),
+        () = abort => HookRun::new(Outcome::Aborted, started_at),
     }
 }

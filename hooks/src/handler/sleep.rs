@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
-use super::{HookResult, Outcome};
+use super::{HookRun, Outcome};
 
 /// Waits for `seconds`, or until aborted.
-pub async fn run(seconds: u64, abort: impl Future<Output = ()>) -> HookResult {
+pub async fn run(seconds: u64, abort: impl Future<Output = ()>) -> HookRun {
     let started_at = SystemTime::now();
     let outcome = match seconds {
         // Nothing to wait for cannot be cut short.
@@ -16,7 +16,7 @@ pub async fn run(seconds: u64, abort: impl Future<Output = ()>) -> HookResult {
             () = abort => Outcome::Aborted,
         },
     };
-    HookResult::new(outcome, started_at)
+    HookRun::new(outcome, started_at)
 }
 
 #[cfg(test)]

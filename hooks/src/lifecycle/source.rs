@@ -22,22 +22,12 @@ impl Lifecycle {
     /// kubelet runs that one itself.
     ///
     /// # Errors
-    /// What is wrong with an annotation, and with which.
+    /// What is wrong with an annotation, and with which; also what the policy does not allow. The node's own default
+    /// may ask for everything.
     pub fn from_annotations(
         annotations: &impl Annotations,
         node_default: Option<&Lifecycle>,
-    ) -> Result<Option<Lifecycle>, LifecycleError> {
-        Self::within(&Policy::default(), annotations, node_default)
-    }
-
-    /// The same, where the annotations may not ask for everything. The node's own default may.
-    ///
-    /// # Errors
-    /// The same, and what the policy does not allow.
-    pub fn within(
         policy: &Policy,
-        annotations: &impl Annotations,
-        node_default: Option<&Lifecycle>,
     ) -> Result<Option<Lifecycle>, LifecycleError> {
         if annotations::is_sandbox(annotations) {
             return Ok(None);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, Timestamp};
 use crate::lifecycle::{Handler, HandlerKind, Pod};
-use crate::named::{Name, named};
+use crate::named::{OpenEnum, named};
 use crate::sequence::{HookKind, Phase};
 
 /// The version this package writes. Fields may be added within it.
@@ -28,7 +28,7 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<Pod>,
     /// Where it is in its life.
-    pub phase: Name<Phase>,
+    pub phase: OpenEnum<Phase>,
     /// Its hooks so far, in the order they began.
     pub hooks: Vec<HookRecord>,
     /// Its end, once that was asked for or has come.
@@ -72,15 +72,15 @@ named! {
 #[serde(default, rename_all = "camelCase")]
 pub struct HookRecord {
     /// Which hook.
-    pub hook: Name<HookKind>,
+    pub hook: OpenEnum<HookKind>,
     /// What kind of handler it has.
-    pub handler: Name<HandlerKind>,
+    pub handler: OpenEnum<HandlerKind>,
     /// What it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<Name<HookResult>>,
+    pub result: Option<OpenEnum<HookResult>>,
     /// When it began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

@@ -2,7 +2,7 @@
 
 use super::{Action, HookRecord, Record};
 use crate::lifecycle::text;
-use crate::named::Name;
+use crate::named::OpenEnum;
 
 impl Record {
     /// The pod's namespace; outside of pods containerd's.
@@ -31,7 +31,7 @@ impl Record {
 impl HookRecord {
     /// The name of its result; none while it runs.
     pub fn result(&self) -> Option<&str> {
-        self.result.as_ref().map(Name::as_str)
+        self.result.as_ref().map(OpenEnum::as_str)
     }
 
     /// What it does, on one line: `exec ["sh" "-c" "…"]`, `httpGet HTTP :8080/drain`. The handler's kind alone where

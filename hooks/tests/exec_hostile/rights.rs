@@ -2,13 +2,13 @@
 
 use std::future::pending;
 
-use podhook_hooks::handler::{HookResult, Outcome, exec};
+use podhook_hooks::handler::{HookRun, Outcome, exec};
 use serde_json::{Value, json};
 
 use crate::support::bundle::TestContainer;
 use crate::support::{Config, children, strings};
 
-async fn hook(container: &TestContainer, script: &str) -> HookResult {
+async fn hook(container: &TestContainer, script: &str) -> HookRun {
     let command = strings(&["/bin/sh", "-c", script]);
     exec::run(&container.container, &command, &children(), pending(), None).await
 }

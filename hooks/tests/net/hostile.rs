@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use podhook_hooks::handler::net::{HttpGet, http_get};
-use podhook_hooks::lifecycle::Scheme;
+use podhook_hooks::lifecycle::{Scheme, Statuses};
 use tokio::sync::oneshot;
 
 use crate::pod_network::{Get, PATIENCE, PodNetwork, head, within};
@@ -177,7 +177,7 @@ fn give_up(scheme: Scheme, server: impl Fn(&mut TcpStream) + Send + Sync + 'stat
     };
     let given_up = async {
         tokio::select! {
-            outcome = http_get(pod.network(), &request) => panic!("{outcome:?}"),
+            outcome = http_get(pod.network(), &request, Statuses::default()) => panic!("{outcome:?}"),
             () = enough => {}
         }
     };

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use podhook_hooks::handler::net::{HttpGet, Network, http_get};
-use podhook_hooks::lifecycle::Scheme;
+use podhook_hooks::lifecycle::{Scheme, Statuses};
 
 use crate::pod_network::{Get, PATIENCE, PodNetwork, V4, V6, response, within};
 
@@ -261,7 +261,7 @@ fn what_is_no_network_namespace_is_an_error_and_the_node_stays_where_it_is() {
         netns: not.as_fd(),
         root: not.as_fd(),
     };
-    let outcome = within(PATIENCE, http_get(network, &request)).unwrap();
+    let outcome = within(PATIENCE, http_get(network, &request, Statuses::default())).unwrap();
     assert_eq!(
         outcome.result,
         Err("GET http://:80/: enter the network namespace: invalid argument".to_owned())

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use podhook_hooks::handler::net::{HttpGet, HttpOutcome, Network, http_get, tcp_connect};
-use podhook_hooks::lifecycle::{Header, Scheme};
+use podhook_hooks::lifecycle::{Header, Scheme, Statuses};
 
 /// The addresses of [`PodNetwork::with_addresses`].
 pub const V4: &str = "10.9.0.5";
@@ -176,7 +176,11 @@ impl PodNetwork {
             scheme: get.scheme,
             headers: &headers,
         };
-        within(PATIENCE, http_get(self.network(), &request)).expect("an end")
+        within(
+            PATIENCE,
+            http_get(self.network(), &request, Statuses::default()),
+        )
+        .expect("an end")
     }
 
     /// A connection, by hook.

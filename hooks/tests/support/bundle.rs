@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use podhook_hooks::config_json;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{Children, Container};
 use serde_json::{Value, json};
@@ -285,9 +286,7 @@ impl TestContainer {
     }
 
     pub fn bundle_process(&self) -> Value {
-        let text = fs::read_to_string(self.bundle.path().join("config.json")).unwrap();
-        let config: Value = serde_json::from_str(&text).unwrap();
-        config["process"].clone()
+        config_json::process(self.bundle.path()).unwrap()
     }
 
     pub fn runc_exec_with(&self, process: &Value, command: &[&str]) -> Ran {

@@ -199,7 +199,7 @@ fn lifecycle(spec: &Spec, config: &Config) -> Result<Option<Lifecycle>> {
         return Ok(None);
     }
     let default = config.lifecycles.given_to(&spec.annotations);
-    Lifecycle::within(&config.policy(), &spec.annotations, default)
+    Lifecycle::from_annotations(&spec.annotations, default, &config.policy())
         .map_err(|e| Error::InvalidArgument(e.to_string()))
 }
 

@@ -12,7 +12,7 @@ use containerd_shim_protos::types::mount::Mount;
 use podhook_hooks::config_json::ContainerConfig;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{self as engine, Children, Exit};
-use podhook_hooks::handler::HookResult;
+use podhook_hooks::handler::HookRun;
 use podhook_hooks::lifecycle::Hook;
 use tokio::sync::{mpsc, oneshot};
 
@@ -77,7 +77,7 @@ pub trait System: Send + Sync {
         container: &Arc<Container>,
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
-    ) -> HookResult;
+    ) -> HookRun;
 
     /// Mounts the root filesystem.
     async fn mount_rootfs(&self, mounts: &[Mount], rootfs: &Path) -> Result<()>;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use podhook_hooks::counters::How;
 use podhook_hooks::exec::spec::Spec;
-use podhook_hooks::handler::HookResult;
+use podhook_hooks::handler::HookRun;
 use podhook_hooks::lifecycle::{Hook, Lifecycle, Pod, attempt};
 use podhook_hooks::sequence::{
     Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
@@ -40,7 +40,7 @@ pub(super) struct Driver {
     origin_wall: SystemTime,
     hooks: Vec<RunningHook>,
     /// How postStart went, for the answer to Start.
-    post_start: Option<HookResult>,
+    post_start: Option<HookRun>,
     /// Where the answer to Start goes.
     reply: Option<oneshot::Sender<Result<()>>>,
     /// The grace period was over.
@@ -56,7 +56,7 @@ pub(super) struct Driver {
 struct RunningHook {
     kind: HookKind,
     abort: Option<oneshot::Sender<()>>,
-    result: Option<HookResult>,
+    result: Option<HookRun>,
 }
 
 /// What the container has to do.
@@ -161,7 +161,7 @@ impl Driver {
     pub(super) fn hook_ended(
         &mut self,
         kind: HookKind,
-        result: HookResult,
+        result: HookRun,
         init_ending: bool,
     ) -> Vec<Effect> {
         let succeeded = result.succeeded();
@@ -357,7 +357,7 @@ fn labels(spec: &Spec, id: &str) -> Option<Labels> {
 }
 
 /// What an abort did not reach, for the message.
-fn not_killed(result: &HookResult) -> String {
+fn not_killed(result: &HookRun) -> String {
     let why = match (&result.by_fallback, &result.session_only) {
         (Some(reason), _) => format!("run by the OCI runtime ({reason})"),
         (None, Some(reason)) => format!("without a cgroup of its own ({reason})"),

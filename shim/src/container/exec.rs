@@ -316,7 +316,7 @@ impl Container {
                 Err(e) => return Err(failed(e)),
             };
             spare.release();
-            let io = ProcessIo::terminal(File::from(master), &process.stdio, owner).await;
+            let io = ProcessIo::terminal(File::from(master), &process.stdio, owner, false).await;
             return exec.adopt(made, io).map(Ok);
         }
         let (child, ends) = stdio::pipes(&process.stdio, &self.options)?;

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use podhook_hooks::exec::{self as engine, Children};
 use podhook_hooks::handler::exec::Fallback;
-use podhook_hooks::handler::{self, HookResult, Outcome, Place, Rest, Sink, Target};
-use podhook_hooks::lifecycle::{HandlerKind, Hook, Statuses, text};
+use podhook_hooks::handler::{self, HookRun, Outcome, Place, Rest, Sink, Target};
+use podhook_hooks::lifecycle::{Hook, Statuses, text};
 use podhook_hooks::record;
 use podhook_hooks::sequence::{Advice, Cause, Phase};
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ impl Container {
         self: &Arc<Self>,
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
-    ) -> HookResult {
+    ) -> HookRun {
         let mut abort = pin!(async {
             // A driver that is gone aborts too.
             let _ = aborted.await;
@@ -30,7 +30,7 @@ impl Container {
             let started_at = SystemTime::now();
             tokio::select! {
                 biased;
-                () = &mut abort => return HookResult::new(Outcome::Aborted, started_at),
+                () = &mut abort => return HookRun::new(Outcome::Aborted, started_at),
                 () = self.entrypoint() => {}
             }
         }
@@ -39,7 +39,7 @@ impl Container {
             runtime: ByRuntime(Arc::clone(self)),
         };
         let result = handler::run(&hook.handler, &target, abort).await;
-        if hook.handler.kind() == HandlerKind::Exec {
+        if hook.handler.kind().runs_processes() {
             match &result.by_fallback {
                 Some(reason) => log::info!("exec hook by the OCI runtime: {reason}"),
                 None => log::debug!("exec hook by the engine"),
@@ -128,7 +128,7 @@ impl Target for HookTarget<'_> {
 pub(super) fn failure(
     hook: Option<&Hook>,
     cause: Cause,
-    result: Option<&HookResult>,
+    result: Option<&HookRun>,
     advice: &Advice,
 ) -> String {
     let handler = hook.map(|hook| hook.handler.describe()).unwrap_or_default();

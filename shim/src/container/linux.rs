@@ -12,7 +12,7 @@ use containerd_shim_protos::types::mount::Mount;
 use podhook_hooks::config_json::ContainerConfig;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{self as engine, Children};
-use podhook_hooks::handler::HookResult;
+use podhook_hooks::handler::HookRun;
 use podhook_hooks::lifecycle::Hook;
 use tokio::sync::{mpsc, oneshot};
 
@@ -70,7 +70,7 @@ impl System for Linux {
         container: &Arc<Container>,
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
-    ) -> HookResult {
+    ) -> HookRun {
         container.execute(hook, aborted).await
     }
 

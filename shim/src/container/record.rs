@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use podhook_hooks::exec::spec::Spec;
-use podhook_hooks::handler::{HookResult, Outcome};
+use podhook_hooks::handler::{HookRun, Outcome};
 use podhook_hooks::lifecycle::{Handler, HandlerKind, Pod, text};
-use podhook_hooks::record::{self, HookRecord, Record, TerminationRecord};
+use podhook_hooks::record::{self, HookRecord, HookResult, Record, TerminationRecord};
 use podhook_hooks::sequence::{Abort, HookKind, Phase};
 use podhook_hooks::signal;
 
@@ -37,7 +37,7 @@ pub struct Times {
 /// How a hook ended, for the log.
 pub struct Ended {
     /// The result as the record has it.
-    pub result: record::HookResult,
+    pub result: HookResult,
     /// Why it did not succeed.
     pub message: Option<String>,
 }
@@ -75,7 +75,7 @@ impl Records {
             return;
         };
         let mut hook = HookRecord::of(kind, handler);
-        hook.result = Some(record::HookResult::Skipped.into());
+        hook.result = Some(HookResult::Skipped.into());
         hook.message = Some(why);
         record.hooks.push(hook);
     }
@@ -89,8 +89,8 @@ impl Records {
         let began = hook.started_at.map(SystemTime::from);
         let took = began.and_then(|began| now.duration_since(began).ok());
         let verdict = match cause {
-            Abort::TimedOut { .. } => record::HookResult::TimedOut,
-            _ => record::HookResult::Aborted,
+            Abort::TimedOut { .. } => HookResult::TimedOut,
+            _ => HookResult::Aborted,
         };
         hook.result = Some(verdict.into());
         hook.message = Some(why);
@@ -108,7 +108,7 @@ impl Records {
     pub fn hook_finished(
         &mut self,
         kind: HookKind,
-        result: &HookResult,
+        result: &HookRun,
         cause: Option<(Abort, String)>,
     ) -> Ended {
         let (verdict, message) = verdict(result, cause);
@@ -189,18 +189,15 @@ impl Records {
     }
 }
 
-fn verdict(
-    result: &HookResult,
-    cause: Option<(Abort, String)>,
-) -> (record::HookResult, Option<String>) {
+fn verdict(result: &HookRun, cause: Option<(Abort, String)>) -> (HookResult, Option<String>) {
     match (&result.outcome, cause) {
         // It had ended before the abort reached it, but the sequence has gone on from the abort.
         (Outcome::Succeeded, None | Some((Abort::InitExited | Abort::Killed, _))) => {
-            (record::HookResult::Succeeded, None)
+            (HookResult::Succeeded, None)
         }
-        (_, Some((Abort::TimedOut { .. }, why))) => (record::HookResult::TimedOut, Some(why)),
-        (_, Some((_, why))) => (record::HookResult::Aborted, Some(why)),
-        (Outcome::Failed(message), None) => (record::HookResult::Failed, Some(message.clone())),
-        (Outcome::Aborted, None) => (record::HookResult::Aborted, None),
+        (_, Some((Abort::TimedOut { .. }, why))) => (HookResult::TimedOut, Some(why)),
+        (_, Some((_, why))) => (HookResult::Aborted, Some(why)),
+        (Outcome::Failed(message), None) => (HookResult::Failed, Some(message.clone())),
+        (Outcome::Aborted, None) => (HookResult::Aborted, None),
     }
 }

@@ -83,7 +83,7 @@ impl Spawn<'_> {
             spare();
             let made = Unadopted::new(self.made().map_err(Unmade::left)?);
             let master = console.receive().await.map_err(Unmade::left)?;
-            let io = ProcessIo::terminal_with_hooks(master, stdio, owner, hook_output).await;
+            let io = ProcessIo::terminal(master, stdio, owner, hook_output).await;
             let io = io.map_err(Unmade::left)?;
             let made = made.adopt().ok_or(Error::Missing("no process"))?;
             return Ok((made, io));

@@ -148,7 +148,7 @@ impl Inner {
                     (pause, refusals) = (RETRY_MIN, 0);
                     continue;
                 }
-                Err(Failure::Refused(reason)) => {
+                Err(PublishError::Refused(reason)) => {
                     refusals += 1;
                     if refusals == REFUSALS_MAX {
                         log::error!("containerd refuses an event, dropped it: {reason}");
@@ -156,7 +156,7 @@ impl Inner {
                         refusals = 0;
                     }
                 }
-                Err(Failure::Unsent(reason)) => {
+                Err(PublishError::Unsent(reason)) => {
                     log::debug!("publish an event: {reason}; trying again");
                     client = None;
                 }
@@ -168,7 +168,7 @@ impl Inner {
 }
 
 /// Why an event was not taken.
-enum Failure {
+enum PublishError {
     /// containerd is not there, or did not answer.
     Unsent(String),
     /// containerd answered with an error.
@@ -179,7 +179,7 @@ async fn send(
     client: &mut Option<EventsClient>,
     address: &str,
     envelope: Envelope,
-) -> Result<(), Failure> {
+) -> Result<(), PublishError> {
     let client = match client {
         Some(client) => client,
         None => client.insert(connect(address).await?),
@@ -191,17 +191,17 @@ async fn send(
     let context = context::with_duration(SEND_TIMEOUT);
     match tokio::time::timeout(SEND_TIMEOUT, client.forward(context, &request)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(ttrpc::Error::RpcStatus(status))) => Err(Failure::Refused(status.message)),
-        Ok(Err(e)) => Err(Failure::Unsent(e.to_string())),
-        Err(_) => Err(Failure::Unsent("timed out".to_owned())),
+        Ok(Err(ttrpc::Error::RpcStatus(status))) => Err(PublishError::Refused(status.message)),
+        Ok(Err(e)) => Err(PublishError::Unsent(e.to_string())),
+        Err(_) => Err(PublishError::Unsent("timed out".to_owned())),
     }
 }
 
-async fn connect(address: &str) -> Result<EventsClient, Failure> {
+async fn connect(address: &str) -> Result<EventsClient, PublishError> {
     let path = address.strip_prefix("unix://").unwrap_or(address);
     let stream = UnixStream::connect(path)
         .await
-        .map_err(|e| Failure::Unsent(format!("connect to {path}: {e}")))?;
+        .map_err(|e| PublishError::Unsent(format!("connect to {path}: {e}")))?;
     Ok(EventsClient::new(Client::new(Socket::new(stream))))
 }
 

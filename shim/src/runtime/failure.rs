@@ -28,7 +28,7 @@ pub fn call_failed(verb: &'static str, message: String, died: bool) -> CallFaile
 }
 
 /// The parts of the message of a failed call.
-pub struct Failure<'a> {
+pub struct FailureParts<'a> {
     /// The last error that it logged.
     pub logged: Option<String>,
     /// The log it was told to write, which may not be there.
@@ -55,7 +55,7 @@ pub fn not_started(binary: &str, error: &io::Error) -> String {
     format!("fork/exec {binary}: {}", errno::text(error))
 }
 
-impl Failure<'_> {
+impl FailureParts<'_> {
     /// The error of the RPC that has called `verb`.
     pub fn of_call(self, verb: &'static str, died: bool) -> CallFailed {
         call_failed(verb, self.message(verb), died)
@@ -124,7 +124,7 @@ mod tests {
             "exec: \"runc\": executable file not found in $PATH"
         );
         let message = |verb, logged: Option<&str>, log: &str| {
-            let failure = Failure {
+            let failure = FailureParts {
                 logged: logged.map(str::to_owned),
                 log: Path::new(log),
                 how: ended("runc", "exit status 1", "boom\n"),

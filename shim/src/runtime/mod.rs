@@ -20,7 +20,7 @@ use crate::containerd::options::Options;
 use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
 use call::call;
-use failure::Failure;
+use failure::FailureParts;
 
 pub use call::{Late, Stdio, output};
 pub use criu::{CheckpointArgs, RestoreArgs};
@@ -190,7 +190,7 @@ impl Runtime {
             }
             Err(other) => return Err(other),
         };
-        let failure = Failure {
+        let failure = FailureParts {
             logged,
             log: &self.log,
             how,

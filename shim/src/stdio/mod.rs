@@ -40,7 +40,7 @@ pub use containerd_shim::io::Stdio;
 
 /// The shim's ends of a process's pipes, until the process runs.
 #[derive(Default)]
-pub struct Ends {
+pub struct ShimEnds {
     stdin: Option<PipeWriter>,
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
@@ -74,9 +74,9 @@ pub struct ProcessIo {
 }
 
 /// Makes the pipes of a process without a terminal.
-pub fn pipes(stdio: &Stdio, options: &Options) -> Result<(runtime::Stdio, Ends)> {
+pub fn pipes(stdio: &Stdio, options: &Options) -> Result<(runtime::Stdio, ShimEnds)> {
     let mut child = runtime::Stdio::null()?;
-    let mut ends = Ends::default();
+    let mut ends = ShimEnds::default();
     let owner = |fd: &dyn AsFd| own(fd, options);
     if !stdio.stdin.is_empty() {
         let (reader, writer) = io::pipe().map_err(Error::sys("make a pipe"))?;
@@ -105,7 +105,7 @@ fn own(fd: &dyn AsFd, options: &Options) -> Result<()> {
     fchown(fd.as_fd(), Some(uid), Some(gid)).map_err(Error::sys("give a pipe to its owner"))
 }
 
-impl Ends {
+impl ShimEnds {
     /// Hooks will print there too: see [`ProcessIo::hook_sink`].
     #[must_use]
     pub fn shared_with_hooks(mut self, hooks: bool) -> Self {
@@ -211,13 +211,8 @@ fn receiver(reader: PipeReader) -> Result<pipe::Receiver> {
 }
 
 impl ProcessIo {
-    /// Connects a terminal's master.
-    pub async fn terminal(master: File, stdio: &Stdio, owner: Owner<'_>) -> Result<Self> {
-        Self::terminal_with_hooks(master, stdio, owner, false).await
-    }
-
-    /// The same where hooks may print to it too: see [`Self::hook_sink`].
-    pub async fn terminal_with_hooks(
+    /// Connects a terminal's master, where hooks print too if `hooks` is set: see [`Self::hook_sink`].
+    pub async fn terminal(
         master: File,
         stdio: &Stdio,
         owner: Owner<'_>,

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cmd::error::Error;
-use crate::cri::{Handler, Handlers};
+use crate::cri::{Handlers, RuntimeHandler};
 use crate::manifest::{self, ANNOTATION_PREFIX, Cause, OWN_ANNOTATION};
 use crate::store::Store;
 
@@ -92,7 +92,7 @@ fn check_hooks(more: &[String], handlers: &Handlers, pod: &Pod, name: &str) -> R
         }
         .into())
     };
-    if !named(resolved) && !handler.is_some_and(Handler::is_podhook) {
+    if !named(resolved) && !handler.is_some_and(RuntimeHandler::is_podhook) {
         return invalid(&format!(
             "the runtime handler {resolved:?} (spec.runtimeClassName) does not run lifecycle hooks; set \
              spec.runtimeClassName: podhook, or name the handler with --podhook-handler"
@@ -133,7 +133,7 @@ fn hooks(pod: &Pod) -> Vec<(String, String)> {
 }
 
 /// Says what the shim will not know without the kubelet's container annotations.
-fn warn(handler: &Handler, name: &str, pod: &Pod) {
+fn warn(handler: &RuntimeHandler, name: &str, pod: &Pod) {
     let spec = pod.spec.clone().unwrap_or_default();
     let grace = spec
         .termination_grace_period_seconds

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use podhook_hooks::named::Name;
+use podhook_hooks::named::OpenEnum;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -115,7 +115,7 @@ impl View<'_> {
         }
         for gone in before.into_values().filter_map(|known| known.recorded) {
             let mut record = gone.record;
-            record.phase = Name::Unknown("Removed".to_owned());
+            record.phase = OpenEnum::Unknown("Removed".to_owned());
             let last = row::rows(&record)
                 .pop()
                 .map(|row| row.cells(self.wide, now));

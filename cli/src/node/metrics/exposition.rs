@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use podhook_hooks::counters::{Counters, How};
+use podhook_hooks::lifecycle::HandlerKind;
 use podhook_hooks::sequence::Phase;
 
 use super::scrape::Scrape;
@@ -113,7 +114,9 @@ fn hooks(page: &mut Page, counters: &Counters) {
     }
     let name = "podhook_hook_cpu_seconds_total";
     page.family(name, "counter", "CPU time of exec hooks.");
-    for (labels, runs) in each().filter(|(labels, _)| labels[1].1 == "exec") {
+    let runs_processes =
+        |name: &str| HandlerKind::named(name).is_some_and(HandlerKind::runs_processes);
+    for (labels, runs) in each().filter(|(labels, _)| runs_processes(labels[1].1)) {
         for (mode, usec) in [
             ("user", runs.cpu_user_usec),
             ("system", runs.cpu_system_usec),
@@ -246,9 +249,8 @@ fn seconds(usec: u64) -> f64 {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use podhook_hooks::counters::Fallback;
-    use podhook_hooks::handler::{HookResult, Outcome};
-    use podhook_hooks::lifecycle::HandlerKind;
+    use podhook_hooks::counters::FallbackReason;
+    use podhook_hooks::handler::{HookRun, Outcome};
     use podhook_hooks::sequence::HookKind;
 
     use super::*;
@@ -256,7 +258,7 @@ mod tests {
 
     fn scrape() -> Scrape {
         let mut counters = Counters::default();
-        let mut run = HookResult::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
+        let mut run = HookRun::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
         run.finished_at = run.started_at + Duration::from_millis(60);
         run.cpu_user = Duration::from_micros(1500);
         counters.hook_ended(HookKind::PreStop, HandlerKind::Exec, "Succeeded", &run);
@@ -264,7 +266,7 @@ mod tests {
         counters.hook_skipped(HookKind::PreStop, HandlerKind::Exec);
         counters.terminated(How::Signalled);
         counters.execs_native = 3;
-        counters.exec_by_runtime(Fallback::Configured);
+        counters.exec_by_runtime(FallbackReason::Configured);
         let json = serde_json::json!({"id": "c1", "namespace": "moby", "phase": "PreStop",
             "pod": {"namespace": "s\"h\\op\n", "name": "web", "container": "nginx"},
             "hooks": [{"hook": "preStop", "handler": "exec", "startedAt": "2026-11-23T20:01:00.5Z"}]});

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Error;
 use crate::node::bundles::{self, Recorded};
-use crate::node::shims::{self, Said};
+use crate::node::shims::{self, ShimReply};
 
 /// Shims that are asked at the same time; the rest of the file descriptors is for others.
 const AT_ONCE: usize = 128;
@@ -67,9 +67,9 @@ impl Node {
         let said = self.ask(addresses).await;
         for said in said.values() {
             match said {
-                Said::Counters(_) => scrape.up += 1,
-                Said::Nothing(_) => scrape.silent += 1,
-                Said::Gone | Said::Foreign => {}
+                ShimReply::Counters(_) => scrape.up += 1,
+                ShimReply::Nothing(_) => scrape.silent += 1,
+                ShimReply::Gone | ShimReply::Foreign => {}
             }
         }
         let before = ledger.clone();
@@ -112,7 +112,7 @@ impl Node {
     }
 
     /// Asks all at once: one that hangs holds up nobody.
-    async fn ask(&self, addresses: BTreeSet<String>) -> BTreeMap<String, Said> {
+    async fn ask(&self, addresses: BTreeSet<String>) -> BTreeMap<String, ShimReply> {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         let mut questions = JoinSet::new();
@@ -123,7 +123,7 @@ impl Node {
                 let left = deadline.saturating_duration_since(tokio::time::Instant::now());
                 let said = match slot {
                     Ok(_slot) => shims::ask(&address, left).await,
-                    Err(_) => Said::Nothing("not asked in time".to_owned()),
+                    Err(_) => ShimReply::Nothing("not asked in time".to_owned()),
                 };
                 (address, said)
             });
@@ -135,10 +135,10 @@ impl Node {
         for address in addresses {
             // Its task has panicked.
             all.entry(address)
-                .or_insert_with(|| Said::Nothing("not asked".to_owned()));
+                .or_insert_with(|| ShimReply::Nothing("not asked".to_owned()));
         }
         for (address, said) in &all {
-            if let Said::Nothing(why) = said {
+            if let ShimReply::Nothing(why) = said {
                 eprintln!("warning: shim at {address}: {why}");
             }
         }
@@ -148,7 +148,7 @@ impl Node {
 
 /// Notes what was said. A shim that hangs keeps its last numbers; one that is gone without having
 /// left its own, too.
-fn settle(ledger: &mut Ledger, said: BTreeMap<String, Said>) {
+fn settle(ledger: &mut Ledger, said: BTreeMap<String, ShimReply>) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -159,16 +159,16 @@ fn settle(ledger: &mut Ledger, said: BTreeMap<String, Said>) {
         .collect();
     for (shim, address) in before {
         let gone = match said.get(&address) {
-            Some(Said::Counters(answer)) => answer.shim != shim,
-            Some(Said::Gone | Said::Foreign) => true,
-            Some(Said::Nothing(_)) | None => false,
+            Some(ShimReply::Counters(answer)) => answer.shim != shim,
+            Some(ShimReply::Gone | ShimReply::Foreign) => true,
+            Some(ShimReply::Nothing(_)) | None => false,
         };
         if gone {
             ledger.missed(&shim, now.as_secs());
         }
     }
     for (address, said) in said {
-        if let Said::Counters(answer) = said
+        if let ShimReply::Counters(answer) = said
             && !answer.counters.is_empty()
         {
             ledger.seen(&address, answer);
@@ -182,8 +182,8 @@ mod tests {
 
     use super::*;
 
-    fn counters(shim: &str, execs: u64) -> Said {
-        Said::Counters(Answer {
+    fn counters(shim: &str, execs: u64) -> ShimReply {
+        ShimReply::Counters(Answer {
             shim: shim.to_owned(),
             counters: Counters {
                 execs_native: execs,
@@ -192,7 +192,7 @@ mod tests {
         })
     }
 
-    fn round(ledger: &mut Ledger, said: &[(&str, Said)]) -> u64 {
+    fn round(ledger: &mut Ledger, said: &[(&str, ShimReply)]) -> u64 {
         let said = said
             .iter()
             .map(|(address, said)| ((*address).to_owned(), said.clone()));
@@ -211,8 +211,11 @@ mod tests {
             9
         );
         // One hangs, one was killed.
-        let hangs = Said::Nothing("no answer in time".to_owned());
-        assert_eq!(round(&mut ledger, &[("a", hangs), ("b", Said::Gone)]), 9);
+        let hangs = ShimReply::Nothing("no answer in time".to_owned());
+        assert_eq!(
+            round(&mut ledger, &[("a", hangs), ("b", ShimReply::Gone)]),
+            9
+        );
         assert!(
             ledger.live["1"].missing_since.is_none() && ledger.live["2"].missing_since.is_some()
         );

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{command, labels, memory, restrict, terminal, view};
 use crate::exec::plan::command::Command;
-use crate::exec::plan::entry::{ALL_CPUS, Affinity, Entry, Stdio};
+use crate::exec::plan::entry::{ALL_CPUS, Affinity, CommandFiles, Entry};
 use crate::exec::plan::report::{Failure, GO, REPORT, Step, at, at_nth, fail, tell};
 use crate::exec::plan::{CLONE_FLAGS, Plan, Shared, sys};
 
@@ -122,8 +122,8 @@ fn join(entry: &Entry<'_>, shared: &Shared) -> Result<[c_int; 3], Failure> {
     }
     // As root of the container: the terminal's owner.
     match &entry.stdio {
-        Stdio::Given(files) => Ok(*files),
-        Stdio::Terminal(terminal) => Ok([terminal::open(terminal, entry.procfs)?; 3]),
+        CommandFiles::Given(files) => Ok(*files),
+        CommandFiles::Terminal(terminal) => Ok([terminal::open(terminal, entry.procfs)?; 3]),
     }
 }
 

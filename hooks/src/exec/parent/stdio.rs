@@ -29,7 +29,7 @@ pub(crate) enum Files {
 
 /// Files at numbers that the joiner does not use for itself, open as long as the plan.
 pub(crate) struct Kept {
-    pub plan: entry::Stdio,
+    pub plan: entry::CommandFiles,
     _files: Vec<OwnedFd>,
 }
 
@@ -43,10 +43,12 @@ impl Kept {
             Ok(raw)
         };
         let plan = match files {
-            Files::Given(given) => {
-                entry::Stdio::Given([keep(given.stdin)?, keep(given.stdout)?, keep(given.stderr)?])
-            }
-            Files::Terminal(socket) => entry::Stdio::Terminal(Terminal {
+            Files::Given(given) => entry::CommandFiles::Given([
+                keep(given.stdin)?,
+                keep(given.stdout)?,
+                keep(given.stderr)?,
+            ]),
+            Files::Terminal(socket) => entry::CommandFiles::Terminal(Terminal {
                 socket: keep(socket)?,
                 size: size.and_then(spec::ConsoleSize::get),
             }),
@@ -55,7 +57,7 @@ impl Kept {
     }
 
     pub fn is_terminal(&self) -> bool {
-        matches!(self.plan, entry::Stdio::Terminal(_))
+        matches!(self.plan, entry::CommandFiles::Terminal(_))
     }
 }
 

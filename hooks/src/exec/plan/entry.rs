@@ -32,7 +32,7 @@ pub(crate) struct Entry<'a> {
     pub raised_limits: &'a [Limit],
     /// Where the joiner must have been to see the leaf as its root cgroup; none where it sees the container's.
     pub root: Option<&'a [Visit]>,
-    pub stdio: Stdio,
+    pub stdio: CommandFiles,
 }
 
 /// A v1 hierarchy that the joiner joins by writing to `tasks`.
@@ -63,7 +63,7 @@ pub(crate) enum Affinity<'a> {
 
 /// The three files of the command.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Stdio {
+pub(crate) enum CommandFiles {
     Given([RawFd; 3]),
     Terminal(Terminal),
 }

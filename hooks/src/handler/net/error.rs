@@ -104,3 +104,16 @@ pub(super) fn http(error: &hyper::Error) -> NetError {
         error.to_string()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_worded_as_everywhere_else_and_begins_in_lower_case() {
+        let of = |errno| cause(&io::Error::from_raw_os_error(errno));
+        assert_eq!(of(libc::ECONNREFUSED), "connection refused");
+        assert_eq!(of(libc::EAGAIN), "resource temporarily unavailable");
+        assert_eq!(cause(&io::Error::other("Early end")), "early end");
+    }
+}

@@ -25,19 +25,19 @@ const MAX_REDIRECTS: usize = 10;
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
-    asked: Asked,
+    info: RequestInfo,
 }
 
 /// A request that ended without a response to judge.
 #[derive(Debug)]
-pub(super) struct Failure {
-    asked: Asked,
+pub(super) struct RequestError {
+    info: RequestInfo,
     error: NetError,
 }
 
-/// What was asked, for messages.
+/// What was info, for messages.
 #[derive(Debug)]
-struct Asked {
+struct RequestInfo {
     url: Url,
     /// Where redirects led in the end.
     redirected: Option<Url>,
@@ -55,17 +55,17 @@ impl Answer {
         // Not the server's own reason phrase: it is anybody's text.
         let reason = self.status.canonical_reason().unwrap_or_default();
         let status = format!("HTTP status {code} {reason}");
-        Err(format!("{}: {}", self.asked, status.trim_end()))
+        Err(format!("{}: {}", self.info, status.trim_end()))
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.asked, self.error)
+        write!(f, "{}: {}", self.info, self.error)
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for RequestInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "GET {}", self.url)?;
         if self.fell_back {
@@ -79,35 +79,38 @@ impl fmt::Display for Asked {
 }
 
 /// Sends the request; a second time in plain HTTP where an HTTPS request was answered in it.
-pub(super) async fn get(network: Network<'_>, request: &HttpGet<'_>) -> Result<Answer, Failure> {
+pub(super) async fn get(
+    network: Network<'_>,
+    request: &HttpGet<'_>,
+) -> Result<Answer, RequestError> {
     let others = match headers::build(request.headers) {
         Ok(others) => others,
         Err(error) => {
-            let asked = Asked::new(request, request.scheme, false);
-            return Err(Failure { asked, error });
+            let info = RequestInfo::new(request, request.scheme, false);
+            return Err(RequestError { info, error });
         }
     };
-    let asked = Asked::new(request, request.scheme, false);
-    match follow(network, request, &others, asked).await {
-        Err(Failure {
+    let info = RequestInfo::new(request, request.scheme, false);
+    match follow(network, request, &others, info).await {
+        Err(RequestError {
             error: NetError::PlainHttp,
-            asked: Asked {
+            info: RequestInfo {
                 redirected: None, ..
             },
         }) => {
             log::warn!("httpGet: an HTTPS request got an HTTP response, retrying with HTTP");
             let mut others = others;
             others.remove(AUTHORIZATION);
-            let asked = Asked::new(request, Scheme::Http, true);
-            follow(network, request, &others, asked).await
+            let info = RequestInfo::new(request, Scheme::Http, true);
+            follow(network, request, &others, info).await
         }
         answered => answered,
     }
 }
 
-impl Asked {
-    fn new(request: &HttpGet<'_>, scheme: Scheme, fell_back: bool) -> Asked {
-        Asked {
+impl RequestInfo {
+    fn new(request: &HttpGet<'_>, scheme: Scheme, fell_back: bool) -> RequestInfo {
+        RequestInfo {
             url: Url::new(scheme, request.host, request.port, request.path),
             redirected: None,
             fell_back,
@@ -120,12 +123,12 @@ async fn follow(
     network: Network<'_>,
     request: &HttpGet<'_>,
     others: &HeaderMap,
-    mut asked: Asked,
-) -> Result<Answer, Failure> {
+    mut info: RequestInfo,
+) -> Result<Answer, RequestError> {
     let mut host = headers::host(request.headers);
     let mut redirects = 0;
     let error = loop {
-        let url = asked.redirected.as_mut().unwrap_or(&mut asked.url);
+        let url = info.redirected.as_mut().unwrap_or(&mut info.url);
         let reply = match send(network, url, host, others).await {
             Ok(reply) => reply,
             Err(error) => break error,
@@ -141,22 +144,18 @@ async fn follow(
         };
         let Some((url, named)) = next else {
             let Reply { status, body, .. } = reply;
-            return Ok(Answer {
-                status,
-                body,
-                asked,
-            });
+            return Ok(Answer { status, body, info });
         };
         if redirects == MAX_REDIRECTS {
             break NetError::Redirects(MAX_REDIRECTS);
         }
         redirects += 1;
-        asked.redirected = Some(url);
+        info.redirected = Some(url);
         if named {
             host = None;
         }
     };
-    Err(Failure { asked, error })
+    Err(RequestError { info, error })
 }
 
 /// One request. Fills in the URL's host where it has none.

@@ -57,14 +57,14 @@ pub struct HttpOutcome {
     /// The status of the response it ended with. None where there is no such response: no
     /// connection, a malformed answer, too many redirects.
     pub status: Option<u16>,
-    /// Success is 200–399. The error is a short message for users, with the URL.
+    /// Whether its status is a success. The error is a short message for users, with the URL.
     pub result: Result<(), String>,
     /// The first 4 KiB of the response's body.
     pub body: Vec<u8>,
 }
 
 /// Sends a GET from the container's network and waits for the end of the response, at most 10 KiB
-/// of it.
+/// of it. A status in `success` is one.
 ///
 /// Without a host it goes to the namespace's first global IPv4 address, then its first global IPv6
 /// address, then 127.0.0.1, then ::1: to the next where one is refused or unreachable. Of a name's
@@ -74,12 +74,7 @@ pub struct HttpOutcome {
 /// `Authorization` header, as the kubelet does.
 ///
 /// Waits as long as the server lets it: the caller sets the deadline.
-pub async fn http_get(network: Network<'_>, request: &HttpGet<'_>) -> HttpOutcome {
-    http_get_judged(network, request, Statuses::default()).await
-}
-
-/// The same with another rule of what is a success.
-pub async fn http_get_judged(
+pub async fn http_get(
     network: Network<'_>,
     request: &HttpGet<'_>,
     success: Statuses,

@@ -13,7 +13,7 @@ use containerd_shim_protos::types::mount::Mount;
 use podhook_hooks::config_json::ContainerConfig;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{self as engine, Children, Exit};
-use podhook_hooks::handler::{HookResult, Outcome};
+use podhook_hooks::handler::{HookRun, Outcome};
 use podhook_hooks::lifecycle::Hook;
 use tokio::sync::{mpsc, oneshot};
 
@@ -88,7 +88,7 @@ impl System for FakeSystem {
         container: &Arc<Container>,
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
-    ) -> HookResult {
+    ) -> HookRun {
         let name = name(container, hook);
         let started_at = SystemTime::now();
         let ended = self.0.hook_runs(&name);
@@ -107,7 +107,7 @@ impl System for FakeSystem {
                         Some(dies) => tokio::time::sleep(dies).await,
                         None => std::future::pending().await,
                     }
-                    let mut result = HookResult::new(Outcome::Aborted, started_at);
+                    let mut result = HookRun::new(Outcome::Aborted, started_at);
                     result.output = output.as_bytes().to_vec();
                     result
                 }

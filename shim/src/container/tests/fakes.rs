@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use podhook_hooks::exec::Exit;
-use podhook_hooks::handler::HookResult;
+use podhook_hooks::handler::HookRun;
 use tokio::sync::oneshot;
 
 use crate::container::deps::OomListener;
@@ -50,7 +50,7 @@ pub struct State {
     /// What the next calls do, by their verb; after them all is well.
     plans: HashMap<&'static str, VecDeque<Does>>,
     /// Hooks that run, by container and hook.
-    hooks: HashMap<String, oneshot::Sender<HookResult>>,
+    hooks: HashMap<String, oneshot::Sender<HookRun>>,
     /// How long an aborted hook takes to die; for ever where there is none.
     pub hooks_die_after: Option<Duration>,
     /// What an aborted hook has printed.
@@ -307,7 +307,7 @@ impl Fakes {
     }
 
     /// A hook begins; its end, as a test decides it.
-    pub fn hook_runs(&self, name: &str) -> oneshot::Receiver<HookResult> {
+    pub fn hook_runs(&self, name: &str) -> oneshot::Receiver<HookRun> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         state.trace.push(format!("hook {name} runs"));
@@ -316,7 +316,7 @@ impl Fakes {
     }
 
     /// Lets a hook end.
-    pub fn end_hook(&self, name: &str, result: HookResult) -> bool {
+    pub fn end_hook(&self, name: &str, result: HookRun) -> bool {
         let hook = self.lock().hooks.remove(name);
         hook.is_some_and(|hook| hook.send(result).is_ok())
     }

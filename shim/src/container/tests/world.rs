@@ -10,7 +10,7 @@ use containerd_shim_protos::api::{
 };
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc;
-use podhook_hooks::handler::{HookResult, Outcome};
+use podhook_hooks::handler::{HookRun, Outcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -314,7 +314,7 @@ impl Task {
             true => Outcome::Succeeded,
             false => Outcome::Failed("exited with status 3".to_owned()),
         };
-        let mut result = HookResult::new(outcome, started);
+        let mut result = HookRun::new(outcome, started);
         if !succeeds {
             result.exit_code = Some(3);
             result.output = b"it printed this".to_vec();

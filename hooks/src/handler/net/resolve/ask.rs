@@ -39,7 +39,7 @@ impl Server {
 }
 
 /// What is known of a full name.
-pub(super) enum Said {
+pub(super) enum Resolved {
     Addresses(Vec<IpAddr>),
     /// There is no such name, or it has no address.
     Nothing,
@@ -83,9 +83,9 @@ impl<'a> Asking<'a> {
 
     /// Asks one server after the other, all of them as often as the configuration says. The error is the last
     /// server's.
-    pub(super) async fn addresses_of(&self, name: &str) -> Result<Said, (SocketAddr, Fault)> {
+    pub(super) async fn addresses_of(&self, name: &str) -> Result<Resolved, (SocketAddr, Fault)> {
         let Some(mut round) = Round::new(name) else {
-            return Ok(Said::Nothing);
+            return Ok(Resolved::Nothing);
         };
         let mut last = None;
         for _ in 0..self.conf.attempts {
@@ -103,7 +103,7 @@ impl<'a> Asking<'a> {
                 }
             }
         }
-        last.map_or(Ok(Said::Nothing), Err)
+        last.map_or(Ok(Resolved::Nothing), Err)
     }
 
     async fn ask(&self, server: &Server, round: &mut Round) -> io::Result<()> {
@@ -184,11 +184,11 @@ impl Round {
     }
 
     /// What the answers come to; without one of use, the fault.
-    fn verdict(&mut self, fault: Option<Fault>) -> Result<Said, Fault> {
+    fn verdict(&mut self, fault: Option<Fault>) -> Result<Resolved, Fault> {
         let answers = || self.0.iter().filter_map(|(_, answer)| answer.as_ref());
         let addresses: Vec<IpAddr> = answers().flat_map(|a| a.addresses.clone()).collect();
         if !addresses.is_empty() {
-            return Ok(Said::Addresses(addresses));
+            return Ok(Resolved::Addresses(addresses));
         }
         if let Some(fault) = fault {
             return Err(fault);
@@ -196,7 +196,7 @@ impl Round {
         if answers().any(|answer| answer.code == Code::Bad) {
             return Err(Fault::Misbehaving);
         }
-        Ok(Said::Nothing)
+        Ok(Resolved::Nothing)
     }
 }
 

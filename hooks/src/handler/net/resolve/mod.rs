@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::Network;
 use super::error::NetError;
 use super::namespace;
-use ask::{Asking, Fault, Said, Server};
+use ask::{Asking, Fault, Resolved, Server};
 use conf::Conf;
 
 /// The most that is read of the files.
@@ -56,8 +56,8 @@ pub(super) async fn lookup(network: Network<'_>, name: &str) -> Result<Vec<IpAdd
     let mut bad = None;
     for candidate in conf.candidates(name) {
         match asking.addresses_of(&candidate).await {
-            Ok(Said::Addresses(addresses)) => return Ok(in_order(addresses)),
-            Ok(Said::Nothing) => {}
+            Ok(Resolved::Addresses(addresses)) => return Ok(in_order(addresses)),
+            Ok(Resolved::Nothing) => {}
             // Others of the search list may do (resolver(3) of glibc).
             Err((server, fault @ Fault::Misbehaving)) => bad = Some((server, fault)),
             Err((server, fault)) => return Err(failed(format!(" on {server}: {fault}"))),
