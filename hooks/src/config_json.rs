@@ -24,18 +24,14 @@ pub enum ConfigJsonError {
     /// There is no such file, it cannot be read, or it is too large.
     #[error("read {path}: {source}")]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// It is no configuration.
     #[error("parse {path}: {source}")]
     Parse {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
@@ -55,9 +51,7 @@ pub struct ContainerConfig {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub struct Mount {
-    /// Where from.
     pub source: String,
-    /// Where to.
     pub destination: String,
 }
 

@@ -31,7 +31,6 @@ macro_rules! named {
             /// All of them, in the order of messages.
             pub const ALL: &[Self] = &[$(Self::$value,)+];
 
-            /// Its name.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$value => $name,)+
@@ -73,7 +72,6 @@ pub enum OpenEnum<T> {
 }
 
 impl<T: Named> OpenEnum<T> {
-    /// The name.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Known(value) => value.name(),

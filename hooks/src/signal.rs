@@ -60,7 +60,6 @@ impl Signal {
         parse(name).map(Signal)
     }
 
-    /// Its number.
     pub fn number(self) -> i32 {
         self.0
     }

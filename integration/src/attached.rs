@@ -17,7 +17,6 @@ const RESIZE: u8 = 4;
 /// The longest silence of a command that is read from.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The connection.
 #[derive(Debug)]
 pub struct Attached {
     stream: TcpStream,

@@ -15,26 +15,14 @@ use crate::wait::{SOON, scaled};
 pub enum Error {
     /// It could not be started.
     #[error("start {command}: {source}")]
-    Start {
-        /// The command line.
-        command: String,
-        /// The reason.
-        source: io::Error,
-    },
+    Start { command: String, source: io::Error },
     /// Its files could not be written or read.
     #[error("output of {command}: {source}")]
-    Output {
-        /// The command line.
-        command: String,
-        /// The reason.
-        source: io::Error,
-    },
+    Output { command: String, source: io::Error },
     /// It ran longer than it may; it was killed.
     #[error("{command}: still running after {limit:?}\n{output}")]
     TooLong {
-        /// The command line.
         command: String,
-        /// The limit.
         limit: Duration,
         /// What it had written.
         output: String,
@@ -42,7 +30,6 @@ pub enum Error {
     /// It ended with a status other than 0, where success was asked for.
     #[error("{command}: exit status {status}\n{output}")]
     Failed {
-        /// The command line.
         command: String,
         /// Its exit status.
         status: i32,
@@ -58,7 +45,6 @@ pub struct Output {
     pub command: String,
     /// Exit status; 128 + n after signal n.
     pub status: i32,
-    /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,

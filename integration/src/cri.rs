@@ -24,9 +24,7 @@ pub enum Error {
     /// containerd answered with an error.
     #[error("{call}: {:?}: {}", status.code(), status.message())]
     Call {
-        /// The call.
         call: &'static str,
-        /// The answer.
         status: Box<Status>,
     },
 }

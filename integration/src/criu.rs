@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use crate::generation::cache;
 
-/// The program.
 #[must_use]
 pub fn program() -> PathBuf {
     cache().join("criu/criu")

@@ -11,18 +11,15 @@ use serde_json::Value;
 
 use crate::wait::{self, TimedOut};
 
-/// One event.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// When it arrived here.
     pub received: Instant,
     /// When it was published.
     pub published: Timestamp,
-    /// The containerd namespace.
     pub namespace: String,
     /// The topic, as `/tasks/start`.
     pub topic: String,
-    /// The event itself.
     pub body: Value,
 }
 

@@ -22,7 +22,6 @@ pub enum Error {
     /// Its binary is not there.
     #[error("no {path}: run `{remedy}`")]
     Missing {
-        /// Where it should be.
         path: PathBuf,
         /// What puts it there.
         remedy: &'static str,
@@ -30,7 +29,6 @@ pub enum Error {
     /// It does not say its version.
     #[error("version of {path}: {reason}")]
     Version {
-        /// The binary.
         path: PathBuf,
         /// What went wrong.
         reason: String,
@@ -153,7 +151,6 @@ fn version_of(path: PathBuf) -> Result<String, Error> {
 /// What a shim calls to create and start containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OciRuntime {
-    /// runc.
     Runc,
     /// crun. It refuses cgroup v1 beside v2, so its containerd lives in a mount namespace of its own where v2 is
     /// not mounted.
@@ -161,10 +158,8 @@ pub enum OciRuntime {
 }
 
 impl OciRuntime {
-    /// Both.
     pub const ALL: [Self; 2] = [Self::Runc, Self::Crun];
 
-    /// The program's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use crate::generation::cache;
 
-/// A test image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Image {
     /// busybox with all its applets.

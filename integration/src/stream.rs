@@ -19,21 +19,17 @@ pub enum Error {
     Broken {
         /// containerd's URL.
         url: String,
-        /// What happened.
         reason: String,
     },
     /// What was waited for did not come; with all that came.
     #[error("{what}: not within {limit:?}; stdout {stdout:?}, stderr {stderr:?}, error {error:?}")]
     TooLate {
-        /// What was waited for.
         what: String,
-        /// The limit.
         limit: Duration,
         /// Output so far.
         stdout: String,
         /// Errors so far.
         stderr: String,
-        /// The error channel so far.
         error: String,
     },
 }

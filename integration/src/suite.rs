@@ -38,7 +38,6 @@ const THREADS: usize = 4;
 pub struct Test {
     /// Its name: module and function.
     pub name: &'static str,
-    /// The test.
     pub run: fn(&Node) -> Outcome,
     /// It stops or kills containerd, so it gets one of its own.
     pub own_containerd: bool,

@@ -31,9 +31,7 @@ pub enum Error {
     /// containerd answered with an error.
     #[error("{call}: {:?}: {}", status.code(), status.message())]
     Call {
-        /// The call.
         call: &'static str,
-        /// The answer.
         status: Box<Status>,
     },
 }
@@ -54,7 +52,6 @@ impl Error {
 pub struct State {
     /// `CREATED`, `RUNNING`, `STOPPED`, `PAUSED`, `PAUSING`.
     pub status: &'static str,
-    /// Its process id.
     pub pid: u32,
     /// Its exit status, once it has one.
     pub exit_status: u32,
@@ -63,9 +60,7 @@ pub struct State {
 /// Where the streams of a process go: URIs or paths of fifos; empty for none.
 #[derive(Debug, Clone, Default)]
 pub struct Stdio {
-    /// Standard input.
     pub stdin: String,
-    /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,

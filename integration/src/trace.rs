@@ -19,7 +19,6 @@ use crate::wait::{self, SOON, TimedOut};
 /// Where the folder is in the container.
 pub const INSIDE: &str = "/trace";
 
-/// The folder.
 #[derive(Debug)]
 pub struct Trace {
     dir: PathBuf,

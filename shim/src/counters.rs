@@ -17,7 +17,6 @@ use podhook_hooks::counters::{Counters, FallbackReason, How};
 /// How long an ending shim waits for a `podhook metrics` that is asking the node's shims.
 const LEDGER_LIMIT: Duration = Duration::from_secs(10);
 
-/// The shim's counters.
 pub struct Counting {
     counters: Mutex<Counters>,
     /// The shim's name: its pid and its start, so that no other has it.

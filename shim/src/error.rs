@@ -51,7 +51,6 @@ pub enum Error {
     /// CRIU could not write a checkpoint.
     #[error("{} path= {}", first_line(source), log.display())]
     Checkpoint {
-        /// The OCI runtime's error.
         source: Box<Error>,
         /// Where CRIU's log is.
         log: PathBuf,
@@ -67,28 +66,21 @@ pub enum Error {
     Failed {
         /// What was tried, and on what.
         operation: String,
-        /// How it failed.
         source: Source,
     },
     /// What a lower layer says, which names the operation itself.
     #[error("{0}")]
     Lower(#[source] Source),
-    /// A file operation failed.
     #[error("{operation} {}: {source}", path.display())]
     Io {
-        /// What was tried.
         operation: &'static str,
-        /// On which file.
         path: PathBuf,
-        /// How it failed.
         source: io::Error,
     },
     /// A system call without a path failed.
     #[error("{operation}: {source}")]
     Sys {
-        /// What was tried.
         operation: &'static str,
-        /// How it failed.
         source: io::Error,
     },
 }
@@ -101,7 +93,6 @@ pub type Source = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CallFailed {
-    /// The runtime's command.
     pub verb: &'static str,
     /// What clients are told.
     pub message: String,

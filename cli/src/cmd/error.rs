@@ -15,10 +15,8 @@ pub enum Error {
     /// containerd.
     #[error(transparent)]
     Cri(#[from] cri::Error),
-    /// The manifest.
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
-    /// podhook's own files.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The process that does the work went wrong.
@@ -27,10 +25,8 @@ pub enum Error {
     /// The bundles of the node.
     #[error(transparent)]
     Bundles(#[from] bundles::Error),
-    /// The node's counters.
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
-    /// The output.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
     /// kubectl's "Error from server": code and text.
@@ -47,7 +43,6 @@ pub enum Error {
     /// Several things went wrong, and were said already.
     #[error("")]
     Reported,
-    /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
     /// The command run in the container ended with this status.

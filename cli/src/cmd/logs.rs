@@ -18,12 +18,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// A log that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A system call failed.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// The log file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// Nobody takes the output.

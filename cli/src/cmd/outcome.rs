@@ -9,7 +9,6 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Reports an error.
     pub(crate) fn note<T>(&mut self, result: Result<T, Error>) -> Option<T> {
         match result {
             Ok(value) => Some(value),

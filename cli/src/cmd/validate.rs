@@ -77,7 +77,6 @@ enum Verdict {
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     verdict: Verdict,
-    /// The container.
     subject: String,
     text: String,
 }

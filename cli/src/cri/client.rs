@@ -17,7 +17,6 @@ pub enum Error {
     Connect {
         /// The socket's path.
         path: PathBuf,
-        /// Why not.
         source: tonic::transport::Error,
     },
     /// A call was answered with an error; its text is containerd's own.
@@ -25,7 +24,6 @@ pub enum Error {
     Call {
         /// The name of the call, as the service defines it.
         operation: &'static str,
-        /// The answer.
         status: Box<tonic::Status>,
     },
     /// The stream of an exec broke or did not come to be.

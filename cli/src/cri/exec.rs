@@ -32,7 +32,6 @@ pub enum Error {
     Connect {
         /// Host and port.
         address: String,
-        /// Why not.
         source: std::io::Error,
     },
     /// No TLS with it.
@@ -40,7 +39,6 @@ pub enum Error {
     Tls {
         /// Host and port.
         address: String,
-        /// Why not.
         source: std::io::Error,
     },
     /// The server did not switch to SPDY.
@@ -61,9 +59,7 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TerminalSize {
-    /// Columns.
     pub width: u16,
-    /// Rows.
     pub height: u16,
 }
 

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use super::client::{Client, Error};
 
-/// One runtime handler.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuntimeHandler {
     /// `runtime_type`, as `io.containerd.runc.v2`.
@@ -74,7 +73,6 @@ impl Handlers {
         &self.default
     }
 
-    /// The handlers' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.handlers.keys().map(String::as_str)
     }

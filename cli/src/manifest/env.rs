@@ -12,7 +12,6 @@ use super::expand::expand;
 pub struct Facts {
     /// The pod's addresses; the first is its main one.
     pub pod_ips: Vec<String>,
-    /// The node's name.
     pub node_name: String,
 }
 

@@ -8,12 +8,9 @@ use super::schema::SchemaError;
 /// A manifest that cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// The file or directory.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// `-f` names something that does not exist.
@@ -24,30 +21,19 @@ pub enum Error {
     },
     /// Nothing to do in what `-f` names.
     #[error("no objects passed to {verb}")]
-    NoObjects {
-        /// The command.
-        verb: &'static str,
-    },
+    NoObjects { verb: &'static str },
     /// No YAML.
     #[error("error parsing {origin}: {message}")]
-    Yaml {
-        /// The file.
-        origin: String,
-        /// The parser's message.
-        message: String,
-    },
+    Yaml { origin: String, message: String },
     /// Fields that do not exist, are not supported, or have the wrong type.
     #[error("error validating {origin:?}: error validating data: {}", list(errors))]
     Fields {
-        /// The file.
         origin: String,
-        /// All of them.
         errors: Vec<SchemaError>,
     },
     /// A document that is no Pod.
     #[error("error validating {origin:?}: {what}: podhook runs Pods, {reason}")]
     Kind {
-        /// The file.
         origin: String,
         /// The document, as `Deployment (apps/v1) "web"`.
         what: String,
@@ -59,9 +45,7 @@ pub enum Error {
     Invalid {
         /// `Pod` or `RuntimeClass`.
         kind: &'static str,
-        /// Its name.
         name: String,
-        /// What is wrong with it.
         causes: Vec<Cause>,
     },
     /// `-n` and the manifest disagree.
@@ -77,7 +61,6 @@ pub enum Error {
     },
 }
 
-/// One invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// The field, as `spec.containers[0].image`.

@@ -19,7 +19,6 @@ pub(crate) type Annotations = BTreeMap<String, String>;
 
 /// What is refused, and where.
 pub(crate) struct Refusal {
-    /// The annotation.
     pub(crate) key: String,
     /// The field of its value, and why.
     pub(crate) reason: String,

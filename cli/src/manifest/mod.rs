@@ -46,7 +46,6 @@ pub use security::check_non_root;
 /// Where a pod runs: its place on this node.
 #[derive(Debug, Clone, Default)]
 pub struct Placement {
-    /// The pod's UID.
     pub uid: String,
     /// The folder of its data: volumes, termination messages.
     pub directory: PathBuf,

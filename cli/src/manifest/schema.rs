@@ -38,13 +38,9 @@ pub enum SchemaError {
         hint: Option<&'static str>,
     },
     /// podhook does not implement it.
-    Unsupported {
-        /// Its path.
-        path: String,
-    },
+    Unsupported { path: String },
     /// podhook does not implement this value of it.
     UnsupportedValue {
-        /// Its path.
         path: String,
         /// The value, as JSON.
         value: String,
@@ -52,12 +48,7 @@ pub enum SchemaError {
         supported: String,
     },
     /// The value is of the wrong type.
-    Type {
-        /// Its path.
-        path: String,
-        /// What is wrong.
-        message: String,
-    },
+    Type { path: String, message: String },
 }
 
 impl fmt::Display for SchemaError {

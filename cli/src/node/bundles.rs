@@ -13,14 +13,11 @@ use crate::store::regular;
 /// More than any record has: two hooks with 4 KiB of output each.
 const MAX_RECORD: u64 = 1 << 20;
 
-/// A container's folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bundle {
     /// containerd's namespace.
     pub namespace: String,
-    /// The container's ID.
     pub id: String,
-    /// The folder.
     pub path: PathBuf,
 }
 
@@ -39,9 +36,7 @@ pub struct Recorded {
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
 pub struct Unreadable {
-    /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
     pub reason: String,
 }
 
@@ -49,9 +44,7 @@ pub struct Unreadable {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {}: {source}{}", state.display(), hint(source))]
 pub struct Error {
-    /// The directory.
     pub state: PathBuf,
-    /// Why not.
     pub source: io::Error,
 }
 
@@ -108,7 +101,6 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 impl Bundle {
-    /// The record's path.
     #[must_use]
     pub fn record_path(&self) -> PathBuf {
         self.path.join(FILE_NAME)

@@ -10,7 +10,6 @@ use crate::store::Store;
 pub struct Context {
     /// The connection to containerd.
     pub client: Client,
-    /// podhook's own files.
     pub store: Store,
     /// The global options.
     pub global: Global,

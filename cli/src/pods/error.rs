@@ -9,7 +9,6 @@ pub enum Error {
     /// containerd.
     #[error(transparent)]
     Cri(#[from] cri::Error),
-    /// podhook's own files.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// kubectl's "Error from server": code and text.

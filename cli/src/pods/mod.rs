@@ -32,14 +32,10 @@ pub use query::Query;
 pub use resource::{pod_name, pods};
 pub use selector::Selector;
 
-/// One pod.
 #[derive(Debug, Clone)]
 pub struct PodView {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its UID.
     pub uid: String,
     /// Its sandboxes, the newest first. A pod of podhook has one, or none while it is being made;
     /// the kubelet makes another when the first one died.
@@ -57,7 +53,6 @@ pub struct PodView {
 }
 
 impl PodView {
-    /// The pod's labels.
     #[must_use]
     pub fn labels(&self) -> BTreeMap<String, String> {
         match self.sandboxes.first() {

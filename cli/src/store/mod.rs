@@ -52,22 +52,17 @@ const fn name(name: &'static str) -> Name<'static> {
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A system call failed.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
         /// As `create`.
         operation: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// The file is not what podhook writes.
     #[error("cannot read {}: {source}", path.display())]
     Json {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
         source: serde_json::Error,
     },
     /// A name that cannot be that of a file.
@@ -78,10 +73,7 @@ pub enum Error {
     },
     /// A mount below the pod's folder: removing the folder would remove what is mounted.
     #[error("{} is still mounted, not removing the pod's data", path.display())]
-    Mounted {
-        /// The mount point.
-        path: PathBuf,
-    },
+    Mounted { path: PathBuf },
 }
 
 impl Error {

@@ -10,12 +10,9 @@ use crate::lifecycle::{FieldError, text};
 /// Why a configuration was refused. Always short, whatever the file held.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
     #[error("read configuration {path}: {source}")]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -34,7 +31,6 @@ pub enum ConfigError {
     Field {
         /// The file, or where else the text comes from.
         origin: String,
-        /// The key and the reason.
         #[source]
         field: FieldError,
     },

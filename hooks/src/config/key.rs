@@ -52,7 +52,6 @@ impl Row {
     }
 }
 
-/// The value of a key.
 pub(super) fn value<K: Key>(fields: &mut Fields) -> Result<K::Value, FieldError> {
     match fields.take(K::NAME) {
         Some(at) => K::read(at),

@@ -26,7 +26,6 @@ const FILE: &str = "counters.json";
 /// numbers within moments.
 const PATIENCE: u64 = 60;
 
-/// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ledger {
@@ -40,7 +39,6 @@ pub struct Ledger {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Live {
-    /// Its socket's address.
     pub address: String,
     /// Its numbers.
     pub counters: Counters,
@@ -141,7 +139,6 @@ pub fn try_lock(state: &Path) -> io::Result<Option<Locked>> {
 }
 
 impl Locked {
-    /// The file's path.
     pub fn path(&self) -> PathBuf {
         self.folder.join(FILE)
     }

@@ -56,7 +56,6 @@ pub enum How {
 }
 
 impl How {
-    /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Exited,
         Self::PreStop,

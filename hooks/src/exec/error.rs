@@ -26,19 +26,14 @@ pub enum Error {
     /// A system call before the process was made.
     #[error("{operation} {}: {}", path.display(), errno::text(source))]
     File {
-        /// What was tried.
         operation: &'static str,
-        /// On which file.
         path: PathBuf,
-        /// Why it failed.
         source: io::Error,
     },
     /// A system call without a file, before the process was made.
     #[error("{operation}: {}", errno::text(source))]
     System {
-        /// What was tried.
         operation: &'static str,
-        /// Why it failed.
         source: io::Error,
     },
     /// The seccomp profile cannot be compiled.
@@ -47,9 +42,7 @@ pub enum Error {
     /// A step of the new process failed.
     #[error("{message}")]
     Start {
-        /// Which one.
         step: Step,
-        /// Its errno.
         errno: i32,
         /// As `runc exec` words it.
         message: String,

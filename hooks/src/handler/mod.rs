@@ -22,7 +22,6 @@ pub use rest::Rest;
 pub use run::{Place, Target, run};
 pub use sink::{LineQueue, Sink, line_queue};
 
-/// How a hook ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// As it should.
@@ -36,7 +35,6 @@ pub enum Outcome {
 /// What is known of a hook that has ended.
 #[derive(Debug, Clone)]
 pub struct HookRun {
-    /// How it ended.
     pub outcome: Outcome,
     /// Its exit code, where it ran a process that exited.
     pub exit_code: Option<i32>,
@@ -61,7 +59,6 @@ pub struct HookRun {
     pub memory_peak: Option<u64>,
     /// When it was started.
     pub started_at: SystemTime,
-    /// When it ended.
     pub finished_at: SystemTime,
 }
 

@@ -16,7 +16,6 @@ pub(super) const KEEP: usize = 4096;
 /// After the hook's end no more than this is read for its record: a process that it left behind may write for ever.
 const DRAIN: usize = 512 * 1024;
 
-/// The reading side.
 pub(super) struct Output {
     source: Source,
     /// Where stdout goes besides the tail, and stderr.

@@ -8,7 +8,6 @@ use super::text;
 
 /// The OCI spec's annotations, in whatever map they come.
 pub trait Annotations {
-    /// The value of a key.
     fn value(&self, key: &str) -> Option<&str>;
 }
 
@@ -74,10 +73,8 @@ pub struct Pod {
     /// The pod's Kubernetes namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The pod's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The pod's UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
     /// The container's name in the pod.

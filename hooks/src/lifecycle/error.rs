@@ -9,7 +9,6 @@ use thiserror::Error;
 pub struct FieldError {
     /// The field as `preStop.httpGet.httpHeaders[1].name`; empty for the whole value.
     pub path: String,
-    /// What is wrong with it.
     pub reason: String,
     /// The line it stands on, where the source has lines (TOML).
     pub line: Option<usize>,
@@ -52,7 +51,6 @@ pub enum LifecycleError {
     Annotation {
         /// The annotation's key, shortened for display.
         annotation: String,
-        /// The field and the reason.
         #[source]
         field: FieldError,
     },

@@ -14,7 +14,6 @@ pub(crate) enum Host {
     Pod,
     /// Loopback, IPv4 first. Never looked up: RFC 6761, 6.3.
     Localhost,
-    /// This address.
     Address {
         ip: IpAddr,
         /// The interface of a link-local IPv6 address, by name or number.

@@ -40,7 +40,6 @@ impl Lifecycle {
     }
 }
 
-/// One hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
     /// What it does.
@@ -71,7 +70,6 @@ pub enum Output {
     Container,
 }
 
-/// What a hook does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handler {
     /// A process in the container.
@@ -116,7 +114,6 @@ pub struct Header {
     pub value: String,
 }
 
-/// The scheme of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain.

@@ -10,7 +10,6 @@ use toml::de::{DeTable, DeValue};
 /// More than any valid value has; keeps recursion small whatever the input.
 const MAX_DEPTH: usize = 32;
 
-/// One value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     pub(crate) value: Value,

@@ -19,7 +19,6 @@ pub struct Membership {
 pub struct Mount {
     /// The cgroup that is mounted: `/`, unless a part of the tree was bind-mounted.
     pub root: PathBuf,
-    /// Where.
     pub point: PathBuf,
     /// The options of a v1 mount, the controllers among them; `None` for v2.
     pub v1: Option<Vec<Box<str>>>,

@@ -10,11 +10,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {}: {source}", path.display())]
 pub struct ReplaceError {
-    /// What was tried.
     pub operation: &'static str,
-    /// On which file.
     pub path: PathBuf,
-    /// Why it failed.
     pub source: io::Error,
 }
 

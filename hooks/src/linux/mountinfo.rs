@@ -6,7 +6,6 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The table.
 pub const TABLE: &str = "/proc/self/mountinfo";
 
 /// A node with ten thousand mounts has some megabytes.
@@ -47,7 +46,6 @@ impl<'a> Mount<'a> {
         unescape(self.root)
     }
 
-    /// Where.
     pub fn point(&self) -> PathBuf {
         unescape(self.point)
     }

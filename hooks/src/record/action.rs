@@ -13,15 +13,11 @@ const MAX_BYTES: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
-    /// A process.
     Exec {
-        /// argv.
         command: Vec<String>,
     },
-    /// A request.
     #[serde(rename_all = "camelCase")]
     HttpGet {
-        /// Path and query.
         path: String,
         /// The number, also where the lifecycle has a name.
         port: u16,
@@ -34,7 +30,6 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         http_headers: Vec<HeaderName>,
     },
-    /// A connection.
     TcpSocket {
         /// Absent: the pod itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +50,6 @@ pub enum Action {
 /// A header without its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderName {
-    /// The name.
     pub name: String,
 }
 

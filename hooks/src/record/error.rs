@@ -11,18 +11,14 @@ pub enum RecordError {
     /// It has no JSON form.
     #[error("encode record: {source}")]
     Encode {
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
     /// Making, filling or moving the temporary file failed.
     #[error("{operation} {path}: {source}")]
     Io {
-        /// What was tried.
         operation: &'static str,
-        /// On which file.
         path: PathBuf,
-        /// Why it failed.
         #[source]
         source: io::Error,
     },

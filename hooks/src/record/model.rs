@@ -20,9 +20,7 @@ pub const VERSION: u32 = 1;
 pub struct Record {
     /// See [`VERSION`].
     pub version: u32,
-    /// The container's ID.
     pub id: String,
-    /// The containerd namespace.
     pub namespace: String,
     /// Its pod, if it is in one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +50,6 @@ impl Record {
 }
 
 named! {
-    /// How a hook ended.
     pub enum HookResult {
         /// As it should.
         Succeeded = "Succeeded",
@@ -71,20 +68,16 @@ named! {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HookRecord {
-    /// Which hook.
     pub hook: OpenEnum<HookKind>,
     /// What kind of handler it has.
     pub handler: OpenEnum<HandlerKind>,
     /// What it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
-    /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<OpenEnum<HookResult>>,
-    /// When it began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
     /// Wall time, from a monotonic clock.
@@ -154,7 +147,6 @@ pub struct TerminationRecord {
     /// When SIGKILL went out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub killed_at: Option<Timestamp>,
-    /// When init exited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exited_at: Option<Timestamp>,
     /// As containerd reports it: the exit code, or 128 + the signal.

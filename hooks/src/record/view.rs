@@ -11,7 +11,6 @@ impl Record {
         of_pod.unwrap_or(&self.namespace)
     }
 
-    /// The pod's name.
     pub fn pod_name(&self) -> Option<&str> {
         self.pod.as_ref()?.name.as_deref()
     }

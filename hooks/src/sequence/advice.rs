@@ -25,7 +25,6 @@ impl Advice {
         }
     }
 
-    /// Why a hook did not run.
     pub fn skip(&self, skip: Skip) -> String {
         match skip {
             Skip::NoTime => format!("no time left before {}", self.request_deadline()),

@@ -8,7 +8,6 @@ use crate::named::named;
 use crate::signal;
 
 named! {
-    /// Which hook.
     pub enum HookKind {
         /// After the start.
         PostStart = "postStart",
@@ -24,7 +23,6 @@ named! {
         Created = "Created",
         /// Its process runs, postStart too; clients still see it as created.
         PostStart = "PostStart",
-        /// Running.
         Running = "Running",
         /// A stop was asked for, preStop runs.
         PreStop = "PreStop",
@@ -37,7 +35,6 @@ named! {
     }
 }
 
-/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// The OCI runtime's `start` has succeeded; Start waits for its answer.
@@ -47,7 +44,6 @@ pub enum Event {
     },
     /// A hook has ended, by itself or after [`Action::AbortHook`].
     HookEnded {
-        /// Which one.
         hook: HookKind,
         /// Whether its handler calls that a success.
         succeeded: bool,
@@ -102,7 +98,6 @@ pub enum Action {
 pub enum Abort {
     /// It ran into a limit.
     TimedOut {
-        /// Which one.
         limit: Limit,
         /// How long the hook was allowed to run.
         after: Duration,
@@ -111,7 +106,6 @@ pub enum Abort {
     Signal(i32),
     /// The container's process ended first.
     InitExited,
-    /// SIGKILL.
     Killed,
 }
 
@@ -163,7 +157,6 @@ impl fmt::Display for Skip {
     }
 }
 
-/// Why Start fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The hook ended without success.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::lifecycle::{Annotations, Hook, Lifecycle, OnFailure, grace_period, is_cri};
 
-/// One container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// None: a container without lifecycle, every signal is delivered untouched.

@@ -102,7 +102,6 @@ const INHERITED: &[&str] = &[
 
 use Runtime::{Crun, NewCrun, NewRunc, Runc};
 
-/// All of them.
 pub const ACCEPTED: &[Accepted] = &[
     Accepted {
         keys: &["keyring/session"],

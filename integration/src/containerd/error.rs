@@ -39,25 +39,19 @@ pub enum Error {
     /// It did not come up or go down in time; with the end of its log.
     #[error("{what}\n{log}")]
     TooSlow {
-        /// What was waited for.
         what: TimedOut,
         /// The last lines of containerd's log.
         log: String,
     },
     /// dockerd did not stay; with its log.
     #[error("dockerd has ended\n{log}")]
-    DockerEnded {
-        /// Its log.
-        log: String,
-    },
+    DockerEnded { log: String },
     /// A file or process of the instance failed.
     #[error("{operation} {}: {source}", path.display())]
     Io {
-        /// What was tried.
         operation: &'static str,
         /// On what.
         path: PathBuf,
-        /// The reason.
         source: io::Error,
     },
     /// Something of a container was left behind.

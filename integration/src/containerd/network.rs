@@ -16,12 +16,7 @@ pub enum Error {
     Full(command::Error),
     /// A file of the network could not be written.
     #[error("write {path}: {source}")]
-    Write {
-        /// The file.
-        path: String,
-        /// The reason.
-        source: io::Error,
-    },
+    Write { path: String, source: io::Error },
 }
 
 /// Makes a bridge with the first free subnet and the CNI configuration in `dir/cni`. Gives the bridge's name.

@@ -17,7 +17,6 @@ pub type Key = (String, String);
 /// A shim process of one containerd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shim {
-    /// Its process id.
     pub pid: i32,
     /// The containerd namespace it serves.
     pub namespace: String,

@@ -9,7 +9,6 @@ use super::sources;
 
 /// The layers of one folder, from the top down.
 struct Table {
-    /// The folder.
     folder: &'static str,
     lines: &'static [&'static str],
 }

@@ -239,7 +239,6 @@ impl<'a> ContainerBuilder<'a> {
 }
 
 impl Container<'_> {
-    /// Its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -265,7 +264,6 @@ impl Container<'_> {
         Watch::start(self.bundle())
     }
 
-    /// Its bundle.
     #[must_use]
     pub fn bundle(&self) -> PathBuf {
         self.containerd().bundle(self.ctr().namespace(), &self.id)

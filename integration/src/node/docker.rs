@@ -73,7 +73,6 @@ impl Node {
 }
 
 impl DockerContainer {
-    /// Its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id

@@ -161,7 +161,6 @@ impl<'a> PodContainerBuilder<'a> {
 }
 
 impl PodContainer<'_> {
-    /// Its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -179,7 +178,6 @@ impl PodContainer<'_> {
         Watch::start(self.bundle())
     }
 
-    /// Its bundle.
     #[must_use]
     pub fn bundle(&self) -> PathBuf {
         self.pod.node.containerd().bundle("k8s.io", &self.id)

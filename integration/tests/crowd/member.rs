@@ -22,14 +22,12 @@ pub struct Run {
     pub status: Option<i64>,
     /// Part of its message.
     pub message: &'static str,
-    /// Its output.
     pub output: String,
 }
 
 /// How its start must be answered.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Start {
-    /// It runs.
     Running,
     /// It ran, and has ended by itself with this status.
     Ended(i64),
@@ -37,7 +35,6 @@ pub enum Start {
     Fails(String),
 }
 
-/// One container.
 #[derive(Debug, Clone)]
 pub struct Member {
     pub command: Command,

@@ -217,7 +217,6 @@ impl Drop for Names {
 
 /// A server; it stops listening when dropped, so that it does not keep the namespace.
 pub struct Server {
-    /// Its port.
     pub port: u16,
     listener: TcpListener,
     thread: Option<thread::JoinHandle<()>>,

@@ -24,7 +24,6 @@ impl Record {
         Ok(Self(serde_json::from_slice(&text)?))
     }
 
-    /// Everything.
     pub fn json(&self) -> &Value {
         &self.0
     }
@@ -37,7 +36,6 @@ impl Record {
             .unwrap_or_default()
     }
 
-    /// The phase.
     pub fn phase(&self) -> &str {
         self.text("/phase")
     }
@@ -94,7 +92,6 @@ pub fn path(bundle: &Path) -> PathBuf {
 
 /// A container whose record can be read until it is deleted.
 pub trait Recorded {
-    /// Its bundle.
     fn folder(&self) -> PathBuf;
 
     /// Its record as it is now.

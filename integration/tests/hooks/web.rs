@@ -20,7 +20,6 @@ pub const PORT: u16 = 80;
 
 /// An HTTPS server of the nginx.
 pub struct Tls {
-    /// Its port.
     pub port: u16,
     /// The kind of its key, as `openssl req -newkey` takes it.
     key: [&'static str; 3],

@@ -42,7 +42,6 @@ impl Spec {
         }))
     }
 
-    /// An annotation.
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.0["annotations"][key] = json!(value);
         self

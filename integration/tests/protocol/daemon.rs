@@ -21,7 +21,6 @@ use crate::runtime;
 pub struct Event {
     /// As `/tasks/start`.
     pub topic: String,
-    /// The event itself.
     pub any: Any,
 }
 

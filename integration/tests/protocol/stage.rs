@@ -30,7 +30,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its binary.
     pub fn program(self) -> Result<PathBuf, Failure> {
         Ok(match self {
             Self::Podhook => podhook_shim()?,

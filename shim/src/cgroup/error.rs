@@ -30,12 +30,9 @@ pub enum Error {
         /// A directory of the cgroup.
         path: PathBuf,
     },
-    /// A system call failed.
     #[error("{operation} {}: {source}", path.display())]
     Io {
-        /// What was done.
         operation: &'static str,
-        /// To which file.
         path: PathBuf,
         /// The error of the system call.
         source: io::Error,
@@ -43,7 +40,6 @@ pub enum Error {
     /// A file holds what the kernel's documentation does not say it may hold.
     #[error("{}: cannot parse {text:?}", path.display())]
     Parse {
-        /// The file.
         path: PathBuf,
         /// The part that was not understood, shortened.
         text: String,
@@ -51,7 +47,6 @@ pub enum Error {
     /// A file, or a tree of cgroups, is larger than can be sensible.
     #[error("{}: more than {limit} {unit}", path.display())]
     TooLarge {
-        /// The file or directory.
         path: PathBuf,
         /// The bound it exceeds.
         limit: u64,

@@ -29,11 +29,8 @@ pub struct Deps {
     pub namespace: String,
     /// Makes a container's OCI runtime.
     pub runtimes: Box<dyn RuntimeFactory>,
-    /// Where events go.
     pub events: Arc<dyn Events>,
-    /// Who reaps.
     pub children: Arc<dyn Children>,
-    /// What is counted.
     pub counters: Arc<Counting>,
     /// The kernel, and containerd's own metadata.
     pub system: Box<dyn System>,
@@ -82,7 +79,6 @@ pub trait System: Send + Sync {
     /// Mounts the root filesystem.
     async fn mount_rootfs(&self, mounts: &[Mount], rootfs: &Path) -> Result<()>;
 
-    /// Unmounts it.
     async fn unmount_rootfs(&self, rootfs: &Path) -> Result<()>;
 
     /// Removes the cgroups that an OCI runtime has left at `path`; whether there is none any more.
@@ -108,7 +104,6 @@ pub trait Held: Send + Sync {
     fn pidfd(&self) -> Option<OwnedFd>;
 }
 
-/// A container's cgroups.
 pub trait Cgroup: Send + Sync {
     /// Whether the container is paused, by whomever.
     fn is_frozen(&self) -> bool;
@@ -141,13 +136,10 @@ pub trait OomListener: Send + Sync {
     fn oom_killed(&self);
 }
 
-/// A process that was made.
 pub struct Made {
-    /// Its pid.
     pub pid: libc::pid_t,
     /// None where it has ended and was reaped already.
     pub held: Option<Arc<dyn Held>>,
-    /// Its end.
     pub exit: oneshot::Receiver<Exit>,
 }
 
@@ -191,13 +183,11 @@ impl TakenIds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes `id`.
     pub fn take(&self, id: &str) -> Taken {
         self.lock().insert(id.to_owned());
         Taken(self.clone(), id.to_owned())
     }
 
-    /// Whether it is taken.
     pub fn contains(&self, id: &str) -> bool {
         self.lock().contains(id)
     }

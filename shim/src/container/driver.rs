@@ -25,7 +25,6 @@ use crate::containerd::log::Labels;
 use crate::counters::Counting;
 use crate::error::{Error, Result};
 
-/// See the module.
 pub(super) struct Driver {
     id: String,
     sequence: Sequence,
@@ -120,7 +119,6 @@ impl Driver {
         self.sequence.phase()
     }
 
-    /// The same as it changes.
     pub(super) fn phases(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }

@@ -19,9 +19,7 @@ use crate::error::{Error, Result};
 use crate::host::descriptors::{CONNECTING, Reserve};
 use crate::stdio::{self, Owner, ProcessIo, Stdio};
 
-/// One such process.
 pub struct Exec {
-    /// The process.
     pub process: Process,
     phase: Mutex<Phase>,
     /// Held by Start until there is a process or never will be: as in the Go shim, signals and Delete wait for that.
@@ -130,7 +128,6 @@ impl Exec {
         self.starting.lock().await
     }
 
-    /// Takes over what was made.
     fn adopt(&self, made: Unadopted, io: Result<ProcessIo>) -> Result<oneshot::Receiver<Exit>> {
         // Without its stdio it must not go on.
         self.process.set_io(io?);

@@ -48,7 +48,6 @@ type Target = std::result::Result<Arc<dyn Joined>, String>;
 
 /// A container whose init exists, or is yet to be restored.
 pub struct Container {
-    /// Its id.
     pub id: String,
     deps: Arc<Deps>,
     bundle: PathBuf,
@@ -107,7 +106,6 @@ pub enum ProcessRef<'a> {
 }
 
 impl ProcessRef<'_> {
-    /// The process itself.
     pub fn process(&self) -> &Process {
         match self {
             Self::Init(process) => process,

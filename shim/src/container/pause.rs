@@ -11,7 +11,6 @@ use super::{Container, Freezer};
 use crate::error::{Error, Result};
 
 impl Container {
-    /// Freezes the container.
     pub async fn pause(&self) -> Result<()> {
         let _operation = self.operation.lock().await;
         self.allows(Operation::Pause)?;
@@ -35,7 +34,6 @@ impl Container {
         Ok(())
     }
 
-    /// Thaws it.
     pub async fn resume(&self) -> Result<()> {
         let _operation = self.operation.lock().await;
         self.allows(Operation::Resume)?;

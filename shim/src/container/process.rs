@@ -16,11 +16,9 @@ use crate::stdio::ProcessIo;
 pub struct ExitInfo {
     /// The exit code, or 128 + the signal.
     pub status: u32,
-    /// When.
     pub at: SystemTime,
 }
 
-/// One process.
 pub struct Process {
     /// The exec id; empty for init.
     pub exec_id: String,
@@ -108,7 +106,6 @@ impl Process {
         *self.exit.borrow()
     }
 
-    /// Waits for its end.
     pub async fn wait(&self) -> Result<ExitInfo> {
         let mut exit = self.exit.subscribe();
         let ended = exit.wait_for(Option::is_some).await.map(|exit| *exit);

@@ -22,7 +22,6 @@ pub struct Records {
 
 /// The termination's times on the wall clock.
 pub struct Times {
-    /// The signal's name.
     pub signal: String,
     /// G.
     pub grace: Duration,
@@ -59,7 +58,6 @@ impl Records {
         self.is_behind
     }
 
-    /// A hook begins.
     pub fn hook_started(&mut self, kind: HookKind, handler: &Handler) {
         let Some(record) = &mut self.record else {
             return;
@@ -145,7 +143,6 @@ impl Records {
         ended
     }
 
-    /// Init has ended.
     pub fn exited(&mut self, exit: ExitInfo) {
         let Some(record) = &mut self.record else {
             return;

@@ -13,7 +13,6 @@ use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result};
 
 impl Container {
-    /// The state of a process.
     pub fn state(&self, exec_id: &str) -> Result<StateResponse> {
         let named = self.process(exec_id)?;
         let process = named.process();

@@ -13,7 +13,6 @@ use crate::host::descriptors::{CLEARING, Reserve};
 
 /// What a container is restored from.
 pub(super) struct Checkpoint {
-    /// CRIU's images.
     pub(super) image: PathBuf,
     /// The images that these build on.
     pub(super) parent: Option<PathBuf>,

@@ -23,7 +23,6 @@ use crate::{runtime, stdio};
 
 /// A process that could not be made.
 pub(super) struct Unmade {
-    /// Why not.
     pub(super) error: Error,
     /// The OCI runtime has made a process, or a part of a container: see [`super::clear`].
     pub(super) left: bool,
@@ -42,7 +41,6 @@ impl From<Error> for Unmade {
     }
 }
 
-/// The runtime's command.
 pub(super) enum Call<'a> {
     Create,
     Restore(&'a Checkpoint),
@@ -50,7 +48,6 @@ pub(super) enum Call<'a> {
     Exec(&'a Path),
 }
 
-/// A process to be made.
 pub(super) struct Spawn<'a> {
     pub(super) deps: &'a Deps,
     pub(super) runtime: &'a dyn OciRuntime,
@@ -191,7 +188,6 @@ impl Unadopted {
         Self(Some(made))
     }
 
-    /// Takes it over.
     pub(super) fn adopt(mut self) -> Option<Made> {
         self.0.take()
     }
@@ -207,7 +203,6 @@ impl Drop for Unadopted {
 
 /// The files of one `exec` of the runtime, gone when its process runs.
 pub(super) struct Files {
-    /// The OCI process.
     pub(super) process: PathBuf,
     /// Where the pid goes.
     pub(super) pid: PathBuf,

@@ -3,7 +3,6 @@
 
 use crate::error::{Error, Result};
 
-/// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Start,
@@ -12,7 +11,6 @@ pub(super) enum Operation {
     Resume,
     Update,
     Checkpoint,
-    /// Registering an exec.
     Exec,
 }
 

@@ -33,7 +33,6 @@ pub struct Params {
     pub debug: bool,
     /// Where containerd wants the socket, 2.3 only.
     pub socket_dir: Option<String>,
-    /// The runtime options.
     pub options: Option<Any>,
     /// Whether containerd speaks the protocol of 2.3.
     pub bootstrap: bool,

@@ -33,14 +33,12 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between two tries.
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// Where events go.
 pub trait Events: Send + Sync {
     /// Takes an event that goes out after those before it.
     fn take(&self, topic: String, event: Any);
 }
 
 impl dyn Events {
-    /// Publishes an event.
     pub fn publish<E: Event + Message>(&self, event: E) {
         let topic = event.topic();
         let Ok(value) = event.write_to_bytes() else {
@@ -106,7 +104,6 @@ impl Publisher {
 }
 
 impl Events for Publisher {
-    /// Queues it.
     fn take(&self, topic: String, event: Any) {
         let envelope = Envelope {
             timestamp: Some(timestamp(SystemTime::now())).into(),

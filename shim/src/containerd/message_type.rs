@@ -11,7 +11,6 @@ pub const EVENTS: &str = "containerd.events";
 /// The package of runc's options.
 pub const RUNC: &str = "containerd.runc.v1";
 
-/// Its full name.
 pub fn full_name<M: Message>(package: &str) -> String {
     format!("{package}.{}", M::NAME)
 }

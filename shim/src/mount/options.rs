@@ -47,7 +47,6 @@ pub(super) struct Parsed {
     pub(super) id_maps: Option<(String, String)>,
 }
 
-/// Tells them apart.
 pub(super) fn parse(options: &[String]) -> Parsed {
     let mut parsed = Parsed {
         flags: MsFlags::empty(),

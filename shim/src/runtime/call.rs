@@ -26,9 +26,7 @@ const OUTPUT_LIMIT: u64 = 4 << 10;
 
 /// The stdio that a call gets: the container's, for `create` and `exec`.
 pub struct Stdio {
-    /// Standard input.
     pub stdin: OwnedFd,
-    /// Standard output.
     pub stdout: OwnedFd,
     /// Standard error; where absent it is captured, for the error message.
     pub stderr: Option<OwnedFd>,
@@ -52,7 +50,6 @@ impl Stdio {
 
 /// How a call ended.
 pub struct Ended {
-    /// The runtime's exit.
     pub exit: Exit,
     stderr: String,
 }

@@ -25,15 +25,12 @@ pub struct RestoreArgs<'a> {
     pub parent: Option<&'a Path>,
     /// Where CRIU works and logs.
     pub work: &'a Path,
-    /// The bundle.
     pub bundle: &'a Path,
-    /// `--no-pivot`.
     pub no_pivot: bool,
     /// Where the terminal's master goes, with a terminal.
     pub console: Option<&'a Path>,
 }
 
-/// `checkpoint`.
 pub fn checkpoint(mut command: Command, args: CheckpointArgs<'_>) -> Command {
     let CheckpointArgs { options, .. } = args;
     command.arg("--image-path").arg(args.image);
@@ -57,7 +54,6 @@ pub fn checkpoint(mut command: Command, args: CheckpointArgs<'_>) -> Command {
     command
 }
 
-/// `restore`.
 pub fn restore(mut command: Command, args: RestoreArgs<'_>) -> Command {
     command.arg("--image-path").arg(args.image);
     command.arg("--work-path").arg(args.work);

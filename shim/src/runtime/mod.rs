@@ -72,9 +72,7 @@ pub trait OciRuntime: Send + Sync {
         console: Option<&Path>,
         stdio: Stdio,
     ) -> Result<()>;
-    /// `start`.
     async fn start(&self) -> Result<()>;
-    /// `exec --detach`.
     async fn exec(&self, args: ExecArgs<'_>, stdio: Stdio) -> Result<()>;
     /// `kill`, to every process of the container.
     async fn kill_all(&self, signal: i32) -> Result<()>;
@@ -82,13 +80,10 @@ pub trait OciRuntime: Send + Sync {
     async fn kill(&self, signal: i32) -> Result<()>;
     /// `delete`. One that does not exist is deleted.
     async fn delete(&self, force: bool) -> Result<()>;
-    /// `pause`.
     async fn pause(&self) -> Result<()>;
-    /// `resume`.
     async fn resume(&self) -> Result<()>;
     /// `update`, with the OCI resources as JSON on its stdin.
     async fn update(&self, resources: OwnedFd) -> Result<()>;
-    /// `checkpoint`.
     async fn checkpoint(&self, args: CheckpointArgs<'_>) -> Result<()>;
     /// `restore`, with the container's stdio.
     async fn restore(&self, args: RestoreArgs<'_>, stdio: Stdio) -> Result<()>;

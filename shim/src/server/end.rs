@@ -31,7 +31,6 @@ impl Told {
     }
 }
 
-/// Waits for the end.
 pub async fn wait(shim: &Arc<Shim>, clients: &Clients, told: Told) {
     let terminated = async {
         if told.0.next().await.is_err() {

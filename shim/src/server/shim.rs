@@ -46,7 +46,6 @@ impl Shim {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The container `id`.
     pub fn container(&self, id: &str) -> Result<Arc<Container>> {
         match self.lock().get(id) {
             Some(Slot::Ready(container)) => Ok(Arc::clone(container)),

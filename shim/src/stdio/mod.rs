@@ -55,11 +55,9 @@ pub struct ShimEnds {
 pub struct Owner<'a> {
     /// The container's id, or the exec's.
     pub id: &'a str,
-    /// Its namespace.
     pub namespace: &'a str,
 }
 
-/// A running process's stdio.
 #[derive(Default)]
 pub struct ProcessIo {
     tasks: IoTasks,

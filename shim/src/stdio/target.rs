@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 /// A parsed stdout or stderr.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Nowhere.
     None,
     /// A fifo that containerd reads: a bare path, or `fifo://`.
     Fifo(String),
@@ -15,7 +14,6 @@ pub enum Target {
     File(PathBuf),
     /// A program that takes both outputs: `binary://`, `binary-v2://`.
     Binary {
-        /// The program.
         path: PathBuf,
         /// Its arguments: each key of the query, followed by its value where that is not empty.
         args: Vec<String>,
@@ -25,7 +23,6 @@ pub enum Target {
 }
 
 impl Target {
-    /// Parses the URI.
     pub fn parse(uri: &str) -> Result<Self> {
         if uri.is_empty() {
             return Ok(Self::None);

@@ -15,15 +15,12 @@ use crate::args;
 use crate::node::{metrics as node, state};
 use crate::output::print;
 
-/// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file for the textfile collector.
     #[error("cannot write {}: {source}", path.display())]
     Output {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// An address that is no address, or cannot be listened on.
@@ -31,7 +28,6 @@ pub enum Error {
     Listen {
         /// As given.
         address: String,
-        /// What is wrong.
         reason: String,
     },
 }

@@ -27,7 +27,6 @@ const NONE: &str = "<none>";
 /// More would break the lines of most terminals.
 const MAX_MESSAGE: usize = 60;
 
-/// One row.
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
     record: &'a Record,

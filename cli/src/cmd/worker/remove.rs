@@ -25,11 +25,8 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// Which pod. The UID alone does not say it: a CRI client may give none, or that of another pod.
 #[derive(Debug, Clone, Copy)]
 pub struct PodId<'a> {
-    /// Its namespace.
     pub namespace: &'a str,
-    /// Its name.
     pub name: &'a str,
-    /// Its UID.
     pub uid: &'a str,
 }
 

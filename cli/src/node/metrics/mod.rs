@@ -21,13 +21,9 @@ pub enum Error {
     Ledger {
         /// The file or its folder.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// Somebody else asks, for too long.
     #[error("the counters in {} are locked by another process", path.display())]
-    Locked {
-        /// The folder.
-        path: PathBuf,
-    },
+    Locked { path: PathBuf },
 }

@@ -19,7 +19,6 @@ const AT_ONCE: usize = 128;
 /// How long another scrape may take.
 const LOCK_LIMIT: Duration = Duration::from_secs(65);
 
-/// Where to look.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// containerd's state directory.
@@ -28,7 +27,6 @@ pub struct Node {
     pub timeout: Duration,
 }
 
-/// What was found.
 #[derive(Debug, Default)]
 pub struct Scrape {
     /// Since the node's boot.

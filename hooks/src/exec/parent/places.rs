@@ -83,7 +83,6 @@ impl Move {
     }
 }
 
-/// All of them.
 #[derive(Default)]
 pub(crate) struct Places {
     /// cgroup v2 directories that the joiner is born in, best first.

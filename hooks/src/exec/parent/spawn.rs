@@ -28,7 +28,6 @@ pub struct Child {
     pub pid: libc::pid_t,
     /// Its pidfd; `None` where it has ended and been reaped already.
     pub pidfd: Option<OwnedFd>,
-    /// Its end.
     pub exit: oneshot::Receiver<Exit>,
     /// The handle to all it starts, where one was asked for.
     pub tree: Option<Tree>,

@@ -9,7 +9,6 @@ pub(crate) const MAX_CPU: usize = 8192;
 /// All that there are: the kernel leaves out what is not in the process's cpuset.
 pub(crate) static ALL_CPUS: [u64; MAX_CPU / 64] = [u64::MAX; _];
 
-/// A resource and its limit.
 pub(crate) type Limit = (u32, libc::rlimit64);
 
 /// What it takes to join, in about this order.

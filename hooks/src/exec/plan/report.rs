@@ -14,7 +14,6 @@ pub(crate) const GO: c_int = 4;
 /// A step of joining the container, in about the order they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-#[allow(missing_docs)]
 pub enum Step {
     InitialAffinity = 1,
     JoinCgroup,
@@ -114,7 +113,6 @@ impl Step {
     }
 }
 
-/// One failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub step: Step,

@@ -12,7 +12,6 @@ use libc::{c_int, c_long, c_ulong, pid_t};
 /// An errno or a value.
 pub(crate) type Result<T> = std::result::Result<T, i32>;
 
-/// What a system call takes.
 trait Word {
     fn word(self) -> usize;
 }

@@ -41,10 +41,8 @@ pub struct Process {
     /// The environment, `NAME=value`.
     #[serde(deserialize_with = "null_is_default")]
     pub env: Vec<String>,
-    /// The working directory.
     #[serde(deserialize_with = "null_is_default")]
     pub cwd: String,
-    /// The five capability sets.
     pub capabilities: Option<Capabilities>,
     /// Resource limits that differ from the runtime's own.
     #[serde(deserialize_with = "null_is_default")]
@@ -59,9 +57,7 @@ pub struct Process {
     pub selinux_label: String,
     /// oom_score_adj; only the container's own process decides it, as in runc.
     pub oom_score_adj: Option<i32>,
-    /// The scheduling policy.
     pub scheduler: Option<Scheduler>,
-    /// The I/O priority.
     pub io_priority: Option<IoPriority>,
     /// The CPU affinity of exec'd processes.
     #[serde(rename = "execCPUAffinity")]
@@ -72,9 +68,7 @@ pub struct Process {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ConsoleSize {
-    /// Rows.
     pub height: u64,
-    /// Columns.
     pub width: u64,
 }
 
@@ -100,7 +94,6 @@ pub struct User {
     pub gid: u32,
     /// The umask; only the container's own process decides it, as in runc.
     pub umask: Option<u32>,
-    /// Supplementary groups.
     #[serde(deserialize_with = "null_is_default")]
     pub additional_gids: Vec<u32>,
 }
@@ -109,19 +102,14 @@ pub struct User {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Capabilities {
-    /// The bounding set.
     #[serde(deserialize_with = "null_is_default")]
     pub bounding: Vec<String>,
-    /// The effective set.
     #[serde(deserialize_with = "null_is_default")]
     pub effective: Vec<String>,
-    /// The inheritable set.
     #[serde(deserialize_with = "null_is_default")]
     pub inheritable: Vec<String>,
-    /// The permitted set.
     #[serde(deserialize_with = "null_is_default")]
     pub permitted: Vec<String>,
-    /// The ambient set.
     #[serde(deserialize_with = "null_is_default")]
     pub ambient: Vec<String>,
 }
@@ -132,9 +120,7 @@ pub struct Rlimit {
     /// `RLIMIT_…`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The soft limit.
     pub soft: u64,
-    /// The hard limit.
     pub hard: u64,
 }
 
@@ -181,13 +167,11 @@ pub struct CpuAffinity {
     pub last: String,
 }
 
-/// `linux`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Linux {
     /// The seccomp profile, kept as text until a process needs it: compiled it is smaller.
     pub seccomp: Option<Box<RawValue>>,
-    /// The execution domain.
     pub personality: Option<Personality>,
     /// Intel RDT: set means that a process must join a resctrl group.
     pub intel_rdt: Option<serde::de::IgnoredAny>,
@@ -195,7 +179,6 @@ pub struct Linux {
     pub memory_policy: Option<serde::de::IgnoredAny>,
 }
 
-/// `linux.personality`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Personality {

@@ -14,7 +14,6 @@ pub(crate) struct Hierarchy {
     pub controllers: Option<String>,
     /// The cgroup as /proc/PID/cgroup names it.
     pub path: String,
-    /// Its directory.
     pub dir: PathBuf,
 }
 

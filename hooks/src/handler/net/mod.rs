@@ -41,7 +41,6 @@ pub struct Network<'a> {
 pub struct HttpGet<'a> {
     /// Path and query as the lifecycle has them.
     pub path: &'a str,
-    /// The port.
     pub port: u16,
     /// A name, an IP address or `localhost`; none for the pod itself.
     pub host: Option<&'a str>,

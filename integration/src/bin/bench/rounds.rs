@@ -14,7 +14,6 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 /// One thing to measure.
 pub struct Method<'a> {
-    /// Its name in the table.
     pub name: &'static str,
     /// How often per round.
     pub batch: usize,
@@ -22,7 +21,6 @@ pub struct Method<'a> {
     pub accounts: Vec<Account>,
     /// Does it so many times; gives the time of each.
     pub run: Box<dyn FnMut(usize) -> Fallible<Vec<Duration>> + 'a>,
-    /// What came out.
     pub samples: Samples,
 }
 

@@ -30,7 +30,6 @@ pub fn print(title: &str, heads: &[&str], rows: &[Vec<String>]) {
 /// A number that has a budget.
 #[derive(Debug)]
 pub struct Budget {
-    /// What was measured.
     pub what: &'static str,
     /// What came out, in the unit of `limit`.
     pub measured: f64,

@@ -66,14 +66,12 @@ impl Tasks {
     }
 }
 
-/// `StateRequest`.
 #[derive(Clone, PartialEq, Message)]
 struct StateRequest {
     #[prost(string, tag = "1")]
     container_id: String,
 }
 
-/// `KillRequest`.
 #[derive(Clone, PartialEq, Message)]
 struct KillRequest {
     #[prost(string, tag = "1")]

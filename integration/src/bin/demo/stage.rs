@@ -13,7 +13,6 @@ use crate::timeline::Timeline;
 /// Any error, with its message for the user.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// The stage.
 #[derive(Debug)]
 pub struct Stage {
     pub containerd: Arc<Containerd>,

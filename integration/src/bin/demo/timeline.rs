@@ -15,7 +15,6 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// An empty one.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -23,7 +22,6 @@ impl Timeline {
         }
     }
 
-    /// Adds an entry.
     pub fn add(&mut self, at: jiff::Timestamp, what: &str) {
         self.entries.push((at, what.to_owned()));
     }

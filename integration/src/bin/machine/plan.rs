@@ -1,6 +1,7 @@
 //! What runs in the machine.
 
 use podhook_integration::generation::repository;
+use podhook_integration::shim::built;
 use podhook_integration::suite::AT_ONCE;
 
 use crate::Error;
@@ -176,11 +177,16 @@ pub fn dispatcher() -> String {
 /// The script of one machine.
 pub fn program(runs: &[Run], programs: &Programs, filter: Option<&str>) -> Result<String, Error> {
     let repository = repository();
-    let repository = repository.display();
-    let mut script = format!(
-        "#!/bin/sh\nmkdir -p {repository}\nmount --bind /mnt/disk/tree{repository} {repository}\ncd {repository}\n\
-         export PODHOOK_TIME_SCALE=10 {AT_ONCE}=1\n\
-         mkdir -p /etc/podhook\n"
+    // Elsewhere with CARGO_TARGET_DIR.
+    let target = Some(built("")).filter(|target| !target.starts_with(&repository));
+    let mut script = "#!/bin/sh\n".to_owned();
+    for folder in [&repository].into_iter().chain(&target) {
+        let folder = folder.display();
+        script += &format!("mkdir -p {folder}\nmount --bind /mnt/disk/tree{folder} {folder}\n");
+    }
+    script += &format!(
+        "cd {}\nexport PODHOOK_TIME_SCALE=10 {AT_ONCE}=1\nmkdir -p /etc/podhook\n",
+        repository.display()
     );
     for run in runs {
         let path = programs.tests.get(run.program);

@@ -13,7 +13,6 @@ use crate::runtime::{
     CheckpointArgs, ExecArgs, OciRuntime, RestoreArgs, RuntimeFactory, Stdio, call_failed,
 };
 
-/// Makes them.
 pub struct FakeRuntimes(pub Fakes);
 
 struct FakeRuntime {

@@ -18,7 +18,6 @@ const FIRST_PID: i32 = 5_000_000;
 /// What one call of the runtime, or one exec of the engine, does.
 #[derive(Debug, Clone, Copy)]
 pub enum Does {
-    /// Its work.
     Well,
     /// Its work, after this time.
     Takes(Duration),
@@ -119,7 +118,6 @@ impl Fakes {
         planned.unwrap_or(Does::Well)
     }
 
-    /// Makes a process.
     pub fn make(&self, name: &str) -> i32 {
         let mut state = self.lock();
         let last = state.processes.last_key_value().map(|(pid, _)| *pid);

@@ -25,7 +25,6 @@ enum Step {
     KillKill,
     Pause,
     Resume,
-    /// Exec and its Start.
     Exec,
     Delete,
     InitExits,

@@ -35,7 +35,6 @@ pub const PRE: &str = r#"{"preStop": {"exec": {"command": ["pre"]}}}"#;
 pub const BOTH: &str =
     r#"{"postStart": {"exec": {"command": ["post"]}}, "preStop": {"exec": {"command": ["pre"]}}}"#;
 
-/// One node.
 pub struct World {
     pub fakes: Fakes,
     pub deps: Arc<Deps>,
@@ -252,7 +251,6 @@ impl Task {
         tokio::spawn(async move { Ok(container.wait(exec_id).await?.status) })
     }
 
-    /// Registers an exec.
     pub fn exec(&self, exec_id: &str) -> Result<()> {
         self.container.exec(ExecProcessRequest {
             exec_id: exec_id.to_owned(),
@@ -374,7 +372,6 @@ pub async fn moment() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
-/// Time passes.
 pub async fn pass(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }

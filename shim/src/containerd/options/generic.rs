@@ -31,7 +31,6 @@ const KNOWN: &[&str] = &[
     "ConfigPath",
 ];
 
-/// The message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct GenericOptions {
     config_path: String,
