@@ -110,7 +110,9 @@ fn a_failed_exec_has_no_events_of_a_start(stage: &Stage) -> Outcome {
     client.delete("c1", "e")?;
     client.remove("c1")?;
     client.shutdown("c1");
-    let topics = stage.daemon().wait_count(4, SOON)?;
+    // The shim's end may take the last one along.
+    let sure = if stage.kind.tells_exits_late() { 3 } else { 4 };
+    let topics = stage.daemon().wait_count(sure, SOON)?;
     if stage.kind == Kind::Podhook {
         let topics = stage.daemon().wait_count(5, SOON)?;
         assert_eq!(topics, ["create", "start", "exec-added", "exit", "delete"]);
