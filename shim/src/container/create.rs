@@ -25,6 +25,7 @@ use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
 use crate::host::exit_status::ExitStatus;
+use crate::runtime;
 use crate::stdio::Stdio;
 
 impl Container {
@@ -84,6 +85,9 @@ impl Container {
             own_pid_namespace,
             ..
         } = bundled;
+        // The file that the runtime's calls lock is there for it.
+        drop(runtime::mark(&bundle)?);
+        deps.members.add(&request.id, &bundle)?;
         let exit = match &checkpoint {
             // Start restores it.
             Some(_) => None,
@@ -154,6 +158,8 @@ impl Container {
             let _ = deps.system.unmount_rootfs(&rootfs).await;
             return Err(e);
         }
+        deps.members
+            .keep(&container.id, &container.bundle, "init.pid");
         deps.events.publish(TaskCreate {
             container_id: container.id.clone(),
             bundle: container.bundle.display().to_string(),
