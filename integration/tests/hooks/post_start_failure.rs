@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::Duration;
 
 use podhook_integration::cri::{self, v1};
 use podhook_integration::suite::Test;

@@ -20,6 +20,7 @@ use super::process::Process;
 use super::restore::Checkpoint;
 use super::spawn::{Call, Spawn, Unmade};
 use super::{Container, State};
+use crate::cgroup;
 use crate::containerd::options::Options;
 use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
@@ -189,6 +190,8 @@ impl Container {
         match self.deps.system.cgroup(pid) {
             Ok(cgroup) => drop(self.cgroup.set(cgroup)),
             Err(e) if is_exhaustion(&e) => return Err(Error::lower(e)),
+            // A short job, as it should be.
+            Err(e @ cgroup::Error::Exited { .. }) => log::debug!("no cgroup of process {pid}: {e}"),
             Err(e) => log::warn!("no cgroup of process {pid}: {e}"),
         }
         let keyring = !self.options.no_new_keyring;

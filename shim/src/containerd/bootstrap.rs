@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(params.options, Some(any()));
         assert_eq!(params.socket_dir.as_deref(), Some("/run/s"));
         let reply = BootstrapResult::parse_from_bytes(&params.reply("unix:///s").unwrap()).unwrap();
-        assert_eq!((reply.version, reply.protocol.as_str()), (2, "ttrpc"));
+        assert_eq!((reply.version, reply.protocol.as_str()), (3, "ttrpc"));
     }
 
     #[test]
