@@ -55,6 +55,8 @@ impl Ctr {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
+            // Among them that of cgroup v1, on the standard error that a test reads.
+            .env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "1")
             .arg("--address")
             .arg(&self.address)
             .arg("--namespace")

@@ -16,7 +16,6 @@ use super::lock;
 use super::remains;
 use super::{Containerd, Error};
 use crate::cri::{self, Cri};
-use crate::generation::OciRuntime;
 use crate::wait::{self, SOON, TimedOut};
 
 impl Containerd {
@@ -67,7 +66,7 @@ impl Containerd {
             UnixStream::connect(self.address()).is_ok()
         })
         .map_err(|what| self.too_slow(what))?;
-        if self.place.runtime == OciRuntime::Crun && self.mounts.get().is_none() {
+        if self.place.runtime.is_crun() && self.mounts.get().is_none() {
             let file = File::open(&namespace).map_err(io_error("open", &namespace))?;
             let _ = self.mounts.set(file);
         }
@@ -101,7 +100,7 @@ impl Containerd {
 
     /// The command that runs `program` in the instance's mount namespace.
     pub(super) fn command(&self, program: &Path) -> Command {
-        if self.place.runtime != OciRuntime::Crun {
+        if !self.place.runtime.is_crun() {
             return Command::new(program);
         }
         if let Some(mounts) = self.mounts.get() {
@@ -160,7 +159,12 @@ impl Containerd {
                 .status(cri::v1::StatusRequest { verbose: false })
                 .ok()
                 .and_then(|answer| answer.status);
-            status.is_some_and(|status| status.conditions.iter().all(|condition| condition.status))
+            // A third, of later containerds, says that something in use is deprecated, as cgroup v1 is.
+            let counts = |kind: &str| ["RuntimeReady", "NetworkReady"].contains(&kind);
+            status.is_some_and(|status| {
+                let mut conditions = status.conditions.iter();
+                conditions.all(|condition| condition.status || !counts(&condition.r#type))
+            })
         })
         .map_err(|what| self.too_slow(what))
     }
