@@ -40,11 +40,15 @@ impl Containerd {
             .map_err(io_error("open", &log))?;
         let err = out.try_clone().map_err(io_error("open", &log))?;
         let program = self.place.generation.program("containerd")?;
+        // containerd leaves what it unpacks for a restore.
+        let temporary = self.dir.join("tmp");
+        fs::create_dir_all(&temporary).map_err(io_error("create", &temporary))?;
         let child = through(before, self.command(&program))
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             .env_clear()
             .env("PATH", self.path())
+            .env("TMPDIR", temporary)
             .current_dir(&self.dir)
             // Not in the terminal's group: an interrupt would end it under the feet of the clean-up.
             .process_group(0)

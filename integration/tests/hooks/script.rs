@@ -1,10 +1,12 @@
 //! The shell scripts that the containers and hooks of these tests run, and lifecycles as JSON.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use std::{fs, thread};
 
+use podhook_integration::node::{Pod, PodContainer};
 use podhook_integration::trace::{Trace, mark};
-use podhook_integration::{Node, Outcome, wait};
+use podhook_integration::{Node, Outcome, cri, wait};
 use serde_json::{Value, json};
 
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -161,4 +163,26 @@ pub fn joined(result: thread::Result<Outcome>) -> Outcome {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(text.unwrap_or_default().into())
     })
+}
+
+/// Starts a container whose hook hangs, with a deadline. On a machine that is too busy the answer comes after it: then
+/// another one is started.
+pub fn start_until_deadline<'a>(
+    pod: &'a Pod<'_>,
+    trace: &Trace,
+) -> Result<(PodContainer<'a>, cri::Error), Error> {
+    for _ in 0..5 {
+        let container = pod
+            .container("main")
+            .host_path(trace.dir(), "/trace")
+            .command(&words(&polite()))
+            .create()?;
+        let started = container.start_within(Duration::from_secs(20));
+        let error = started.err().ok_or("it started")?;
+        if !error.is_deadline() {
+            return Ok((container, error));
+        }
+        container.remove()?;
+    }
+    Err("no answer before the deadline, five times".into())
 }

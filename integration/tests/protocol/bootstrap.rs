@@ -110,7 +110,7 @@ fn bootstrap_params_get_a_bootstrap_result(stage: &Stage) -> Outcome {
         .arg("start");
     let started = output(&mut command, &message.write_to_bytes()?)?;
     let reply = BootstrapResult::parse_from_bytes(&started.stdout)?;
-    assert_eq!((reply.version, reply.protocol.as_str()), (2, "ttrpc"));
+    assert_eq!((reply.version, reply.protocol.as_str()), (3, "ttrpc"));
     assert!(
         reply
             .address
