@@ -152,7 +152,9 @@ pub fn together<T: Sync>(items: &[T], check: impl Fn(&T) -> Outcome + Sync) -> O
             .iter()
             .map(|item| scope.spawn(move || check(item)))
             .collect();
-        runs.into_iter().try_for_each(|run| joined(run.join()))
+        // All of them: the scope has no words for a panic of one that is not joined.
+        let outcomes: Vec<_> = runs.into_iter().map(|run| joined(run.join())).collect();
+        outcomes.into_iter().collect()
     })
 }
 

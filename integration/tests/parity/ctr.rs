@@ -185,7 +185,7 @@ fn kill_all_ends_execs_too(node: &Node) -> Outcome {
 fn a_paused_task_stands_still(node: &Node) -> Outcome {
     let container = node.container("pause").start(&COUNTER)?;
     container.wait_output("3\n", SOON)?;
-    node.ctr().run(&["task", "pause", container.id()])?;
+    node.ctr().pause(container.id())?;
     assert_eq!(container.status()?, "PAUSED");
     // The shim may still have had something in its hands.
     let before = wait::until("the counter to stand still", SOON, || {

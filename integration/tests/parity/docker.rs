@@ -302,7 +302,7 @@ fn top_lists_its_processes(node: &Node) -> Outcome {
 fn pause_and_unpause_stop_and_resume_it(node: &Node) -> Outcome {
     let container = node.docker(&[], &GRACEFUL)?;
     container.wait_logs("ready", SOON)?;
-    container.run(&["pause"])?;
+    container.pause()?;
     assert_eq!(container.inspect(".State.Status")?, "paused");
     container.run(&["unpause"])?;
     assert_eq!(container.inspect(".State.Status")?, "running");
