@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         a_runtime_whose_delete_hangs_leaves_nothing,
         a_container_in_the_same_cgroup_is_not_killed_with_it,
         the_sandboxs_delete_ends_every_container_of_its_shim,
+        the_sandboxs_delete_ends_no_container_of_a_shim_that_lives,
     ])
 }
 
@@ -226,4 +227,29 @@ fn the_sandboxs_delete_ends_every_container_of_its_shim(stage: &Stage) -> Outcom
         })?;
     }
     Ok(())
+}
+
+/// containerd calls the verb after every deletion of a sandbox; the kubelet stops the others then, in its own time.
+fn the_sandboxs_delete_ends_no_container_of_a_shim_that_lives(stage: &Stage) -> Outcome {
+    let client = stage.shim("c0", &["true"])?;
+    client.run(stage, "c0")?;
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    fs::write(stage.bundle("c1").join("sandbox"), "c0")?;
+    let pid = client.run(stage, "c1")?;
+    client.wait("c0", "")?;
+    client.delete("c0", "")?;
+    let output = stage.delete_verb("c0")?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(client.state("c1", "")?.status(), Status::RUNNING);
+    assert!(Path::new(&format!("/proc/{pid}/cwd")).exists());
+    // containerd removes the sandbox's bundle then; others can be made all the same.
+    fs::remove_dir_all(stage.bundle("c0"))?;
+    stage.make_bundle("c2", &stage.spec("c2", &["sleep", "600"]))?;
+    fs::write(stage.bundle("c2").join("sandbox"), "c0")?;
+    client.run(stage, "c2")?;
+    for id in ["c1", "c2"] {
+        client.remove(id)?;
+    }
+    client.shutdown("c0");
+    stage.wait_gone("c0")
 }

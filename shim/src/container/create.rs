@@ -88,7 +88,10 @@ impl Container {
         } = bundled;
         // The file that the runtime's calls lock is there for it.
         drop(runtime::mark(&bundle)?);
-        deps.members.add(&request.id, &bundle)?;
+        if let Err(e) = deps.members.add(&request.id, &bundle) {
+            // The shim's own bundle is gone where its first container was deleted.
+            log::warn!(id = request.id.as_str(); "{e}");
+        }
         let exit = match &checkpoint {
             // Start restores it.
             Some(_) => None,

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, io};
+use std::{env, fs, io};
 
 use containerd_shim::Flags;
 use containerd_shim_protos::api::DeleteResponse;
@@ -17,7 +17,7 @@ use tokio::runtime;
 
 use super::delete::warn;
 use crate::containerd::events::{Events, Publisher};
-use crate::containerd::version;
+use crate::containerd::{socket, version};
 use crate::host::{members, pidfd};
 
 /// Since this one containerd itself publishes the exit of each container.
@@ -29,8 +29,13 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 pub struct Members(Vec<(String, Child)>);
 
 impl Members {
-    /// Calls the verb for the containers that the shim with this bundle has kept.
+    /// Calls the verb for the containers that the shim with this bundle has kept, if that is gone: containerd calls it
+    /// after every deletion of a sandbox, whose other containers may run on.
     pub fn delete(flags: &Flags, bundle: &Path) -> Self {
+        let address = fs::read_to_string(bundle.join("address")).unwrap_or_default();
+        if socket::has_listener(address.trim()) {
+            return Self(Vec::new());
+        }
         let call = |(id, member): (String, PathBuf)| match call(flags, &member, &id) {
             Ok(child) => Some((id, child)),
             Err(e) => {

@@ -99,6 +99,11 @@ fn try_connect(path: &Path) -> nix::Result<()> {
     }
 }
 
+/// Whether a shim listens at `address`, be it one that hangs.
+pub fn has_listener(address: &str) -> bool {
+    try_connect(path(address)).is_ok()
+}
+
 /// Removes the socket at `address` if it has no listener, and what is beside it: those of a shim that was
 /// killed.
 pub fn remove_stale(address: &str) -> Result<()> {
