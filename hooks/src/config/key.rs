@@ -6,7 +6,7 @@ use crate::lifecycle::reader::{At, Fields};
 /// One key: all that there is to say of it, but where its value is used.
 pub(super) trait Key {
     /// What a value becomes.
-    type Value;
+    type Value: Default;
 
     /// What it is called in the file.
     const NAME: &'static str;
@@ -17,8 +17,10 @@ pub(super) trait Key {
     /// What holds without it, in that table: Markdown.
     const DEFAULT: &'static str;
 
-    /// What holds without it.
-    fn default() -> Self::Value;
+    /// What holds without it: the value's own default, where the key has no other.
+    fn default() -> Self::Value {
+        Self::Value::default()
+    }
 
     /// Reads what the file gives.
     fn read(at: At) -> Result<Self::Value, FieldError>;

@@ -34,10 +34,6 @@ impl Key for AllowedHandlers {
         "the handlers that annotations may ask for: of `exec`, `httpGet`, `tcpSocket`, `sleep`";
     const DEFAULT: &'static str = "all";
 
-    fn default() -> Option<Vec<HandlerKind>> {
-        None
-    }
-
     fn read(at: At) -> Result<Option<Vec<HandlerKind>>, FieldError> {
         let read = |at: At| {
             let name = at.string()?;
@@ -61,10 +57,6 @@ impl Key for AllowedHosts {
         `localhost` or a loopback address, and no other: no name either, whatever it means, since the pod's own files and \
         name servers say that. A pod with the node's network is the node";
     const DEFAULT: &'static str = "`any`";
-
-    fn default() -> bool {
-        false
-    }
 
     fn read(at: At) -> Result<bool, FieldError> {
         at.choice(&[("any", false), ("pod", true)])

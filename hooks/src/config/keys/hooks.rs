@@ -35,10 +35,6 @@ impl Key for Exec {
         the runtime's own `exec` where that cannot do it (seccomp notify, time namespaces); `runtime`: always the runtime";
     const DEFAULT: &'static str = "`native`";
 
-    fn default() -> ExecEngine {
-        ExecEngine::default()
-    }
-
     fn read(at: At) -> Result<ExecEngine, FieldError> {
         at.choice(&[
             ("native", ExecEngine::Native),
@@ -57,10 +53,6 @@ impl Key for HookOutput {
     const MEANING: &'static str = "`capture` or `container`, where the lifecycle has no `output`";
     const DEFAULT: &'static str = "`capture`";
 
-    fn default() -> Output {
-        Output::default()
-    }
-
     fn read(at: At) -> Result<Output, FieldError> {
         read_output(&at)
     }
@@ -76,10 +68,6 @@ impl Key for HttpSuccess {
     const MEANING: &'static str =
         "the HTTP statuses that are a success of `httpGet`: a range, or `any` as for the kubelet";
     const DEFAULT: &'static str = "`200-399`";
-
-    fn default() -> Statuses {
-        Statuses::default()
-    }
 
     fn read(at: At) -> Result<Statuses, FieldError> {
         let text = at.string()?;

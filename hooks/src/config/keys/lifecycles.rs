@@ -34,10 +34,6 @@ impl Key for Rules {
     const MEANING: &'static str = "lifecycles for some containers, see below";
     const DEFAULT: &'static str = "none";
 
-    fn default() -> Vec<Rule> {
-        Vec::new()
-    }
-
     fn read(at: At) -> Result<Vec<Rule>, FieldError> {
         at.array()?.into_iter().map(Rule::read).collect()
     }
@@ -53,10 +49,6 @@ impl Key for ForAllOthers {
     const SHOWN: &'static str = "[lifecycle]";
     const MEANING: &'static str = "a lifecycle for every container that no rule is for";
     const DEFAULT: &'static str = "none";
-
-    fn default() -> Option<Lifecycle> {
-        None
-    }
 
     fn read(at: At) -> Result<Option<Lifecycle>, FieldError> {
         read_lifecycle(at, &Ports::Unknown).map(Some)

@@ -24,10 +24,6 @@ impl Key for LogLevel {
     const MEANING: &'static str = "`error`, `warn`, `info`, `debug`, `trace`";
     const DEFAULT: &'static str = "containerd's";
 
-    fn default() -> Option<LevelFilter> {
-        None
-    }
-
     fn read(at: At) -> Result<Option<LevelFilter>, FieldError> {
         at.choice(&[
             ("error", Some(LevelFilter::Error)),

@@ -26,10 +26,6 @@ impl Key for Runtime {
         "the OCI runtime, where containerd's options have no `BinaryName`";
     const DEFAULT: &'static str = "`runc`";
 
-    fn default() -> Option<String> {
-        None
-    }
-
     fn read(at: At) -> Result<Option<String>, FieldError> {
         match at.string()? {
             "" => Err(at.error("must not be empty")),
@@ -47,10 +43,6 @@ impl Key for Root {
     const NAME: &'static str = "root";
     const MEANING: &'static str = "its state directory, where they have no `Root`";
     const DEFAULT: &'static str = "`/run/containerd/runc`";
-
-    fn default() -> Option<PathBuf> {
-        None
-    }
 
     fn read(at: At) -> Result<Option<PathBuf>, FieldError> {
         let path = Path::new(at.string()?);
@@ -70,10 +62,6 @@ impl Key for SystemdCgroup {
     const NAME: &'static str = "systemd_cgroup";
     const MEANING: &'static str = "the systemd cgroup driver";
     const DEFAULT: &'static str = "`false`";
-
-    fn default() -> bool {
-        false
-    }
 
     fn read(at: At) -> Result<bool, FieldError> {
         at.boolean()

@@ -86,10 +86,6 @@ impl Key for StopSignals {
         SIGQUIT, SIGRTMIN+3, `stopSignal` and [the container's own](hooks.md#what-is-a-stop-signal)";
     const DEFAULT: &'static str = "`[]`";
 
-    fn default() -> Vec<Signal> {
-        Vec::new()
-    }
-
     fn read(at: At) -> Result<Vec<Signal>, FieldError> {
         let read = |at: At| {
             let signal = read_signal(&at)?;
