@@ -28,22 +28,30 @@ pub struct Task {
     pub status: String,
 }
 
-/// Pauses a container with `pause`. runc tries for a while to freeze a cgroup of v1, which a busy machine may not do in that
-/// time: it is asked again then.
-///
-/// # Errors
-/// Those of `pause`, and any exit status but 0.
-pub fn pause_when_busy(pause: impl Fn() -> Result<Output, Error>) -> Result<(), Error> {
+/// The answer of `pause`. runc tries for a while to freeze a cgroup of v1, which a busy machine may not do in that time: it is
+/// asked again then. `said` is the words of an answer that refuses.
+pub fn pause_when_busy<T>(pause: impl Fn() -> T, said: impl Fn(&T) -> Option<&str>) -> T {
     let mut tries = 0;
     loop {
         tries += 1;
-        let output = pause()?;
-        let is_busy = output.status != 0 && output.stderr.contains("unable to freeze");
+        let answer = pause();
+        let is_busy = said(&answer).is_some_and(|words| words.contains("unable to freeze"));
         if tries == 10 || !is_busy {
-            output.success()?;
-            return Ok(());
+            return answer;
         }
     }
+}
+
+/// The same of a command.
+///
+/// # Errors
+/// Those of `pause`, and any exit status but 0.
+pub fn pause_by_command(pause: impl Fn() -> Result<Output, Error>) -> Result<(), Error> {
+    let answer = pause_when_busy(pause, |answer| match answer {
+        Ok(output) if output.status != 0 => Some(output.stderr.as_str()),
+        _ => None,
+    });
+    answer?.success().map(drop)
 }
 
 impl Ctr {
@@ -90,12 +98,12 @@ impl Ctr {
         Ok(self.try_run(args)?.success()?.stdout)
     }
 
-    /// Pauses a task, as [`pause_when_busy`].
+    /// Pauses a task, as [`pause_by_command`].
     ///
     /// # Errors
     /// As [`Self::run`].
     pub fn pause(&self, id: &str) -> Result<(), Error> {
-        pause_when_busy(|| self.try_run(&["task", "pause", id]))
+        pause_by_command(|| self.try_run(&["task", "pause", id]))
     }
 
     /// Runs it, whatever its exit status.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Node;
 use crate::command::Output;
 use crate::containerd::Docker;
-use crate::ctr::pause_when_busy;
+use crate::ctr::pause_by_command;
 use crate::wait;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -93,12 +93,12 @@ impl DockerContainer {
         Ok(self.docker.run(&[words, &[&self.id]].concat())?)
     }
 
-    /// `docker pause`, as [`pause_when_busy`].
+    /// `docker pause`, as [`pause_by_command`].
     ///
     /// # Errors
     /// What docker says.
     pub fn pause(&self) -> Result<(), Error> {
-        Ok(pause_when_busy(|| {
+        Ok(pause_by_command(|| {
             self.docker.try_run(&["pause", &self.id])
         })?)
     }

@@ -11,6 +11,7 @@ use containerd_shim_protos::api::{
 };
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use podhook_integration::ctr::pause_when_busy;
 use podhook_integration::wait::scaled;
 use serde_json::json;
 use ttrpc::r#async::Client as Ttrpc;
@@ -227,20 +228,16 @@ impl Client {
         )
     }
 
-    /// runc tries a while to freeze a cgroup of v1, which a busy machine may not do meanwhile: it is asked again then.
+    /// As [`pause_when_busy`] asks.
     pub fn pause(&self, id: &str) -> Answer<Empty> {
         let request = PauseRequest {
             id: id.into(),
             ..Default::default()
         };
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.call("Pause", &request) {
-                Err(e) if tries < 10 && e.message.ends_with("unable to freeze") => {}
-                answer => return answer,
-            }
-        }
+        pause_when_busy(
+            || self.call("Pause", &request),
+            |answer| answer.as_ref().err().map(|e| e.message.as_str()),
+        )
     }
 
     pub fn resume(&self, id: &str) -> Answer<Empty> {
