@@ -16,7 +16,8 @@ pub struct ReplaceError {
 }
 
 /// Replaces the file at `path`, with exactly these permissions, by a rename of a hidden file beside it (`.NAME.new`). One
-/// writer at a time; where there may be more, [`replace_among_writers`]. Not flushed to the disk: what is written so does not outlive a boot.
+/// writer at a time; where there may be more, [`replace_among_writers`]. Not flushed to the disk: what is written so
+/// does not outlive a boot.
 ///
 /// # Errors
 /// With the operation that failed; the old file stays then, and nothing is left beside it.

@@ -23,9 +23,9 @@ use super::{Container, State};
 use crate::cgroup;
 use crate::containerd::options::Options;
 use crate::error::{Error, Result, is_exhaustion};
-use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
 use crate::host::exit_status::ExitStatus;
+use crate::host::{bundle, members};
 use crate::runtime;
 use crate::stdio::Stdio;
 
@@ -86,11 +86,13 @@ impl Container {
             own_pid_namespace,
             ..
         } = bundled;
-        // The file that the runtime's calls lock is there for it.
-        drop(runtime::mark(&bundle)?);
-        if let Err(e) = deps.members.add(&request.id, &bundle) {
-            // The shim's own bundle is gone where its first container was deleted.
-            log::warn!(id = request.id.as_str(); "{e}");
+        if members::has_joined(&bundle) {
+            // The file that the runtime's calls lock is there for it.
+            drop(runtime::mark(&bundle)?);
+            if let Err(e) = deps.members.add(&request.id, &bundle) {
+                // The shim's own bundle is gone where its first container was deleted.
+                log::warn!(id = request.id.as_str(); "{e}");
+            }
         }
         let exit = match &checkpoint {
             // Start restores it.

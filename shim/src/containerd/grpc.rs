@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 
+use containerd_shim_protos::protobuf::{self, CodedInputStream, rt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -32,6 +33,21 @@ const FRAME_LIMIT: usize = 1 << 14;
 const ANSWER_LIMIT: u32 = 4 << 20;
 /// What a window has from the beginning.
 const FIRST_WINDOW: u32 = 65_535;
+
+/// The values of a field that is text, bytes or a message.
+pub(crate) fn fields(message: &[u8], number: u32) -> protobuf::Result<Vec<Vec<u8>>> {
+    const LENGTH_DELIMITED: u32 = 2;
+    let mut input = CodedInputStream::from_bytes(message);
+    let mut found = Vec::new();
+    while let Some(tag) = input.read_raw_tag_or_eof()? {
+        if tag == number << 3 | LENGTH_DELIMITED {
+            found.push(input.read_bytes()?);
+        } else {
+            rt::skip_field_for_tag(tag, &mut input)?;
+        }
+    }
+    Ok(found)
+}
 
 struct Frame {
     kind: u8,

@@ -13,15 +13,10 @@ pub async fn ask(socket: &Path) -> io::Result<Option<(u32, u32)>> {
     Ok(read(&answer))
 }
 
-/// `VersionResponse`: its first field is the version.
+/// From `VersionResponse { string version = 1; }`.
 fn read(answer: &[u8]) -> Option<(u32, u32)> {
-    const FIELD_1_TEXT: u8 = 0x0a;
-    let (&field, rest) = answer.split_first()?;
-    let (&length, rest) = rest.split_first()?;
-    let text = rest.get(..usize::from(length))?;
-    // A longer text has a length of two bytes.
-    let is_version = field == FIELD_1_TEXT && length < 0x80;
-    is_version.then(|| parse(std::str::from_utf8(text).ok()?))?
+    let version = grpc::fields(answer, 1).ok()?.pop()?;
+    parse(std::str::from_utf8(&version).ok()?)
 }
 
 /// As distributions write it: `v2.3.7`, `2.4.2+unknown`, `1.6.20~ds1`.

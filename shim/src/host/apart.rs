@@ -1,7 +1,7 @@
 //! Work that may wait for a disk, in a thread of its own: the shim has one thread for everything else.
 //!
 //! A thread is what the kernel refuses first when a neighbour fills the node with processes, and tokio's own threads
-//! panic then. Here the calling thread then does the work itself. That holds up everything else, which is better than a
+//! panic then. Here the calling thread does the work itself. That holds up everything else, which is better than a
 //! file system that stays mounted or output that is lost.
 
 use std::collections::VecDeque;

@@ -1,10 +1,11 @@
 //! The names and neighbours of a bundle, and what the shim leaves in it for `delete`.
 
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 
 use podhook_hooks::config_json::cgroups_path;
 
+use super::file;
 use crate::error::{Error, Result};
 
 /// Whether a name from outside stays one part of a path. containerd's own names are stricter.
@@ -28,11 +29,7 @@ pub fn is_deleted(bundle: &Path) -> bool {
 
 /// A container is to be made here.
 pub fn unmark_deleted(bundle: &Path) -> Result<()> {
-    let path = bundle.join(DELETED);
-    match fs::remove_file(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(e)),
-        _ => Ok(()),
-    }
+    file::remove(&bundle.join(DELETED))
 }
 
 /// The other containers of this containerd, in all its namespaces: name and `linux.cgroupsPath`.

@@ -1,16 +1,17 @@
 //! `exit.json`: how a container's init ended, kept in its bundle for the `delete` that comes when the shim is gone. The
 //! file is that of containerd-shim-runc-v2 since containerd 2.4, so that each deletes the bundles of the other.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::SystemTime;
 
-use podhook_hooks::linux::file;
+use podhook_hooks::linux::file::replace;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::file;
 use crate::error::{Error, Result};
 
 /// Of the file.
@@ -87,22 +88,19 @@ impl ExitStatus {
         };
         let text =
             serde_json::to_vec(&exit).map_err(|e| Error::failed(failed)(io::Error::from(e)))?;
-        file::replace(&bundle.join(NAME), &text, 0o600)
+        replace(&bundle.join(NAME), &text, 0o600)
             .map_err(|e| Error::io(e.operation, &e.path)(e.source))
     }
 
     /// Makes `bundle` ready for a new container.
     pub fn remove(bundle: &Path) -> Result<()> {
-        let path = bundle.join(NAME);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path)(e)),
-            _ => Ok(()),
-        }
+        file::remove(&bundle.join(NAME))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;

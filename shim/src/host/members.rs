@@ -32,11 +32,8 @@ impl Members {
         }
     }
 
-    /// Adds container `id`, if it came without a `start`.
+    /// Adds container `id`.
     pub fn add(&self, id: &str, bundle: &Path) -> Result<()> {
-        if !bundle.join(SANDBOX).exists() {
-            return Ok(());
-        }
         self.remove(id);
         let member = self.folder.join(id);
         DirBuilder::new()
@@ -89,6 +86,11 @@ fn link(bundle: &Path, member: &Path, name: &str) -> Result<()> {
     }
 }
 
+/// Whether the container of this bundle came without a `start` of its own.
+pub fn has_joined(bundle: &Path) -> bool {
+    bundle.join(SANDBOX).exists()
+}
+
 /// The bundles, as `delete` is given them, of those that a shim with this bundle has kept.
 pub fn kept(own_bundle: &Path) -> Vec<(String, PathBuf)> {
     let members = fs::read_dir(own_bundle.join(FOLDER));
@@ -121,11 +123,11 @@ mod tests {
         fs::create_dir(&bundle).unwrap();
         let members = Members::of(&own);
         // It came by `start`.
-        members.add("c", &bundle).unwrap();
-        assert!(kept(&own).is_empty());
+        assert!(!has_joined(&bundle) && kept(&own).is_empty());
         for (name, text) in [("sandbox", "s"), ("config.json", "{}"), ("runtime", "runc")] {
             fs::write(bundle.join(name), text).unwrap();
         }
+        assert!(has_joined(&bundle));
         members.add("c", &bundle).unwrap();
         for pid in ["1", "2"] {
             let _ = fs::remove_file(bundle.join("init.pid"));

@@ -7,10 +7,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,6 +17,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
+use crate::host::file::Identity;
 use crate::host::pidfd;
 
 const FILE: &str = "runtime.lock";
@@ -46,18 +45,14 @@ pub fn mark(bundle: &Path) -> Result<Option<OwnedFd>> {
 pub struct Presence {
     file: File,
     /// Its device and inode: it may have several names.
-    identity: (u64, u64),
-}
-
-fn identity(path: impl AsRef<Path>) -> io::Result<(u64, u64)> {
-    fs::metadata(path).map(|file| (file.dev(), file.ino()))
+    identity: Identity,
 }
 
 impl Presence {
     /// None where the runtime was never called, or by another shim.
     pub fn of(bundle: &Path) -> Option<Self> {
         let file = File::open(bundle.join(FILE)).ok()?;
-        let identity = identity(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let identity = Identity::behind(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         Some(Self { file, identity })
     }
 
@@ -96,14 +91,14 @@ impl Presence {
             .flatten();
         entries
             .flatten()
-            .any(|entry| identity(entry.path()).is_ok_and(|found| found == self.identity))
+            .any(|entry| Identity::behind(entry.path()) == Some(self.identity))
     }
 }
 
 /// Another `delete` of the same bundle is no call of the runtime.
 fn is_same_program(pid: i32) -> bool {
-    let exe = |pid: &str| identity(format!("/proc/{pid}/exe"));
-    matches!((exe(&pid.to_string()), exe("self")), (Ok(other), Ok(own)) if other == own)
+    let own = Identity::behind("/proc/self/exe");
+    own.is_some() && Identity::behind(format!("/proc/{pid}/exe")) == own
 }
 
 /// Every process but this one.

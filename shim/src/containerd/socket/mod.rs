@@ -19,7 +19,8 @@ use nix::sys::stat::{Mode, umask};
 
 use super::clients::Clients;
 use crate::error::{Error, Result};
-use place::{Identity, Lock};
+use crate::host::file::Identity;
+use place::Lock;
 
 pub use place::{Own, beside, set_own};
 
@@ -204,7 +205,7 @@ mod tests {
             });
             assert_eq!(listeners.len(), 1);
             assert_eq!(try_connect(&path), Ok(()));
-            place::remove(&path).unwrap();
+            crate::host::file::remove(&path).unwrap();
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Error, Result};
+use crate::host::file::{Identity, remove};
 
 /// The lock is held for microseconds. A process that has it longer was stopped, and the node's containers do not
 /// wait for him.
@@ -42,38 +42,12 @@ impl Lock {
     }
 }
 
-/// Which file it is, whatever its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    /// That of the file with this name, if there is one.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::symlink_metadata(path).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
-    }
-}
-
 /// Removes the file with this name if it is this one. The caller holds the lock.
 pub(crate) fn remove_if(path: &Path, identity: Identity) -> Result<()> {
     if Identity::of(path) == Some(identity) {
         remove(path)?;
     }
     Ok(())
-}
-
-/// Removes a file; one that is gone already is fine.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
-    }
 }
 
 /// The name of a socket that has a listener now. Its file is removed when this is dropped, but not the

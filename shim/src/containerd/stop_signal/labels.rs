@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use containerd_shim_protos::protobuf::{self, CodedInputStream, CodedOutputStream, rt};
+use containerd_shim_protos::protobuf::{self, CodedOutputStream};
 
-use crate::containerd::grpc;
+use crate::containerd::grpc::{self, fields};
 
 /// containerd's own name for it: ctr and nerdctl set it, for every container that has an image.
 const LABEL: &str = "io.containerd.image.config.stop-signal";
@@ -45,21 +45,6 @@ fn label(answer: &[u8], name: &str) -> protobuf::Result<Option<String>> {
         }
     }
     Ok(None)
-}
-
-/// The values of a field that is text, bytes or a message.
-fn fields(message: &[u8], number: u32) -> protobuf::Result<Vec<Vec<u8>>> {
-    const LENGTH_DELIMITED: u32 = 2;
-    let mut input = CodedInputStream::from_bytes(message);
-    let mut found = Vec::new();
-    while let Some(tag) = input.read_raw_tag_or_eof()? {
-        if tag == number << 3 | LENGTH_DELIMITED {
-            found.push(input.read_bytes()?);
-        } else {
-            rt::skip_field_for_tag(tag, &mut input)?;
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
