@@ -78,7 +78,7 @@ test-matrix: build images ## Run the parity tests on every combination and write
 	$(run) compatibility-table $(target_dir)/matrix > docs/compatibility-matrix.md
 
 .PHONY: test-v2
-test-v2: build images ## Run the cgroup v2 tests in emulated machines (FILTER=oom:: for some)
+test-v2: build images runtimes ## Run the cgroup v2 tests in emulated machines (FILTER=oom:: for some)
 	$(build_bin) machine
 	$(alive) $(run) machine -- $(FILTER)
 

@@ -17,6 +17,9 @@ use crate::programs::Programs;
 /// Of the folders in the folder for temporary files; the run's pid follows.
 const PREFIX: &str = "podhook-v2-";
 
+/// What the packages' own tests run, in the cache.
+const OCI_RUNTIMES: [&str; 1] = ["upstream/runc-1.5/bin/runc"];
+
 /// The disk's file, in a folder that goes when this is dropped.
 pub struct Disk {
     folder: tempfile::TempDir,
@@ -51,6 +54,15 @@ impl Disk {
             let from = image.archive()?;
             let name = from.file_name().unwrap_or_default();
             let to = inside(&tree, &repository().join(".cache/images").join(name))?;
+            fs::copy(&from, to)?;
+        }
+        // Those that hooks/tests run beside the one of the machine's Debian.
+        for runtime in OCI_RUNTIMES {
+            let from = cache().join(runtime);
+            if !from.exists() {
+                return Err(format!("no {}: run `make runtimes`", from.display()).into());
+            }
+            let to = inside(&tree, &repository().join(".cache").join(runtime))?;
             fs::copy(&from, to)?;
         }
         let examples = inside(&tree, &repository().join("examples"))?;
