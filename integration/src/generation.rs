@@ -130,7 +130,7 @@ impl Generation {
 }
 
 /// The third word of what a program says of itself: `runc version 1.1.5+ds1`, `containerd REPOSITORY v2.1.9 REVISION`.
-fn version_of(path: PathBuf) -> Result<String, Error> {
+pub(crate) fn version_of(path: PathBuf) -> Result<String, Error> {
     let failed = |reason| Error::Version {
         path: path.clone(),
         reason,

@@ -24,7 +24,7 @@ use crate::cri::Cri;
 use crate::criu;
 use crate::ctr::Ctr;
 use crate::events::Events;
-use crate::generation::{Generation, OciRuntime};
+use crate::generation::{self, Generation, OciRuntime, version_of};
 use crate::image::Image;
 use crate::place::Place;
 use crate::shim::{self, ShimKind};
@@ -38,8 +38,11 @@ pub use error::Error;
 #[derive(Debug)]
 pub struct Containerd {
     place: Place,
+    settings: Settings,
     version: String,
     dir: PathBuf,
+    /// The node's address in the pod network, which no other instance has.
+    node_address: String,
     _lock: File,
     /// Its mount namespace, where it has one of its own; the processes it is started with again join it.
     mounts: OnceLock<File>,
@@ -48,6 +51,15 @@ pub struct Containerd {
     imported: Mutex<HashSet<(String, Image)>>,
     cri: OnceLock<Cri>,
     docker: Mutex<Option<Docker>>,
+}
+
+/// What an instance has that its place does not say.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// The folder with containerd, ctr and containerd-shim-runc-v2, if not the generation's.
+    pub bin: Option<PathBuf>,
+    /// The handler of pods that name none, if not the original's.
+    pub default_shim: Option<ShimKind>,
 }
 
 impl Containerd {
@@ -72,16 +84,29 @@ impl Containerd {
     /// # Errors
     /// When the machine lacks something (the message says what to run) or containerd does not come up.
     pub fn start_at(place: Place) -> Result<Self, Error> {
+        Self::start_with(place, Settings::default())
+    }
+
+    /// The same with settings of its own.
+    ///
+    /// # Errors
+    /// As [`Self::start_at`].
+    pub fn start_with(place: Place, settings: Settings) -> Result<Self, Error> {
         static STALE: Once = Once::new();
         check_machine()?;
         STALE.call_once(scrub::stale);
-        let version = place.generation.version()?;
+        let version = match &settings.bin {
+            Some(bin) => version_of(bin.join("containerd"))?,
+            None => place.generation.version()?,
+        };
         let (dir, lock) =
             scrub::new_folder().map_err(io_error("make a folder in", &std::env::temp_dir()))?;
-        let this = Self {
+        let mut this = Self {
             place,
+            settings,
             version,
             dir,
+            node_address: String::new(),
             _lock: lock,
             mounts: OnceLock::new(),
             process: Mutex::default(),
@@ -90,10 +115,12 @@ impl Containerd {
             cri: OnceLock::new(),
             docker: Mutex::default(),
         };
-        network::create(&this.dir)?;
+        this.node_address = network::create(&this.dir)?;
         this.link_programs()?;
         let config = this.dir.join("config.toml");
-        fs::write(&config, config::render(place, &this.dir)).map_err(io_error("write", &config))?;
+        let default = this.settings.default_shim.unwrap_or(ShimKind::Runc);
+        fs::write(&config, config::render(place, &this.dir, default))
+            .map_err(io_error("write", &config))?;
         this.up()?;
         this.import("k8s.io", Image::Pause)?;
         Ok(this)
@@ -114,7 +141,7 @@ impl Containerd {
         };
         let original = "containerd-shim-runc-v2";
         if !stands_in {
-            link(&generation.program(original)?, original)?;
+            link(&self.program(original)?, original)?;
         }
         if criu::program().exists() {
             link(&criu::program(), "criu")?;
@@ -126,6 +153,14 @@ impl Containerd {
             link(&podhook, "containerd-shim-podhook-v1")?;
         }
         link(&generation.oci_runtime(runtime)?, "runc")
+    }
+
+    /// One of containerd's programs, of this instance's version.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf, generation::Error> {
+        match &self.settings.bin {
+            Some(bin) => Ok(bin.join(name)),
+            None => self.place.generation.program(name),
+        }
     }
 
     /// The generation it is of.
@@ -159,6 +194,12 @@ impl Containerd {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or("phit")
+    }
+
+    /// The node's address in the pod network: a bridge's, which no other instance has.
+    #[must_use]
+    pub fn node_address(&self) -> &str {
+        &self.node_address
     }
 
     /// Its gRPC socket.
@@ -204,7 +245,11 @@ impl Containerd {
     #[must_use]
     pub fn ctr_in(&self, namespace: &str) -> Ctr {
         Ctr::new(
-            self.place.generation.bin().join("ctr"),
+            self.settings
+                .bin
+                .clone()
+                .unwrap_or_else(|| self.place.generation.bin())
+                .join("ctr"),
             &self.address(),
             namespace,
             self.dir.join("fifo"),

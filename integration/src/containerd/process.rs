@@ -40,7 +40,7 @@ impl Containerd {
             .open(&log)
             .map_err(io_error("open", &log))?;
         let err = out.try_clone().map_err(io_error("open", &log))?;
-        let program = self.place.generation.program("containerd")?;
+        let program = self.program("containerd")?;
         let child = through(before, self.command(&program))
             .arg("--config")
             .arg(self.dir.join("config.toml"))

@@ -106,7 +106,6 @@ impl Node {
         let wanted = match self.shim {
             ShimKind::Runc => self
                 .containerd
-                .generation()
                 .program("containerd-shim-runc-v2")
                 .map_err(|e| e.to_string())?,
             _ => podhook_shim().map_err(|e| e.to_string())?,
