@@ -63,8 +63,17 @@ impl Kubectl {
     ///
     /// # Errors
     /// As [`Self::ok`].
-    pub fn read(&self, manifest: &str) -> Result<Value, Error> {
-        let words = ["create", "--dry-run=client", "-o", "json", "-f", "-"];
+    pub fn read(&self, namespace: &str, manifest: &str) -> Result<Value, Error> {
+        let words = [
+            "--namespace",
+            namespace,
+            "create",
+            "--dry-run=client",
+            "-o",
+            "json",
+            "-f",
+            "-",
+        ];
         let output = command::run(&mut self.command(&words), Some(manifest.as_bytes()), LIMIT)?;
         parse(&words, output.success()?.stdout)
     }

@@ -35,7 +35,7 @@ use identity::Identity;
 
 pub use error::Error;
 pub use kubectl::Kubectl;
-pub use namespace::{Namespace, is_ready};
+pub use namespace::{LONG, Namespace, is_ready};
 pub use side::{Side, annotated};
 pub use version::Version;
 pub use watch::Watch;

@@ -112,7 +112,7 @@ impl<'a> Namespace<'a> {
     /// # Errors
     /// As [`Self::ok`].
     pub fn read(&self, manifest: &str) -> Result<Value, Error> {
-        self.kubectl().read(manifest)
+        self.kubectl().read(&self.name, manifest)
     }
 
     /// What `kubectl get pod -w` sees of a pod from now on.

@@ -1,7 +1,8 @@
 //! What the tests' pods are made of, and what is read from them.
 
-use podhook_integration::kubernetes::Namespace;
+use podhook_integration::kubernetes::{LONG, Namespace, Watch};
 use podhook_integration::trace::{Trace, mark};
+use podhook_integration::wait;
 use serde_json::{Value, json};
 
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -90,4 +91,36 @@ pub fn runs(pod: &Value) -> bool {
 /// How often a pod's container was restarted.
 pub fn restarts(pod: &Value) -> u64 {
     status(pod, MAIN)["restartCount"].as_u64().unwrap_or(0)
+}
+
+/// Waits for a mark, as long as a pod may take to get there.
+pub fn left(trace: &Trace, mark: &str) -> Result<(), Error> {
+    left_times(trace, mark, 1)
+}
+
+/// Waits until a mark was left so often.
+pub fn left_times(trace: &Trace, mark: &str, count: usize) -> Result<(), Error> {
+    let what = format!("mark {mark:?}, {count} times");
+    wait::until_true(&what, LONG, || trace.count(mark) >= count)
+        .map_err(|error| format!("{error}: {:?}", trace.marks()))?;
+    Ok(())
+}
+
+/// Where a mark stands among the others.
+pub fn place(trace: &Trace, mark: &str) -> Option<usize> {
+    trace.marks().iter().position(|found| found == mark)
+}
+
+/// Waits until a pod's container has ended, and gives its exit status. Asked of a watch, because a pod that is deleted
+/// shows it for a moment only.
+pub fn exit_code(watch: &Watch) -> Result<i64, Error> {
+    let code = |pod: &Value| status(pod, MAIN)["state"]["terminated"]["exitCode"].as_i64();
+    let pod = watch.wait("the container's end", |pod| code(pod).is_some())?;
+    code(&pod).ok_or("no exit status".into())
+}
+
+/// The id of a pod's container.
+pub fn id(pod: &Value) -> &str {
+    let id = status(pod, MAIN)["containerID"].as_str();
+    id.unwrap_or_default().trim_start_matches("containerd://")
 }
