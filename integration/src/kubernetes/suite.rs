@@ -101,7 +101,7 @@ pub fn run(tests: &[Test]) -> ExitCode {
                 let name = format!("{version}/{side}/{}", test.name);
                 let label = name.clone();
                 trials.push(Trial::test(name, move || {
-                    watched(&label, || one(&label, test, version, side, &shared))
+                    one(&label, test, version, side, &shared)
                 }));
             }
         }
@@ -153,7 +153,9 @@ fn one(
     }
     let cluster = shared.get(version)?;
     let namespace = Namespace::new(&cluster, side).map_err(|error| error.to_string())?;
-    panics::caught(|| (test.run)(&namespace)).map_err(|message| {
+    // Not with its turn, for which it may wait long.
+    let outcome = watched(label, || panics::caught(|| (test.run)(&namespace)));
+    outcome.map_err(|message| {
         if env::var_os(AT_ONCE).is_some() {
             at_once(label, &message);
         }

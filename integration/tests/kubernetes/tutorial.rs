@@ -48,7 +48,7 @@ fn the_post_start_message_is_there(kube: &Namespace<'_>) -> Outcome {
     assert_eq!(words[..4], [POST_START, "1/1", "Running", "0"], "{table}");
     has_message(kube)?;
     let described = kube.ok(&["describe", "pod", POST_START])?;
-    for text in ["State:          Running", "Container started"] {
+    for text in ["State:          Running", "Started "] {
         assert!(described.contains(text), "{described}");
     }
     deleted(kube, POST_START)
@@ -118,7 +118,7 @@ fn the_default_runtime_needs_no_class(kube: &Namespace<'_>) -> Outcome {
 }
 
 /// `kubectl delete` says so, and the pod is gone when it returns.
-pub fn deleted(kube: &Namespace<'_>, pod: &str) -> Outcome {
+fn deleted(kube: &Namespace<'_>, pod: &str) -> Outcome {
     let said = kube.ok(&["delete", "pod", pod])?;
     assert!(
         said.starts_with(&format!("pod \"{pod}\" deleted")),
