@@ -28,11 +28,16 @@ build: deps ## Build the shim and podhook into target/ (PROFILE=release for opti
 	$(alive) $(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook
 
 .PHONY: images
-images: deps ## Build the test images and fetch the other containerd generations and promtool into .cache/
+images: deps ## Build the test images, and fetch or build the other containerd generations and promtool, into .cache/
 	$(alive) integration/images/build
 	$(alive) integration/containerd-generations
 	$(alive) integration/criu
 	$(alive) integration/promtool
+	$(alive) integration/upstream/build containerd-2.3 containerd-2.4 runc-1.4 runc-1.5
+
+.PHONY: upstream
+upstream: deps ## Build upstream's programs from their Go modules into .cache/upstream (NAMES="runc-1.5 etcd" for some)
+	$(alive) integration/upstream/build $(NAMES)
 
 .PHONY: demo
 demo: build ## Run the three lifecycle pods of the Kubernetes tutorial on a private containerd
@@ -45,8 +50,9 @@ test: ## Run all tests: each part, whatever came of the one before, and then wha
 	@.ci/parts $(MAKE) test-unit test-integration test-v2
 
 .PHONY: runtimes
-runtimes: deps ## Fetch the other generation of runc and crun into .cache/
+runtimes: deps ## Fetch or build the other generations of runc and crun into .cache/
 	$(alive) hooks/tests/runtimes
+	$(alive) integration/upstream/build runc-1.4 runc-1.5
 
 .PHONY: exec-equality
 exec-equality: ## Write the table of docs/exec-equality.md from the tests
@@ -60,7 +66,7 @@ test-unit: runtimes ## Run the tests that need no containerd
 	exit $$status
 
 .PHONY: test-integration
-test-integration: build images ## Run the tests on real containerds (PODHOOK_MATRIX="1.6/podhook 2/runc" for others)
+test-integration: build images ## Run the tests on real containerds (PODHOOK_MATRIX="1.7/podhook 2/runc" for others)
 	$(alive) $(CARGO) test $(cargo_flags) --package podhook-integration --tests --no-fail-fast
 
 .PHONY: test-matrix
@@ -79,7 +85,7 @@ test-v2: build images ## Run the cgroup v2 tests in emulated machines (FILTER=oo
 # What a node of Kubernetes is made of: KUBERNETES="1.36 1.37" tests both, SHIM is that of pods without a RuntimeClass.
 KUBERNETES ?= 1.37
 SHIM ?= podhook
-node_programs = etcd containerd-2.4 $(addprefix kubernetes-,$(KUBERNETES))
+node_programs = etcd containerd-2.4 runc-1.5 $(addprefix kubernetes-,$(KUBERNETES))
 
 .PHONY: test-kubernetes
 test-kubernetes: build ## Run the tests under a real kubelet with a control plane (KUBERNETES=1.36, FILTER=restart::)

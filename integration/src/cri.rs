@@ -8,7 +8,7 @@ use podhook::cri::Client;
 use podhook::cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 pub use podhook::cri::v1;
 
@@ -37,6 +37,13 @@ impl Error {
             Self::Call { status, .. } => status.message(),
             _ => "",
         }
+    }
+
+    /// Whether the client's own deadline came before an answer.
+    #[must_use]
+    pub fn is_deadline(&self) -> bool {
+        let codes = [Code::DeadlineExceeded, Code::Cancelled];
+        matches!(self, Self::Call { status, .. } if codes.contains(&status.code()))
     }
 }
 

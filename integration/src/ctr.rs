@@ -28,6 +28,24 @@ pub struct Task {
     pub status: String,
 }
 
+/// Pauses a container with `pause`. runc tries for a while to freeze a cgroup of v1, which a busy machine may not do in that
+/// time: it is asked again then.
+///
+/// # Errors
+/// Those of `pause`, and any exit status but 0.
+pub fn pause_when_busy(pause: impl Fn() -> Result<Output, Error>) -> Result<(), Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let output = pause()?;
+        let is_busy = output.status != 0 && output.stderr.contains("unable to freeze");
+        if tries == 10 || !is_busy {
+            output.success()?;
+            return Ok(());
+        }
+    }
+}
+
 impl Ctr {
     pub(crate) fn new(program: PathBuf, address: &Path, namespace: &str, fifos: PathBuf) -> Self {
         Self {
@@ -55,6 +73,8 @@ impl Ctr {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
+            // Among them that of cgroup v1, on the standard error that a test reads.
+            .env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "1")
             .arg("--address")
             .arg(&self.address)
             .arg("--namespace")
@@ -68,6 +88,14 @@ impl Ctr {
     /// As [`command::run`], and for any exit status but 0.
     pub fn run(&self, args: &[&str]) -> Result<String, Error> {
         Ok(self.try_run(args)?.success()?.stdout)
+    }
+
+    /// Pauses a task, as [`pause_when_busy`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn pause(&self, id: &str) -> Result<(), Error> {
+        pause_when_busy(|| self.try_run(&["task", "pause", id]))
     }
 
     /// Runs it, whatever its exit status.

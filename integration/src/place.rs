@@ -6,7 +6,8 @@ use crate::driver;
 use crate::generation::{Generation, OciRuntime};
 use crate::shim::ShimKind;
 
-/// One combination of the matrix, written `1.6/podhook` or `1.6/podhook+crun`.
+/// One combination of the matrix, written `1.6/podhook`, `1.6/podhook+crun` or
+/// `2.4/podhook+runc-1.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// The containerd.
@@ -18,34 +19,68 @@ pub struct Place {
 }
 
 impl Place {
-    /// Every combination.
+    /// Every combination: each containerd with its own runc and with crun, and upstream's with every other runc.
+    /// How podhook is configured has no part in what a runc of another version does: there it is once.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for generation in Generation::ALL {
             for runtime in OciRuntime::ALL {
-                for shim in ShimKind::ALL {
-                    all.push(Self {
-                        generation,
-                        shim,
-                        runtime,
-                    });
+                let usual = matches!(runtime, OciRuntime::Runc | OciRuntime::Crun);
+                if !usual
+                    && (generation < Generation::V2_3 || generation.own_runc() == Some(runtime))
+                {
+                    continue;
                 }
+                let shims = ShimKind::ALL.into_iter();
+                let shims = shims.filter(|shim| usual || *shim != ShimKind::PodhookV1);
+                all.extend(shims.map(|shim| Self {
+                    generation,
+                    shim,
+                    runtime,
+                }));
             }
         }
         all
     }
 
-    /// The combination a word names: `GENERATION/SHIM` with runc, `GENERATION/SHIM+crun`.
+    /// The combination a word names: `GENERATION/SHIM` with the generation's own runc, `GENERATION/SHIM+crun`,
+    /// `GENERATION/SHIM+runc-1.4`.
     #[must_use]
     pub fn named(word: &str) -> Option<Self> {
         let (generation, rest) = word.split_once('/')?;
         let (shim, runtime) = rest.split_once('+').unwrap_or((rest, "runc"));
+        let generation = Generation::named(generation)?;
+        let runtime = OciRuntime::named(runtime)?;
         Some(Self {
-            generation: Generation::named(generation)?,
+            generation,
             shim: ShimKind::named(shim)?,
-            runtime: OciRuntime::named(runtime)?,
+            runtime: if generation.own_runc() == Some(runtime) {
+                OciRuntime::Runc
+            } else {
+                runtime
+            },
         })
+    }
+
+    /// The runc, by its version, or crun.
+    #[must_use]
+    pub fn oci(self) -> OciRuntime {
+        match self.runtime {
+            OciRuntime::Runc => self.generation.own_runc().unwrap_or(OciRuntime::Runc),
+            runtime => runtime,
+        }
+    }
+
+    /// What its programs are from: Debian packages, as `containerd 1.6.20~ds1-1+deb12u3`, or upstream's.
+    #[must_use]
+    pub fn packages(self) -> Vec<String> {
+        let mut all = self.generation.packages();
+        if matches!(self.oci(), OciRuntime::Runc1_4 | OciRuntime::Runc1_5) {
+            let version = self.generation.oci_version(self.runtime);
+            all.push(format!("runc {}, upstream's", version.unwrap_or_default()));
+        }
+        all
     }
 
     /// Whether podhook takes the name of containerd-shim-runc-v2 in containerd's PATH: 1.6 reads `runtime_path`
@@ -56,12 +91,12 @@ impl Place {
         by_name && self.shim == ShimKind::Podhook
     }
 
-    /// The shim and, where it is not runc, the OCI runtime: `podhook+crun`.
+    /// The shim and, where it is not the generation's own runc, the OCI runtime: `podhook+crun`.
     #[must_use]
     pub fn programs(self) -> String {
         match self.runtime {
             OciRuntime::Runc => self.shim.to_string(),
-            OciRuntime::Crun => format!("{}+crun", self.shim),
+            other => format!("{}+{}", self.shim, other.name()),
         }
     }
 }
@@ -81,6 +116,12 @@ mod tests {
         for place in Place::all() {
             assert_eq!(Place::named(&place.to_string()), Some(place));
         }
+        let own = Place::named("2.4.2/podhook+runc-1.5").expect("a place");
+        assert_eq!(own.to_string(), "2.4/podhook");
+        let other = Place::named("2.4/runc+runc-1.1").expect("a place");
+        assert_eq!(other.to_string(), "2.4/runc+runc-1.1");
+        assert_eq!(Place::named("2.9/podhook"), None);
+        assert_eq!(Place::named("2.4/podhook+runc-1.2"), None);
         assert_eq!(
             Place::named("2.1.9/podhook"),
             Some(Place {

@@ -105,7 +105,7 @@ fn render(suite: &str, place: Place, tests: &BTreeMap<&str, One>) -> Value {
         "place": place.to_string(),
         "containerd": place.generation.version().unwrap_or_default(),
         "runtime": place.generation.oci_version(place.runtime).unwrap_or_default(),
-        "packages": place.generation.packages(),
+        "packages": place.packages(),
         "podhook": podhook_version(),
         "kernel": kernel(),
         "passed": tests.values().filter(|one| **one == One::Passed).count(),

@@ -1,7 +1,7 @@
 //! Runs behaviour tests over containerd generations, shims and OCI runtimes, as
 //! `1.6.20/podhook/ctr::run_rm_gives_the_exit_status`.
 //!
-//! `PODHOOK_MATRIX` says on what, as `1.6/runc 1.7/podhook 2/podhook-v1+crun`, or `all`.
+//! `PODHOOK_MATRIX` says on what, as `1.6/runc 2.3/podhook+runc-1.1 2/podhook-v1+crun`, or `all`.
 //! The other arguments are libtest's: a filter, `--list`, `--test-threads`, `--skip`, `--exact`.
 
 use std::collections::HashMap;
@@ -21,8 +21,9 @@ use crate::place::Place;
 use crate::results::{Outcomes, Results};
 use crate::slow::watched;
 
-/// The original shim as the yardstick, and each configuration of podhook.
-const DEFAULT_MATRIX: &str = "1.6/runc 1.6/podhook 1.6/podhook-v1 2/podhook 2/podhook-v1";
+/// The original shim as the yardstick, and each configuration of podhook; 2.3 speaks to shims as 2.4 does.
+const DEFAULT_MATRIX: &str =
+    "1.6/runc 1.6/podhook 1.6/podhook-v1 2.3/podhook 2.4/runc 2.4/podhook 2.4/podhook-v1";
 
 /// A run whose failures are printed when they happen, too.
 pub const AT_ONCE: &str = "PODHOOK_FAILURES_AT_ONCE";
@@ -129,7 +130,7 @@ pub fn run_with_threads(tests: Vec<Test>, threads: usize) -> ExitCode {
         Ok(places) => places,
         Err(word) => {
             return refuse(&format!(
-                "PODHOOK_MATRIX: {word:?}: want GENERATION/SHIM[+crun] as 1.6/runc, 1.7/podhook, 2/podhook-v1+crun, or all"
+                "PODHOOK_MATRIX: {word:?}: want GENERATION/SHIM[+OCI] as 1.6/runc, 2.4/podhook, 2/podhook-v1+crun, 2.3/podhook+runc-1.1, or all"
             ));
         }
     };
@@ -311,7 +312,7 @@ mod tests {
     fn the_default_matrix_is_understood() {
         let default = places(DEFAULT_MATRIX);
         assert_eq!(default[0].to_string(), "1.6/runc");
-        assert_eq!(places("all").len(), 18);
+        assert_eq!(places("all").len(), 42);
     }
 
     #[test]

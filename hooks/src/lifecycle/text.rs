@@ -165,8 +165,10 @@ fn escape_into(out: &mut String, c: char) {
 }
 
 /// Phrases from which Docker concludes that the entrypoint could not be run (exit codes 126, 127).
-const MISLEADING: [&str; 3] = [
+const MISLEADING: [&str; 5] = [
     "permission denied",
+    "is a directory",
+    "not a directory",
     "no such file or directory",
     "executable file not found",
 ];
@@ -256,12 +258,11 @@ mod tests {
 
     #[test]
     fn phrases_docker_reads_exit_codes_from_are_broken_up() {
-        let text =
-            "Permission Denied: é no such file or directory, executable file not found in $PATH";
+        let text = "Permission Denied: é no such file or directory, executable file not found in $PATH, /a is a directory";
         let neutral = neutral(text);
         assert_eq!(
             neutral,
-            "Permission-Denied: é no-such-file-or-directory, executable-file-not-found in $PATH"
+            "Permission-Denied: é no-such-file-or-directory, executable-file-not-found in $PATH, /a is-a-directory"
         );
         assert_eq!(super::neutral("all fine"), "all fine");
     }

@@ -100,7 +100,7 @@ const INHERITED: &[&str] = &[
     "other_limits",
 ];
 
-use Runtime::{Crun, NewCrun, NewRunc, Runc};
+use Runtime::{Crun, NewCrun, NewRunc, Runc, Runc1_4, Runc1_5};
 
 pub const ACCEPTED: &[Accepted] = &[
     Accepted {
@@ -122,7 +122,7 @@ pub const ACCEPTED: &[Accepted] = &[
     },
     Accepted {
         keys: &["keyring/session"],
-        runtimes: &[Runc, NewRunc],
+        runtimes: &[Runc, NewRunc, Runc1_4, Runc1_5],
         rows: Rows::Only(&["user_namespace"]),
         by_chance: false,
         why: "The serial number alone: in a user namespace each `runc exec` makes a new keyring of that name, \
@@ -152,6 +152,7 @@ pub const ACCEPTED: &[Accepted] = &[
             "home_from_passwd",
             "another_user",
             "capabilities_ambient",
+            "capabilities_not_said_of_a_user",
             "seccomp_2_1_and_no_new_privileges",
             "cwd_of_root_only",
             "pipes",
@@ -177,14 +178,6 @@ pub const ACCEPTED: &[Accepted] = &[
         by_chance: false,
         why: "crun 1.8 sets no HOME for a user without an entry in /etc/passwd. The engine sets `/`, as runc \
               and newer crun do.",
-    },
-    Accepted {
-        keys: &["env/"],
-        runtimes: &[NewRunc],
-        rows: Rows::Only(&["environment", "home_from_passwd", "few_files"]),
-        by_chance: false,
-        why: "The order alone: runc 1.3 puts a name that comes twice where it came last, and a HOME that it \
-              fills in at the end. The engine puts them where they came first, as runc 1.1 and crun do.",
     },
     Accepted {
         keys: &["groups", "status/Groups"],
@@ -278,11 +271,11 @@ pub const ACCEPTED: &[Accepted] = &[
             "status/SigIgn",
             "stat/33",
         ],
-        runtimes: &[NewRunc],
+        runtimes: &[NewRunc, Runc1_4, Runc1_5],
         rows: Rows::Only(INHERITED),
         by_chance: true,
-        why: "Where its caller ignores SIGHUP, SIGINT, SIGCONT, SIGTSTP, SIGTTIN or SIGTTOU, runc 1.3 has them \
-              ignored in an exec, or not, by chance: it depends on which of its threads is first. The engine \
+        why: "Where its caller ignores SIGHUP, SIGINT, SIGCONT, SIGTSTP, SIGTTIN or SIGTTOU, runc 1.3 and later \
+              have them ignored in an exec, or not, by chance: it depends on which of their threads is first. The engine \
               never has, as runc 1.1 and crun.",
     },
 ];

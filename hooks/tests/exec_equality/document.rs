@@ -18,7 +18,7 @@ fn generated() -> String {
     for runtime in Runtime::ALL {
         write!(text, " {} |", runtime.title()).unwrap();
     }
-    text += "\n|---|---|---|---|---|\n";
+    text += "\n|---|---|---|---|---|---|---|\n";
     for row in ROWS {
         write!(text, "| {} |", row.title).unwrap();
         for runtime in Runtime::ALL {
@@ -57,6 +57,7 @@ fn cell(row: &str, expected: Expected, runtime: Runtime) -> String {
         }
         Expected::Refused if runtime.is_crun() => "both refuse".to_string(),
         Expected::Refused => "both refuse, same words".to_string(),
+        Expected::RefusedInOtherWords(why) => format!("both refuse; this one says {why}"),
         Expected::RefusedAsByRunc => "starts it; the engine refuses, as runc".to_string(),
         Expected::FallsBack => "left to the runtime".to_string(),
         Expected::EqualWith(module) => format!("not tested: needs a kernel with {}", module.name()),

@@ -33,6 +33,8 @@ macro_rules! rows {
         const ROWS: &[Row] = &[$(Row { name: stringify!($name), title: $title, setup: $module::$name }),*];
         rows!(@tests runc Runc $($name)*);
         rows!(@tests new_runc NewRunc $($name)*);
+        rows!(@tests runc_1_4 Runc1_4 $($name)*);
+        rows!(@tests runc_1_5 Runc1_5 $($name)*);
         rows!(@tests crun Crun $($name)*);
         rows!(@tests new_crun NewCrun $($name)*);
     };
@@ -114,4 +116,9 @@ rows! {
     inherited::set_by_the_container: "the same, and what the container's configuration says against it",
     inherited::other_limits: "the same, and a process with limits of its own",
     special::program_missing: "a program that is not there",
+    special::program_is_a_directory: "a directory as the program",
+    special::program_not_executable: "a program that nobody may execute",
+    users::capabilities_not_said: "nothing said of capabilities, root",
+    users::capabilities_not_said_of_a_user: "nothing said of capabilities, a user",
+    users::environment_empty: "no environment at all",
 }

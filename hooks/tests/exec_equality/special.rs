@@ -89,6 +89,27 @@ pub fn program_missing(_: Runtime) -> Setup {
     }
 }
 
+pub fn program_is_a_directory(runtime: Runtime) -> Setup {
+    Setup {
+        program: "/tmp",
+        expected: match runtime {
+            Runtime::Runc => Expected::RefusedInOtherWords(
+                "permission denied, because Debian 12 built it with an old Go; the engine says what later ones say",
+            ),
+            _ => Expected::Refused,
+        },
+        ..base().into()
+    }
+}
+
+pub fn program_not_executable(_: Runtime) -> Setup {
+    Setup {
+        program: "/etc/passwd",
+        expected: Expected::Refused,
+        ..base().into()
+    }
+}
+
 pub fn cwd_relative(runtime: Runtime) -> Setup {
     Setup {
         process: json!({"cwd": "tmp"}),

@@ -82,6 +82,25 @@ fn all_sets(names: &[&str]) -> serde_json::Value {
     json!({"bounding": names, "effective": names, "permitted": names})
 }
 
+/// What runc 1.1 and crun take for none, later runcs for all that their caller has.
+pub fn capabilities_not_said(_: Runtime) -> Setup {
+    base().set("/process/capabilities", json!(null)).into()
+}
+
+pub fn capabilities_not_said_of_a_user(_: Runtime) -> Setup {
+    base()
+        .set("/process/capabilities", json!(null))
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .into()
+}
+
+pub fn environment_empty(_: Runtime) -> Setup {
+    Setup {
+        program: "/bin/probe",
+        ..base().set("/process/env", json!([])).into()
+    }
+}
+
 pub fn capabilities_added(_: Runtime) -> Setup {
     let names = [
         "CAP_CHOWN",

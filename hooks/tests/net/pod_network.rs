@@ -30,6 +30,21 @@ pub struct PodNetwork {
     held: File,
 }
 
+/// An address of IPv6 is not there for connections before the kernel has seen its link come up.
+fn wait_for_addresses() {
+    for _ in 0..1000 {
+        let tentative = Command::new("ip")
+            .args(["-6", "addr", "show", "tentative"])
+            .output()
+            .expect("ip");
+        if tentative.stdout.is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("addresses stay tentative");
+}
+
 impl PodNetwork {
     /// With loopback alone.
     pub fn new() -> PodNetwork {
@@ -61,6 +76,7 @@ impl PodNetwork {
                     let status = Command::new("ip").args(command.split_whitespace()).status();
                     assert!(status.expect("ip").success(), "ip {command}");
                 }
+                wait_for_addresses();
                 File::open("/proc/thread-self/ns/net").expect("the namespace")
             });
             made.join().expect("the namespace's thread")

@@ -10,8 +10,12 @@ use super::within::pass_on_signal_mask;
 pub enum Runtime {
     /// The system's runc: 1.1 in Debian 12.
     Runc,
-    /// Debian forky's runc, which knows more of the specification.
+    /// Debian forky's runc, 1.3, which knows more of the specification.
     NewRunc,
+    /// Upstream's runc 1.4.
+    Runc1_4,
+    /// Upstream's runc 1.5.
+    Runc1_5,
     /// The system's crun: 1.8 in Debian 12.
     Crun,
     /// Debian forky's crun.
@@ -20,13 +24,22 @@ pub enum Runtime {
 
 impl Runtime {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Runc, Self::NewRunc, Self::Crun, Self::NewCrun];
+    pub const ALL: [Self; 6] = [
+        Self::Runc,
+        Self::NewRunc,
+        Self::Runc1_4,
+        Self::Runc1_5,
+        Self::Crun,
+        Self::NewCrun,
+    ];
 
     /// As documents name it.
     pub fn title(self) -> &'static str {
         match self {
             Self::Runc => "runc, Debian 12",
             Self::NewRunc => "runc, forky",
+            Self::Runc1_4 => "runc 1.4",
+            Self::Runc1_5 => "runc 1.5",
             Self::Crun => "crun, Debian 12",
             Self::NewCrun => "crun, forky",
         }
@@ -47,19 +60,21 @@ impl Runtime {
         match self {
             Self::Runc => "runc".into(),
             Self::Crun => "crun".into(),
-            Self::NewRunc => fetched("runc"),
-            Self::NewCrun => fetched("crun"),
+            Self::NewRunc => cached("runtimes/forky/bin/runc"),
+            Self::Runc1_4 => cached("upstream/runc-1.4/bin/runc"),
+            Self::Runc1_5 => cached("upstream/runc-1.5/bin/runc"),
+            Self::NewCrun => cached("runtimes/forky/bin/crun"),
         }
     }
 }
 
-fn fetched(name: &str) -> PathBuf {
+fn cached(name: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cache = std::env::var_os("PODHOOK_CACHE").map_or(workspace.join(".cache"), PathBuf::from);
-    let program = cache.join("runtimes/forky/bin").join(name);
+    let program = cache.join(name);
     assert!(
         program.exists(),
-        "no {}: run hooks/tests/runtimes (make test-unit does)",
+        "no {}: run `make runtimes` (make test-unit does)",
         program.display()
     );
     program

@@ -81,7 +81,7 @@ fn made_of(files: &[Value]) -> String {
         .filter_map(Value::as_str)
         .collect();
     let mut out = format!(
-        "\npodhook {} on {}, with these packages of Debian 12, 13 and 14:\n\n",
+        "\npodhook {} on {}, with these packages of Debian 12, 13 and 14, and upstream's programs:\n\n",
         of("podhook"),
         of("kernel")
     );

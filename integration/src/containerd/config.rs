@@ -16,13 +16,12 @@ const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.ku
 pub(super) fn render(place: Place, dir: &Path, default: ShimKind) -> String {
     let generation = place.generation;
     let runtimes = runtimes(place, dir, default);
+    let sockets = sockets(generation, dir);
     let dir = dir.display();
     let head = format!(
         r#"root = "{dir}/root"
 state = "{dir}/state"
-[grpc]
-address = "{dir}/containerd.sock"
-[debug]
+{sockets}[debug]
 level = "debug"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{dir}/opt"
@@ -35,9 +34,10 @@ disable = true
 netns_mounts_under_state_dir = true
 "#;
     let cni = format!("conf_dir = \"{dir}/cni\"\n");
-    if generation == Generation::V2 {
+    if generation >= Generation::V2 {
+        let version = if generation >= Generation::V2_3 { 4 } else { 3 };
         format!(
-            r#"version = 3
+            r#"version = {version}
 {head}
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "localhost/pause:latest"
@@ -63,6 +63,20 @@ bin_dir = "/usr/lib/cni"
     }
 }
 
+/// Where it listens. From version 4 of the configuration on a server is a plugin, and the ttrpc one has no address that
+/// follows the other's.
+fn sockets(generation: Generation, dir: &Path) -> String {
+    let socket = dir.join("containerd.sock");
+    let socket = socket.display();
+    if generation < Generation::V2_3 {
+        return format!("[grpc]\naddress = \"{socket}\"\n");
+    }
+    format!(
+        "[plugins.\"io.containerd.server.v1.grpc\"]\naddress = \"{socket}\"\n\
+         [plugins.\"io.containerd.server.v1.ttrpc\"]\naddress = \"{socket}.ttrpc\"\n"
+    )
+}
+
 /// The handler of [`ShimKind::PodhookV1`] with a node configuration of the instance's own,
 /// `DIR/podhook.toml`. The test writes that.
 pub(crate) const CONFIGURED: &str = "podhook-configured";
@@ -73,7 +87,7 @@ pub(crate) const PLACED: &str = "podhook-placed";
 
 fn runtimes(place: Place, dir: &Path, default: ShimKind) -> String {
     let generation = place.generation;
-    let plugin = if generation == Generation::V2 {
+    let plugin = if generation >= Generation::V2 {
         "io.containerd.cri.v1.runtime"
     } else {
         "io.containerd.grpc.v1.cri"

@@ -24,7 +24,7 @@ use crate::cri::Cri;
 use crate::criu;
 use crate::ctr::Ctr;
 use crate::events::Events;
-use crate::generation::{self, Generation, OciRuntime, version_of};
+use crate::generation::{Generation, OciRuntime};
 use crate::image::Image;
 use crate::place::Place;
 use crate::shim::{self, ShimKind};
@@ -38,7 +38,6 @@ pub use error::Error;
 #[derive(Debug)]
 pub struct Containerd {
     place: Place,
-    settings: Settings,
     version: String,
     dir: PathBuf,
     /// The node's address in the pod network, which no other instance has.
@@ -51,15 +50,6 @@ pub struct Containerd {
     imported: Mutex<HashSet<(String, Image)>>,
     cri: OnceLock<Cri>,
     docker: Mutex<Option<Docker>>,
-}
-
-/// What an instance has that its place does not say.
-#[derive(Debug, Default)]
-pub struct Settings {
-    /// The folder with containerd, ctr and containerd-shim-runc-v2, if not the generation's.
-    pub bin: Option<PathBuf>,
-    /// The handler of pods that name none, if not the original's.
-    pub default_shim: Option<ShimKind>,
 }
 
 impl Containerd {
@@ -84,26 +74,22 @@ impl Containerd {
     /// # Errors
     /// When the machine lacks something (the message says what to run) or containerd does not come up.
     pub fn start_at(place: Place) -> Result<Self, Error> {
-        Self::start_with(place, Settings::default())
+        Self::start_with(place, ShimKind::Runc)
     }
 
-    /// The same with settings of its own.
+    /// The same with the shim of pods that name no handler.
     ///
     /// # Errors
     /// As [`Self::start_at`].
-    pub fn start_with(place: Place, settings: Settings) -> Result<Self, Error> {
+    pub fn start_with(place: Place, default: ShimKind) -> Result<Self, Error> {
         static STALE: Once = Once::new();
         check_machine()?;
         STALE.call_once(scrub::stale);
-        let version = match &settings.bin {
-            Some(bin) => version_of(bin.join("containerd"))?,
-            None => place.generation.version()?,
-        };
+        let version = place.generation.version()?;
         let (dir, lock) =
             scrub::new_folder().map_err(io_error("make a folder in", &std::env::temp_dir()))?;
         let mut this = Self {
             place,
-            settings,
             version,
             dir,
             node_address: String::new(),
@@ -118,7 +104,6 @@ impl Containerd {
         this.node_address = network::create(&this.dir)?;
         this.link_programs()?;
         let config = this.dir.join("config.toml");
-        let default = this.settings.default_shim.unwrap_or(ShimKind::Runc);
         fs::write(&config, config::render(place, &this.dir, default))
             .map_err(io_error("write", &config))?;
         this.up()?;
@@ -141,7 +126,7 @@ impl Containerd {
         };
         let original = "containerd-shim-runc-v2";
         if !stands_in {
-            link(&self.program(original)?, original)?;
+            link(&generation.program(original)?, original)?;
         }
         if criu::program().exists() {
             link(&criu::program(), "criu")?;
@@ -153,14 +138,6 @@ impl Containerd {
             link(&podhook, "containerd-shim-podhook-v1")?;
         }
         link(&generation.oci_runtime(runtime)?, "runc")
-    }
-
-    /// One of containerd's programs, of this instance's version.
-    pub(crate) fn program(&self, name: &str) -> Result<PathBuf, generation::Error> {
-        match &self.settings.bin {
-            Some(bin) => Ok(bin.join(name)),
-            None => self.place.generation.program(name),
-        }
     }
 
     /// The generation it is of.
@@ -245,11 +222,7 @@ impl Containerd {
     #[must_use]
     pub fn ctr_in(&self, namespace: &str) -> Ctr {
         Ctr::new(
-            self.settings
-                .bin
-                .clone()
-                .unwrap_or_else(|| self.place.generation.bin())
-                .join("ctr"),
+            self.place.generation.bin().join("ctr"),
             &self.address(),
             namespace,
             self.dir.join("fifo"),

@@ -16,7 +16,6 @@ use super::lock;
 use super::remains;
 use super::{Containerd, Error};
 use crate::cri::{self, Cri};
-use crate::generation::OciRuntime;
 use crate::wait::{self, SOON, TimedOut};
 
 impl Containerd {
@@ -40,12 +39,16 @@ impl Containerd {
             .open(&log)
             .map_err(io_error("open", &log))?;
         let err = out.try_clone().map_err(io_error("open", &log))?;
-        let program = self.program("containerd")?;
+        let program = self.place.generation.program("containerd")?;
+        // containerd leaves what it unpacks for a restore.
+        let temporary = self.dir.join("tmp");
+        fs::create_dir_all(&temporary).map_err(io_error("create", &temporary))?;
         let child = through(before, self.command(&program))
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             .env_clear()
             .env("PATH", self.path())
+            .env("TMPDIR", temporary)
             .current_dir(&self.dir)
             // Not in the terminal's group: an interrupt would end it under the feet of the clean-up.
             .process_group(0)
@@ -63,7 +66,7 @@ impl Containerd {
             UnixStream::connect(self.address()).is_ok()
         })
         .map_err(|what| self.too_slow(what))?;
-        if self.place.runtime == OciRuntime::Crun && self.mounts.get().is_none() {
+        if self.place.runtime.is_crun() && self.mounts.get().is_none() {
             let file = File::open(&namespace).map_err(io_error("open", &namespace))?;
             let _ = self.mounts.set(file);
         }
@@ -97,7 +100,7 @@ impl Containerd {
 
     /// The command that runs `program` in the instance's mount namespace.
     pub(super) fn command(&self, program: &Path) -> Command {
-        if self.place.runtime != OciRuntime::Crun {
+        if !self.place.runtime.is_crun() {
             return Command::new(program);
         }
         if let Some(mounts) = self.mounts.get() {
@@ -156,7 +159,12 @@ impl Containerd {
                 .status(cri::v1::StatusRequest { verbose: false })
                 .ok()
                 .and_then(|answer| answer.status);
-            status.is_some_and(|status| status.conditions.iter().all(|condition| condition.status))
+            // A third, of later containerds, says that something in use is deprecated, as cgroup v1 is.
+            let counts = |kind: &str| ["RuntimeReady", "NetworkReady"].contains(&kind);
+            status.is_some_and(|status| {
+                let mut conditions = status.conditions.iter();
+                conditions.all(|condition| condition.status || !counts(&condition.r#type))
+            })
         })
         .map_err(|what| self.too_slow(what))
     }

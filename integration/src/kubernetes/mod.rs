@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::containerd::Containerd;
 use crate::containerd::remains;
-use crate::containerd::{Containerd, Settings};
-use crate::generation::{Generation, OciRuntime, cache};
+use crate::generation::{Generation, OciRuntime};
 use crate::image::Image;
 use crate::place::Place;
 use crate::shim::{ShimKind, podhook_shim};
@@ -44,7 +44,7 @@ pub use watch::Watch;
 const START: Duration = Duration::from_secs(180);
 
 /// The containerd of the node: the newest.
-const CONTAINERD: &str = "containerd-2.4";
+const CONTAINERD: Generation = Generation::V2_4;
 
 /// A running node with its control plane.
 #[derive(Debug)]
@@ -69,17 +69,12 @@ impl Cluster {
     /// When something is not built (the message says what to run), or does not come up.
     pub fn start(version: Version, default: ShimKind) -> Result<Self, Error> {
         podhook_shim()?;
-        version::built(CONTAINERD, "containerd")?;
         let place = Place {
-            generation: Generation::V2,
+            generation: CONTAINERD,
             shim: default,
             runtime: OciRuntime::Runc,
         };
-        let settings = Settings {
-            bin: Some(cache().join("upstream").join(CONTAINERD).join("bin")),
-            default_shim: Some(default),
-        };
-        let containerd = Arc::new(Containerd::start_with(place, settings)?);
+        let containerd = Arc::new(Containerd::start_with(place, default)?);
         let dir = containerd.dir().join("kubernetes");
         fs::create_dir(&dir).map_err(io_error("make", &dir))?;
         let address = containerd.node_address();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Cluster, Error, Kubectl, Side, Watch};
-use crate::command::{self, Output};
+use crate::command::Output;
 use crate::containerd::remains;
 use crate::generation::repository;
 use crate::wait;
@@ -242,22 +242,9 @@ impl<'a> Namespace<'a> {
             .unwrap_or_default()
             .to_owned();
         let containerd = self.cluster.containerd();
-        let sandboxes = command::stdout_of(
-            &containerd
-                .program("ctr")
-                .unwrap_or_default()
-                .to_string_lossy(),
-            &[
-                "-a",
-                &containerd.address().to_string_lossy(),
-                "-n",
-                "k8s.io",
-                "containers",
-                "ls",
-                "-q",
-                &format!("labels.\"io.kubernetes.pod.uid\"=={uid}"),
-            ],
-        )?;
+        let ours = format!("labels.\"io.kubernetes.pod.uid\"=={uid}");
+        let containers = containerd.ctr_in("k8s.io");
+        let sandboxes = containers.run(&["containers", "ls", "-q", &ours])?;
         let shims = remains::shims(&containerd.address());
         let serves = |shim: &remains::Shim| sandboxes.lines().any(|id| id == shim.id);
         Ok(shims.into_iter().find(serves))

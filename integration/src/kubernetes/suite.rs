@@ -12,6 +12,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use super::version::built;
 use super::{CONTAINERD, Cluster, Error, Namespace, Side, Version};
 use crate::Outcome;
+use crate::containerd;
+use crate::generation::OciRuntime;
 use crate::panics;
 use crate::shim::{ShimKind, podhook_shim};
 use crate::slow::watched;
@@ -128,7 +130,9 @@ fn check(version: Version) -> Result<(), Error> {
         version.program(program)?;
     }
     built("etcd", "etcd")?;
-    built(CONTAINERD, "containerd")?;
+    let missing = containerd::Error::from;
+    CONTAINERD.program("containerd").map_err(missing)?;
+    CONTAINERD.oci_runtime(OciRuntime::Runc).map_err(missing)?;
     podhook_shim()?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Node;
 use crate::command::Output;
 use crate::containerd::Docker;
+use crate::ctr::pause_when_busy;
 use crate::wait;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -90,6 +91,16 @@ impl DockerContainer {
     /// What docker says.
     pub fn run(&self, words: &[&str]) -> Result<String, Error> {
         Ok(self.docker.run(&[words, &[&self.id]].concat())?)
+    }
+
+    /// `docker pause`, as [`pause_when_busy`].
+    ///
+    /// # Errors
+    /// What docker says.
+    pub fn pause(&self) -> Result<(), Error> {
+        Ok(pause_when_busy(|| {
+            self.docker.try_run(&["pause", &self.id])
+        })?)
     }
 
     /// `docker exec` whatever it says.

@@ -106,6 +106,7 @@ impl Node {
         let wanted = match self.shim {
             ShimKind::Runc => self
                 .containerd
+                .generation()
                 .program("containerd-shim-runc-v2")
                 .map_err(|e| e.to_string())?,
             _ => podhook_shim().map_err(|e| e.to_string())?,

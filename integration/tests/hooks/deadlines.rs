@@ -292,7 +292,7 @@ fn no_pre_stop_of_any_kind_runs_in_a_paused_container(node: &Node) -> Outcome {
     together(&servers.endless()?, |(kind, hook)| {
         let trace = Trace::new(node)?;
         let container = started(node, kind, &trace, &json!({"preStop": hook}))?;
-        node.ctr().run(&["task", "pause", container.id()])?;
+        node.ctr().pause(container.id())?;
         container.kill("SIGTERM")?;
         node.ctr().run(&["task", "resume", container.id()])?;
         assert_eq!(container.wait_exit(SOON)?, 7);

@@ -388,7 +388,7 @@ fn a_paused_container_gets_the_signal_without_the_hook(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
     let lifecycle = json!({"preStop": marks("hook")});
     let container = start(node, &trace, &lifecycle, &polite())?;
-    node.ctr().run(&["task", "pause", container.id()])?;
+    node.ctr().pause(container.id())?;
     container.kill("SIGTERM")?;
     let record = container.recorded()?;
     let hook = record.hook("preStop")?;

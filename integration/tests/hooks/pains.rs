@@ -15,7 +15,8 @@ use serde_json::json;
 use crate::network::{Network, response};
 use crate::recorded::Recorded;
 use crate::script::{
-    anywhere, exec, held, own_sleep, polite, processes, wait_processes, with, words,
+    anywhere, exec, held, own_sleep, polite, processes, start_until_deadline, wait_processes, with,
+    words,
 };
 use crate::web::get;
 
@@ -194,15 +195,7 @@ fn a_hung_post_start_ends_with_the_start_requests_deadline_and_the_pod_can_go(
         .pod("deadline")
         .lifecycle("main", &lifecycle.to_string())
         .run()?;
-    let container = pod
-        .container("main")
-        .host_path(trace.dir(), "/trace")
-        .command(&words(&polite()))
-        .create()?;
-    let error = container
-        .start_within(Duration::from_secs(20))
-        .err()
-        .ok_or("it started")?;
+    let (container, error) = start_until_deadline(&pod, &trace)?;
     let text = error.message();
     let said = text.contains("timed out after ") && text.contains("deadline");
     assert!(said, "{text}");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::Duration;
 
 use podhook_integration::cri::{self, v1};
 use podhook_integration::suite::Test;
@@ -12,7 +11,9 @@ use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
 use crate::recorded::Recorded;
-use crate::script::{after, exec, held, marks, polite, together, with, words};
+use crate::script::{
+    after, exec, held, marks, polite, start_until_deadline, together, with, words,
+};
 
 pub fn tests() -> Vec<Test> {
     tests![post_start_failure:
@@ -192,15 +193,7 @@ fn the_deadline_of_the_start_request_ends_the_hook_in_time(node: &Node) -> Outco
         .pod("deadline")
         .lifecycle("main", &lifecycle.to_string())
         .run()?;
-    let container = pod
-        .container("main")
-        .host_path(trace.dir(), "/trace")
-        .command(&words(&polite()))
-        .create()?;
-    let error = container
-        .start_within(Duration::from_secs(20))
-        .err()
-        .ok_or("it started")?;
+    let (container, error) = start_until_deadline(&pod, &trace)?;
     let text = error.message();
     assert!(
         text.contains("FailedPostStartHook: exec [") && text.contains("timed out after "),

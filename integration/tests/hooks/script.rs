@@ -1,10 +1,12 @@
 //! The shell scripts that the containers and hooks of these tests run, and lifecycles as JSON.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use std::{fs, thread};
 
+use podhook_integration::node::{Pod, PodContainer};
 use podhook_integration::trace::{Trace, mark};
-use podhook_integration::{Node, Outcome, wait};
+use podhook_integration::{Node, Outcome, cri, wait};
 use serde_json::{Value, json};
 
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -150,7 +152,9 @@ pub fn together<T: Sync>(items: &[T], check: impl Fn(&T) -> Outcome + Sync) -> O
             .iter()
             .map(|item| scope.spawn(move || check(item)))
             .collect();
-        runs.into_iter().try_for_each(|run| joined(run.join()))
+        // All of them: the scope has no words for a panic of one that is not joined.
+        let outcomes: Vec<_> = runs.into_iter().map(|run| joined(run.join())).collect();
+        outcomes.into_iter().collect()
     })
 }
 
@@ -161,4 +165,26 @@ pub fn joined(result: thread::Result<Outcome>) -> Outcome {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(text.unwrap_or_default().into())
     })
+}
+
+/// Starts a container whose hook hangs, with a deadline. On a machine that is too busy the answer comes after it: then
+/// another one is started.
+pub fn start_until_deadline<'a>(
+    pod: &'a Pod<'_>,
+    trace: &Trace,
+) -> Result<(PodContainer<'a>, cri::Error), Error> {
+    for _ in 0..5 {
+        let container = pod
+            .container("main")
+            .host_path(trace.dir(), "/trace")
+            .command(&words(&polite()))
+            .create()?;
+        let started = container.start_within(Duration::from_secs(20));
+        let error = started.err().ok_or("it started")?;
+        if !error.is_deadline() {
+            return Ok((container, error));
+        }
+        container.remove()?;
+    }
+    Err("no answer before the deadline, five times".into())
 }

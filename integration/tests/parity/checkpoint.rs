@@ -2,7 +2,7 @@
 
 use podhook_integration::suite::{Test, unless};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Generation, Node, OciRuntime, Outcome, Place, criu, tests};
+use podhook_integration::{Generation, Node, Outcome, Place, criu, tests};
 
 pub fn tests() -> Vec<Test> {
     [
@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 fn by_criu(place: Place) -> Option<&'static str> {
-    if place.runtime == OciRuntime::Crun {
+    if place.runtime.is_crun() {
         return Some("crun checkpoints with libcriu, which the tests do not install");
     }
     criu::works()
@@ -28,7 +28,7 @@ fn by_criu(place: Place) -> Option<&'static str> {
 }
 
 fn by_flags(place: Place) -> Option<&'static str> {
-    let named = !place.shim.is_podhook() || place.generation == Generation::V2;
+    let named = !place.shim.is_podhook() || place.generation >= Generation::V2;
     by_criu(place).or((!named).then_some(
         "ctr of 1.x passes `--image-path` on for io.containerd.runc.v2 only, not for a shim's path or another type",
     ))

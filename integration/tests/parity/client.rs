@@ -9,7 +9,7 @@ use podhook_integration::containerd::remains;
 use podhook_integration::suite::{Test, own_containerd, podhook_only};
 use podhook_integration::tasks::Stdio;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, OciRuntime, Outcome, stream, tests};
+use podhook_integration::{Node, Outcome, stream, tests};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![client:
@@ -92,9 +92,10 @@ fn the_oci_runtime_is_the_configured_one(node: &Node) -> Outcome {
     let container = node.container("oci").start(&["sleep", "600"])?;
     let state =
         remains::runc_state(&(node.ctr().namespace().to_owned(), container.id().to_owned()));
-    let file = match node.place().runtime {
-        OciRuntime::Runc => "state.json",
-        OciRuntime::Crun => "status",
+    let file = if node.place().runtime.is_crun() {
+        "status"
+    } else {
+        "state.json"
     };
     assert!(state.join(file).exists(), "{}", state.display());
     Ok(())

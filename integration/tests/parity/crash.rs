@@ -62,7 +62,7 @@ fn a_task_whose_shim_is_killed_has_ended(node: &Node) -> Outcome {
 fn a_paused_task_whose_shim_is_killed_has_ended(node: &Node) -> Outcome {
     let container = node.container("frozen").start(&["sleep", "600"])?;
     let pid = container.task()?.ok_or("no task")?.pid;
-    node.ctr().run(&["task", "pause", container.id()])?;
+    node.ctr().pause(container.id())?;
     kill_shim(node, container.id())?;
     assert_eq!(container.wait_exit(SOON)?, 137);
     gone(pid)

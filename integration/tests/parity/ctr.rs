@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use podhook_integration::suite::Test;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Generation, Node, OciRuntime, Outcome, tests};
+use podhook_integration::{Node, OciRuntime, Outcome, tests};
 
 pub fn tests() -> Vec<Test> {
     tests![ctr:
@@ -174,9 +174,8 @@ fn kill_all_ends_execs_too(node: &Node) -> Outcome {
         .find(|event| event.process_id() == "sleeper")
         .ok_or("no exit of the exec")?;
     // From 1.2 on runc signals only the first process where that ends all others.
-    let place = node.place();
-    let status = match (place.generation, place.runtime) {
-        (Generation::V2, OciRuntime::Runc) => 137,
+    let status = match node.place().oci() {
+        OciRuntime::Runc1_3 | OciRuntime::Runc1_4 | OciRuntime::Runc1_5 => 137,
         _ => 128 + 10,
     };
     assert_eq!(exec.exit_status(), status, "{exec:?}");
@@ -186,7 +185,7 @@ fn kill_all_ends_execs_too(node: &Node) -> Outcome {
 fn a_paused_task_stands_still(node: &Node) -> Outcome {
     let container = node.container("pause").start(&COUNTER)?;
     container.wait_output("3\n", SOON)?;
-    node.ctr().run(&["task", "pause", container.id()])?;
+    node.ctr().pause(container.id())?;
     assert_eq!(container.status()?, "PAUSED");
     // The shim may still have had something in its hands.
     let before = wait::until("the counter to stand still", SOON, || {

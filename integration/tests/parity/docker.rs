@@ -99,9 +99,10 @@ fn run_on_a_terminal_is_on_a_terminal(node: &Node) -> Outcome {
 
 /// docker's client looks for runc's words; with others the status is that of any error of the daemon.
 fn start_error_status(node: &Node, with_runc: i32) -> i32 {
-    match node.place().runtime {
-        OciRuntime::Runc => with_runc,
-        OciRuntime::Crun => 125,
+    if node.place().runtime.is_crun() {
+        125
+    } else {
+        with_runc
     }
 }
 
@@ -301,7 +302,7 @@ fn top_lists_its_processes(node: &Node) -> Outcome {
 fn pause_and_unpause_stop_and_resume_it(node: &Node) -> Outcome {
     let container = node.docker(&[], &GRACEFUL)?;
     container.wait_logs("ready", SOON)?;
-    container.run(&["pause"])?;
+    container.pause()?;
     assert_eq!(container.inspect(".State.Status")?, "paused");
     container.run(&["unpause"])?;
     assert_eq!(container.inspect(".State.Status")?, "running");

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use podhook_integration::generation::OciRuntime;
 use podhook_integration::suite::{Test, own_containerd};
 use podhook_integration::{Node, Outcome, ShimKind, tests};
 
@@ -84,7 +83,7 @@ fn a_daemon_with_everything_off_its_default_passes_on_what_the_runtime_does(
     node.containerd().stop()?;
     node.containerd().up_through(&OFF_DEFAULT)?;
     let seen = processes(node)?;
-    let crun = node.place().runtime == OciRuntime::Crun;
+    let crun = node.place().runtime.is_crun();
     for (number, text) in seen.iter().enumerate() {
         let mut fields = fields(text);
         let mut is = |key: &str, value: &str| {

@@ -8,7 +8,7 @@ use podhook_integration::cri::v1;
 use podhook_integration::node::PodBuilder;
 use podhook_integration::suite::{Test, unless};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Generation, Node, OciRuntime, Outcome, Place, ShimKind, tests};
+use podhook_integration::{Generation, Node, Outcome, Place, ShimKind, tests};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![pod_namespaces:
@@ -27,7 +27,10 @@ pub fn tests() -> Vec<Test> {
     all.extend(unless(
         tests![pod_namespaces: later_mounts_of_the_node_arrive_if_asked_for],
         |place| {
-            (place.runtime == OciRuntime::Crun).then_some("containerd has mounts of its own there")
+            place
+                .runtime
+                .is_crun()
+                .then_some("containerd has mounts of its own there")
         },
     ));
     all.extend(unless(
@@ -47,7 +50,7 @@ fn own_users(place: Place) -> Option<&'static str> {
         (Generation::V1_6 | Generation::V1_7, _) => {
             Some("user namespaces of pods came with containerd 2.0")
         }
-        (_, ShimKind::PodhookV1) => {
+        (Generation::V2, ShimKind::PodhookV1) => {
             Some("containerd 2.1 asks only io.containerd.runc.v2 whether it knows user namespaces")
         }
         _ => None,

@@ -4,7 +4,7 @@ use podhook_integration::cri::v1;
 use podhook_integration::node::PodContainer;
 use podhook_integration::suite::{Test, unless};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, OciRuntime, Outcome, tests};
+use podhook_integration::{Node, Outcome, tests};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![pod_resources:
@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Test> {
     all.extend(unless(
         tests![pod_resources: execs_have_the_containers_oom_score_adj],
         |place| {
-            (place.runtime == OciRuntime::Crun && !place.shim.is_podhook())
+            (place.runtime.is_crun() && !place.shim.is_podhook())
                 .then_some("crun's exec leaves the score as its caller, the shim, has it")
         },
     ));

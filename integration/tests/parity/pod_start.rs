@@ -3,7 +3,7 @@
 use podhook_integration::node::PodContainer;
 use podhook_integration::suite::Test;
 use podhook_integration::wait::SOON;
-use podhook_integration::{Node, OciRuntime, Outcome, tests};
+use podhook_integration::{Node, Outcome, tests};
 
 pub fn tests() -> Vec<Test> {
     tests![pod_start:
@@ -74,7 +74,7 @@ fn a_program_that_cannot_be_executed_is_a_start_error(node: &Node) -> Outcome {
     let container = pod.container("main").command(&["/etc/passwd"]).create()?;
     let error = refused(&container)?;
     // crun says "not executable" from 1.9 or so on.
-    let cruns = node.place().runtime == OciRuntime::Crun && error.contains("not executable");
+    let cruns = node.place().runtime.is_crun() && error.contains("not executable");
     assert!(cruns || error.contains("permission denied"), "{error}");
     Ok(())
 }

@@ -63,7 +63,7 @@ pub fn on_terminal_shown(
 
 /// Whether an exec's errors are in runc's words: the engine has them whatever the OCI runtime is.
 fn runcs_words(node: &Node) -> bool {
-    node.shim().is_podhook() || node.place().runtime == OciRuntime::Runc
+    node.shim().is_podhook() || !node.place().runtime.is_crun()
 }
 
 fn expect(output: &command::Output, words: &[&str]) {

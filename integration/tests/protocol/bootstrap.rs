@@ -4,9 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
-use containerd_shim_protos::bootstrap_api::{
-    BootstrapParams, BootstrapResult, Extension, LogLevel,
-};
+use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult, Extension};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options;
@@ -83,20 +81,6 @@ fn info_tells_the_features_of_the_runtime(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-fn params(stage: &Stage, id: &str) -> BootstrapParams {
-    BootstrapParams {
-        instance_id: id.into(),
-        namespace: stage.namespace().into(),
-        log_level: LogLevel::LOG_LEVEL_DEBUG.into(),
-        containerd_version: "v2.3.4".into(),
-        containerd_ttrpc_address: stage.daemon().path().display().to_string(),
-        containerd_grpc_address: stage.address().display().to_string(),
-        containerd_binary: "/usr/bin/containerd".into(),
-        socket_dir: Some(stage.dir().join("s").display().to_string()),
-        ..Default::default()
-    }
-}
-
 fn bootstrap_params_get_a_bootstrap_result(stage: &Stage) -> Outcome {
     let (runtime, calls) = stage.recording_runtime("")?;
     stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
@@ -115,7 +99,7 @@ fn bootstrap_params_get_a_bootstrap_result(stage: &Stage) -> Outcome {
     };
     let message = BootstrapParams {
         extensions: vec![extension(another), extension(options.clone())],
-        ..params(stage, "c1")
+        ..stage.params("c1")
     };
     // As 2.3 does: the same arguments, nothing in the environment.
     let mut command = stage.command("c1")?;
@@ -126,7 +110,7 @@ fn bootstrap_params_get_a_bootstrap_result(stage: &Stage) -> Outcome {
         .arg("start");
     let started = output(&mut command, &message.write_to_bytes()?)?;
     let reply = BootstrapResult::parse_from_bytes(&started.stdout)?;
-    assert_eq!((reply.version, reply.protocol.as_str()), (2, "ttrpc"));
+    assert_eq!((reply.version, reply.protocol.as_str()), (3, "ttrpc"));
     assert!(
         reply
             .address
@@ -149,7 +133,7 @@ fn bootstrap_params_get_a_bootstrap_result(stage: &Stage) -> Outcome {
 
 fn bootstrap_params_of_another_container_are_refused(stage: &Stage) -> Outcome {
     stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
-    let output = stage.try_start("c1", &params(stage, "c2").write_to_bytes()?)?;
+    let output = stage.try_start("c1", &stage.params("c2").write_to_bytes()?)?;
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("/c2"), "{text}");

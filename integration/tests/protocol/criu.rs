@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse, Status};
 use containerd_shim_protos::events::task::TaskCreate;
 use containerd_shim_protos::shim::oci::{CheckpointOptions, Options};
-use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Generation, Outcome};
 use ttrpc::Code;
 
 use crate::Test;
@@ -285,7 +285,10 @@ fn a_container_goes_on_where_it_was(stage: &Stage) -> Outcome {
     client.exec("c2", "e", &["sh", "-c", "exit 3"])?;
     client.start("c2", "e")?;
     assert_eq!(client.wait("c2", "e")?.exit_status, 3);
-    client.stats("c2")?;
+    if !matches!(stage.kind, Kind::Go(generation) if generation >= Generation::V2_3) {
+        // The originals since 2.3 do not find the cgroup of one that was restored.
+        client.stats("c2")?;
+    }
     client.pause("c2")?;
     client.resume("c2")?;
     client.kill("c2", "", 9, false)?;

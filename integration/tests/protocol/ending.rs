@@ -109,7 +109,7 @@ fn either_delete_reads_the_others_bundle(stage: &Stage) -> Outcome {
         no_new_keyring: true,
         ..Default::default()
     });
-    let go = Kind::Go(Generation::V2);
+    let go = Kind::Go(Generation::V2_4);
     for (id, maker, deleter) in [("c1", Kind::Podhook, go), ("c2", go, Kind::Podhook)] {
         let maker = Stage::new(maker)?;
         maker.make_bundle(id, &maker.spec(id, &["sleep", "600"]))?;

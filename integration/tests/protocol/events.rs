@@ -46,11 +46,16 @@ fn a_process_that_ends_at_once_has_started_first(stage: &Stage) -> Outcome {
         client.delete(&id, "")?;
         let all = 2 + n * 4;
         let topics = stage.daemon().wait_count(all, SOON)?;
-        assert_eq!(topics[all - 4..], ["create", "start", "exit", "delete"]);
+        let mut of_this = [all - 4, all - 3, all - 2, all - 1];
+        if stage.kind.tells_exits_late() && topics[all - 1] == "exit" {
+            of_this.swap(2, 3);
+        }
+        let in_order = of_this.map(|event| topics[event].as_str());
+        assert_eq!(in_order, ["create", "start", "exit", "delete"]);
         let events = stage.daemon().events();
-        let start: TaskStart = events[all - 3].body();
-        let exit: TaskExit = events[all - 2].body();
-        let delete: TaskDelete = events[all - 1].body();
+        let start: TaskStart = events[of_this[1]].body();
+        let exit: TaskExit = events[of_this[2]].body();
+        let delete: TaskDelete = events[of_this[3]].body();
         assert_eq!((start.pid, exit.pid, delete.pid), (pid, pid, pid));
         assert_eq!(
             (exit.id, exit.container_id, delete.container_id),
@@ -105,7 +110,9 @@ fn a_failed_exec_has_no_events_of_a_start(stage: &Stage) -> Outcome {
     client.delete("c1", "e")?;
     client.remove("c1")?;
     client.shutdown("c1");
-    let topics = stage.daemon().wait_count(4, SOON)?;
+    // The shim's end may take the last one along.
+    let sure = if stage.kind.tells_exits_late() { 3 } else { 4 };
+    let topics = stage.daemon().wait_count(sure, SOON)?;
     if stage.kind == Kind::Podhook {
         let topics = stage.daemon().wait_count(5, SOON)?;
         assert_eq!(topics, ["create", "start", "exec-added", "exit", "delete"]);

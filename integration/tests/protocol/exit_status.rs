@@ -111,7 +111,8 @@ fn a_broken_file_is_said_and_the_rest_deleted(stage: &Stage) -> Outcome {
 }
 
 fn a_bundle_that_is_used_again_has_no_old_status(stage: &Stage) -> Outcome {
-    let script = "[ -e /tmp/once ] && exec sleep 600; touch /tmp/once; exit 3";
+    // The root file system is kept; /tmp is not.
+    let script = "[ -e /etc/once ] && exec sleep 600; touch /etc/once; exit 3";
     let client = stage.shim("c1", &["sh", "-c", script])?;
     client.run(stage, "c1")?;
     assert_eq!(client.wait("c1", "")?.exit_status, 3);

@@ -6,6 +6,7 @@ use std::{fs, thread};
 
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::shim::oci::Options;
+use nix::mount::{MntFlags, umount2};
 use podhook_integration::Outcome;
 use podhook_integration::containerd::remains;
 use podhook_integration::wait::{self, SOON};
@@ -24,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         what_the_runtime_has_started_makes_nothing_after_delete,
         a_runtime_whose_delete_hangs_leaves_nothing,
         a_container_in_the_same_cgroup_is_not_killed_with_it,
+        the_sandboxs_delete_ends_every_container_of_its_shim,
     ])
 }
 
@@ -187,5 +189,41 @@ fn a_container_in_the_same_cgroup_is_not_killed_with_it(stage: &Stage) -> Outcom
         stage.namespace().into(),
         "c1".into(),
     )))?;
+    Ok(())
+}
+
+/// containerd with version 3: no `start` for the second container, and its bundle is gone when `delete` comes for the
+/// sandbox.
+fn the_sandboxs_delete_ends_every_container_of_its_shim(stage: &Stage) -> Outcome {
+    let client = stage.shim("c0", &["sleep", "600"])?;
+    let sandbox = client.run(stage, "c0")?;
+    let mut inits = vec![sandbox];
+    for id in ["c1", "c2"] {
+        stage.make_bundle(id, &stage.spec(id, &["sh", "-c", "sleep 600 & sleep 600"]))?;
+        fs::write(stage.bundle(id).join("sandbox"), "c0")?;
+        inits.push(client.run(stage, id)?);
+    }
+    let members = stage.bundle("c0").join("members");
+    let kept = |id: &str| members.join(id).join("init.pid").exists();
+    assert!(kept("c1") && kept("c2"));
+    // One that was deleted is none any more.
+    client.remove("c2")?;
+    assert!(kept("c1") && !members.join("c2").exists());
+    kill9(stage.shim_pid("c0"))?;
+    stage.wait_gone("c0")?;
+    let bundle = stage.bundle("c1");
+    umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH)?;
+    fs::remove_dir_all(&bundle)?;
+    let output = stage.delete_verb("c0")?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    for id in ["c0", "c1"] {
+        assert_eq!(stage.left_of(id), Vec::<String>::new(), "{id}");
+    }
+    for pid in inits {
+        wait::until_true("the end of the process", SOON, || {
+            !Path::new(&format!("/proc/{pid}/cwd")).exists()
+        })?;
+    }
     Ok(())
 }

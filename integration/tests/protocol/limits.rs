@@ -57,7 +57,7 @@ fn start(
     let mut command = stage.command(id)?;
     command.args(["-debug", "start"]);
     change(&mut command)?;
-    output(&mut command, b"")
+    output(&mut command, &stage.start_input(id, b"")?)
 }
 
 fn the_soft_limit_of_descriptors_is_that_of_what_is_started_and_not_the_shims(
@@ -79,7 +79,7 @@ fn the_soft_limit_of_descriptors_is_that_of_what_is_started_and_not_the_shims(
     limit(&mut command, libc::RLIMIT_NOFILE, soft, hard);
     let started = output(
         command.args(["-debug", "start"]),
-        &options.write_to_bytes()?,
+        &stage.start_input("c1", &options.write_to_bytes()?)?,
     )?;
     let client = stage.connect(&started)?;
     let logger = stage.dir().join("logger");

@@ -90,11 +90,12 @@ pub fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
 }
 
-/// The yardsticks: the oldest and the newest.
-const KINDS: [(&str, Kind); 3] = [
+/// The yardsticks: the oldest, the long-term release and the newest.
+const KINDS: [(&str, Kind); 4] = [
     ("podhook", Kind::Podhook),
     ("runc-1.6", Kind::Go(Generation::V1_6)),
-    ("runc-2", Kind::Go(Generation::V2)),
+    ("runc-2.3", Kind::Go(Generation::V2_3)),
+    ("runc-2.4", Kind::Go(Generation::V2_4)),
 ];
 
 fn main() -> ExitCode {

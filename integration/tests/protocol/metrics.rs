@@ -68,7 +68,7 @@ fn measured(stage: &Stage, wanted: &BTreeSet<String>) -> Result<BTreeSet<String>
 }
 
 fn every_field_of_the_originals_is_there(stage: &Stage) -> Outcome {
-    let original = Stage::new(Kind::Go(Generation::V2))?;
+    let original = Stage::new(Kind::Go(Generation::V2_4))?;
     let mut theirs = measured(&original, &BTreeSet::new())?;
     original.finish()?;
     assert!(theirs.len() > 20, "{theirs:?}");

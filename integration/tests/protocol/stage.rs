@@ -36,6 +36,12 @@ impl Kind {
             Self::Go(generation) => generation.program("containerd-shim-runc-v2")?,
         })
     }
+
+    /// The original of 2.4 writes an exit to a file after it has answered Wait and before it sends the event, so that
+    /// the event of Delete may come first.
+    pub fn tells_exits_late(self) -> bool {
+        matches!(self, Self::Go(generation) if generation >= Generation::V2_4)
+    }
 }
 
 /// The stage of one test; everything on it is gone when it is dropped.

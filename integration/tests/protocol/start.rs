@@ -3,12 +3,14 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use containerd_shim_protos::bootstrap_api::BootstrapResult;
+use containerd_shim_protos::bootstrap_api::{
+    BootstrapParams, BootstrapResult, Extension, LogLevel,
+};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use podhook_integration::Outcome;
+use podhook_integration::{Generation, Outcome};
 
 use crate::bundle::Spec;
 use crate::client::Client;
@@ -44,7 +46,41 @@ impl Stage {
     pub fn try_start(&self, id: &str, input: &[u8]) -> Result<Output, Failure> {
         let mut command = self.command(id)?;
         command.args(["-debug", "start"]);
-        output(&mut command, input)
+        output(&mut command, &self.start_input(id, input)?)
+    }
+
+    /// The stdin of `start` that says the options in `input`, if any, as the shim under test takes them: by themselves,
+    /// as until containerd 2.2, or in the message that the originals want since.
+    pub fn start_input(&self, id: &str, input: &[u8]) -> Result<Vec<u8>, Failure> {
+        if !matches!(self.kind, Kind::Go(generation) if generation >= Generation::V2_3) {
+            return Ok(input.to_vec());
+        }
+        let mut message = BootstrapParams {
+            socket_dir: Some("/run/containerd/s".into()),
+            ..self.params(id)
+        };
+        if !input.is_empty() {
+            message.extensions.push(Extension {
+                value: Some(Any::parse_from_bytes(input)?).into(),
+                ..Default::default()
+            });
+        }
+        Ok(message.write_to_bytes()?)
+    }
+
+    /// What containerd writes to the stdin of `start` since 2.3.
+    pub fn params(&self, id: &str) -> BootstrapParams {
+        BootstrapParams {
+            instance_id: id.into(),
+            namespace: self.namespace().into(),
+            log_level: LogLevel::LOG_LEVEL_DEBUG.into(),
+            containerd_version: "v2.3.4".into(),
+            containerd_ttrpc_address: self.daemon().path().display().to_string(),
+            containerd_grpc_address: self.address().display().to_string(),
+            containerd_binary: "/bin/false".into(),
+            socket_dir: Some(self.dir().join("s").display().to_string()),
+            ..Default::default()
+        }
     }
 
     /// `start` with options, and a connection to the address it prints.

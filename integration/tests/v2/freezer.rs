@@ -18,7 +18,7 @@ fn pause_freezes_the_cgroup(node: &Node) -> Outcome {
     let own = cgroup::of_container(&container)?;
     let frozen = || cgroup::read(&own, "cgroup.events").map(|text| text.contains("frozen 1"));
     assert!(!frozen()?);
-    node.ctr().run(&["task", "pause", container.id()])?;
+    node.ctr().pause(container.id())?;
     assert!(frozen()?);
     let metrics = node.ctr().run(&["task", "metrics", container.id()])?;
     assert!(metrics.contains("pids.current"), "{metrics}");
@@ -30,7 +30,7 @@ fn pause_freezes_the_cgroup(node: &Node) -> Outcome {
 
 fn a_paused_task_dies_of_sigkill(node: &Node) -> Outcome {
     let container = node.container("frozen").start(&["sleep", "600"])?;
-    node.ctr().run(&["task", "pause", container.id()])?;
+    node.ctr().pause(container.id())?;
     container.kill("SIGKILL")?;
     assert_eq!(container.wait_exit(SOON)?, 137);
     assert_eq!(container.delete()?, 137);

@@ -224,7 +224,7 @@ fn metrics_are_what_the_kernel_says(node: &Node) -> Outcome {
     container.wait_output("worked", SOON)?;
     let own = cgroup::of_container(&container)?;
     // Nothing moves while it is frozen, but for what the kernel writes back: a few tries.
-    node.ctr().run(&["task", "pause", container.id()])?;
+    node.ctr().pause(container.id())?;
     let mut different = Vec::new();
     for _ in 0..5 {
         let ours = metrics(node, container.id())?;

@@ -20,11 +20,13 @@ use super::process::Process;
 use super::restore::Checkpoint;
 use super::spawn::{Call, Spawn, Unmade};
 use super::{Container, State};
+use crate::cgroup;
 use crate::containerd::options::Options;
 use crate::error::{Error, Result, is_exhaustion};
 use crate::host::bundle;
 use crate::host::descriptors::{CLEARING, Reserve};
 use crate::host::exit_status::ExitStatus;
+use crate::runtime;
 use crate::stdio::Stdio;
 
 impl Container {
@@ -84,6 +86,9 @@ impl Container {
             own_pid_namespace,
             ..
         } = bundled;
+        // The file that the runtime's calls lock is there for it.
+        drop(runtime::mark(&bundle)?);
+        deps.members.add(&request.id, &bundle)?;
         let exit = match &checkpoint {
             // Start restores it.
             Some(_) => None,
@@ -154,6 +159,8 @@ impl Container {
             let _ = deps.system.unmount_rootfs(&rootfs).await;
             return Err(e);
         }
+        deps.members
+            .keep(&container.id, &container.bundle, "init.pid");
         deps.events.publish(TaskCreate {
             container_id: container.id.clone(),
             bundle: container.bundle.display().to_string(),
@@ -183,6 +190,8 @@ impl Container {
         match self.deps.system.cgroup(pid) {
             Ok(cgroup) => drop(self.cgroup.set(cgroup)),
             Err(e) if is_exhaustion(&e) => return Err(Error::lower(e)),
+            // A short job, as it should be.
+            Err(e @ cgroup::Error::Exited { .. }) => log::debug!("no cgroup of process {pid}: {e}"),
             Err(e) => log::warn!("no cgroup of process {pid}: {e}"),
         }
         let keyring = !self.options.no_new_keyring;

@@ -40,6 +40,7 @@ impl Container {
             // `delete` asks the runtime once more then.
             log::warn!(id = self.id.as_str(); "{e}");
         }
+        self.deps.members.remove(&self.id);
         self.lock().deleted = true;
         let exit = self.init.exit();
         self.deps.events.publish(TaskDelete {

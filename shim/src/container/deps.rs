@@ -21,6 +21,7 @@ use crate::cgroup;
 use crate::containerd::events::Events;
 use crate::counters::Counting;
 use crate::error::Result;
+use crate::host::members::Members;
 use crate::runtime::RuntimeFactory;
 
 /// What all containers of a shim share.
@@ -34,6 +35,8 @@ pub struct Deps {
     pub counters: Arc<Counting>,
     /// The kernel, and containerd's own metadata.
     pub system: Box<dyn System>,
+    /// The containers that `delete` must find without their bundles.
+    pub members: Members,
     /// The ids of containers that are still to be cleared away.
     pub taken: TakenIds,
 }

@@ -14,7 +14,7 @@ use super::exec::GivenUp;
 use super::process::{ExitInfo, Process};
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result, is_exhaustion};
-use crate::host::exit_status::ExitStatus;
+use crate::host::exit_status::{self, ExitStatus};
 
 /// How long init's exit waits for those of the execs that died with it.
 const EXECS_LIMIT: Duration = Duration::from_secs(10);
@@ -75,8 +75,12 @@ impl Container {
             status: info.status,
             at: info.at,
         };
-        if let Err(e) = exit.write(&self.bundle) {
-            log::warn!(id = self.id.as_str(); "keep the exit status: {e}");
+        match exit.write(&self.bundle) {
+            Ok(()) => self
+                .deps
+                .members
+                .keep(&self.id, &self.bundle, exit_status::NAME),
+            Err(e) => log::warn!(id = self.id.as_str(); "keep the exit status: {e}"),
         }
     }
 

@@ -17,10 +17,9 @@ use crate::error::{Error, Result};
 
 /// The most that is read from stdin, as in containerd.
 const STDIN_LIMIT: u64 = 10 << 20;
-/// The version of the task service that is announced to containerd ≥ 2.3. Version 2 keeps `start`
-/// and `delete` per container: with 3, containerd leaves the containers of a dead shim behind
-/// (containerd#10727).
-const TASK_VERSION: i32 = 2;
+/// The version of the task service that is announced to containerd ≥ 2.3: with 3 it runs no `start` and no `delete`
+/// for the further containers of a pod. What that leaves to the sandbox's `delete` is in `verb::members`.
+const TASK_VERSION: i32 = 3;
 
 /// How a verb was called.
 #[derive(Debug, PartialEq)]
@@ -213,7 +212,7 @@ mod tests {
         assert_eq!(params.options, Some(any()));
         assert_eq!(params.socket_dir.as_deref(), Some("/run/s"));
         let reply = BootstrapResult::parse_from_bytes(&params.reply("unix:///s").unwrap()).unwrap();
-        assert_eq!((reply.version, reply.protocol.as_str()), (2, "ttrpc"));
+        assert_eq!((reply.version, reply.protocol.as_str()), (3, "ttrpc"));
     }
 
     #[test]

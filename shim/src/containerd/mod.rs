@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod clients;
 pub mod events;
+pub mod grpc;
 pub mod log;
 pub mod message_type;
 pub mod options;
@@ -10,3 +11,4 @@ pub mod outstanding;
 pub mod socket;
 pub mod stop_signal;
 pub mod timestamp;
+pub mod version;

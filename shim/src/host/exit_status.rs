@@ -13,7 +13,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::error::{Error, Result};
 
-const NAME: &str = "exit.json";
+/// Of the file.
+pub const NAME: &str = "exit.json";
 /// More than the file ever has, bytes.
 const MAX_SIZE: u64 = 4096;
 

@@ -7,6 +7,7 @@ pub mod cgroup_place;
 pub mod descriptors;
 pub mod ending;
 pub mod exit_status;
+pub mod members;
 #[allow(unsafe_code)]
 pub mod memory;
 #[allow(unsafe_code)]

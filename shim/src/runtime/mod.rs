@@ -25,7 +25,7 @@ use failure::FailureParts;
 pub use call::{Late, Stdio, output};
 pub use criu::{CheckpointArgs, RestoreArgs};
 pub use failure::call_failed;
-pub use presence::{Presence, names};
+pub use presence::{Presence, mark, names};
 
 /// Where the runtime keeps its state unless the options say otherwise: as the Go shim, so that
 /// `runc --root /run/containerd/runc/<namespace> list` shows our containers too.

@@ -7,9 +7,11 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -43,16 +45,20 @@ pub fn mark(bundle: &Path) -> Result<Option<OwnedFd>> {
 /// The runtime's processes of one bundle.
 pub struct Presence {
     file: File,
-    /// As `/proc/PID/fd` names it.
-    name: PathBuf,
+    /// Its device and inode: it may have several names.
+    identity: (u64, u64),
+}
+
+fn identity(path: impl AsRef<Path>) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 impl Presence {
     /// None where the runtime was never called, or by another shim.
     pub fn of(bundle: &Path) -> Option<Self> {
         let file = File::open(bundle.join(FILE)).ok()?;
-        let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-        Some(Self { file, name })
+        let identity = identity(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        Some(Self { file, identity })
     }
 
     /// Whether there is none any more. No call can begin then, as long as this value lives.
@@ -68,7 +74,7 @@ impl Presence {
             if Instant::now() > deadline {
                 return false;
             }
-            for pid in processes() {
+            for pid in processes().filter(|&pid| !is_same_program(pid)) {
                 // Once more behind the pidfd: it may be another process's than the one looked at.
                 if self.is_held_by(pid)
                     && ours(pid)
@@ -90,8 +96,14 @@ impl Presence {
             .flatten();
         entries
             .flatten()
-            .any(|entry| fs::read_link(entry.path()).is_ok_and(|name| name == self.name))
+            .any(|entry| identity(entry.path()).is_ok_and(|found| found == self.identity))
     }
+}
+
+/// Another `delete` of the same bundle is no call of the runtime.
+fn is_same_program(pid: i32) -> bool {
+    let exe = |pid: &str| identity(format!("/proc/{pid}/exe"));
+    matches!((exe(&pid.to_string()), exe("self")), (Ok(other), Ok(own)) if other == own)
 }
 
 /// Every process but this one.

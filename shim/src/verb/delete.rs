@@ -12,13 +12,14 @@ use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message;
 use podhook_hooks::config_json;
 
+use super::members::Members;
 use crate::cgroup::{Leftover, scope};
 use crate::containerd::options::Options;
 use crate::containerd::socket;
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result};
 use crate::host::exit_status::ExitStatus;
-use crate::host::{bundle, pidfd};
+use crate::host::{bundle, members, pidfd};
 use crate::runtime::Presence;
 use crate::{mount, runtime};
 
@@ -33,6 +34,8 @@ const RUNTIME_LIMIT: Duration = Duration::from_millis(1250);
 const DELETE_LIMIT: Duration = Duration::from_millis(2500);
 /// Until when what was killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_millis(3500);
+/// Until when the other containers of the shim may take to be deleted.
+const MEMBERS_LIMIT: Duration = Duration::from_millis(4250);
 /// How long systemd may take to stop a scope.
 const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -43,6 +46,8 @@ const CALLS_LEFT: &str = "processes of the OCI runtime are left, and may make mo
 pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     let begun = Instant::now();
     let bundle = bundle_of(flags)?;
+    let members = Members::delete(flags, &bundle);
+    let origin = members::origin(&bundle);
     let options = Options::load(&bundle).unwrap_or_else(|e| {
         warn(&e);
         Options::default()
@@ -54,7 +59,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     let cgroups_path = config_json::cgroups_path(&bundle);
     let leftover = Leftover::of(&cgroups_path, options.systemd_cgroup);
     let neighbour = match leftover.exists() {
-        true => leftover.shared_with(bundle::others(&bundle)),
+        true => leftover.shared_with(bundle::others(&origin)),
         false => None,
     };
     // Usually the shim has done it: containerd waits for this after every Delete too, and an OCI runtime
@@ -62,6 +67,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     let orphan = Orphan {
         flags,
         bundle: &bundle,
+        origin: &origin,
         options: &options,
         cgroups_path: &cgroups_path,
         leftover: &leftover,
@@ -77,7 +83,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     } else {
         orphan.end();
     }
-    if let Err(e) = mount::unmount_all(&bundle.join("rootfs")) {
+    if let Err(e) = mount::unmount_all(&origin.join("rootfs")) {
         warn(&e);
     }
     if let Ok(address) = fs::read_to_string(bundle.join("address"))
@@ -85,6 +91,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     {
         warn(&e);
     }
+    members.finish(flags, begun + MEMBERS_LIMIT);
     // Of a container that ran on when its shim died nothing is known but that it was killed, just now.
     let exit = ExitStatus::read(&bundle).unwrap_or_else(|e| {
         warn(&e);
@@ -110,6 +117,8 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
 struct Orphan<'a> {
     flags: &'a Flags,
     bundle: &'a Path,
+    /// Where the bundle was, in the words of the OCI runtime's calls.
+    origin: &'a Path,
     options: &'a Options,
     cgroups_path: &'a str,
     leftover: &'a Leftover,
@@ -123,7 +132,7 @@ impl Orphan<'_> {
         let presence = Presence::of(self.bundle);
         let is_over = |deadline| {
             // They ended with the shim. What they had started may not have: crun makes a container in a child.
-            let ours = |pid| runtime::names(pid, self.bundle) || self.is_member(pid);
+            let ours = |pid| runtime::names(pid, self.origin) || self.is_member(pid);
             presence.as_ref().is_none_or(|it| it.end(deadline, ours))
         };
         // This comes first: a call that still runs could make more of what is removed below.
@@ -146,7 +155,7 @@ impl Orphan<'_> {
 
     /// The same where another container is in the cgroup: that stays, and so does all that may be the other's.
     fn end_beside(&self, neighbour: &str, init: i32) {
-        let ours = |pid| runtime::names(pid, self.bundle);
+        let ours = |pid| runtime::names(pid, self.origin);
         let limit = self.begun + RUNTIME_LIMIT;
         if Presence::of(self.bundle).is_some_and(|presence| !presence.end(limit, ours)) {
             warn(&CALLS_LEFT);
@@ -221,7 +230,7 @@ impl Orphan<'_> {
     }
 }
 
-fn warn(problem: &dyn std::fmt::Display) {
+pub(super) fn warn(problem: &dyn std::fmt::Display) {
     // Not eprintln, which panics where stderr has no reader.
     let _ = writeln!(io::stderr(), "containerd-shim-podhook-v1: {problem}");
 }

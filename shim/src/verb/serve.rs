@@ -21,6 +21,7 @@ use crate::containerd::events::Publisher;
 use crate::containerd::socket;
 use crate::counters::Counting;
 use crate::error::{Error, Result};
+use crate::host::members::Members;
 use crate::host::reaper::Reaper;
 use crate::host::signals::Signals;
 use crate::host::{apart, descriptors, memory, own_binary, signal_mask};
@@ -87,6 +88,8 @@ async fn run(
         system: Box::new(Linux {
             containerd: flags.address.clone(),
         }),
+        // The server runs in its bundle.
+        members: Members::of(Path::new("")),
         taken: TakenIds::default(),
     };
     let shim = Shim::new(deps, let_go);

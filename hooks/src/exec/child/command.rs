@@ -105,8 +105,9 @@ fn find(lookup: &Lookup) -> Result<&CStr, Failure> {
 /// A file that someone may execute. Whether this user may, execve says.
 fn executable(path: &CStr) -> sys::Result<()> {
     let mode = sys::stat(path)?.st_mode;
-    match mode & libc::S_IFMT != libc::S_IFDIR && mode & 0o111 != 0 {
-        true => Ok(()),
-        false => Err(libc::EACCES),
+    match (mode & libc::S_IFMT, mode & 0o111) {
+        (libc::S_IFDIR, _) => Err(libc::EISDIR),
+        (_, 0) => Err(libc::EACCES),
+        _ => Ok(()),
     }
 }

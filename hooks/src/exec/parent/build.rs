@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::container::Container;
+use super::inherited::Family;
 use super::pack::{Packed, Parts};
 use super::places::{Counted, Placed, Places};
 use super::process::{self, Process, c_string};
@@ -101,7 +102,8 @@ impl<'a> Build<'a> {
         let late = scheduler.is_some()
             || rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC")
             || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
-        let packed = packed(spec, stdio.is_terminal(), seccomp.as_deref())?;
+        let runtime = container.inherited.runtime;
+        let packed = packed(spec, runtime, stdio.is_terminal(), seccomp.as_deref())?;
         let moved = moved_to(container)?;
         let counted = Counted::fitting(&container.cgroups);
         let can_wait =
@@ -139,7 +141,11 @@ impl<'a> Build<'a> {
             late: late || counted == Counted::Command && !can_wait,
             can_wait,
             user,
-            capabilities: capabilities::sets(capabilities, container.last_capability),
+            capabilities: capabilities::sets(
+                capabilities,
+                container.inherited.capabilities,
+                container.last_capability,
+            ),
         })
     }
 
@@ -236,9 +242,14 @@ impl<'a> Build<'a> {
 }
 
 /// What the command reads.
-fn packed(spec: &spec::Process, terminal: bool, seccomp: Option<&Filter>) -> Result<Packed, Error> {
+fn packed(
+    spec: &spec::Process,
+    runtime: Family,
+    terminal: bool,
+    seccomp: Option<&Filter>,
+) -> Result<Packed, Error> {
     let command = spec.args.first().map(String::as_str).unwrap_or_default();
-    let (envp, home) = process::environment(&spec.env)?;
+    let (envp, home) = process::environment(&spec.env, runtime)?;
     let argv = spec
         .args
         .iter()

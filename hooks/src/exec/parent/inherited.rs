@@ -10,7 +10,7 @@
 use std::ffi::c_ulong;
 
 use crate::exec::plan::entry::MAX_CPU;
-use crate::exec::plan::rights::Signals;
+use crate::exec::plan::rights::{Sets, Signals};
 use crate::exec::settings::rlimit::{self, Limits};
 use crate::linux::process::status_field;
 
@@ -24,32 +24,45 @@ pub(crate) struct Inherited {
     pub signals: Signals,
     /// The runtime gives every process all CPUs of the container's cpuset, whatever its caller has.
     pub all_cpus: bool,
+    /// What a process has for which nothing is said of capabilities: none with runc 1.1 and crun, the caller's with
+    /// later runcs.
+    pub capabilities: Sets,
     pub runtime: Family,
 }
 
 /// Runtimes that treat a process alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// runc, and youki, which follows it.
+    /// runc 1.1, and youki, which follows it.
+    OldRunc,
+    /// runc since 1.2.
     Runc,
     Crun,
 }
 
 impl Family {
-    /// By the name of an init that waits for `start`: `runc:[2:INIT]`. crun's has the program's name.
-    fn of(init: &str) -> Self {
-        match init.trim_end().ends_with(":[2:INIT]") {
-            true => Self::Runc,
-            false => Self::Crun,
+    /// By the name of an init that waits for `start`, `runc:[2:INIT]` (crun's has the program's name), and by what
+    /// runc tells it in its environment: of a pipe to synchronise with since 1.2.
+    fn of(init: &str, environment: &[u8]) -> Self {
+        if !init.trim_end().ends_with(":[2:INIT]") {
+            return Self::Crun;
         }
+        let new = environment
+            .split(|&byte| byte == 0)
+            .any(|entry| entry.starts_with(b"_LIBCONTAINER_SYNCPIPE="));
+        match new {
+            true => Self::Runc,
+            false => Self::OldRunc,
+        }
+    }
+
+    pub fn is_crun(self) -> bool {
+        self == Self::Crun
     }
 
     /// The umask of a process whose container says none; else it is the caller's.
     pub fn umask(self) -> Option<u32> {
-        match self {
-            Self::Runc => None,
-            Self::Crun => Some(0o022),
-        }
+        self.is_crun().then_some(0o022)
     }
 }
 
@@ -75,21 +88,39 @@ impl Inherited {
                 }
             },
             all_cpus: has_more(affinity(pid), affinity(0)),
-            runtime: Family::of(&read("comm").unwrap_or_default()),
+            capabilities: Sets::of(&status),
+            runtime: Family::of(
+                &read("comm").unwrap_or_default(),
+                &std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default(),
+            ),
+        }
+    }
+}
+
+/// A mask of /proc/PID/status; empty where it has none of that name.
+fn mask(status: &str, name: &str) -> u64 {
+    status_field(status, name)
+        .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+        .unwrap_or_default()
+}
+
+impl Sets {
+    fn of(status: &str) -> Self {
+        Self {
+            bounding: mask(status, "CapBnd"),
+            effective: mask(status, "CapEff"),
+            permitted: mask(status, "CapPrm"),
+            inheritable: mask(status, "CapInh"),
+            ambient: mask(status, "CapAmb"),
         }
     }
 }
 
 impl Signals {
     fn of(status: &str) -> Self {
-        let set = |name| {
-            status_field(status, name)
-                .and_then(|set| u64::from_str_radix(set, 16).ok())
-                .unwrap_or_default()
-        };
         Self {
-            ignored: set("SigIgn"),
-            blocked: set("SigBlk"),
+            ignored: mask(status, "SigIgn"),
+            blocked: mask(status, "SigBlk"),
         }
     }
 
@@ -147,9 +178,27 @@ mod tests {
 
     #[test]
     fn the_runtime_is_known_by_the_name_of_its_init() {
-        assert_eq!(Family::of("runc:[2:INIT]\n"), Family::Runc);
-        assert_eq!(Family::of("youki:[2:INIT]\n"), Family::Runc);
-        assert_eq!(Family::of("crun\n"), Family::Crun);
+        let old = b"GOMAXPROCS=2\0_LIBCONTAINER_INITPIPE=3\0";
+        let new = b"GOMAXPROCS=2\0_LIBCONTAINER_SYNCPIPE=4\0";
+        assert_eq!(Family::of("runc:[2:INIT]\n", old), Family::OldRunc);
+        assert_eq!(Family::of("runc:[2:INIT]\n", new), Family::Runc);
+        assert_eq!(Family::of("youki:[2:INIT]\n", b""), Family::OldRunc);
+        assert_eq!(Family::of("crun\n", new), Family::Crun);
+    }
+
+    #[test]
+    fn capabilities_are_those_of_the_status() {
+        let status = "CapInh:\t0000000000000001\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000002\n\
+                      CapBnd:\t000001fffeffffff\nCapAmb:\t0000000000000004\n";
+        let sets = Sets {
+            bounding: 0x1ff_feff_ffff,
+            effective: 2,
+            permitted: 0x1ff_ffff_ffff,
+            inheritable: 1,
+            ambient: 4,
+        };
+        assert_eq!(Sets::of(status), sets);
+        assert_eq!(Sets::of(""), Sets::default());
     }
 
     #[test]

@@ -54,7 +54,9 @@ impl Context {
                     "exec: {command:?}: cannot run executable found relative to current directory"
                 )
             }
-            Step::Stat if errno == libc::EACCES => format!("exec: {command:?}: {why}"),
+            Step::Stat if matches!(errno, libc::EACCES | libc::EISDIR) => {
+                format!("exec: {command:?}: {why}")
+            }
             Step::Stat => format!("exec: {command:?}: stat {command}: {why}"),
             Step::Exec => format!("exec {command}: {why}"),
             Step::WorkingDirectory => "current working directory is outside of container mount \

@@ -51,7 +51,7 @@ pub(crate) fn check(spec: &spec::Process, runtime: Family) -> Result<(), Error> 
     match (spec.cwd.as_str(), runtime) {
         ("", _) => return invalid("Cwd property must not be empty"),
         // crun takes it as seen from the root.
-        (cwd, Family::Runc) if !cwd.starts_with('/') => {
+        (cwd, Family::OldRunc | Family::Runc) if !cwd.starts_with('/') => {
             return invalid("Cwd must be an absolute path");
         }
         _ => {}
@@ -64,7 +64,9 @@ pub(crate) fn check(spec: &spec::Process, runtime: Family) -> Result<(), Error> 
     for id in ids.iter().chain(&user.additional_gids) {
         match (id, runtime) {
             (0..=MAX_OLD_ID, _) => {}
-            (id, Family::Runc) => return Err(Error::Unsupported(format!("user or group {id}"))),
+            (id, Family::OldRunc | Family::Runc) => {
+                return Err(Error::Unsupported(format!("user or group {id}")));
+            }
             // To the kernel this is "as it is": crun's process stays root.
             (&u32::MAX, Family::Crun) => {
                 return Err(Error::Invalid(format!("{id} is no user or group")));
@@ -78,46 +80,60 @@ pub(crate) fn check(spec: &spec::Process, runtime: Family) -> Result<(), Error> 
 /// runc 1.1 refuses larger ones.
 const MAX_OLD_ID: u32 = i32::MAX as u32;
 
-/// The environment as runc makes it: a name that comes again replaces the value where the name stood
-/// first. The flag says that HOME is still to be found in the container.
-pub(crate) fn environment(env: &[String]) -> Result<(Vec<CString>, Option<usize>), Error> {
-    let mut out: Vec<&str> = Vec::with_capacity(env.len() + 1);
+/// The environment as the runtime makes it. Of a name that comes again the last value counts, and it stands where the
+/// name stood first, or last since runc 1.3. The same with HOME, where that is missing or empty: it is at its place, or
+/// at the end. The number says that it is still to be found in the container.
+pub(crate) fn environment(
+    env: &[String],
+    runtime: Family,
+) -> Result<(Vec<CString>, Option<usize>), Error> {
+    let last = runtime == Family::Runc;
+    let mut out: Vec<Option<&str>> = Vec::with_capacity(env.len() + 1);
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(env.len());
     for entry in env {
-        let name = match entry.split_once('=') {
-            None => {
-                return Err(Error::Invalid(format!(
-                    "invalid environment variable: {entry:?}"
-                )));
-            }
-            Some(("", _)) => {
-                return Err(Error::Invalid(format!(
-                    "environment variable name can't be empty: {entry:?}"
-                )));
-            }
-            Some((name, _)) => name,
-        };
-        match places.get(name).and_then(|&place| out.get_mut(place)) {
-            Some(place) => *place = entry,
-            None => {
+        let name = named(entry, runtime)?;
+        let before = places.get(name).and_then(|&place| out.get_mut(place));
+        match before {
+            Some(place) if !last => *place = Some(entry),
+            before => {
+                if let Some(place) = before {
+                    *place = None;
+                }
                 places.insert(name, out.len());
-                out.push(entry);
+                out.push(Some(entry));
             }
         }
     }
-    let home = match places.get("HOME") {
-        Some(&place) if out.get(place).is_some_and(|entry| *entry != "HOME=") => None,
-        Some(&place) => Some(place),
-        None => {
-            out.push("HOME=/");
-            Some(out.len() - 1)
+    let given = places.get("HOME").and_then(|&place| out.get_mut(place));
+    let home = match given {
+        Some(place) if *place != Some("HOME=") => None,
+        Some(_) if !last => places.get("HOME").copied(),
+        given => {
+            if let Some(place) = given {
+                *place = None;
+            }
+            out.push(Some("HOME=/"));
+            Some(out.iter().flatten().count() - 1)
         }
     };
     let out = out
         .into_iter()
+        .flatten()
         .map(|entry| c_string("environment variable", entry))
         .collect::<Result<_, _>>()?;
     Ok((out, home))
+}
+
+/// The name of an entry of the environment.
+fn named(entry: &str, runtime: Family) -> Result<&str, Error> {
+    let words = match (entry.split_once('='), runtime) {
+        (Some((name, _)), _) if !name.is_empty() => return Ok(name),
+        (None, Family::Runc) => "invalid environment variable: missing '='".into(),
+        (None, _) => format!("invalid environment variable: {entry:?}"),
+        (Some(_), Family::Runc) => "invalid environment variable: name cannot be empty".into(),
+        (Some(_), _) => format!("environment variable name can't be empty: {entry:?}"),
+    };
+    Err(Error::Invalid(words))
 }
 
 /// Where execve looks for the command, in order.
@@ -183,9 +199,9 @@ pub(crate) fn c_string(what: &str, text: &str) -> Result<CString, Error> {
 mod tests {
     use super::*;
 
-    fn env(entries: &[&str]) -> Result<(Vec<String>, Option<usize>), Error> {
+    fn env(entries: &[&str], runtime: Family) -> Result<(Vec<String>, Option<usize>), Error> {
         let entries: Vec<_> = entries.iter().map(|entry| entry.to_string()).collect();
-        let (env, home) = environment(&entries)?;
+        let (env, home) = environment(&entries, runtime)?;
         Ok((
             env.into_iter().map(|e| e.into_string().unwrap()).collect(),
             home,
@@ -201,7 +217,7 @@ mod tests {
                 .map(|error| error.to_string())
         };
         let refused = |json: &str| {
-            let [runc, crun] = [Family::Runc, Family::Crun].map(|runtime| check(json, runtime));
+            let [runc, crun] = [Family::OldRunc, Family::Crun].map(|runtime| check(json, runtime));
             (runc.unwrap_or_default(), crun.unwrap_or_default())
         };
         let both = |text: &str| (text.to_string(), text.to_string());
@@ -235,26 +251,51 @@ mod tests {
     }
 
     #[test]
-    fn the_last_value_stands_where_the_name_stood_first() {
-        let (out, home) = env(&["A=1", "HOME=/h", "B=2", "A=3"]).unwrap();
-        assert_eq!(out, ["A=3", "HOME=/h", "B=2"]);
+    fn the_last_value_stands_where_the_name_stood_first_or_last() {
+        let entries = ["A=1", "HOME=/h", "B=2", "A=3"];
+        for old in [Family::OldRunc, Family::Crun] {
+            let (out, home) = env(&entries, old).unwrap();
+            assert_eq!(out, ["A=3", "HOME=/h", "B=2"]);
+            assert_eq!(home, None);
+        }
+        let (out, home) = env(&entries, Family::Runc).unwrap();
+        assert_eq!(out, ["HOME=/h", "B=2", "A=3"]);
         assert_eq!(home, None);
     }
 
     #[test]
     fn an_absent_or_empty_home_is_to_be_found() {
-        assert_eq!(
-            env(&["A=1"]).unwrap(),
-            (vec!["A=1".into(), "HOME=/".into()], Some(1))
+        let found = |entries: &[&str], runtime| {
+            let (out, home) = env(entries, runtime).unwrap();
+            (out.join(" "), home)
+        };
+        for runtime in [Family::OldRunc, Family::Runc] {
+            let end = ("A=1 HOME=/".to_string(), Some(1));
+            assert_eq!(found(&["A=1"], runtime), end);
+        }
+        let empty = ["A=1", "HOME=", "A=2"];
+        let (there, end) = (
+            ("A=2 HOME=".into(), Some(1)),
+            ("A=2 HOME=/".into(), Some(1)),
         );
-        assert_eq!(env(&["HOME=", "A=1"]).unwrap().1, Some(0));
+        assert_eq!(found(&empty, Family::OldRunc), there);
+        assert_eq!(found(&empty, Family::Runc), end);
+        let emptied = ["HOME=/h", "HOME=", "B=1"];
+        assert_eq!(
+            found(&emptied, Family::OldRunc),
+            ("HOME= B=1".into(), Some(0))
+        );
+        assert_eq!(
+            found(&emptied, Family::Runc),
+            ("B=1 HOME=/".into(), Some(1))
+        );
     }
 
     #[test]
     fn entries_without_a_name_or_with_nul_are_refused() {
-        assert!(env(&["A"]).is_err());
-        assert!(env(&["=1"]).is_err());
-        assert!(env(&["A=\0"]).is_err());
+        for entry in ["A", "=1", "A=\0"] {
+            assert!(env(&[entry], Family::Runc).is_err());
+        }
     }
 
     #[test]

@@ -48,11 +48,11 @@ const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// No capabilities in the spec means none at all, as in runc. A name that is unknown here, or that this kernel does
-/// not have, is not granted (runc: a warning).
-pub(crate) fn sets(spec: Option<&spec::Capabilities>, last: u32) -> Sets {
+/// Where the specification says nothing of capabilities they are `unsaid`. A name that is unknown here, or that this
+/// kernel does not have, is not granted (runc: a warning).
+pub(crate) fn sets(spec: Option<&spec::Capabilities>, unsaid: Sets, last: u32) -> Sets {
     let Some(spec) = spec else {
-        return Sets::default();
+        return unsaid;
     };
     let mask = |names: &[String]| {
         names
@@ -95,9 +95,13 @@ mod tests {
             permitted: vec!["CAP_CHECKPOINT_RESTORE".into()],
             ..Default::default()
         };
-        let granted = sets(Some(&spec), 39);
+        let granted = sets(Some(&spec), Sets::default(), 39);
         assert_eq!(granted.bounding, 1 | 1 << 39);
         assert_eq!(granted.permitted, 0, "above the kernel's last capability");
-        assert_eq!(sets(None, 40), Sets::default());
+        let unsaid = Sets {
+            bounding: 1 << 21,
+            ..Sets::default()
+        };
+        assert_eq!(sets(None, unsaid, 40), unsaid);
     }
 }

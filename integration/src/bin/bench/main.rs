@@ -95,7 +95,8 @@ fn play(scene: fn(&Stage) -> Fallible<()>) -> Fallible<()> {
 
 fn open(scene: fn(&Stage) -> Fallible<()>) -> Fallible<()> {
     let wanted = env::var("PODHOOK_GENERATION").unwrap_or_else(|_| "1.6".to_owned());
-    let generation = Generation::named(&wanted).ok_or("PODHOOK_GENERATION: 1.6, 1.7 or 2")?;
+    let generation =
+        Generation::named(&wanted).ok_or("PODHOOK_GENERATION: 1.6, 1.7, 2, 2.3 or 2.4")?;
     let stage = Stage::open(generation)?;
     let stage = STAGE.get_or_init(|| stage);
     machine::print(stage.containerd());

@@ -63,7 +63,8 @@ async fn main() -> ExitCode {
 fn play() -> Outcome {
     message::refuse_to_overwrite()?;
     let wanted = env::var("PODHOOK_GENERATION").unwrap_or_else(|_| "1.6".to_owned());
-    let generation = Generation::named(&wanted).ok_or("PODHOOK_GENERATION: 1.6, 1.7 or 2")?;
+    let generation =
+        Generation::named(&wanted).ok_or("PODHOOK_GENERATION: 1.6, 1.7, 2, 2.3 or 2.4")?;
     let containerd = Arc::new(Containerd::start(generation, ShimKind::Podhook)?);
     let containerd = CONTAINERD.get_or_init(|| containerd);
     let mut stage = Stage::new(Arc::clone(containerd))?;

@@ -23,6 +23,7 @@ use crate::container::Container;
 use crate::container::deps::{Deps, TakenIds};
 use crate::counters::Counting;
 use crate::error::{Error, Result};
+use crate::host::members::Members;
 
 pub const TERM: i32 = libc::SIGTERM;
 pub const KILL: i32 = libc::SIGKILL;
@@ -64,6 +65,7 @@ impl World {
             children: Arc::new(fakes.clone()),
             counters: Counting::new(),
             system: Box::new(FakeSystem(fakes.clone())),
+            members: Members::of(dir.path()),
             taken: TakenIds::default(),
         });
         std::fs::write(dir.path().join("config.toml"), "").unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use containerd_shim_protos::protobuf::{self, CodedInputStream, CodedOutputStream, rt};
 
-use super::grpc;
+use crate::containerd::grpc;
 
 /// containerd's own name for it: ctr and nerdctl set it, for every container that has an image.
 const LABEL: &str = "io.containerd.image.config.stop-signal";

@@ -2,7 +2,6 @@
 //! any other Kill, so that it must be known before. The OCI configuration has it not; the client's own metadata do.
 
 mod docker;
-mod grpc;
 mod labels;
 
 use std::path::Path;
