@@ -82,6 +82,25 @@ test-v2: build images runtimes ## Run the cgroup v2 tests in emulated machines (
 	$(build_bin) machine
 	$(alive) $(run) machine -- $(FILTER)
 
+# What a node of Kubernetes is made of: KUBERNETES="1.36 1.37" tests both, SHIM is that of pods without a RuntimeClass.
+KUBERNETES ?= 1.37
+SHIM ?= podhook
+node_programs = etcd containerd-2.4 runc-1.5 $(addprefix kubernetes-,$(KUBERNETES))
+
+.PHONY: test-kubernetes
+test-kubernetes: build ## Run the tests under a real kubelet with a control plane (KUBERNETES=1.36, FILTER=restart::)
+	$(alive) integration/images/build
+	$(alive) integration/upstream/build $(node_programs)
+	PODHOOK_KUBERNETES="$(KUBERNETES)" \
+		$(CARGO) test $(cargo_flags) --package podhook-integration --test kubernetes -- $(FILTER)
+
+.PHONY: cluster
+cluster: build ## Run a node of Kubernetes to try things by hand, until Ctrl-C (KUBERNETES=1.36, SHIM=runc)
+	$(alive) integration/images/build
+	$(alive) integration/upstream/build $(node_programs)
+	$(build_bin) cluster
+	$(run) cluster -- $(KUBERNETES) $(SHIM)
+
 # Benchmarks are of optimised programs.
 bench bench-exec: PROFILE = release
 
@@ -116,7 +135,7 @@ fmt-check: ## Check the format
 
 .PHONY: clippy
 clippy: deps ## Lint; every warning is an error
-	$(alive) $(CARGO) clippy --locked --workspace --all-targets --test v2 -- --deny warnings
+	$(alive) $(CARGO) clippy --locked --workspace --all-targets --test v2 --test kubernetes -- --deny warnings
 
 .PHONY: deny
 deny: ## Check the licences, sources and advisories of the dependencies

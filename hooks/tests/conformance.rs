@@ -51,6 +51,10 @@ fn place(name: &str) -> Result<(Vec<String>, String), String> {
     let (files, function) = match words[..] {
         ["hooks", file, test] => (vec![format!("integration/tests/hooks/{file}.rs")], test),
         ["parity", file, test] => (vec![format!("integration/tests/parity/{file}.rs")], test),
+        ["kubernetes", file, test] => (
+            vec![format!("integration/tests/kubernetes/{file}.rs")],
+            test,
+        ),
         ["crowd", test] => (vec!["integration/tests/crowd/main.rs".to_owned()], test),
         ["sequence", file, test] => (vec![format!("hooks/src/sequence/tests/{file}.rs")], test),
         ["net", file, test] => (
@@ -175,6 +179,22 @@ fn what_users_have_asked_for_has_a_test_that_is_run() {
         let text = read(format!("integration/tests/hooks/{file}.rs"));
         for test in listed(&text) {
             let name = format!("`hooks::{file}::{test}`");
+            assert!(page.contains(&name), "{name} is on no row");
+        }
+    }
+}
+
+#[test]
+fn what_a_kubelet_was_asked_has_a_test_that_is_run() {
+    let rows = rows("## Under a kubelet");
+    assert!(rows.len() >= 20, "{} rows", rows.len());
+    check_all(&rows);
+    // And the other way round.
+    let page = read(PAGE);
+    for file in ["tutorial", "post_start", "pre_stop", "restart", "workloads"] {
+        let text = read(format!("integration/tests/kubernetes/{file}.rs"));
+        for test in listed(&text) {
+            let name = format!("`kubernetes::{file}::{test}`");
             assert!(page.contains(&name), "{name} is on no row");
         }
     }

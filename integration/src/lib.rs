@@ -20,9 +20,11 @@ pub mod generation;
 #[cfg(test)]
 mod house;
 pub mod image;
+pub mod kubernetes;
 #[cfg(test)]
 mod makefile;
 pub mod node;
+mod panics;
 #[cfg(test)]
 mod parts;
 pub mod place;

@@ -32,6 +32,8 @@ fn no_target_compiles_or_downloads_in_silence() {
         "test",
         "test-v2",
         "test-matrix",
+        "test-kubernetes",
+        "cluster",
         "clippy",
         "install",
         "build",

@@ -4,11 +4,9 @@
 //! `PODHOOK_MATRIX` says on what, as `1.6/runc 2.3/podhook+runc-1.1 2/podhook-v1+crun`, or `all`.
 //! The other arguments are libtest's: a filter, `--list`, `--test-threads`, `--skip`, `--exact`.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::env;
 use std::io::{self, Write};
-use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +16,7 @@ use crate::Outcome;
 use crate::containerd::{Containerd, Error};
 use crate::generation::{Generation, OciRuntime};
 use crate::node::Node;
+use crate::panics;
 use crate::place::Place;
 use crate::results::{Outcomes, Results};
 use crate::slow::watched;
@@ -169,7 +168,7 @@ pub fn run_with_threads(tests: Vec<Test>, threads: usize) -> ExitCode {
             }
         }
     }
-    keep_panics();
+    panics::keep();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let clean = shared.close();
     let written = Results::wanted(&arguments).map_or(Ok(()), |results| results.write(&outcomes));
@@ -226,26 +225,6 @@ fn parse_matrix(text: &str) -> Result<Vec<Place>, &str> {
         .collect()
 }
 
-thread_local! {
-    /// Where and why the test on this thread panicked; none on threads that run no test.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Keeps the message of a test's panic for its report, instead of a backtrace amid the others' lines.
-fn keep_panics() {
-    panic::set_hook(Box::new(|info| {
-        let place = info
-            .location()
-            .map(|l| format!("{}:{}", l.file(), l.line()))
-            .unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or("panic");
-        PANIC.with_borrow_mut(|kept| match kept {
-            Some(text) => *text = format!("{place}: {message}"),
-            None => eprintln!("{place}: {message}"),
-        });
-    }));
-}
-
 fn one(test: Test, place: Place, shared: &Shared) -> Result<(), Failed> {
     let containerd = if test.own_containerd {
         Containerd::start_at(place).map(Arc::new)
@@ -254,12 +233,7 @@ fn one(test: Test, place: Place, shared: &Shared) -> Result<(), Failed> {
     };
     let containerd = containerd.map_err(|error| error.to_string())?;
     let node = Node::new(Arc::clone(&containerd), place.shim);
-    PANIC.set(Some(String::new()));
-    let result = panic::catch_unwind(AssertUnwindSafe(|| (test.run)(&node)));
-    let panicked = PANIC.take().unwrap_or_default();
-    let mut outcome = result.map_or(Err(panicked), |outcome| {
-        outcome.map_err(|error| error.to_string())
-    });
+    let mut outcome = panics::caught(|| (test.run)(&node));
     // After a failure the remains say nothing new.
     if outcome.is_ok() {
         outcome = node.finish().map_err(|error| error.to_string());
@@ -280,7 +254,7 @@ fn one(test: Test, place: Place, shared: &Shared) -> Result<(), Failed> {
 }
 
 /// Prints a failure now, in one piece and marked, and not only after the last test.
-fn at_once(name: &str, message: &str) {
+pub(crate) fn at_once(name: &str, message: &str) {
     let text: String = [&format!("{name} failed")]
         .into_iter()
         .map(String::as_str)

@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use crate::containerd::Containerd;
 use crate::node::Node;
 use crate::wait::{self, SOON, TimedOut};
 
@@ -36,9 +37,17 @@ impl Trace {
     /// # Errors
     /// When it cannot be made.
     pub fn new(node: &Node) -> io::Result<Self> {
+        Self::of(node.containerd())
+    }
+
+    /// The same for a containerd.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(containerd: &Containerd) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = node.containerd().dir().join("traces").join(n.to_string());
+        let dir = containerd.dir().join("traces").join(n.to_string());
         fs::create_dir_all(&dir)?;
         fs::set_permissions(&dir, Permissions::from_mode(0o777))?;
         // Made here, so that whoever comes first may be another user than who comes second.

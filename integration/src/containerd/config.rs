@@ -12,9 +12,10 @@ use crate::shim::{self, ShimKind};
 const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.kubernetes.*"]"#;
 
 /// The file for the generation with everything below `dir`; `podhook` is a handler when its shim is built.
-pub(super) fn render(place: Place, dir: &Path) -> String {
+/// Pods that name no handler get the one of `default`.
+pub(super) fn render(place: Place, dir: &Path, default: ShimKind) -> String {
     let generation = place.generation;
-    let runtimes = runtimes(place, dir);
+    let runtimes = runtimes(place, dir, default);
     let sockets = sockets(generation, dir);
     let dir = dir.display();
     let head = format!(
@@ -84,7 +85,7 @@ pub(crate) const CONFIGURED: &str = "podhook-configured";
 /// name of the instance and `-shims`. The test makes that.
 pub(crate) const PLACED: &str = "podhook-placed";
 
-fn runtimes(place: Place, dir: &Path) -> String {
+fn runtimes(place: Place, dir: &Path, default: ShimKind) -> String {
     let generation = place.generation;
     let plugin = if generation >= Generation::V2 {
         "io.containerd.cri.v1.runtime"
@@ -92,7 +93,8 @@ fn runtimes(place: Place, dir: &Path) -> String {
         "io.containerd.grpc.v1.cri"
     };
     let podhook = shim::podhook_shim().ok();
-    let mut text = format!("[plugins.\"{plugin}\".containerd]\ndefault_runtime_name = \"runc\"\n");
+    let mut text =
+        format!("[plugins.\"{plugin}\".containerd]\ndefault_runtime_name = \"{default}\"\n");
     for kind in ShimKind::ALL {
         let (runtime_type, path) = match (kind, &podhook) {
             (ShimKind::Runc, _) => ("io.containerd.runc.v2", None),

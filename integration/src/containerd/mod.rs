@@ -40,6 +40,8 @@ pub struct Containerd {
     place: Place,
     version: String,
     dir: PathBuf,
+    /// The node's address in the pod network, which no other instance has.
+    node_address: String,
     _lock: File,
     /// Its mount namespace, where it has one of its own; the processes it is started with again join it.
     mounts: OnceLock<File>,
@@ -72,16 +74,25 @@ impl Containerd {
     /// # Errors
     /// When the machine lacks something (the message says what to run) or containerd does not come up.
     pub fn start_at(place: Place) -> Result<Self, Error> {
+        Self::start_with(place, ShimKind::Runc)
+    }
+
+    /// The same with the shim of pods that name no handler.
+    ///
+    /// # Errors
+    /// As [`Self::start_at`].
+    pub fn start_with(place: Place, default: ShimKind) -> Result<Self, Error> {
         static STALE: Once = Once::new();
         check_machine()?;
         STALE.call_once(scrub::stale);
         let version = place.generation.version()?;
         let (dir, lock) =
             scrub::new_folder().map_err(io_error("make a folder in", &std::env::temp_dir()))?;
-        let this = Self {
+        let mut this = Self {
             place,
             version,
             dir,
+            node_address: String::new(),
             _lock: lock,
             mounts: OnceLock::new(),
             process: Mutex::default(),
@@ -90,10 +101,11 @@ impl Containerd {
             cri: OnceLock::new(),
             docker: Mutex::default(),
         };
-        network::create(&this.dir)?;
+        this.node_address = network::create(&this.dir)?;
         this.link_programs()?;
         let config = this.dir.join("config.toml");
-        fs::write(&config, config::render(place, &this.dir)).map_err(io_error("write", &config))?;
+        fs::write(&config, config::render(place, &this.dir, default))
+            .map_err(io_error("write", &config))?;
         this.up()?;
         this.import("k8s.io", Image::Pause)?;
         Ok(this)
@@ -159,6 +171,12 @@ impl Containerd {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or("phit")
+    }
+
+    /// The node's address in the pod network: a bridge's, which no other instance has.
+    #[must_use]
+    pub fn node_address(&self) -> &str {
+        &self.node_address
     }
 
     /// Its gRPC socket.

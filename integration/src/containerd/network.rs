@@ -19,9 +19,9 @@ pub enum Error {
     Write { path: String, source: io::Error },
 }
 
-/// Makes a bridge with the first free subnet and the CNI configuration in `dir/cni`. Gives the bridge's name.
+/// Makes a bridge with the first free subnet and the CNI configuration in `dir/cni`. Gives the node's address on it.
 ///
-/// The node's address is set here and not by the CNI plugin (`isGateway`), which would switch on
+/// That address is set here and not by the CNI plugin (`isGateway`), which would switch on
 /// IP forwarding for the whole machine.
 pub(super) fn create(dir: &Path) -> Result<String, Error> {
     let (bridge, subnet) = add_bridge()?;
@@ -33,9 +33,10 @@ pub(super) fn create(dir: &Path) -> Result<String, Error> {
         })
     };
     write("bridge", &bridge)?;
+    let node = format!("{subnet}.1");
     stdout_of(
         "ip",
-        &["addr", "add", &format!("{subnet}.1/24"), "dev", &bridge],
+        &["addr", "add", &format!("{node}/24"), "dev", &bridge],
     )?;
     stdout_of("ip", &["link", "set", &bridge, "up"])?;
     write(
@@ -46,7 +47,7 @@ pub(super) fn create(dir: &Path) -> Result<String, Error> {
             dir.display()
         ),
     )?;
-    Ok(bridge)
+    Ok(node)
 }
 
 /// Without an address of its own a bridge takes the lowest of its ports': with every pod that comes or goes

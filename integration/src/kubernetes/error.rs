@@ -1,0 +1,67 @@
+//! Why a cluster is not as it is needed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::command;
+use crate::containerd;
+use crate::image::NoImage;
+use crate::shim::NoShim;
+use crate::wait::TimedOut;
+
+/// Why a cluster is not as it is needed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One of upstream's programs is not there.
+    #[error("no {path}: run `integration/upstream/build {folder}`")]
+    NotBuilt {
+        path: PathBuf,
+        /// The folder of `integration/upstream`.
+        folder: String,
+    },
+    /// podhook's shim is not there.
+    #[error(transparent)]
+    Shim(#[from] NoShim),
+    /// A test image is not built.
+    #[error(transparent)]
+    Image(#[from] NoImage),
+    /// The node's containerd failed.
+    #[error(transparent)]
+    Containerd(#[from] containerd::Error),
+    /// kubectl, or another command, failed.
+    #[error(transparent)]
+    Command(#[from] command::Error),
+    /// kubectl printed what cannot be read.
+    #[error("kubectl {command}: {source}\n{text}")]
+    Json {
+        command: String,
+        text: String,
+        source: serde_json::Error,
+    },
+    /// A program of the cluster has ended; with the end of its log.
+    #[error("{name} has ended\n{log}")]
+    Ended { name: &'static str, log: String },
+    /// Something did not come true in time; with the ends of the logs, or a pod's description.
+    #[error("{what}\n{more}")]
+    TooSlow { what: TimedOut, more: String },
+    /// A file or process of the cluster failed.
+    #[error("{operation} {}: {source}", path.display())]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// Something of a pod was left behind.
+    #[error("left behind:\n  {}", .0.join("\n  "))]
+    Leak(Vec<String>),
+}
+
+/// For `map_err`.
+pub(super) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Io {
+        operation,
+        path,
+        source,
+    }
+}
