@@ -77,6 +77,15 @@ test-matrix: build images ## Run the parity tests on every combination and write
 	$(build_bin) compatibility-table
 	$(run) compatibility-table $(target_dir)/matrix > docs/compatibility-matrix.md
 
+# What critest runs on: GENERATIONS="1.6 2.4" for some.
+GENERATIONS ?=
+
+.PHONY: conformance
+conformance: build images ## Run critest with the original shim and with podhook, side by side (GENERATIONS=2.4 for one)
+	$(alive) integration/upstream/build cri-tools crane
+	$(build_bin) conformance
+	$(alive) $(run) conformance -- $(GENERATIONS)
+
 .PHONY: test-v2
 test-v2: build images runtimes ## Run the cgroup v2 tests in emulated machines (FILTER=oom:: for some)
 	$(build_bin) machine

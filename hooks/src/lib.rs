@@ -38,3 +38,4 @@ pub mod null_device;
 pub mod record;
 pub mod sequence;
 pub mod signal;
+pub mod trace;

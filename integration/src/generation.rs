@@ -51,8 +51,8 @@ impl Generation {
             Self::V1_6 => PathBuf::from("/usr/bin"),
             Self::V1_7 => cache().join("containerd/trixie/bin"),
             Self::V2 => cache().join("containerd/forky/bin"),
-            Self::V2_3 => upstream("containerd-2.3"),
-            Self::V2_4 => upstream("containerd-2.4"),
+            Self::V2_3 => upstream_bin("containerd-2.3"),
+            Self::V2_4 => upstream_bin("containerd-2.4"),
         }
     }
 
@@ -84,8 +84,8 @@ impl Generation {
                 cache().join("containerd/trixie/oci").join(runtime.family())
             }
             (_, OciRuntime::Runc1_1) => PathBuf::from("/usr/sbin/runc"),
-            (_, OciRuntime::Runc1_4) => upstream("runc-1.4").join("runc"),
-            (_, OciRuntime::Runc1_5) => upstream("runc-1.5").join("runc"),
+            (_, OciRuntime::Runc1_4) => upstream_bin("runc-1.4").join("runc"),
+            (_, OciRuntime::Runc1_5) => upstream_bin("runc-1.5").join("runc"),
             (_, OciRuntime::Runc | OciRuntime::Crun | OciRuntime::Runc1_3) => {
                 cache().join("containerd/forky/oci").join(runtime.family())
             }
@@ -169,8 +169,16 @@ fn present(path: PathBuf) -> Result<PathBuf, Error> {
 }
 
 /// The programs of a folder of `integration/upstream`.
-fn upstream(name: &str) -> PathBuf {
-    cache().join("upstream").join(name).join("bin")
+fn upstream_bin(folder: &str) -> PathBuf {
+    cache().join("upstream").join(folder).join("bin")
+}
+
+/// A program of a folder of `integration/upstream`.
+///
+/// # Errors
+/// When it is not built: says what to run.
+pub fn upstream(folder: &str, program: &str) -> Result<PathBuf, Error> {
+    present(upstream_bin(folder).join(program))
 }
 
 /// The third word of what a program says of itself: `runc version 1.1.5+ds1`, `containerd REPOSITORY v2.1.9 REVISION`.

@@ -12,6 +12,8 @@ pub enum Image {
     Nginx,
     /// The process of pod sandboxes.
     Pause,
+    /// A set-user-ID program that prints its effective user.
+    NoNewPrivs,
 }
 
 /// An image that is not built.
@@ -29,6 +31,7 @@ impl Image {
             Self::Busybox => "docker.io/library/busybox:latest",
             Self::Nginx => "docker.io/library/nginx:latest",
             Self::Pause => "localhost/pause:latest",
+            Self::NoNewPrivs => "localhost/nonewprivs:latest",
         }
     }
 
@@ -41,6 +44,7 @@ impl Image {
             Self::Busybox => "busybox.tar",
             Self::Nginx => "nginx.tar",
             Self::Pause => "pause.tar",
+            Self::NoNewPrivs => "nonewprivs.tar",
         });
         if path.exists() {
             Ok(path)

@@ -33,6 +33,7 @@ fn no_target_compiles_or_downloads_in_silence() {
         "test-v2",
         "test-matrix",
         "test-kubernetes",
+        "conformance",
         "cluster",
         "clippy",
         "install",

@@ -12,6 +12,7 @@ use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
 use crate::lifecycle::text;
 use crate::null_device;
 use crate::signal;
+use crate::trace;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
 /// that takes no more output.
@@ -148,7 +149,9 @@ async fn spawn(
         None => {
             let (stdio, output) = stdio(container, sink.clone()).map_err(reason)?;
             *printed = Some(output);
+            let trace = trace::current();
             let process = container.process().clone().args(command);
+            let process = process.with_variables(&trace.variables());
             match exec::spawn(container, &process, stdio, true, children).await {
                 Ok(child) => return Ok((child, None)),
                 Err(error) if error.is_unsupported() => error.reason(),

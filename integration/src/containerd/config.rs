@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Features;
 use crate::driver;
 use crate::generation::Generation;
 use crate::place::Place;
@@ -13,10 +14,11 @@ const ANNOTATIONS: &str = r#"["podhook.dev/*", "lifecycle.podhook.dev/*", "io.ku
 
 /// The file for the generation with everything below `dir`; `podhook` is a handler when its shim is built.
 /// Pods that name no handler get the one of `default`.
-pub(super) fn render(place: Place, dir: &Path, default: ShimKind) -> String {
+pub(super) fn render(place: Place, dir: &Path, default: ShimKind, features: Features) -> String {
     let generation = place.generation;
     let runtimes = runtimes(place, dir, default);
     let sockets = sockets(generation, dir);
+    let nri = nri(dir, features.nri);
     let dir = dir.display();
     let head = format!(
         r#"root = "{dir}/root"
@@ -25,16 +27,23 @@ state = "{dir}/state"
 level = "debug"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{dir}/opt"
-[plugins."io.containerd.nri.v1.nri"]
-disable = true
-"#
+{nri}"#
     );
+    let registry = |plugin: &str| {
+        let section = format!("[plugins.\"{plugin}\".registry]\nconfig_path = \"{dir}/certs.d\"\n");
+        if features.registry {
+            section
+        } else {
+            String::new()
+        }
+    };
     // Without restrict_oom_score_adj every sandbox fails where lowering oom_score_adj is denied.
     let cri = r#"restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 "#;
     let cni = format!("conf_dir = \"{dir}/cni\"\n");
     if generation >= Generation::V2 {
+        let registry = registry("io.containerd.cri.v1.images");
         let version = if generation >= Generation::V2_3 { 4 } else { 3 };
         format!(
             r#"version = {version}
@@ -46,9 +55,10 @@ sandbox = "localhost/pause:latest"
 [plugins."io.containerd.cri.v1.runtime".cni]
 bin_dirs = ["/usr/lib/cni", "/opt/cni/bin"]
 {cni}
-{runtimes}"#
+{registry}{runtimes}"#
         )
     } else {
+        let registry = registry("io.containerd.grpc.v1.cri");
         format!(
             r#"version = 2
 {head}
@@ -58,9 +68,22 @@ sandbox_image = "localhost/pause:latest"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 {cni}
-{runtimes}"#
+{registry}{runtimes}"#
         )
     }
+}
+
+/// The Node Resource Interface.
+fn nri(dir: &Path, enabled: bool) -> String {
+    let head = "[plugins.\"io.containerd.nri.v1.nri\"]\n";
+    if !enabled {
+        return format!("{head}disable = true\n");
+    }
+    let dir = dir.display();
+    format!(
+        "{head}disable = false\nsocket_path = \"{dir}/nri.sock\"\nplugin_path = \"{dir}/nri/plugins\"\n\
+         plugin_config_path = \"{dir}/nri/conf.d\"\n"
+    )
 }
 
 /// Where it listens. From version 4 of the configuration on a server is a plugin, and the ttrpc one has no address that

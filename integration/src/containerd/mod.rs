@@ -34,6 +34,18 @@ pub(crate) use config::{CONFIGURED, PLACED};
 pub use docker::Docker;
 pub use error::Error;
 
+/// What the tests of behaviour have no need of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Plugins of the Node Resource Interface at `DIR/nri.sock`, where the generation has it.
+    pub nri: bool,
+    /// Pods reach out and have ports of the host: only in a network namespace of one's own, for whose whole network
+    /// forwarding is switched on.
+    pub host_ports: bool,
+    /// Images come from the hosts that `DIR/certs.d` names.
+    pub registry: bool,
+}
+
 /// A running private containerd.
 #[derive(Debug)]
 pub struct Containerd {
@@ -82,6 +94,18 @@ impl Containerd {
     /// # Errors
     /// As [`Self::start_at`].
     pub fn start_with(place: Place, default: ShimKind) -> Result<Self, Error> {
+        Self::start_featuring(place, default, Features::default())
+    }
+
+    /// The same with more than the tests of behaviour need.
+    ///
+    /// # Errors
+    /// As [`Self::start_at`].
+    pub fn start_featuring(
+        place: Place,
+        default: ShimKind,
+        features: Features,
+    ) -> Result<Self, Error> {
         static STALE: Once = Once::new();
         check_machine()?;
         STALE.call_once(scrub::stale);
@@ -101,10 +125,10 @@ impl Containerd {
             cri: OnceLock::new(),
             docker: Mutex::default(),
         };
-        this.node_address = network::create(&this.dir)?;
+        this.node_address = network::create(&this.dir, features.host_ports)?;
         this.link_programs()?;
         let config = this.dir.join("config.toml");
-        fs::write(&config, config::render(place, &this.dir, default))
+        fs::write(&config, config::render(place, &this.dir, default, features))
             .map_err(io_error("write", &config))?;
         this.up()?;
         this.import("k8s.io", Image::Pause)?;
@@ -204,6 +228,18 @@ impl Containerd {
         fs::read(self.log_path())
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
+    }
+
+    /// The last lines of its log that say what went wrong.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        let log = self.log();
+        let wanted = |line: &&str| !line.contains("level=debug") && !line.contains("plugin");
+        let lines: Vec<_> = log.lines().filter(wanted).collect();
+        let end = &lines[lines.len().saturating_sub(15)..];
+        end.iter()
+            .map(|line| format!("{}\n", line.chars().take(300).collect::<String>()))
+            .collect()
     }
 
     /// Its events since it was started.

@@ -22,8 +22,8 @@ pub enum Error {
 /// Makes a bridge with the first free subnet and the CNI configuration in `dir/cni`. Gives the node's address on it.
 ///
 /// That address is set here and not by the CNI plugin (`isGateway`), which would switch on
-/// IP forwarding for the whole machine.
-pub(super) fn create(dir: &Path) -> Result<String, Error> {
+/// IP forwarding for the whole machine: it does where pods are to have `host_ports`.
+pub(super) fn create(dir: &Path, host_ports: bool) -> Result<String, Error> {
     let (bridge, subnet) = add_bridge()?;
     let write = |name: &str, text: &str| {
         let path = dir.join(name);
@@ -39,11 +39,20 @@ pub(super) fn create(dir: &Path) -> Result<String, Error> {
         &["addr", "add", &format!("{node}/24"), "dev", &bridge],
     )?;
     stdout_of("ip", &["link", "set", &bridge, "up"])?;
+    let (gateway, routes, port_map) = if host_ports {
+        (
+            r#" "isGateway": true, "ipMasq": true, "hairpinMode": true,"#,
+            r#", "routes": [{"dst": "0.0.0.0/0"}]"#,
+            r#", {"type": "portmap", "capabilities": {"portMappings": true}}"#,
+        )
+    } else {
+        ("", "", "")
+    };
     write(
         "cni/10-podhook.conflist",
         &format!(
-            r#"{{"cniVersion": "0.4.0", "name": "{bridge}", "plugins": [{{"type": "bridge", "bridge": "{bridge}",
- "ipam": {{"type": "host-local", "dataDir": "{}/ipam", "ranges": [[{{"subnet": "{subnet}.0/24"}}]]}}}}]}}"#,
+            r#"{{"cniVersion": "0.4.0", "name": "{bridge}", "plugins": [{{"type": "bridge", "bridge": "{bridge}",{gateway}
+ "ipam": {{"type": "host-local", "dataDir": "{}/ipam", "ranges": [[{{"subnet": "{subnet}.0/24"}}]]{routes}}}}}{port_map}]}}"#,
             dir.display()
         ),
     )?;

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use super::daemon::Daemon;
 use super::identity::Identity;
-use super::version::built;
 use super::{Error, Version};
+use crate::generation::upstream;
 
 /// The API server's port.
 pub(super) const API: u16 = 6443;
@@ -28,7 +28,7 @@ pub(super) struct Plan<'a> {
 impl Plan<'_> {
     /// etcd of one member, without the disk's part: what it has is thrown away.
     pub(super) fn etcd(self, daemon: &Daemon) -> Result<(), Error> {
-        let mut command = Command::new(built("etcd", "etcd")?);
+        let mut command = Command::new(upstream("etcd", "etcd")?);
         let (clients, peers) = (self.url(ETCD), self.url(ETCD_PEERS));
         command
             .args(["--name=node", "--unsafe-no-fsync", "--logger=zap"])

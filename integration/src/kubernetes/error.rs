@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::command;
 use crate::containerd;
+use crate::generation;
 use crate::image::NoImage;
 use crate::shim::NoShim;
 use crate::wait::TimedOut;
@@ -13,12 +14,8 @@ use crate::wait::TimedOut;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// One of upstream's programs is not there.
-    #[error("no {path}: run `integration/upstream/build {folder}`")]
-    NotBuilt {
-        path: PathBuf,
-        /// The folder of `integration/upstream`.
-        folder: String,
-    },
+    #[error(transparent)]
+    Program(#[from] generation::Error),
     /// podhook's shim is not there.
     #[error(transparent)]
     Shim(#[from] NoShim),

@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use super::version::built;
 use super::{CONTAINERD, Cluster, Error, Namespace, Side, Version};
 use crate::Outcome;
 use crate::containerd;
-use crate::generation::OciRuntime;
+use crate::generation::{OciRuntime, upstream};
 use crate::panics;
 use crate::shim::{ShimKind, podhook_shim};
 use crate::slow::watched;
@@ -129,7 +128,7 @@ fn check(version: Version) -> Result<(), Error> {
     ] {
         version.program(program)?;
     }
-    built("etcd", "etcd")?;
+    upstream("etcd", "etcd")?;
     let missing = containerd::Error::from;
     CONTAINERD.program("containerd").map_err(missing)?;
     CONTAINERD.oci_runtime(OciRuntime::Runc).map_err(missing)?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Error;
-use crate::generation::cache;
+use crate::generation::upstream;
 
 /// A Kubernetes whose programs `integration/upstream/build` builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Version {
     /// # Errors
     /// When it is not built: says what to run.
     pub fn program(self, name: &str) -> Result<PathBuf, Error> {
-        built(&format!("kubernetes-{self}"), name)
+        Ok(upstream(&format!("kubernetes-{self}"), name)?)
     }
 }
 
@@ -43,22 +43,6 @@ impl fmt::Display for Version {
             Self::V1_37 => "1.37",
         })
     }
-}
-
-/// A program of one of the folders of `integration/upstream`.
-///
-/// # Errors
-/// When it is not built: says what to run.
-pub(super) fn built(folder: &str, program: &str) -> Result<PathBuf, Error> {
-    let path = cache().join("upstream").join(folder).join("bin");
-    let path = path.join(program);
-    if path.exists() {
-        return Ok(path);
-    }
-    Err(Error::NotBuilt {
-        path,
-        folder: folder.to_owned(),
-    })
 }
 
 #[cfg(test)]

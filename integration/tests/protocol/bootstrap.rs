@@ -5,8 +5,8 @@ use std::process::Command;
 
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult, Extension};
-use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::{Message, UnknownValueRef};
 use containerd_shim_protos::shim::oci::Options;
 use containerd_shim_protos::types::introspection::RuntimeInfo;
 use podhook_integration::wait::SOON;
@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         tests![bootstrap: info_tells_the_features_of_the_runtime],
         |kind| (kind == Kind::Go(Generation::V1_6)).then_some("the original of 1.6 has no -info"),
     );
+    all.extend(tests![bootstrap: options_for_containerd_itself_are_passed_over]);
     all.extend(podhook_only(tests![bootstrap:
         bootstrap_params_get_a_bootstrap_result,
         bootstrap_params_of_another_container_are_refused,
@@ -111,6 +112,16 @@ fn bootstrap_params_get_a_bootstrap_result(stage: &Stage) -> Outcome {
     let started = output(&mut command, &message.write_to_bytes()?)?;
     let reply = BootstrapResult::parse_from_bytes(&started.stdout)?;
     assert_eq!((reply.version, reply.protocol.as_str()), (3, "ttrpc"));
+    // It does no mounts that containerd's mount manager has: 2.4 asks no -info about that.
+    let unknown = reply.special_fields.unknown_fields();
+    let Some(UnknownValueRef::LengthDelimited(capabilities)) = unknown.get(6) else {
+        return Err(format!("no extension: {reply:?}").into());
+    };
+    let capabilities = Extension::parse_from_bytes(capabilities)?.value;
+    assert_eq!(
+        (capabilities.type_url.as_str(), capabilities.value.len()),
+        ("type.googleapis.com/containerd.types.MountCapabilities", 0)
+    );
     assert!(
         reply
             .address
@@ -128,6 +139,25 @@ fn bootstrap_params_get_a_bootstrap_result(stage: &Stage) -> Outcome {
     // Events go to the address in the message, the log level is the message's.
     stage.daemon().wait("create", SOON)?;
     assert!(stage.log("c1").contains("level=debug"));
+    Ok(client.end("c1")?)
+}
+
+/// `task_api_address` and `task_api_version` of 2.x name the shim that containerd is to ask.
+fn options_for_containerd_itself_are_passed_over(stage: &Stage) -> Outcome {
+    let mut options = Options {
+        binary_name: "runc".into(),
+        ..Default::default()
+    };
+    let fields = options.special_fields.mut_unknown_fields();
+    fields.add_length_delimited(12, b"/no/such/socket".to_vec());
+    fields.add_varint(13, 3);
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let request = CreateTaskRequest {
+        options: Some(any(&options)).into(),
+        ..create_request(stage, "c1")
+    };
+    let created: CreateTaskResponse = client.call("Create", &request)?;
+    assert!(created.pid > 0);
     Ok(client.end("c1")?)
 }
 

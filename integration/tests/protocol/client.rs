@@ -1,5 +1,6 @@
 //! The task service of one shim, as containerd calls it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use containerd_shim_protos::api::{
@@ -43,6 +44,8 @@ pub struct Client {
     ttrpc: Ttrpc,
     service: String,
     address: String,
+    /// What goes along with each request.
+    metadata: HashMap<String, Vec<String>>,
 }
 
 /// No answer takes longer on a busy machine, but that of Wait.
@@ -59,6 +62,7 @@ impl Client {
             ttrpc: runtime().block_on(Ttrpc::connect(address))?,
             service: service.to_owned(),
             address: address.to_owned(),
+            metadata: HashMap::new(),
         })
     }
 
@@ -74,6 +78,17 @@ impl Client {
             ttrpc,
             ..self.clone()
         })
+    }
+
+    /// The same connection with metadata for each request.
+    pub fn traced(&self, metadata: &[(&str, &str)]) -> Self {
+        let metadata = metadata.iter();
+        Self {
+            metadata: metadata
+                .map(|&(name, value)| (name.to_owned(), vec![value.to_owned()]))
+                .collect(),
+            ..self.clone()
+        }
     }
 
     pub fn call<A: Message>(&self, method: &str, request: &impl Message) -> Answer<A> {
@@ -115,6 +130,7 @@ impl Client {
             service: self.service.clone(),
             method: method.to_owned(),
             timeout_nano: i64::try_from(deadline.as_nanos()).unwrap_or_default(),
+            metadata: ttrpc::context::to_pb(self.metadata.clone()),
             payload: request
                 .write_to_bytes()
                 .map_err(|e| unknown(e.to_string()))?,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse, Status};
 use containerd_shim_protos::events::task::TaskCreate;
@@ -16,6 +16,7 @@ use crate::client::{Client, create_request};
 use crate::podhook_only;
 use crate::stage::{Failure, Kind, Stage, any};
 use crate::tests;
+use crate::unless;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![criu:
@@ -24,6 +25,15 @@ pub fn tests() -> Vec<Test> {
         a_restore_that_was_only_prepared_is_deleted,
         a_failed_restore_can_be_deleted,
     ];
+    all.extend(unless(
+        tests![criu: a_checkpoint_builds_on_the_images_of_its_parent],
+        |kind| match kind {
+            Kind::Go(generation) if generation < Generation::V2_4 => {
+                Some("the original has parent_path from 2.4 on")
+            }
+            _ => None,
+        },
+    ));
     all.extend(podhook_only(
         tests![criu: checkpoint_options_of_another_type_are_refused],
     ));
@@ -65,20 +75,41 @@ fn with_options(stage: &Stage, id: &str, options: &Options) -> CreateTaskRequest
     }
 }
 
+/// The last call, without what comes before its verb.
+fn last_of(calls: &Path) -> Result<String, Failure> {
+    let text = fs::read_to_string(calls)?;
+    let line = text.lines().last().unwrap_or_default();
+    let (_, call) = line.split_once(" --log-format json ").unwrap_or_default();
+    Ok(call.to_owned())
+}
+
+fn a_checkpoint_builds_on_the_images_of_its_parent(stage: &Stage) -> Outcome {
+    let (options, calls) = pretending(stage, "checkpoint", "exit 0")?;
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let _: CreateTaskResponse = client.call("Create", &with_options(stage, "c1", &options))?;
+    client.start("c1", "")?;
+    let mut with_parent = CheckpointOptions {
+        exit: true,
+        work_path: "/work".into(),
+        ..Default::default()
+    };
+    // parent_path, which is newer than the messages here.
+    let fields = with_parent.special_fields.mut_unknown_fields();
+    fields.add_length_delimited(10, b"/parent".to_vec());
+    client.checkpoint("c1", "/images", Some(any(&with_parent)))?;
+    assert_eq!(
+        last_of(&calls)?,
+        "checkpoint --image-path /images --work-path /work --parent-path /parent c1"
+    );
+    Ok(client.end("c1")?)
+}
+
 fn the_runtime_is_told_everything(stage: &Stage) -> Outcome {
     let (options, calls) = pretending(stage, "checkpoint", "exit 0")?;
     let client = stage.shim("c1", &["sleep", "600"])?;
     let _: CreateTaskResponse = client.call("Create", &with_options(stage, "c1", &options))?;
     client.start("c1", "")?;
-    let last = || -> Result<String, Failure> {
-        let text = fs::read_to_string(&calls)?;
-        let line = text.lines().last().unwrap_or_default();
-        Ok(line
-            .split_once(" --log-format json ")
-            .unwrap_or_default()
-            .1
-            .to_owned())
-    };
+    let last = || last_of(&calls);
     client.checkpoint("c1", "/images", None)?;
     let work = stage
         .bundle("c1")

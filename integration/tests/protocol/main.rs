@@ -18,6 +18,7 @@ mod limits;
 mod logging;
 mod metrics;
 mod options;
+mod rootfs;
 mod scarce;
 mod signals;
 mod stage;
@@ -25,6 +26,7 @@ mod start;
 mod states;
 mod stdio;
 mod together;
+mod traced;
 mod verbs;
 mod wording;
 
@@ -121,10 +123,12 @@ fn main() -> ExitCode {
         logging::tests(),
         metrics::tests(),
         options::tests(),
+        rootfs::tests(),
         signals::tests(),
         states::tests(),
         stdio::tests(),
         together::tests(),
+        traced::tests(),
         verbs::tests(),
         wording::tests(),
     ];

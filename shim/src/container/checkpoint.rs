@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::api::CheckpointTaskRequest;
-use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::{Message, UnknownValueRef};
 use containerd_shim_protos::shim::oci::CheckpointOptions;
 
 use super::Container;
@@ -25,6 +25,7 @@ impl Container {
         let work = WorkDir::new(&options.work_path, &self.bundle);
         let args = CheckpointArgs {
             image: &image,
+            parent: parent_path(&options),
             work: &work.path,
             leave_running: !options.exit,
             options: &options,
@@ -81,6 +82,19 @@ fn decode(any: Option<&Any>) -> Result<CheckpointOptions> {
     Ok(options)
 }
 
+/// `parent_path` of 2.4, which the protos crate does not have.
+const PARENT_PATH: u32 = 10;
+
+/// Where the images are that the checkpoint's are to build on.
+fn parent_path(options: &CheckpointOptions) -> Option<&str> {
+    match options.special_fields.unknown_fields().get(PARENT_PATH) {
+        Some(UnknownValueRef::LengthDelimited(path)) => {
+            str::from_utf8(path).ok().filter(|path| !path.is_empty())
+        }
+        _ => None,
+    }
+}
+
 /// Where CRIU works: kept where the client names it, else below the bundle and gone afterwards.
 struct WorkDir {
     path: PathBuf,
@@ -133,6 +147,23 @@ mod tests {
         let error = decode(Some(&any("containerd.runc.v1.Options", value))).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
         assert!(decode(Some(&any(name, vec![8]))).is_err());
+    }
+
+    #[test]
+    fn the_parent_of_the_images_is_read() {
+        // exit, parent_path.
+        for (value, parent) in [
+            (vec![8, 1, 82, 2, b'/', b'p'], Some("/p")),
+            (vec![8, 1, 82, 0], None),
+            (vec![8, 1], None),
+        ] {
+            let any = Any {
+                type_url: "containerd.runc.v1.CheckpointOptions".to_owned(),
+                value,
+                ..Any::default()
+            };
+            assert_eq!(parent_path(&decode(Some(&any)).unwrap()), parent);
+        }
     }
 
     #[test]

@@ -61,7 +61,9 @@ impl Container {
         options.save(&bundle)?;
         bundle::unmark_deleted(&bundle)?;
         ExitStatus::remove(&bundle)?;
-        deps.system.mount_rootfs(&request.rootfs, &rootfs).await?;
+        let children = deps.children.as_ref();
+        let mounted = deps.system.mount_rootfs(&request.rootfs, &rootfs, children);
+        mounted.await?;
         let stdio = Stdio::new(
             &request.stdin,
             &request.stdout,

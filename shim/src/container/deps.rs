@@ -79,8 +79,13 @@ pub trait System: Send + Sync {
         aborted: oneshot::Receiver<()>,
     ) -> HookRun;
 
-    /// Mounts the root filesystem.
-    async fn mount_rootfs(&self, mounts: &[Mount], rootfs: &Path) -> Result<()>;
+    /// Mounts the root filesystem; `children` are those of this process, where a program does it.
+    async fn mount_rootfs(
+        &self,
+        mounts: &[Mount],
+        rootfs: &Path,
+        children: &dyn Children,
+    ) -> Result<()>;
 
     async fn unmount_rootfs(&self, rootfs: &Path) -> Result<()>;
 

@@ -7,6 +7,7 @@ use containerd_shim_protos::events::task::TaskStart;
 use podhook_hooks::handler::Outcome;
 use podhook_hooks::lifecycle::Hook;
 use podhook_hooks::sequence::{Event, HookKind};
+use podhook_hooks::trace;
 use tokio::sync::oneshot;
 
 use super::Container;
@@ -106,6 +107,7 @@ impl Container {
             crate::host::memory::worked();
             container.drive(|driver| driver.hook_ended(kind, result, init_ending));
         };
+        let run = trace::scope(trace::current(), run);
         tokio::spawn(crate::containerd::log::of_container(self.id.clone(), run));
     }
 

@@ -74,8 +74,13 @@ impl System for Linux {
         container.execute(hook, aborted).await
     }
 
-    async fn mount_rootfs(&self, mounts: &[Mount], rootfs: &Path) -> Result<()> {
-        mount::mount_rootfs(mounts, rootfs).await
+    async fn mount_rootfs(
+        &self,
+        mounts: &[Mount],
+        rootfs: &Path,
+        children: &dyn Children,
+    ) -> Result<()> {
+        mount::mount_rootfs(mounts, rootfs, children).await
     }
 
     async fn unmount_rootfs(&self, rootfs: &Path) -> Result<()> {

@@ -8,7 +8,8 @@ use podhook_hooks::config::ExecEngine;
 use podhook_hooks::config_json;
 use podhook_hooks::exec::{self as engine, Child};
 use podhook_hooks::handler::exec::Fallback;
-use serde_json::Value;
+use podhook_hooks::trace;
+use serde_json::{Value, json};
 
 use super::Container;
 use super::spawn::{Call, Files, Spawn};
@@ -45,7 +46,12 @@ impl Container {
     ) -> Result<Child> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let process = with_command(config_json::process(&self.bundle)?, command).to_string();
+        let process = with_command(
+            config_json::process(&self.bundle)?,
+            command,
+            &trace::current().variables(),
+        )
+        .to_string();
         let name = format!(".podhook-hook-{count}");
         let files = Files::write(&self.bundle, &name, process.as_bytes())?;
         let spawn = Spawn {
@@ -65,9 +71,18 @@ impl Container {
     }
 }
 
-/// The OCI process of a hook: the container's own with another command, and no terminal.
-fn with_command(mut process: Value, command: &[String]) -> Value {
+/// The OCI process of a hook: the container's own with another command, these variables besides, and no terminal.
+fn with_command(mut process: Value, command: &[String], variables: &[(&str, &str)]) -> Value {
     if let Some(fields) = process.as_object_mut() {
+        if !variables.is_empty() {
+            let entries = variables
+                .iter()
+                .map(|(name, value)| Value::from(format!("{name}={value}")));
+            match fields.entry("env").or_insert_with(|| json!([])) {
+                Value::Array(env) => env.extend(entries),
+                env => *env = entries.collect(),
+            }
+        }
         fields.insert("args".to_owned(), command.into());
         fields.insert("terminal".to_owned(), false.into());
         fields.remove("consoleSize");
@@ -91,7 +106,7 @@ mod tests {
         });
         let command = ["sh".to_owned(), "-c".to_owned()];
         assert_eq!(
-            with_command(own, &command),
+            with_command(own, &command, &[]),
             json!({
                 "args": ["sh", "-c"], "terminal": false,
                 "env": ["A=b"], "user": {"uid": 7}, "future": {"kept": [1]},

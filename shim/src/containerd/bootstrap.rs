@@ -8,7 +8,7 @@ use std::env;
 use std::io::{self, IsTerminal, Read};
 
 use containerd_shim::Flags;
-use containerd_shim::bootstrap::{BootstrapParams, BootstrapResult, LogLevel};
+use containerd_shim::bootstrap::{BootstrapParams, BootstrapResult, Extension, LogLevel};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 
@@ -20,6 +20,12 @@ const STDIN_LIMIT: u64 = 10 << 20;
 /// The version of the task service that is announced to containerd ≥ 2.3: with 3 it runs no `start` and no `delete`
 /// for the further containers of a pod. What that leaves to the sandbox's `delete` is in `verb::members`.
 const TASK_VERSION: i32 = 3;
+
+/// `extensions` of the `BootstrapResult` of 2.4, which the protos crate does not have. Older containerds pass it over.
+const EXTENSIONS: u32 = 6;
+/// What tells 2.4 which kinds of mounts the shim does itself. Empty: none of those that the mount manager has. Without
+/// it containerd runs `-info` once for every runtime that is not `io.containerd.runc.v2`, to look for an annotation.
+const MOUNT_CAPABILITIES: &str = "type.googleapis.com/containerd.types.MountCapabilities";
 
 /// How a verb was called.
 #[derive(Debug, PartialEq)]
@@ -94,12 +100,25 @@ impl Params {
         if !self.bootstrap {
             return Ok(address.as_bytes().to_vec());
         }
-        let result = BootstrapResult {
+        let mut result = BootstrapResult {
             version: TASK_VERSION,
             address: address.to_owned(),
             protocol: "ttrpc".to_owned(),
             ..Default::default()
         };
+        let extension = Extension {
+            value: Some(Any {
+                type_url: MOUNT_CAPABILITIES.to_owned(),
+                ..Any::default()
+            })
+            .into(),
+            ..Extension::default()
+        };
+        let extension = extension
+            .write_to_bytes()
+            .map_err(Error::failed("encode the bootstrap result's extension"))?;
+        let fields = result.special_fields.mut_unknown_fields();
+        fields.add_length_delimited(EXTENSIONS, extension);
         result
             .write_to_bytes()
             .map_err(Error::failed("encode the bootstrap result"))
@@ -134,7 +153,7 @@ fn bootstrap_params(input: &[u8], flags: &Flags) -> Result<Option<BootstrapParam
 
 #[cfg(test)]
 mod tests {
-    use containerd_shim::bootstrap::Extension;
+    use containerd_shim_protos::protobuf::UnknownValueRef;
     use containerd_shim_protos::shim::oci::Options as RuncOptions;
 
     use super::*;
@@ -213,6 +232,13 @@ mod tests {
         assert_eq!(params.socket_dir.as_deref(), Some("/run/s"));
         let reply = BootstrapResult::parse_from_bytes(&params.reply("unix:///s").unwrap()).unwrap();
         assert_eq!((reply.version, reply.protocol.as_str()), (3, "ttrpc"));
+        let unknown = reply.special_fields.unknown_fields();
+        let Some(UnknownValueRef::LengthDelimited(extension)) = unknown.get(EXTENSIONS) else {
+            panic!("no extension");
+        };
+        let value = Extension::parse_from_bytes(extension).unwrap().value;
+        assert_eq!(value.type_url, MOUNT_CAPABILITIES);
+        assert_eq!(value.value, b"");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod apart;
 pub mod bundle;
+pub mod capture;
 pub mod cgroup_place;
 #[allow(unsafe_code)]
 pub mod descriptors;

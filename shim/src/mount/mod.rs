@@ -1,7 +1,10 @@
 //! The container's root filesystem, mounted as containerd's snapshotter asks.
 
+mod helper;
 #[allow(unsafe_code)]
 mod idmap;
+#[allow(unsafe_code)]
+mod loop_device;
 mod options;
 mod target;
 
@@ -13,25 +16,59 @@ use containerd_shim_protos::types::mount::Mount;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use podhook_hooks::exec::Children;
 use podhook_hooks::linux::mountinfo;
 
 use crate::error::{Error, Result};
 use crate::host::apart;
-use options::{DATA_LIMIT, parse, shorten_lower_dirs};
+use loop_device::LoopDevice;
+use options::{DATA_LIMIT, Loop, parse, shorten_lower_dirs};
 
 /// Mounts everything on `rootfs`, in order; on an error what was mounted is unmounted.
-pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path) -> Result<()> {
-    let (mounts, rootfs) = (mounts.to_vec(), rootfs.to_owned());
-    aside(move || {
-        for one in &mounts {
-            if let Err(e) = mount_one(one, &rootfs) {
-                let _ = unmount_all(&rootfs);
-                return Err(e);
+pub async fn mount_rootfs(mounts: &[Mount], rootfs: &Path, children: &dyn Children) -> Result<()> {
+    for one in mounts {
+        let mounted = match helper::of(one) {
+            Some(by) => by_helper(by, one, rootfs, children).await,
+            None => {
+                let (one, rootfs) = (one.clone(), rootfs.to_owned());
+                aside(move || mount_one(&one, &rootfs)).await
             }
+        };
+        if let Err(e) = mounted {
+            let _ = unmount_rootfs(rootfs).await;
+            return Err(e);
         }
-        Ok(())
-    })
-    .await
+    }
+    Ok(())
+}
+
+async fn by_helper(
+    by: (&str, &str),
+    one: &Mount,
+    rootfs: &Path,
+    children: &dyn Children,
+) -> Result<()> {
+    let target = target(one, rootfs)?;
+    let mounted = helper::mount(by, one, &target, children).await;
+    mounted.map_err(|e| Error::failed(what(one, &target))(e))
+}
+
+/// What fails, for errors.
+fn what(one: &Mount, target: &Path) -> String {
+    format!(
+        "failed to mount rootfs component: mount {} ({}) on {}",
+        one.source,
+        one.type_,
+        target.display()
+    )
+}
+
+fn target(one: &Mount, rootfs: &Path) -> Result<PathBuf> {
+    if one.target.is_empty() {
+        return Ok(rootfs.to_owned());
+    }
+    target::below(rootfs, &one.target)
+        .map_err(Error::failed(format!("find {} in the rootfs", one.target)))
 }
 
 /// Unmounts everything at and below `rootfs`.
@@ -48,22 +85,9 @@ async fn aside(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()>
 }
 
 fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
-    let target = if one.target.is_empty() {
-        rootfs.to_owned()
-    } else {
-        target::below(rootfs, &one.target)
-            .map_err(Error::failed(format!("find {} in the rootfs", one.target)))?
-    };
-    let mut parsed = parse(&one.options);
-    let failed = |source: io::Error| {
-        let operation = format!(
-            "failed to mount rootfs component: mount {} ({}) on {}",
-            one.source,
-            one.type_,
-            target.display()
-        );
-        Error::failed(operation)(source)
-    };
+    let target = target(one, rootfs)?;
+    let failed = |source: io::Error| Error::failed(what(one, &target))(source);
+    let mut parsed = parse(&one.options).map_err(|e| Error::failed(what(one, &target))(e))?;
     let users = match &parsed.id_maps {
         Some((uids, gids)) => Some(idmap::user_namespace(uids, gids).map_err(failed)?),
         None => None,
@@ -76,8 +100,20 @@ fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
     if one.type_ == "overlay" && parsed.data.join(",").len() > DATA_LIMIT {
         base = shorten_lower_dirs(&mut parsed.data);
     }
+    let read_only = parsed.flags.contains(MsFlags::MS_RDONLY);
+    let device = match parsed.loop_device {
+        Some(kind) => {
+            let file = Path::new(&one.source);
+            Some(LoopDevice::new(file, read_only, kind == Loop::Direct).map_err(failed)?)
+        }
+        None => None,
+    };
     let data = parsed.data.join(",");
-    let (source, kind) = (one.source.clone(), one.type_.clone());
+    let source = match &device {
+        Some(device) => device.path.display().to_string(),
+        None => one.source.clone(),
+    };
+    let kind = one.type_.clone();
     let (flags, at) = (parsed.flags, target.clone());
     match base {
         None => mount_and_remount(&source, &at, &kind, flags, &data).map_err(failed)?,

@@ -36,6 +36,22 @@ const FLAGS: &[(&str, bool, MsFlags)] = &[
 /// What does not fit a page is refused by mount(2); overlayfs's many lower directories may not.
 pub(super) const DATA_LIMIT: usize = 4096 - 512;
 
+/// How a loop device reads its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loop {
+    Buffered,
+    /// `direct-io`.
+    Direct,
+}
+
+/// What containerd's mount manager does before a shim mounts.
+const INTERNAL: &str = "X-containerd.";
+
+/// An option that a shim must not see.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("internal mount option {0:?} was not consumed by the mount manager")]
+pub(super) struct NotConsumed(String);
+
 /// Options by what they are.
 #[derive(Debug, PartialEq)]
 pub(super) struct Parsed {
@@ -43,21 +59,32 @@ pub(super) struct Parsed {
     pub(super) flags: MsFlags,
     /// The data for the filesystem (mount(2), `data`).
     pub(super) data: Vec<String>,
+    /// `loop`: the source is a file, for a loop device.
+    pub(super) loop_device: Option<Loop>,
     /// `uidmap=` and `gidmap=`, where both are there: the user namespace that the files belong to.
     pub(super) id_maps: Option<(String, String)>,
 }
 
-pub(super) fn parse(options: &[String]) -> Parsed {
+pub(super) fn parse(options: &[String]) -> Result<Parsed, NotConsumed> {
+    if let Some(internal) = options.iter().find(|option| option.starts_with(INTERNAL)) {
+        return Err(NotConsumed(internal.clone()));
+    }
     let mut parsed = Parsed {
         flags: MsFlags::empty(),
         data: Vec::new(),
+        loop_device: None,
         id_maps: None,
     };
+    let is_loop = options.iter().any(|option| option == "loop");
     let (mut uid_map, mut gid_map) = (None, None);
     for option in options {
         match FLAGS.iter().find(|(name, ..)| name == option) {
             Some((_, true, flag)) => parsed.flags.remove(*flag),
             Some((_, false, flag)) => parsed.flags.insert(*flag),
+            None if option == "loop" => {
+                parsed.loop_device.get_or_insert(Loop::Buffered);
+            }
+            None if option == "direct-io" && is_loop => parsed.loop_device = Some(Loop::Direct),
             None => match option.split_once('=') {
                 Some(("uidmap", map)) => uid_map = Some(map.to_owned()),
                 Some(("gidmap", map)) => gid_map = Some(map.to_owned()),
@@ -66,7 +93,7 @@ pub(super) fn parse(options: &[String]) -> Parsed {
         }
     }
     parsed.id_maps = uid_map.zip(gid_map);
-    parsed
+    Ok(parsed)
 }
 
 /// Makes the lower directories relative to their common parent, which is returned. `None`: they have
@@ -107,7 +134,7 @@ mod tests {
 
     #[test]
     fn flags_and_data_are_told_apart_and_the_last_word_counts() {
-        let parsed = parse(&options("rbind ro nosuid rw lowerdir=/a:/b index=off"));
+        let parsed = parse(&options("rbind ro nosuid rw lowerdir=/a:/b index=off")).unwrap();
         assert_eq!(
             parsed.flags,
             MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_NOSUID
@@ -118,10 +145,33 @@ mod tests {
 
     #[test]
     fn id_maps_are_not_for_the_filesystem() {
-        let parsed = parse(&options("uidmap=0:1000:10 gidmap=0:2000:10 index=off"));
+        let parsed = parse(&options("uidmap=0:1000:10 gidmap=0:2000:10 index=off")).unwrap();
         let maps = ("0:1000:10".to_owned(), "0:2000:10".to_owned());
         assert_eq!(parsed.id_maps, Some(maps));
         assert_eq!(parsed.data, ["index=off"]);
+    }
+
+    #[test]
+    fn a_loop_device_and_its_direct_reads_are_not_for_the_filesystem() {
+        for (text, expected, data) in [
+            ("loop rw discard", Some(Loop::Buffered), vec!["discard"]),
+            ("direct-io loop", Some(Loop::Direct), vec![]),
+            ("loop direct-io", Some(Loop::Direct), vec![]),
+            ("direct-io", None, vec!["direct-io"]),
+        ] {
+            let parsed = parse(&options(text)).unwrap();
+            assert_eq!(parsed.loop_device, expected, "{text}");
+            assert_eq!(parsed.data, data, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_mount_manager_should_have_done_is_refused() {
+        let error = parse(&options("rw X-containerd.mkfs.size=1")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "internal mount option \"X-containerd.mkfs.size=1\" was not consumed by the mount manager"
+        );
     }
 
     #[test]

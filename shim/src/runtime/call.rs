@@ -1,6 +1,6 @@
 //! One call of the OCI runtime.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use podhook_hooks::exec::{Children, Exit};
 use podhook_hooks::null_device;
+use podhook_hooks::trace;
 
 use super::presence;
 use super::running::Running;
 use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
-use crate::host::{descriptors, pidfd, signal_mask};
+use crate::host::{capture, descriptors, pidfd, signal_mask};
 
 /// The operation in the error for a program that does not exist.
 pub const START: &str = "start the OCI runtime";
@@ -81,8 +82,7 @@ pub async fn call(
     let (captured, stderr) = match stdio.stderr {
         Some(stderr) => (None, stderr),
         None => {
-            // A file, not a pipe: nothing to read while the call runs, nothing that can fill up.
-            let file = capture_file()?;
+            let file = capture::file()?;
             let write = file
                 .try_clone()
                 .map_err(Error::sys("duplicate a file descriptor"))?;
@@ -91,6 +91,7 @@ pub async fn call(
     };
     command
         .env_remove("NOTIFY_SOCKET")
+        .envs(trace::current().variables())
         .stdin(stdio.stdin)
         .stdout(stdio.stdout)
         .stderr(stderr);
@@ -127,7 +128,7 @@ pub async fn call(
         .end()
         .await
         .ok_or(Error::Missing("the OCI runtime's exit was lost"))?;
-    let stderr = captured.map(|file| read_back(file, OUTPUT_LIMIT));
+    let stderr = captured.map(|file| capture::read_back(file, OUTPUT_LIMIT));
     let stderr = String::from_utf8_lossy(&stderr.unwrap_or_default()).into_owned();
     Ok(Ended { exit, stderr })
 }
@@ -157,7 +158,7 @@ pub fn output(
     late: Late,
 ) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
     let capture = || {
-        let file = capture_file().map_err(io::Error::other)?;
+        let file = capture::file().map_err(io::Error::other)?;
         Ok::<_, io::Error>((file.try_clone()?, file))
     };
     let (stdout, stderr) = (capture()?, capture()?);
@@ -184,22 +185,6 @@ pub fn output(
             Err(_) => thread::sleep(PAUSE),
         }
     };
-    let read = |file| read_back(file, VERB_LIMIT);
+    let read = |file| capture::read_back(file, VERB_LIMIT);
     Ok((status, [stdout.1, stderr.1].map(read)))
-}
-
-fn capture_file() -> Result<std::fs::File> {
-    let fd =
-        nix::sys::memfd::memfd_create(c"runtime-stderr", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
-            .map_err(Error::sys("create a memfd"))?;
-    Ok(fd.into())
-}
-
-fn read_back(file: std::fs::File, limit: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // The descriptor shares its offset with the runtime's, which is at the end.
-    // SAFETY: lseek on an owned descriptor.
-    unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_SET) };
-    let _ = file.take(limit).read_to_end(&mut bytes);
-    bytes
 }

@@ -9,6 +9,8 @@ use containerd_shim_protos::shim::oci::CheckpointOptions;
 pub struct CheckpointArgs<'a> {
     /// Where the images go.
     pub image: &'a Path,
+    /// Where those are that these build on.
+    pub parent: Option<&'a str>,
     /// Where CRIU works and logs.
     pub work: &'a Path,
     /// Whether the container goes on.
@@ -35,6 +37,9 @@ pub fn checkpoint(mut command: Command, args: CheckpointArgs<'_>) -> Command {
     let CheckpointArgs { options, .. } = args;
     command.arg("--image-path").arg(args.image);
     command.arg("--work-path").arg(args.work);
+    if let Some(parent) = args.parent {
+        command.arg("--parent-path").arg(parent);
+    }
     let flags = [
         (options.open_tcp, "--tcp-established"),
         (options.external_unix_sockets, "--ext-unix-sk"),

@@ -20,6 +20,7 @@ use containerd_shim_protos::shim_async::{Task, create_task};
 use containerd_shim_protos::ttrpc;
 use containerd_shim_protos::ttrpc::r#async::{Service, TtrpcContext};
 use log::Level;
+use podhook_hooks::trace::{self, TraceContext};
 
 use super::shim::Shim;
 use crate::container::Container;
@@ -38,7 +39,11 @@ pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
     let both = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
     both.into_iter()
         .flat_map(|name| {
-            let service = create_task(Arc::new(TaskService(Arc::clone(shim), Arc::clone(&waits))));
+            let service = create_task(Arc::new(TaskService {
+                shim: Arc::clone(shim),
+                name,
+                waits: Arc::clone(&waits),
+            }));
             service
                 .into_values()
                 .map(move |service| (name.to_owned(), service))
@@ -60,27 +65,24 @@ fn no_methods() -> Service {
 /// [`super::outstanding`]).
 const WAITS_MAX: usize = outstanding::REQUESTS_MAX / 4 * 3;
 
-/// The service with the Waits that are not answered.
-struct TaskService(Arc<Shim>, Arc<()>);
+struct TaskService {
+    shim: Arc<Shim>,
+    /// Under which it is asked.
+    name: &'static str,
+    /// The Waits that are not answered.
+    waits: Arc<()>,
+}
 
 /// The request that is to be answered.
 struct Request {
+    service: &'static str,
     operation: &'static str,
     id: String,
     exec_id: String,
+    trace: TraceContext,
 }
 
 impl Request {
-    /// For a container, or one of its execs.
-    fn new(operation: &'static str, id: &str, exec_id: &str) -> Self {
-        let (id, exec_id) = (id.to_owned(), exec_id.to_owned());
-        Self {
-            operation,
-            id,
-            exec_id,
-        }
-    }
-
     /// The one place where errors become answers, and where they are logged: containerd logs few of those it gets.
     ///
     /// That something is not there is how clients find out, and is for debugging; a state that forbids the request is
@@ -93,11 +95,11 @@ impl Request {
                 Error::InvalidArgument(_) | Error::FailedPrecondition(_) => Level::Warn,
                 _ => Level::Error,
             };
-            let (id, operation) = (self.id.as_str(), self.operation);
+            let (id, operation, service) = (self.id.as_str(), self.operation, self.service);
             match self.exec_id.as_str() {
-                "" => log::log!(level, id = id, operation = operation; "request failed: {e}"),
+                "" => log::log!(level, id = id, operation = operation, service = service; "request failed: {e}"),
                 exec_id => {
-                    log::log!(level, id = id, exec_id = exec_id, operation = operation; "request failed: {e}");
+                    log::log!(level, id = id, exec_id = exec_id, operation = operation, service = service; "request failed: {e}");
                 }
             }
             e.into()
@@ -106,10 +108,11 @@ impl Request {
 
     /// Runs `work` to its end, also when the client gives the RPC up.
     async fn detached<T: Send + 'static>(
-        self,
+        mut self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> ttrpc::Result<T> {
-        let outcome = tokio::spawn(work).await;
+        let trace = std::mem::take(&mut self.trace);
+        let outcome = tokio::spawn(trace::scope(trace, work)).await;
         self.answer(
             outcome.unwrap_or_else(|e| Err(Error::failed("the request failed inside the shim")(e))),
         )
@@ -118,7 +121,24 @@ impl Request {
 
 impl TaskService {
     fn container(&self, id: &str) -> Result<Arc<Container>> {
-        self.0.container(id)
+        self.shim.container(id)
+    }
+
+    /// A request for a container, or one of its execs.
+    fn asked(
+        &self,
+        context: &TtrpcContext,
+        operation: &'static str,
+        id: &str,
+        exec_id: &str,
+    ) -> Request {
+        Request {
+            service: self.name,
+            operation,
+            id: id.to_owned(),
+            exec_id: exec_id.to_owned(),
+            trace: TraceContext::of(&context.metadata),
+        }
     }
 }
 
@@ -134,11 +154,11 @@ fn deadline(context: &TtrpcContext) -> Option<Duration> {
 impl Task for TaskService {
     async fn create(
         &self,
-        _: &TtrpcContext,
+        context: &TtrpcContext,
         request: CreateTaskRequest,
     ) -> ttrpc::Result<CreateTaskResponse> {
-        let shim = Arc::clone(&self.0);
-        let asked = Request::new("Create", &request.id, "");
+        let shim = Arc::clone(&self.shim);
+        let asked = self.asked(context, "Create", &request.id, "");
         let pid = asked
             .detached(async move { shim.create(request).await })
             .await?;
@@ -153,7 +173,7 @@ impl Task for TaskService {
         context: &TtrpcContext,
         request: StartRequest,
     ) -> ttrpc::Result<StartResponse> {
-        let asked = Request::new("Start", &request.id, &request.exec_id);
+        let asked = self.asked(context, "Start", &request.id, &request.exec_id);
         let container = self.container(&request.id);
         let deadline = deadline(context);
         let work = async move {
@@ -168,19 +188,23 @@ impl Task for TaskService {
         })
     }
 
-    async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
-        let asked = Request::new("State", &request.id, &request.exec_id);
+    async fn state(
+        &self,
+        context: &TtrpcContext,
+        request: StateRequest,
+    ) -> ttrpc::Result<StateResponse> {
+        let asked = self.asked(context, "State", &request.id, &request.exec_id);
         let container = self.container(&request.id);
         asked.answer(container.and_then(|container| container.state(&request.exec_id)))
     }
 
     async fn delete(
         &self,
-        _: &TtrpcContext,
+        context: &TtrpcContext,
         request: DeleteRequest,
     ) -> ttrpc::Result<DeleteResponse> {
-        let asked = Request::new("Delete", &request.id, &request.exec_id);
-        let shim = Arc::clone(&self.0);
+        let asked = self.asked(context, "Delete", &request.id, &request.exec_id);
+        let shim = Arc::clone(&self.shim);
         let container = self.container(&request.id);
         let work = async move {
             match request.exec_id.as_str() {
@@ -191,8 +215,12 @@ impl Task for TaskService {
         asked.detached(work).await
     }
 
-    async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
-        let asked = Request::new("Pids", &request.id, "");
+    async fn pids(
+        &self,
+        context: &TtrpcContext,
+        request: PidsRequest,
+    ) -> ttrpc::Result<PidsResponse> {
+        let asked = self.asked(context, "Pids", &request.id, "");
         let container = self.container(&request.id);
         Ok(PidsResponse {
             processes: asked.answer(container.and_then(|container| container.pids()))?,
@@ -200,15 +228,19 @@ impl Task for TaskService {
         })
     }
 
-    async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
-        let asked = Request::new("Exec", &request.id, &request.exec_id);
+    async fn exec(
+        &self,
+        context: &TtrpcContext,
+        request: ExecProcessRequest,
+    ) -> ttrpc::Result<Empty> {
+        let asked = self.asked(context, "Exec", &request.id, &request.exec_id);
         let container = self.container(&request.id);
         asked.answer(container.and_then(|container| container.exec(request)))?;
         Ok(Empty::new())
     }
 
-    async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
-        let asked = Request::new("Kill", &request.id, &request.exec_id);
+    async fn kill(&self, context: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
+        let asked = self.asked(context, "Kill", &request.id, &request.exec_id);
         let container = self.container(&request.id);
         let work = async move {
             let container = container?;
@@ -224,10 +256,14 @@ impl Task for TaskService {
         Ok(Empty::new())
     }
 
-    async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
-        let asked = Request::new("Wait", &request.id, &request.exec_id);
+    async fn wait(
+        &self,
+        context: &TtrpcContext,
+        request: WaitRequest,
+    ) -> ttrpc::Result<WaitResponse> {
+        let asked = self.asked(context, "Wait", &request.id, &request.exec_id);
         // Nothing to finish where the client goes away: waits in the handler.
-        let waits = Arc::clone(&self.1);
+        let waits = Arc::clone(&self.waits);
         let work = async {
             if Arc::strong_count(&waits) > WAITS_MAX {
                 return Err(Error::ResourceExhausted(format!(
@@ -244,8 +280,8 @@ impl Task for TaskService {
         })
     }
 
-    async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
-        let asked = Request::new("Pause", &request.id, "");
+    async fn pause(&self, context: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
+        let asked = self.asked(context, "Pause", &request.id, "");
         let container = self.container(&request.id);
         asked
             .detached(async move { container?.pause().await })
@@ -253,8 +289,8 @@ impl Task for TaskService {
         Ok(Empty::new())
     }
 
-    async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
-        let asked = Request::new("Resume", &request.id, "");
+    async fn resume(&self, context: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
+        let asked = self.asked(context, "Resume", &request.id, "");
         let container = self.container(&request.id);
         asked
             .detached(async move { container?.resume().await })
@@ -264,10 +300,10 @@ impl Task for TaskService {
 
     async fn checkpoint(
         &self,
-        _: &TtrpcContext,
+        context: &TtrpcContext,
         request: CheckpointTaskRequest,
     ) -> ttrpc::Result<Empty> {
-        let asked = Request::new("Checkpoint", &request.id, "");
+        let asked = self.asked(context, "Checkpoint", &request.id, "");
         let container = self.container(&request.id);
         asked
             .detached(async move { container?.checkpoint(&request).await })
@@ -277,21 +313,25 @@ impl Task for TaskService {
 
     async fn resize_pty(
         &self,
-        _: &TtrpcContext,
+        context: &TtrpcContext,
         request: ResizePtyRequest,
     ) -> ttrpc::Result<Empty> {
-        let asked = Request::new("ResizePty", &request.id, &request.exec_id);
+        let asked = self.asked(context, "ResizePty", &request.id, &request.exec_id);
         let (exec_id, width, height) = (&request.exec_id, request.width, request.height);
         let container = self.container(&request.id);
         asked.answer(container.and_then(|container| container.resize(exec_id, width, height)))?;
         Ok(Empty::new())
     }
 
-    async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
+    async fn close_io(
+        &self,
+        context: &TtrpcContext,
+        request: CloseIORequest,
+    ) -> ttrpc::Result<Empty> {
         if !request.stdin {
             return Ok(Empty::new());
         }
-        let asked = Request::new("CloseIO", &request.id, &request.exec_id);
+        let asked = self.asked(context, "CloseIO", &request.id, &request.exec_id);
         let close = |container: Arc<Container>| {
             container.process(&request.exec_id)?.process().close_stdin();
             Ok(())
@@ -300,16 +340,24 @@ impl Task for TaskService {
         Ok(Empty::new())
     }
 
-    async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
-        let asked = Request::new("Update", &request.id, "");
+    async fn update(
+        &self,
+        context: &TtrpcContext,
+        request: UpdateTaskRequest,
+    ) -> ttrpc::Result<Empty> {
+        let asked = self.asked(context, "Update", &request.id, "");
         let container = self.container(&request.id);
         let work = async move { container?.update(&request.resources.value).await };
         asked.detached(work).await?;
         Ok(Empty::new())
     }
 
-    async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
-        let asked = Request::new("Stats", &request.id, "");
+    async fn stats(
+        &self,
+        context: &TtrpcContext,
+        request: StatsRequest,
+    ) -> ttrpc::Result<StatsResponse> {
+        let asked = self.asked(context, "Stats", &request.id, "");
         let container = self.container(&request.id);
         let stats = asked.answer(container.and_then(|container| container.stats()))?;
         Ok(StatsResponse {
@@ -335,7 +383,7 @@ impl Task for TaskService {
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> ttrpc::Result<Empty> {
-        self.0.shutdown_if_empty();
+        self.shim.shutdown_if_empty();
         Ok(Empty::new())
     }
 }
@@ -377,8 +425,18 @@ mod tests {
         fn flush(&self) {}
     }
 
+    fn request(exec_id: &str) -> Request {
+        Request {
+            service: "containerd.task.v3.Task",
+            operation: "Kill",
+            id: "logged-container".to_owned(),
+            exec_id: exec_id.to_owned(),
+            trace: TraceContext::default(),
+        }
+    }
+
     #[tokio::test(flavor = "current_thread")]
-    async fn a_request_that_fails_leaves_one_line_with_operation_container_and_cause() {
+    async fn a_request_that_fails_leaves_one_line_with_operation_service_container_and_cause() {
         log::set_logger(&Recorder).unwrap();
         log::set_max_level(LevelFilter::Debug);
         let failed = || Error::sys("pidfd_open")(std::io::Error::from_raw_os_error(libc::EMFILE));
@@ -389,20 +447,20 @@ mod tests {
             ("e", failed()),
         ];
         for (exec_id, error) in errors {
-            let asked = Request::new("Kill", "logged-container", exec_id);
+            let asked = request(exec_id);
             assert!(asked.detached(async { Err::<(), _>(error) }).await.is_err());
         }
-        let asked = Request::new("Kill", "logged-container", "");
+        let asked = request("");
         asked.answer(Ok(())).unwrap();
         let lines = LINES.lock().unwrap().clone();
         let mut lines = lines
             .iter()
             .filter(|line| line.contains("logged-container"));
         let expected = [
-            "DEBUG id=logged-container operation=Kill request failed: container not created",
-            "INFO id=logged-container operation=Kill request failed: cannot pause a paused container",
-            "WARN id=logged-container exec_id=e operation=Kill request failed: invalid signal",
-            "ERROR id=logged-container exec_id=e operation=Kill request failed: pidfd_open: Too many open files",
+            "DEBUG id=logged-container operation=Kill service=containerd.task.v3.Task request failed: container not created",
+            "INFO id=logged-container operation=Kill service=containerd.task.v3.Task request failed: cannot pause a paused container",
+            "WARN id=logged-container exec_id=e operation=Kill service=containerd.task.v3.Task request failed: invalid signal",
+            "ERROR id=logged-container exec_id=e operation=Kill service=containerd.task.v3.Task request failed: pidfd_open: Too many open files",
         ];
         for expected in expected {
             let line = lines.next().unwrap();

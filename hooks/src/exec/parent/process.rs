@@ -43,6 +43,16 @@ impl Process {
         self.spec.args = args.to_vec();
         self
     }
+
+    /// The same with these variables behind its own: a variable's last value is the one that counts.
+    #[must_use]
+    pub fn with_variables(mut self, variables: &[(&str, &str)]) -> Self {
+        let entries = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        self.spec.env.extend(entries);
+        self
+    }
 }
 
 /// What runc refuses before it makes anything, in its words; and what it must decide itself.

@@ -4,11 +4,14 @@ use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue
 
 use super::error::NetError;
 use crate::lifecycle::{Header, text};
+use crate::trace;
 
 /// Go's request writer leaves these to itself: a body's framing is not the user's to claim.
 const NOT_THE_USERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "trailer"];
 
 /// All headers but `Host`: ours where the user has none, then the user's.
+///
+/// Those of the request's trace are ours too.
 ///
 /// An empty first `User-Agent` or `Accept` takes ours away. `Connection: close`, since each request
 /// has its own connection.
@@ -18,6 +21,11 @@ pub(super) fn build(given: &[Header]) -> Result<HeaderMap, NetError> {
     for (name, ours) in [(USER_AGENT, agent), (ACCEPT, "*/*"), (CONNECTION, "close")] {
         if first(given, name.as_str()).is_none() {
             headers.insert(name, HeaderValue::from_static(ours));
+        }
+    }
+    for (name, value) in trace::current().headers() {
+        if let (None, Ok(value)) = (first(given, name), HeaderValue::from_str(value)) {
+            headers.insert(HeaderName::from_static(name), value);
         }
     }
     let no_accept = first(given, "accept") == Some("");

@@ -41,7 +41,7 @@ async fn main() -> ExitCode {
     };
     if let Some(containerd) = CONTAINERD.get() {
         if outcome.is_err() {
-            eprint!("{}", log_end(containerd));
+            eprint!("{}", containerd.log_end());
         }
         containerd.destroy();
     }
@@ -75,15 +75,4 @@ fn play() -> Outcome {
     scenes::pre_stop_on_the_node(&mut stage)?;
     scenes::ctr(&mut stage)?;
     stage.finish()
-}
-
-/// What containerd and the shims said last, without the noise of the start.
-fn log_end(containerd: &Containerd) -> String {
-    let log = containerd.log();
-    let wanted = |line: &&str| !line.contains("level=debug") && !line.contains("plugin");
-    let lines: Vec<_> = log.lines().filter(wanted).collect();
-    let end = &lines[lines.len().saturating_sub(15)..];
-    end.iter()
-        .map(|line| format!("{}\n", line.chars().take(300).collect::<String>()))
-        .collect()
 }

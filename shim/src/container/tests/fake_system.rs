@@ -117,7 +117,7 @@ impl System for FakeSystem {
         result
     }
 
-    async fn mount_rootfs(&self, _: &[Mount], _: &Path) -> Result<()> {
+    async fn mount_rootfs(&self, _: &[Mount], _: &Path, _: &dyn Children) -> Result<()> {
         self.0.note("mount");
         match self.0.lock().mounts_fail {
             true => Err(Error::failed("mount")(io::Error::from_raw_os_error(

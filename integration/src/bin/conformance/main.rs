@@ -1,0 +1,156 @@
+//! `make conformance`: the whole of critest on private containerds, with the original shim and with podhook side by side.
+//! Fails where the original passes a case and podhook does not.
+//!
+//! usage: conformance [GENERATION]...     (default: every one)
+//!
+//! Each shim has a network namespace of its own, with a registry on its loopback: critest uses fixed ports of the host.
+
+mod registry;
+mod report;
+mod side;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::{env, io};
+
+use podhook_integration::generation::upstream;
+use podhook_integration::{Generation, ShimKind};
+
+use report::{Case, Report};
+
+/// The original first: it says what can run here.
+const SHIMS: [ShimKind; 2] = [ShimKind::Runc, ShimKind::Podhook];
+
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["--side", generation, shim, report] => {
+            match (Generation::named(generation), ShimKind::named(shim)) {
+                (Some(generation), Some(shim)) => {
+                    side::run(generation, shim, Path::new(report)).map(|()| true)
+                }
+                _ => Err("--side: want GENERATION SHIM REPORT".into()),
+            }
+        }
+        names => named(names).and_then(|generations| all(&generations)),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("conformance: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn named(words: &[&str]) -> Result<Vec<Generation>, Error> {
+    if words.is_empty() {
+        return Ok(Generation::ALL.to_vec());
+    }
+    let named = |word: &&str| {
+        Generation::named(word)
+            .ok_or_else(|| format!("{word:?} is no generation of containerd: 1.6 to 2.4").into())
+    };
+    words.iter().map(named).collect()
+}
+
+/// Whether podhook passes what the original passes, on each.
+fn all(generations: &[Generation]) -> Result<bool, Error> {
+    upstream("cri-tools", "critest")?;
+    upstream("crane", "crane")?;
+    let mut good = true;
+    for generation in generations {
+        good &= compare(*generation)?;
+    }
+    Ok(good)
+}
+
+fn compare(generation: Generation) -> Result<bool, Error> {
+    println!("=== critest on containerd {}", generation.version()?);
+    let folder = tempfile::tempdir()?;
+    let mut sides = Vec::new();
+    for shim in SHIMS {
+        let path = folder.path().join(shim.handler());
+        sides.push((shim, start(generation, shim, &path)?, path));
+    }
+    let mut reports = Vec::new();
+    for (shim, mut child, path) in sides {
+        let ended = child.wait()?;
+        if !ended.success() {
+            let log = std::fs::read_to_string(path.with_extension("log")).unwrap_or_default();
+            return Err(format!("{shim}: {ended}\n{log}").into());
+        }
+        reports.push(Report::read(&path)?);
+    }
+    let [original, podhook] = &reports[..] else {
+        return Err("a side is missing".into());
+    };
+    Ok(show(original, podhook))
+}
+
+/// A process for one shim, in namespaces of its own that end with it. It ends when this one does.
+fn start(generation: Generation, shim: ShimKind, report: &Path) -> io::Result<Child> {
+    let log = File::create(report.with_extension("log"))?;
+    Command::new("/usr/bin/setpriv")
+        .args([
+            "--pdeathsig",
+            "TERM",
+            "/usr/bin/unshare",
+            "--net",
+            "--mount",
+        ])
+        .arg(env::current_exe()?)
+        .args(["--side", &generation.to_string(), shim.handler()])
+        .arg(report)
+        .stdin(Stdio::null())
+        .stdout(log.as_fd().try_clone_to_owned()?)
+        .stderr(log)
+        .spawn()
+}
+
+/// Prints both sides; false when the original passes what podhook does not.
+fn show(original: &Report, podhook: &Report) -> bool {
+    println!("{:<10}{:>8}{:>8}{:>10}", "", "passed", "failed", "skipped");
+    for (shim, report) in SHIMS.iter().zip([original, podhook]) {
+        println!(
+            "{:<10}{:>8}{:>8}{:>10}   in {} s",
+            shim.handler(),
+            report.count(|case| *case == Case::Passed),
+            report.count(|case| matches!(case, Case::Failed(_))),
+            report.count(|case| *case == Case::Skipped),
+            report.seconds,
+        );
+    }
+    let names: BTreeMap<&str, ()> = [original, podhook]
+        .iter()
+        .flat_map(|report| report.cases.keys())
+        .map(|name| (name.as_str(), ()))
+        .collect();
+    let mut good = true;
+    for name in names.keys() {
+        match (original.case(name), podhook.case(name)) {
+            (Case::Passed, Case::Passed) | (Case::Skipped, Case::Skipped) => {}
+            (Case::Passed, other) => {
+                good = false;
+                println!("podhook only, FAILED: {name}\n    {other}");
+            }
+            (Case::Failed(reason), Case::Failed(_)) => {
+                println!("cannot run here, with either shim: {name}\n    {reason}");
+            }
+            (left, right) => println!("differs: {name}\n    runc {left}, podhook {right}"),
+        }
+    }
+    // Without a single case nothing is shown.
+    let passed = original.count(|case| *case == Case::Passed);
+    if passed == 0 {
+        println!("FAILED: the original passes nothing here");
+    }
+    good && passed > 0
+}

@@ -1,0 +1,98 @@
+//! critest with one shim, in namespaces of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{SigSet, Signal};
+use podhook_integration::containerd::Features;
+use podhook_integration::generation::upstream;
+use podhook_integration::{Containerd, Generation, OciRuntime, Place, ShimKind, command};
+
+use crate::Error;
+use crate::registry;
+
+/// For a whole run, three times what it takes on two busy cores.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// Where libcni keeps results, by names of networks that are free in this namespace and taken outside of it.
+const CNI: &str = "/var/lib/cni";
+
+static CONTAINERD: OnceLock<Arc<Containerd>> = OnceLock::new();
+
+/// Runs all cases and leaves critest's report.
+pub fn run(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), Error> {
+    end_with_parent()?;
+    fs::create_dir_all(CNI)?;
+    mount(
+        Some("tmpfs"),
+        CNI,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )?;
+    command::stdout_of("ip", &["link", "set", "lo", "up"])?;
+    let place = Place {
+        generation,
+        shim,
+        runtime: OciRuntime::Runc,
+    };
+    let features = Features {
+        nri: true,
+        host_ports: true,
+        registry: true,
+    };
+    let containerd = Arc::new(Containerd::start_featuring(place, shim, features)?);
+    let _ = CONTAINERD.set(Arc::clone(&containerd));
+    let outcome = registry::serve(&containerd.dir().join("certs.d"))
+        .and_then(|_registry| critest(&containerd, shim, report));
+    if outcome.is_err() {
+        eprintln!("{}", containerd.log_end());
+    }
+    containerd.destroy();
+    outcome
+}
+
+fn critest(containerd: &Containerd, shim: ShimKind, report: &Path) -> Result<(), Error> {
+    let socket = format!("unix://{}", containerd.address().display());
+    let nri = containerd.dir().join("nri.sock");
+    let mut critest = Command::new(upstream("cri-tools", "critest")?);
+    critest
+        .arg("--config=/dev/null")
+        .arg(format!("--runtime-endpoint={socket}"))
+        .arg(format!("--image-endpoint={socket}"))
+        .arg(format!("--runtime-handler={}", shim.handler()))
+        .arg(format!("--ginkgo.json-report={}", report.display()))
+        // Some wait for what a busy machine brings late.
+        .arg("--ginkgo.flake-attempts=2")
+        .arg("--ginkgo.no-color")
+        .env("TMPDIR", containerd.dir().join("tmp"))
+        .current_dir(containerd.dir());
+    if nri.exists() {
+        critest.arg(format!("--nri-socket={}", nri.display()));
+    }
+    // Its status is about the cases, which are in the report.
+    let ended = command::run(&mut critest, None, LIMIT)?;
+    if report.exists() {
+        return Ok(());
+    }
+    Err(format!("critest left no report\n{}{}", ended.stdout, ended.stderr).into())
+}
+
+/// Cleans up at SIGTERM, which the kernel sends when the parent ends, and at Ctrl-C.
+fn end_with_parent() -> Result<(), Error> {
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    signals.thread_block()?;
+    thread::spawn(move || {
+        let _ = signals.wait();
+        if let Some(containerd) = CONTAINERD.get() {
+            containerd.destroy();
+        }
+        std::process::exit(1);
+    });
+    Ok(())
+}
