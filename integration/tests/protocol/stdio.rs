@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         what_the_oci_runtime_prints_is_no_output_of_the_container,
         the_pipes_belong_to_the_owner_in_the_options,
         an_exec_that_leaves_a_child_with_its_output_is_deleted_in_time,
+        an_address_that_only_a_sandboxs_shim_serves_is_refused,
     ];
     all.extend(podhook_only(tests![stdio:
         a_missing_fifo_fails_create_and_leaves_nothing,
@@ -242,6 +243,20 @@ fn close_io_before_the_writer_is_gone_loses_nothing(stage: &Stage) -> Outcome {
     wait_text(&mut output, "after CloseIO\n")?;
     assert_eq!(client.wait("c1", "")?.exit_status, 0);
     Ok(client.end("c1")?)
+}
+
+/// containerd's streaming service is for shims of virtual machines.
+fn an_address_that_only_a_sandboxs_shim_serves_is_refused(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["true"])?;
+    let request = CreateTaskRequest {
+        stdout: "streaming://127.0.0.1:1/stream?streaming_id=c1-stdout".into(),
+        ..create_request(stage, "c1")
+    };
+    let answer = client.call::<CreateTaskResponse>("Create", &request);
+    let error = answer.err().ok_or("it was created")?;
+    assert!(error.message.contains("streaming"), "{error}");
+    client.shutdown("c1");
+    Ok(())
 }
 
 /// The original leaves the container that runc has made by then.

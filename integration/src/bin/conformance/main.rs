@@ -5,6 +5,7 @@
 //!
 //! Each shim has a network namespace of its own, with a registry on its loopback: critest uses fixed ports of the host.
 
+mod layer;
 mod registry;
 mod report;
 mod side;

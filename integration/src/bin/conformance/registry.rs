@@ -11,6 +11,7 @@ use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Image, command};
 
 use crate::Error;
+use crate::layer;
 
 /// In a network namespace of one's own every port is free.
 const ADDRESS: &str = "127.0.0.1:5000";
@@ -153,15 +154,27 @@ pub fn serve(hosts: &Path) -> Result<Registry, Error> {
         Ok(())
     };
     let at = |name: &str| format!("{ADDRESS}/{name}");
-    for (image, name) in [
-        (Image::Nginx, NGINX),
-        (Image::Busybox, BUSYBOX),
-        (Image::NoNewPrivs, "e2e-test-images/nonewprivs:1.3"),
-        (Image::Pause, "pause:3.9"),
+    let layers = hosts.join("layers");
+    for (image, name, layer) in [
+        (Image::Nginx, NGINX, Some(layer::nginx(&layers)?)),
+        (Image::Busybox, BUSYBOX, Some(layer::tools(&layers)?)),
+        (Image::NoNewPrivs, "e2e-test-images/nonewprivs:1.3", None),
+        (Image::Pause, "pause:3.9", None),
         // That of sandboxes: a case removes all images.
-        (Image::Pause, "pause:latest"),
+        (Image::Pause, "pause:latest", None),
     ] {
         run(&["push", &image.archive()?.to_string_lossy(), &at(name)])?;
+        if let Some(layer) = layer {
+            run(&[
+                "append",
+                "--base",
+                &at(name),
+                "--new_layer",
+                &layer,
+                "--new_tag",
+                &at(name),
+            ])?;
+        }
     }
     for Made {
         name,
@@ -172,7 +185,16 @@ pub fn serve(hosts: &Path) -> Result<Registry, Error> {
         let (from, to) = (at(from), at(name));
         run(&[&["mutate", &from, "--tag", &to], *changes].concat())?;
     }
-    predefined_group(hosts, &run)?;
+    run(&[
+        "mutate",
+        &at(BUSYBOX),
+        "--append",
+        &layer::group(&layers)?,
+        "--user",
+        "1000",
+        "--tag",
+        &at("k8s-staging-cri-tools/test-image-predefined-group:latest"),
+    ])?;
     let folder = hosts.join("_default");
     fs::create_dir_all(&folder)?;
     fs::write(
@@ -180,39 +202,4 @@ pub fn serve(hosts: &Path) -> Result<Registry, Error> {
         format!("[host.\"http://{ADDRESS}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"),
     )?;
     Ok(registry)
-}
-
-/// The image whose user is in a group of its own `/etc/group`.
-fn predefined_group(
-    folder: &Path,
-    run: &dyn Fn(&[&str]) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let root = folder.join("layer/etc");
-    fs::create_dir_all(&root)?;
-    fs::write(
-        root.join("passwd"),
-        "root:x:0:0:root:/root:/bin/sh\ndefault-user:x:1000:1000::/home/default-user:/bin/sh\n",
-    )?;
-    fs::write(
-        root.join("group"),
-        "root:x:0:\ndefault-user:x:1000:\ngroup-defined-in-image:x:50000:default-user\n",
-    )?;
-    let layer = folder.join("layer.tar");
-    let mut tar = Command::new("tar");
-    tar.arg("-C")
-        .arg(folder.join("layer"))
-        .arg("-cf")
-        .arg(&layer)
-        .arg("etc");
-    command::run(&mut tar, None, SOON)?.success()?;
-    run(&[
-        "mutate",
-        &format!("{ADDRESS}/{BUSYBOX}"),
-        "--append",
-        &layer.to_string_lossy(),
-        "--user",
-        "1000",
-        "--tag",
-        &format!("{ADDRESS}/k8s-staging-cri-tools/test-image-predefined-group:latest"),
-    ])
 }

@@ -1,5 +1,6 @@
 //! critest with one shim, in namespaces of its own.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +19,9 @@ use crate::registry;
 
 /// For a whole run, three times what it takes on two busy cores.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// The cases mostly wait.
+const PROCESSES: usize = 4;
 
 /// Where libcni keeps results, by names of networks that are free in this namespace and taken outside of it.
 const CNI: &str = "/var/lib/cni";
@@ -61,7 +65,13 @@ fn critest(containerd: &Containerd, shim: ShimKind, report: &Path) -> Result<(),
     let socket = format!("unix://{}", containerd.address().display());
     let nri = containerd.dir().join("nri.sock");
     let mut critest = Command::new(upstream("cri-tools", "critest")?);
+    let path = env::var("PATH").unwrap_or_default();
+    let ginkgo = upstream("cri-tools", "ginkgo")?;
+    let ginkgo = ginkgo.parent().unwrap_or(Path::new("/")).display();
     critest
+        .env("PATH", format!("{ginkgo}:{path}"))
+        // By ginkgo's processes: those that cannot run beside others say so.
+        .arg(format!("--parallel={PROCESSES}"))
         .arg("--config=/dev/null")
         .arg(format!("--runtime-endpoint={socket}"))
         .arg(format!("--image-endpoint={socket}"))
