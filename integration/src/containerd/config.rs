@@ -20,6 +20,13 @@ pub(super) fn render(place: Place, dir: &Path, default: ShimKind, features: Feat
     let sockets = sockets(generation, dir);
     let nri = nri(dir, features.nri);
     let dir = dir.display();
+    let blockfile = if has_blockfile(generation) {
+        format!(
+            "[plugins.\"io.containerd.snapshotter.v1.blockfile\"]\nscratch_file = \"{dir}/{SCRATCH}\"\nfs_type = \"ext4\"\n"
+        )
+    } else {
+        String::new()
+    };
     let head = format!(
         r#"root = "{dir}/root"
 state = "{dir}/state"
@@ -27,7 +34,7 @@ state = "{dir}/state"
 level = "debug"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{dir}/opt"
-{nri}"#
+{nri}{blockfile}"#
     );
     let registry = |plugin: &str| {
         let section = format!("[plugins.\"{plugin}\".registry]\nconfig_path = \"{dir}/certs.d\"\n");
@@ -71,6 +78,14 @@ bin_dir = "/usr/lib/cni"
 {registry}{runtimes}"#
         )
     }
+}
+
+/// The file system that the blockfile snapshotter copies for each snapshot.
+pub(super) const SCRATCH: &str = "scratch";
+
+/// Whether it is configured: its file is for those generations whose tests have a use for it.
+pub(super) fn has_blockfile(generation: Generation) -> bool {
+    generation >= Generation::V2_3
 }
 
 /// The Node Resource Interface.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 
+use crate::command::stdout_of;
 use crate::cri::Cri;
 use crate::criu;
 use crate::ctr::Ctr;
@@ -127,12 +128,25 @@ impl Containerd {
         };
         this.node_address = network::create(&this.dir, features.host_ports)?;
         this.link_programs()?;
+        this.make_scratch()?;
         let config = this.dir.join("config.toml");
         fs::write(&config, config::render(place, &this.dir, default, features))
             .map_err(io_error("write", &config))?;
         this.up()?;
         this.import("k8s.io", Image::Pause)?;
         Ok(this)
+    }
+
+    fn make_scratch(&self) -> Result<(), Error> {
+        if !config::has_blockfile(self.place.generation) {
+            return Ok(());
+        }
+        let scratch = self.dir.join(config::SCRATCH);
+        stdout_of(
+            "/usr/sbin/mkfs.ext4",
+            &["-q", "-F", &scratch.to_string_lossy(), "16M"],
+        )?;
+        Ok(())
     }
 
     /// The folder of PATH in which containerd looks for shims first.

@@ -21,6 +21,7 @@ mod pod_resources;
 mod pod_security;
 mod pod_start;
 mod restart;
+mod snapshotter;
 mod terminal;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             inherited::tests(),
             io::tests(),
             terminal::tests(),
+            snapshotter::tests(),
             checkpoint::tests(),
             crash::tests(),
             client::tests(),
