@@ -69,7 +69,9 @@ impl Runtime {
 }
 
 fn cached(name: &str) -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Not by "..": in the v2 machines the cache is there and this package's folder is not.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let workspace = workspace.expect("a folder above the package's");
     let cache = std::env::var_os("PODHOOK_CACHE").map_or(workspace.join(".cache"), PathBuf::from);
     let program = cache.join(name);
     assert!(
