@@ -9,10 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
-use nix::sys::signal::{SigSet, Signal};
 use podhook_integration::containerd::Features;
 use podhook_integration::generation::upstream;
 use podhook_integration::{Containerd, Generation, OciRuntime, Place, ShimKind, command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::registry;
@@ -26,11 +27,37 @@ const PROCESSES: usize = 4;
 /// Where libcni keeps results, by names of networks that are free in this namespace and taken outside of it.
 const CNI: &str = "/var/lib/cni";
 
+/// The containerd, for the clean-up after a signal.
 static CONTAINERD: OnceLock<Arc<Containerd>> = OnceLock::new();
 
-/// Runs all cases and leaves critest's report.
+/// Runs all cases and leaves critest's report. SIGTERM, which the kernel sends when the parent ends, and Ctrl-C end it,
+/// cleanly.
 pub fn run(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), Error> {
-    end_with_parent()?;
+    let report = report.to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (done, ended) = oneshot::channel();
+        thread::spawn(move || done.send(play(generation, shim, &report)));
+        tokio::select! {
+            outcome = ended => outcome.unwrap_or_else(|_| Err("it panicked".into())),
+            _ = terminate.recv() => Err("terminated".into()),
+            _ = interrupt.recv() => Err("interrupted".into()),
+        }
+    });
+    if let Some(containerd) = CONTAINERD.get() {
+        if outcome.is_err() {
+            eprintln!("{}", containerd.log_end());
+        }
+        containerd.destroy();
+    }
+    outcome
+}
+
+fn play(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), Error> {
     fs::create_dir_all(CNI)?;
     mount(
         Some("tmpfs"),
@@ -50,15 +77,10 @@ pub fn run(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), 
         host_ports: true,
         registry: true,
     };
-    let containerd = Arc::new(Containerd::start_featuring(place, shim, features)?);
-    let _ = CONTAINERD.set(Arc::clone(&containerd));
-    let outcome = registry::serve(&containerd.dir().join("certs.d"))
-        .and_then(|_registry| critest(&containerd, shim, report));
-    if outcome.is_err() {
-        eprintln!("{}", containerd.log_end());
-    }
-    containerd.destroy();
-    outcome
+    let containerd = Containerd::start_featuring(place, shim, features)?;
+    let containerd = CONTAINERD.get_or_init(|| Arc::new(containerd));
+    let _registry = registry::serve(&containerd.dir().join("certs.d"))?;
+    critest(containerd, shim, report)
 }
 
 fn critest(containerd: &Containerd, shim: ShimKind, report: &Path) -> Result<(), Error> {
@@ -91,18 +113,4 @@ fn critest(containerd: &Containerd, shim: ShimKind, report: &Path) -> Result<(),
         return Ok(());
     }
     Err(format!("critest left no report\n{}{}", ended.stdout, ended.stderr).into())
-}
-
-/// Cleans up at SIGTERM, which the kernel sends when the parent ends, and at Ctrl-C.
-fn end_with_parent() -> Result<(), Error> {
-    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-    signals.thread_block()?;
-    thread::spawn(move || {
-        let _ = signals.wait();
-        if let Some(containerd) = CONTAINERD.get() {
-            containerd.destroy();
-        }
-        std::process::exit(1);
-    });
-    Ok(())
 }
