@@ -9,6 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use podhook_integration::containerd::Features;
 use podhook_integration::generation::upstream;
 use podhook_integration::{Containerd, Generation, OciRuntime, Place, ShimKind, command};
@@ -48,6 +50,7 @@ pub fn run(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), 
             _ = interrupt.recv() => Err("interrupted".into()),
         }
     });
+    end_critest();
     if let Some(containerd) = CONTAINERD.get() {
         if outcome.is_err() {
             eprintln!("{}", containerd.log_end());
@@ -113,4 +116,20 @@ fn critest(containerd: &Containerd, shim: ShimKind, report: &Path) -> Result<(),
         return Ok(());
     }
     Err(format!("critest left no report\n{}{}", ended.stdout, ended.stderr).into())
+}
+
+/// Kills what is left of critest after a signal: it starts ginkgo, which starts critest several times. All are in this
+/// network namespace, in which nobody else is.
+fn end_critest() {
+    let network = |process: &Path| fs::read_link(process.join("ns/net")).ok();
+    let own = network(Path::new("/proc/self"));
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|pid| pid.parse().ok()) else {
+            continue;
+        };
+        let arguments = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        if arguments.contains("critest") && own.is_some() && network(&entry.path()) == own {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
 }
