@@ -83,17 +83,26 @@ impl Mount {
     }
 }
 
+/// The folder in which CRIU mounts every hierarchy for as long as it restores a container.
+const CRIU: &str = ".criu.cgyard.";
+
 /// The cgroup mounts in `table`: those at the standard place first, since a mount elsewhere may belong to a container
-/// and go with it. Later mounts may cover them.
+/// and go with it; none of CRIU's, which are gone in a moment. Later mounts may cover them.
 ///
 /// # Errors
 /// As of [`mountinfo::read`].
 pub fn mounts(table: &Path) -> io::Result<Vec<Mount>> {
     let mut mounts = Vec::new();
     mountinfo::read(table, |mount| mounts.extend(Mount::of(mount)))?;
+    mounts.retain(|mount: &Mount| !is_crius(&mount.point));
     // Stable: as they were mounted otherwise.
     mounts.sort_by_key(|mount| !mount.point.starts_with("/sys/fs/cgroup"));
     Ok(mounts)
+}
+
+fn is_crius(point: &Path) -> bool {
+    let mut names = point.iter();
+    names.any(|name| name.as_encoded_bytes().starts_with(CRIU.as_bytes()))
 }
 
 #[cfg(test)]
@@ -167,11 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_at_the_standard_place_comes_first() {
+    fn a_mount_at_the_standard_place_comes_first_and_crius_are_none() {
         let folder = tempfile::tempdir().unwrap();
         let table = folder.path().join("mountinfo");
-        let lines =
-            "1 2 0:1 / /elsewhere rw - cgroup2 c rw\n3 2 0:1 / /sys/fs/cgroup rw - cgroup2 c rw\n";
+        let lines = "1 2 0:1 / /elsewhere rw - cgroup2 c rw\n3 2 0:1 / /sys/fs/cgroup rw - cgroup2 c rw\n\
+                     4 2 0:2 / /b/.criu.cgyard.qgAr7z/systemd rw - cgroup c rw,name=systemd\n";
         std::fs::write(&table, lines).unwrap();
         let points: Vec<_> = mounts(&table)
             .unwrap()
