@@ -2,7 +2,9 @@
 
 mod post_start;
 mod pre_stop;
+mod resize;
 mod restart;
+mod spec_fields;
 mod steps;
 mod tutorial;
 mod workloads;
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
         post_start::tests(),
         pre_stop::tests(),
         workloads::tests(),
+        spec_fields::tests(),
+        resize::tests(),
         // Each of them is alone.
         restart::tests(),
     ];

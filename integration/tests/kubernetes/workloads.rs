@@ -6,13 +6,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::kubernetes::Namespace;
 use podhook_integration::kubernetes::suite::{Test, on_every_side};
-use podhook_integration::trace::{Trace, mark};
+use podhook_integration::trace::mark;
 use podhook_integration::{Outcome, kubernetes_tests, wait};
 use serde_json::{Value, json};
 
 use crate::steps::{
-    MAIN, container, exec, left, left_times, one, place, polite, restarts, spec, status, trace,
-    with,
+    MAIN, both_hooks, container, exec, hooked, left, left_times, one, place, polite, restarts,
+    spec, status, trace, with,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -31,10 +31,6 @@ pub fn tests() -> Vec<Test> {
         a_job_that_ends_during_its_post_start_is_complete,
     ];
     [all, own].concat()
-}
-
-fn both_hooks() -> Value {
-    json!({"postStart": exec(&mark("post")), "preStop": exec(&mark("pre"))})
 }
 
 fn a_pod_in_the_nodes_network_has_its_hooks(kube: &Namespace<'_>) -> Outcome {
@@ -60,19 +56,6 @@ fn field(kube: &Namespace<'_>, fields: Value) -> Outcome {
     let trace = trace(kube)?;
     let spec = with(one(&trace, &polite()), fields);
     hooked(kube, &trace, spec)
-}
-
-fn hooked(kube: &Namespace<'_>, trace: &Trace, spec: Value) -> Outcome {
-    kube.pod("web", &[(MAIN, &both_hooks())], spec)?;
-    kube.ready("web")?;
-    left(trace, "ready")?;
-    kube.ok(&["delete", "pod", "web"])?;
-    let marks = trace.marks();
-    let mut started = marks[..2].to_vec();
-    started.sort();
-    assert_eq!(started, ["post", "ready"], "{marks:?}");
-    assert_eq!(marks[2..], ["pre", "got-TERM"], "{marks:?}");
-    Ok(())
 }
 
 /// The kubelet starts one after the other. It runs all its preStop hooks at once, and sends the sidecar's signal last;
