@@ -199,6 +199,10 @@ fn what_a_kubelet_was_asked_has_a_test_that_is_run() {
         "workloads",
         "spec_fields",
         "resize",
+        "probes",
+        "failures",
+        "jobs",
+        "nodes",
     ] {
         let text = read(format!("integration/tests/kubernetes/{file}.rs"));
         for test in listed(&text) {

@@ -7,8 +7,8 @@ use podhook_integration::{Outcome, kubernetes_tests};
 use serde_json::{Value, json};
 
 use crate::steps::{
-    Error, MAIN, both_hooks, ended_by_deletion, exec, held, id, left, left_times, one, place,
-    polite, restarts, status, trace, with,
+    Error, MAIN, both_hooks, ended_by_deletion, held, id, left, left_times, one, place, polite,
+    restarts, status, trace, with,
 };
 
 pub fn tests() -> Vec<Test> {

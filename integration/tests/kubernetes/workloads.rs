@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Test> {
         a_static_pod_has_its_hooks,
         an_oom_kill_is_told_and_runs_no_pre_stop,
         a_killed_shims_container_is_started_again,
-        thirty_pods_at_once_leave_nothing,
+        sixty_pods_at_once_leave_nothing,
     ]);
     let own = kubernetes_tests![workloads:
         a_job_that_ends_during_its_post_start_is_complete,
@@ -164,10 +164,10 @@ fn a_killed_shims_container_is_started_again(kube: &Namespace<'_>) -> Outcome {
     left(&trace, "got-TERM")
 }
 
-const CROWD: usize = 30;
+const CROWD: usize = 60;
 
 /// What is left is looked for when the cluster ends, of these pods as of all.
-fn thirty_pods_at_once_leave_nothing(kube: &Namespace<'_>) -> Outcome {
+fn sixty_pods_at_once_leave_nothing(kube: &Namespace<'_>) -> Outcome {
     let trace = trace(kube)?;
     let pods: Vec<_> = (0..CROWD)
         .map(|n| {
