@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::kubernetes::Namespace;
-use podhook_integration::kubernetes::suite::{Test, on_every_side};
+use podhook_integration::kubernetes::suite::{Test, alone, on_every_side};
 use podhook_integration::trace::mark;
 use podhook_integration::{Outcome, kubernetes_tests, wait};
 use serde_json::{Value, json};
@@ -25,12 +25,14 @@ pub fn tests() -> Vec<Test> {
         a_static_pod_has_its_hooks,
         an_oom_kill_is_told_and_runs_no_pre_stop,
         a_killed_shims_container_is_started_again,
-        sixty_pods_at_once_leave_nothing,
     ]);
+    let crowd = alone(on_every_side(kubernetes_tests![workloads:
+        sixty_pods_at_once_leave_nothing,
+    ]));
     let own = kubernetes_tests![workloads:
         a_job_that_ends_during_its_post_start_is_complete,
     ];
-    [all, own].concat()
+    [all, crowd, own].concat()
 }
 
 fn a_pod_in_the_nodes_network_has_its_hooks(kube: &Namespace<'_>) -> Outcome {
@@ -166,7 +168,7 @@ fn a_killed_shims_container_is_started_again(kube: &Namespace<'_>) -> Outcome {
 
 const CROWD: usize = 60;
 
-/// What is left is looked for when the cluster ends, of these pods as of all.
+/// Alone: a kubelet takes no more pods than three such crowds. What is left is looked for when the cluster ends, of these pods as of all.
 fn sixty_pods_at_once_leave_nothing(kube: &Namespace<'_>) -> Outcome {
     let trace = trace(kube)?;
     let pods: Vec<_> = (0..CROWD)
