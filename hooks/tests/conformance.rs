@@ -191,7 +191,19 @@ fn what_a_kubelet_was_asked_has_a_test_that_is_run() {
     check_all(&rows);
     // And the other way round.
     let page = read(PAGE);
-    for file in ["tutorial", "post_start", "pre_stop", "restart", "workloads"] {
+    for file in [
+        "tutorial",
+        "post_start",
+        "pre_stop",
+        "restart",
+        "workloads",
+        "spec_fields",
+        "resize",
+        "probes",
+        "failures",
+        "jobs",
+        "nodes",
+    ] {
         let text = read(format!("integration/tests/kubernetes/{file}.rs"));
         for test in listed(&text) {
             let name = format!("`kubernetes::{file}::{test}`");

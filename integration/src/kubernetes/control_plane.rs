@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::{Value, json};
+
 use super::daemon::Daemon;
 use super::identity::Identity;
 use super::{Error, Version};
@@ -15,6 +17,14 @@ use crate::generation::upstream;
 pub(super) const API: u16 = 6443;
 const ETCD: u16 = 2379;
 const ETCD_PEERS: u16 = 2380;
+
+/// What the API server and the kubelet have switched on that is off by default: the stop signal of a container's spec.
+const GATES: [&str; 1] = ["ContainerStopSignals"];
+
+/// The same for the kubelet's configuration.
+pub(super) fn gates() -> Value {
+    GATES.iter().map(|gate| (*gate, json!(true))).collect()
+}
 
 /// What all of them need to know.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +89,10 @@ impl Plan<'_> {
             .arg(format!("--advertise-address={}", self.address))
             .arg(format!("--secure-port={API}"))
             .arg(format!("--etcd-servers={}", self.url(ETCD)))
+            .arg(format!(
+                "--feature-gates={}",
+                GATES.map(|gate| format!("{gate}=true")).join(",")
+            ))
             .args([
                 "--anonymous-auth=false",
                 "--authorization-mode=RBAC",

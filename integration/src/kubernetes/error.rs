@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::command;
 use crate::containerd;
+use crate::cri;
 use crate::generation;
 use crate::image::NoImage;
 use crate::shim::NoShim;
@@ -25,6 +26,9 @@ pub enum Error {
     /// The node's containerd failed.
     #[error(transparent)]
     Containerd(#[from] containerd::Error),
+    /// CRI answered with an error.
+    #[error(transparent)]
+    Cri(#[from] cri::Error),
     /// kubectl, or another command, failed.
     #[error(transparent)]
     Command(#[from] command::Error),

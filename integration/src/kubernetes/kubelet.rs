@@ -7,12 +7,13 @@ use std::process::Command;
 use serde_json::json;
 
 use super::Error;
-use super::control_plane::Plan;
+use super::control_plane::{self, Plan};
 use super::daemon::Daemon;
 use super::error::io_error;
 use crate::command::stdout_of;
 use crate::containerd::Containerd;
 use crate::containerd::remains;
+use crate::cri::{Cri, v1};
 
 const PORT: u16 = 10250;
 
@@ -78,6 +79,20 @@ pub(super) fn start(plan: Plan<'_>, containerd: &Containerd, daemon: &Daemon) ->
     daemon.start(command, plan.dir)
 }
 
+/// Removes the sandboxes that have ended, as the kubelet does within some minutes: till then containerd keeps the mount
+/// of a pod's user namespace.
+pub(super) fn remove_ended_sandboxes(containerd: &Containerd) -> Result<(), Error> {
+    let cri = Cri::connect(&containerd.address())?;
+    let all = cri.list_pod_sandbox(v1::ListPodSandboxRequest::default())?;
+    let ready = v1::PodSandboxState::SandboxReady as i32;
+    for sandbox in all.items.into_iter().filter(|item| item.state != ready) {
+        cri.remove_pod_sandbox(v1::RemovePodSandboxRequest {
+            pod_sandbox_id: sandbox.id,
+        })?;
+    }
+    Ok(())
+}
+
 /// Where a manifest becomes a static pod.
 pub(super) fn static_pods(dir: &Path) -> PathBuf {
     dir.join("static")
@@ -135,6 +150,12 @@ fn render(plan: Plan<'_>, containerd: &Containerd) -> String {
         "registerNode": true,
         "serializeImagePulls": false,
         "maxPods": 200,
+        // Nobody answers there. Without an address each pod's events complain of that.
+        "clusterDNS": [address],
+        "clusterDomain": "cluster.local",
+        // An emptyDir over its limit is noticed within seconds, and not within a minute.
+        "volumeStatsAggPeriod": "5s",
+        "featureGates": control_plane::gates(),
     })
     .to_string()
 }

@@ -266,6 +266,7 @@ impl Cluster {
             return Err(Error::Leak(left));
         }
         self.end();
+        kubelet::remove_ended_sandboxes(&self.containerd)?;
         Ok(self.containerd.close()?)
     }
 

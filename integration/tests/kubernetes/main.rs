@@ -1,8 +1,14 @@
 //! podhook under a real kubelet, as a user with kubectl sees it; what is no work of podhook's on the original shim, too.
 
+mod failures;
+mod jobs;
+mod nodes;
 mod post_start;
 mod pre_stop;
+mod probes;
+mod resize;
 mod restart;
+mod spec_fields;
 mod steps;
 mod tutorial;
 mod workloads;
@@ -16,7 +22,13 @@ fn main() -> ExitCode {
         tutorial::tests(),
         post_start::tests(),
         pre_stop::tests(),
+        failures::tests(),
+        probes::tests(),
         workloads::tests(),
+        jobs::tests(),
+        spec_fields::tests(),
+        resize::tests(),
+        nodes::tests(),
         // Each of them is alone.
         restart::tests(),
     ];

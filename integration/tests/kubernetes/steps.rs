@@ -20,6 +20,30 @@ pub fn held(trace: &Trace, name: &str) -> Result<Value, Error> {
     Ok(exec(&trace.hold(name)?))
 }
 
+/// Hooks that leave the marks `post` and `pre`.
+pub fn both_hooks() -> Value {
+    json!({"postStart": exec(&mark("post")), "preStop": exec(&mark("pre"))})
+}
+
+/// The life of a pod `web` of `spec`, whose container is [`polite`]: it has [`both_hooks`], each once and in its place.
+pub fn hooked(kube: &Namespace<'_>, trace: &Trace, spec: Value) -> Result<(), Error> {
+    kube.pod("web", &[(MAIN, &both_hooks())], spec)?;
+    kube.ready("web")?;
+    left(trace, "ready")?;
+    ended_by_deletion(kube, trace)
+}
+
+/// The rest of that life.
+pub fn ended_by_deletion(kube: &Namespace<'_>, trace: &Trace) -> Result<(), Error> {
+    kube.ok(&["delete", "pod", "web"])?;
+    let marks = trace.marks();
+    let mut started: Vec<_> = marks.iter().take(2).collect();
+    started.sort();
+    assert_eq!(started, ["post", "ready"], "{marks:?}");
+    assert_eq!(marks[2..], ["pre", "got-TERM"], "{marks:?}");
+    Ok(())
+}
+
 /// A server that leaves `ready`, and on SIGTERM `got-TERM`, and ends then, with status 7.
 pub fn polite() -> String {
     server("; exit 7")
@@ -75,7 +99,11 @@ pub fn trace(kube: &Namespace<'_>) -> Result<Trace, Error> {
 
 /// The status of a pod's container; null where there is none yet.
 pub fn status<'a>(pod: &'a Value, container: &str) -> &'a Value {
-    let lists = ["containerStatuses", "initContainerStatuses"];
+    let lists = [
+        "containerStatuses",
+        "initContainerStatuses",
+        "ephemeralContainerStatuses",
+    ];
     let mut all = lists
         .into_iter()
         .flat_map(|list| pod["status"][list].as_array().into_iter().flatten());

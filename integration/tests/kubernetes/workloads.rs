@@ -5,14 +5,14 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::kubernetes::Namespace;
-use podhook_integration::kubernetes::suite::{Test, on_every_side};
-use podhook_integration::trace::{Trace, mark};
+use podhook_integration::kubernetes::suite::{Test, alone, on_every_side};
+use podhook_integration::trace::mark;
 use podhook_integration::{Outcome, kubernetes_tests, wait};
 use serde_json::{Value, json};
 
 use crate::steps::{
-    MAIN, container, exec, left, left_times, one, place, polite, restarts, spec, status, trace,
-    with,
+    MAIN, both_hooks, container, exec, hooked, left, left_times, one, place, polite, restarts,
+    spec, status, trace, with,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -25,16 +25,14 @@ pub fn tests() -> Vec<Test> {
         a_static_pod_has_its_hooks,
         an_oom_kill_is_told_and_runs_no_pre_stop,
         a_killed_shims_container_is_started_again,
-        thirty_pods_at_once_leave_nothing,
     ]);
+    let crowd = alone(on_every_side(kubernetes_tests![workloads:
+        sixty_pods_at_once_leave_nothing,
+    ]));
     let own = kubernetes_tests![workloads:
         a_job_that_ends_during_its_post_start_is_complete,
     ];
-    [all, own].concat()
-}
-
-fn both_hooks() -> Value {
-    json!({"postStart": exec(&mark("post")), "preStop": exec(&mark("pre"))})
+    [all, crowd, own].concat()
 }
 
 fn a_pod_in_the_nodes_network_has_its_hooks(kube: &Namespace<'_>) -> Outcome {
@@ -60,19 +58,6 @@ fn field(kube: &Namespace<'_>, fields: Value) -> Outcome {
     let trace = trace(kube)?;
     let spec = with(one(&trace, &polite()), fields);
     hooked(kube, &trace, spec)
-}
-
-fn hooked(kube: &Namespace<'_>, trace: &Trace, spec: Value) -> Outcome {
-    kube.pod("web", &[(MAIN, &both_hooks())], spec)?;
-    kube.ready("web")?;
-    left(trace, "ready")?;
-    kube.ok(&["delete", "pod", "web"])?;
-    let marks = trace.marks();
-    let mut started = marks[..2].to_vec();
-    started.sort();
-    assert_eq!(started, ["post", "ready"], "{marks:?}");
-    assert_eq!(marks[2..], ["pre", "got-TERM"], "{marks:?}");
-    Ok(())
 }
 
 /// The kubelet starts one after the other. It runs all its preStop hooks at once, and sends the sidecar's signal last;
@@ -181,10 +166,10 @@ fn a_killed_shims_container_is_started_again(kube: &Namespace<'_>) -> Outcome {
     left(&trace, "got-TERM")
 }
 
-const CROWD: usize = 30;
+const CROWD: usize = 60;
 
-/// What is left is looked for when the cluster ends, of these pods as of all.
-fn thirty_pods_at_once_leave_nothing(kube: &Namespace<'_>) -> Outcome {
+/// Alone: a kubelet takes no more pods than three such crowds. What is left is looked for when the cluster ends, of these pods as of all.
+fn sixty_pods_at_once_leave_nothing(kube: &Namespace<'_>) -> Outcome {
     let trace = trace(kube)?;
     let pods: Vec<_> = (0..CROWD)
         .map(|n| {
