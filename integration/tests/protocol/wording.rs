@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Test> {
         a_runtime_that_logs_its_error,
         a_runtime_that_logs_nothing,
         a_runtime_that_is_not_there,
+        a_runtime_that_is_killed,
     ]
 }
 
@@ -105,6 +106,18 @@ fn a_runtime_that_logs_nothing(stage: &Stage) -> Outcome {
     made()?;
     let printed = format!("{ended}: printed");
     check(&moody, &client, &printed, &printed)
+}
+
+fn a_runtime_that_is_killed(stage: &Stage) -> Outcome {
+    let (program, _) =
+        stage.recording_runtime("case \" $* \" in *' create '*) kill -9 $$;; esac")?;
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let answer = client.call::<CreateTaskResponse>("Create", &create(stage, "c1", &program));
+    let refused = answer.err().ok_or("it was created")?;
+    let ended = format!("{program} did not terminate successfully: exit status 137");
+    assert!(refused.message.contains(&ended), "{refused}");
+    client.shutdown("c1");
+    Ok(())
 }
 
 fn check(moody: &Moody<'_>, client: &Client, reason: &str, printed: &str) -> Outcome {

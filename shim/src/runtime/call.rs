@@ -62,13 +62,9 @@ impl Ended {
         matches!(self.exit.code(), None | Some(GO_PANIC))
     }
 
-    /// Its status in words, and what it has printed.
+    /// Its status in go-runc's words, 128 and the number after a signal, and what it has printed.
     pub fn describe(&self) -> (String, &str) {
-        let status = match (self.exit.code(), self.exit.signal()) {
-            (Some(code), _) => format!("exit status {code}"),
-            (_, signal) => format!("killed by signal {}", signal.unwrap_or(0)),
-        };
-        (status, &self.stderr)
+        (format!("exit status {}", self.exit.status()), &self.stderr)
     }
 }
 
