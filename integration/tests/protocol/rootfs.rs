@@ -131,7 +131,12 @@ fn helper(stage: &Stage, body: &str) -> Outcome {
 }
 
 fn a_fuse_type_is_mounted_by_its_program(stage: &Stage) -> Outcome {
-    helper(stage, "exec mount --bind \"$1\" \"$2\"")?;
+    let limit = stage.dir().join("limit");
+    let mounts = format!(
+        "ulimit -Sn > {}; exec mount --bind \"$1\" \"$2\"",
+        limit.display()
+    );
+    helper(stage, &mounts)?;
     let fuse = mount("fuse3.test-fs", stage.rootfs(), &["lowerdir=/a", "ro"]);
     let client = stage.shim("c1", &["true"])?;
     create(stage, &client, "c1", fuse.clone())?;
@@ -148,6 +153,12 @@ fn a_fuse_type_is_mounted_by_its_program(stage: &Stage) -> Outcome {
             target.display()
         )
     );
+
+    // A daemon of it has the limit of files that the shim was started with.
+    let own = fs::read_to_string("/proc/self/limits")?;
+    let own = own.lines().find(|line| line.starts_with("Max open files"));
+    let soft = own.and_then(|line| line.split_whitespace().nth(3));
+    assert_eq!(Some(fs::read_to_string(limit)?.trim()), soft);
 
     helper(stage, "echo no such daemon >&2; exit 3")?;
     let client = stage.shim("c2", &["true"])?;

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
@@ -36,6 +38,14 @@ pub fn raise_limit() {
 /// The limit that the shim was started with, soft and hard, where it has been raised.
 pub fn given_limit() -> Option<(u64, u64)> {
     GIVEN.get().map(|given| (given.rlim_cur, given.rlim_max))
+}
+
+/// `command` starts with the limit that the shim was started with.
+pub fn pass_on_limit(command: &mut Command) {
+    // SAFETY: runs between fork and exec; setrlimit is async-signal-safe.
+    unsafe {
+        command.pre_exec(give_back_limit);
+    }
 }
 
 /// In a child before execve: the limit is that which the shim was started with. Async-signal-safe.

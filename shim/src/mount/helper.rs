@@ -7,7 +7,7 @@ use containerd_shim_protos::types::mount::Mount;
 use podhook_hooks::exec::{Children, Exit};
 
 use crate::error::{Error, Result};
-use crate::host::{capture, signal_mask};
+use crate::host::{capture, descriptors, signal_mask};
 
 /// The programs that containerd calls, and no others.
 const HELPERS: [(&str, &str); 2] = [("fuse.", "mount.fuse"), ("fuse3.", "mount.fuse3")];
@@ -41,10 +41,12 @@ pub(super) async fn mount(
     }
     command
         .args(["-t", kind])
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(duplicate()?)
         .stderr(duplicate()?);
     signal_mask::pass_on(&mut command);
+    descriptors::pass_on_limit(&mut command);
     let hold = children.hold();
     let child = command.spawn().map_err(Error::io("start", program))?;
     let exit = children.wait(child.id().cast_signed());
