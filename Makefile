@@ -103,6 +103,10 @@ test-kubernetes: build ## Run the tests under a real kubelet with a control plan
 	PODHOOK_KUBERNETES="$(KUBERNETES)" \
 		$(CARGO) test $(cargo_flags) --package podhook-integration --test kubernetes -- $(FILTER)
 
+.PHONY: test-kubelet
+test-kubelet: ## Run those of them that are about podhook's own hooks, on the newest Kubernetes, as .ci/run does
+	@$(MAKE) --no-print-directory test-kubernetes KUBERNETES=1.37 FILTER=1.37/podhook/
+
 .PHONY: cluster
 cluster: build ## Run a node of Kubernetes to try things by hand, until Ctrl-C (KUBERNETES=1.36, SHIM=runc)
 	$(alive) integration/images/build
