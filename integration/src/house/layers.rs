@@ -41,7 +41,7 @@ const TABLES: &[Table] = &[
             "config",
             "sequence",
             "lifecycle",
-            "linux named null_device signal",
+            "linux named null_device signal trace",
         ],
     },
     Table {
