@@ -146,13 +146,19 @@ fn a_fuse_type_is_mounted_by_its_program(stage: &Stage) -> Outcome {
     stage.wait_gone("c1")?;
     let called = fs::read_to_string(stage.dir().join("helped"))?;
     let (source, target) = (stage.rootfs().display(), stage.bundle("c1").join("rootfs"));
-    assert_eq!(
-        called,
-        format!(
-            "{source} {} -o lowerdir=/a -o ro -t test-fs\n",
-            target.display()
-        )
+    // The original calls it again where its reaper was faster than its wait (containerd#4387).
+    let expected = format!(
+        "{source} {} -o lowerdir=/a -o ro -t test-fs",
+        target.display()
     );
+    let mut calls = called.lines();
+    assert!(
+        !called.is_empty() && calls.all(|call| call == expected),
+        "{called}"
+    );
+    if stage.kind == Kind::Podhook {
+        assert_eq!(called.lines().count(), 1, "{called}");
+    }
 
     // A daemon of it has the limit of files that the shim was started with.
     let own = fs::read_to_string("/proc/self/limits")?;
