@@ -94,7 +94,7 @@ test-v2: build images runtimes ## Run the cgroup v2 tests in emulated machines (
 # What a node of Kubernetes is made of: KUBERNETES="1.36 1.37" tests both, SHIM is that of pods without a RuntimeClass.
 KUBERNETES ?= 1.37
 SHIM ?= podhook
-node_programs = etcd containerd-2.4 runc-1.5 $(addprefix kubernetes-,$(KUBERNETES))
+node_programs = etcd crane containerd-2.4 runc-1.5 $(addprefix kubernetes-,$(KUBERNETES))
 
 .PHONY: test-kubernetes
 test-kubernetes: build ## Run the tests under a real kubelet with a control plane (KUBERNETES=1.36, FILTER=restart::)

@@ -8,6 +8,7 @@ mod identity;
 mod kubectl;
 mod kubelet;
 mod namespace;
+mod registry;
 mod side;
 pub mod suite;
 mod version;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::containerd::Containerd;
-use crate::containerd::remains;
+use crate::containerd::{Features, remains};
 use crate::generation::{Generation, OciRuntime};
 use crate::image::Image;
 use crate::place::Place;
@@ -59,6 +60,7 @@ pub struct Cluster {
     controller_manager: Daemon,
     scheduler: Daemon,
     kubelet: Daemon,
+    registry: Daemon,
 }
 
 impl Cluster {
@@ -74,7 +76,12 @@ impl Cluster {
             shim: default,
             runtime: OciRuntime::Runc,
         };
-        let containerd = Arc::new(Containerd::start_with(place, default)?);
+        let features = Features {
+            registry: true,
+            ..Features::default()
+        };
+        let containerd = Containerd::start_featuring(place, default, features)?;
+        let containerd = Arc::new(containerd);
         let dir = containerd.dir().join("kubernetes");
         fs::create_dir(&dir).map_err(io_error("make", &dir))?;
         let address = containerd.node_address();
@@ -98,6 +105,7 @@ impl Cluster {
             controller_manager: Daemon::new("kube-controller-manager", &dir),
             scheduler: Daemon::new("kube-scheduler", &dir),
             kubelet: Daemon::new("kubelet", &dir),
+            registry: Daemon::new("registry", &dir),
             containerd,
             dir,
         };
@@ -113,7 +121,8 @@ impl Cluster {
         thread::scope(|scope| -> Result<(), Error> {
             let importing = scope.spawn(|| {
                 self.containerd.import("k8s.io", Image::Nginx)?;
-                self.containerd.import("k8s.io", Image::Busybox)
+                self.containerd.import("k8s.io", Image::Busybox)?;
+                registry::start(&self.registry, &self.containerd)
             });
             self.until("the API server to be ready", &self.api_server, || {
                 self.kubectl.ok(&["get", "--raw", "/readyz"]).is_ok()
@@ -179,6 +188,7 @@ impl Cluster {
             &self.controller_manager,
             &self.scheduler,
             &self.kubelet,
+            &self.registry,
         ];
         let come = wait::until(what, START, || {
             let ended = daemons.iter().find_map(|daemon| daemon.check().err());
@@ -294,6 +304,7 @@ impl Cluster {
             &self.controller_manager,
             &self.api_server,
             &self.etcd,
+            &self.registry,
         ] {
             let _ = daemon.end(Signal::SIGKILL);
         }

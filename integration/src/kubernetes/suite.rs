@@ -129,6 +129,7 @@ fn check(version: Version) -> Result<(), Error> {
         version.program(program)?;
     }
     upstream("etcd", "etcd")?;
+    upstream("crane", "crane")?;
     let missing = containerd::Error::from;
     CONTAINERD.program("containerd").map_err(missing)?;
     CONTAINERD.oci_runtime(OciRuntime::Runc).map_err(missing)?;

@@ -26,11 +26,9 @@ const POST_START: &str = "lifecycle-demo-poststart";
 const GRACEFUL: &str = "lifecycle-demo-prestop";
 const MESSAGE: &str = "lifecycle-demo2-prestop";
 
-/// An example, with its `lifecycle` in podhook's annotation where podhook runs the hooks. The images are the node's, so
-/// that no registry is asked for them.
+/// An example as it stands, with its `lifecycle` in podhook's annotation where podhook runs the hooks.
 fn manifest(kube: &Namespace<'_>, name: &str) -> Result<Value, Error> {
-    let mut pod = kube.read(&kube.example(name)?)?;
-    pod["spec"]["containers"][0]["imagePullPolicy"] = "IfNotPresent".into();
+    let pod = kube.read(&kube.example(name)?)?;
     Ok(if kube.side().is_podhook() {
         annotated(pod)
     } else {
