@@ -79,7 +79,6 @@ struct Request {
     operation: &'static str,
     id: String,
     exec_id: String,
-    trace: TraceContext,
 }
 
 impl Request {
@@ -106,12 +105,14 @@ impl Request {
         })
     }
 
-    /// Runs `work` to its end, also when the client gives the RPC up.
+    /// Runs `work` to its end, also when the client gives the RPC up; what it starts has the trace context of the
+    /// request's metadata.
     async fn detached<T: Send + 'static>(
-        mut self,
+        self,
+        metadata: &HashMap<String, Vec<String>>,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> ttrpc::Result<T> {
-        let trace = std::mem::take(&mut self.trace);
+        let trace = TraceContext::of(metadata);
         let outcome = tokio::spawn(trace::scope(trace, work)).await;
         self.answer(
             outcome.unwrap_or_else(|e| Err(Error::failed("the request failed inside the shim")(e))),
@@ -125,19 +126,12 @@ impl TaskService {
     }
 
     /// A request for a container, or one of its execs.
-    fn asked(
-        &self,
-        context: &TtrpcContext,
-        operation: &'static str,
-        id: &str,
-        exec_id: &str,
-    ) -> Request {
+    fn asked(&self, operation: &'static str, id: &str, exec_id: &str) -> Request {
         Request {
             service: self.name,
             operation,
             id: id.to_owned(),
             exec_id: exec_id.to_owned(),
-            trace: TraceContext::of(&context.metadata),
         }
     }
 }
@@ -158,9 +152,9 @@ impl Task for TaskService {
         request: CreateTaskRequest,
     ) -> ttrpc::Result<CreateTaskResponse> {
         let shim = Arc::clone(&self.shim);
-        let asked = self.asked(context, "Create", &request.id, "");
+        let asked = self.asked("Create", &request.id, "");
         let pid = asked
-            .detached(async move { shim.create(request).await })
+            .detached(&context.metadata, async move { shim.create(request).await })
             .await?;
         Ok(CreateTaskResponse {
             pid,
@@ -173,7 +167,7 @@ impl Task for TaskService {
         context: &TtrpcContext,
         request: StartRequest,
     ) -> ttrpc::Result<StartResponse> {
-        let asked = self.asked(context, "Start", &request.id, &request.exec_id);
+        let asked = self.asked("Start", &request.id, &request.exec_id);
         let container = self.container(&request.id);
         let deadline = deadline(context);
         let work = async move {
@@ -183,17 +177,13 @@ impl Task for TaskService {
             }
         };
         Ok(StartResponse {
-            pid: asked.detached(work).await?,
+            pid: asked.detached(&context.metadata, work).await?,
             ..Default::default()
         })
     }
 
-    async fn state(
-        &self,
-        context: &TtrpcContext,
-        request: StateRequest,
-    ) -> ttrpc::Result<StateResponse> {
-        let asked = self.asked(context, "State", &request.id, &request.exec_id);
+    async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
+        let asked = self.asked("State", &request.id, &request.exec_id);
         let container = self.container(&request.id);
         asked.answer(container.and_then(|container| container.state(&request.exec_id)))
     }
@@ -203,7 +193,7 @@ impl Task for TaskService {
         context: &TtrpcContext,
         request: DeleteRequest,
     ) -> ttrpc::Result<DeleteResponse> {
-        let asked = self.asked(context, "Delete", &request.id, &request.exec_id);
+        let asked = self.asked("Delete", &request.id, &request.exec_id);
         let shim = Arc::clone(&self.shim);
         let container = self.container(&request.id);
         let work = async move {
@@ -212,15 +202,11 @@ impl Task for TaskService {
                 exec_id => container?.delete_exec(exec_id).await,
             }
         };
-        asked.detached(work).await
+        asked.detached(&context.metadata, work).await
     }
 
-    async fn pids(
-        &self,
-        context: &TtrpcContext,
-        request: PidsRequest,
-    ) -> ttrpc::Result<PidsResponse> {
-        let asked = self.asked(context, "Pids", &request.id, "");
+    async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
+        let asked = self.asked("Pids", &request.id, "");
         let container = self.container(&request.id);
         Ok(PidsResponse {
             processes: asked.answer(container.and_then(|container| container.pids()))?,
@@ -228,19 +214,15 @@ impl Task for TaskService {
         })
     }
 
-    async fn exec(
-        &self,
-        context: &TtrpcContext,
-        request: ExecProcessRequest,
-    ) -> ttrpc::Result<Empty> {
-        let asked = self.asked(context, "Exec", &request.id, &request.exec_id);
+    async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
+        let asked = self.asked("Exec", &request.id, &request.exec_id);
         let container = self.container(&request.id);
         asked.answer(container.and_then(|container| container.exec(request)))?;
         Ok(Empty::new())
     }
 
     async fn kill(&self, context: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
-        let asked = self.asked(context, "Kill", &request.id, &request.exec_id);
+        let asked = self.asked("Kill", &request.id, &request.exec_id);
         let container = self.container(&request.id);
         let work = async move {
             let container = container?;
@@ -252,16 +234,12 @@ impl Task for TaskService {
                 exec_id => container.kill_exec(exec_id, signal, request.all).await,
             }
         };
-        asked.detached(work).await?;
+        asked.detached(&context.metadata, work).await?;
         Ok(Empty::new())
     }
 
-    async fn wait(
-        &self,
-        context: &TtrpcContext,
-        request: WaitRequest,
-    ) -> ttrpc::Result<WaitResponse> {
-        let asked = self.asked(context, "Wait", &request.id, &request.exec_id);
+    async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
+        let asked = self.asked("Wait", &request.id, &request.exec_id);
         // Nothing to finish where the client goes away: waits in the handler.
         let waits = Arc::clone(&self.waits);
         let work = async {
@@ -281,19 +259,19 @@ impl Task for TaskService {
     }
 
     async fn pause(&self, context: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
-        let asked = self.asked(context, "Pause", &request.id, "");
+        let asked = self.asked("Pause", &request.id, "");
         let container = self.container(&request.id);
         asked
-            .detached(async move { container?.pause().await })
+            .detached(&context.metadata, async move { container?.pause().await })
             .await?;
         Ok(Empty::new())
     }
 
     async fn resume(&self, context: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
-        let asked = self.asked(context, "Resume", &request.id, "");
+        let asked = self.asked("Resume", &request.id, "");
         let container = self.container(&request.id);
         asked
-            .detached(async move { container?.resume().await })
+            .detached(&context.metadata, async move { container?.resume().await })
             .await?;
         Ok(Empty::new())
     }
@@ -303,35 +281,33 @@ impl Task for TaskService {
         context: &TtrpcContext,
         request: CheckpointTaskRequest,
     ) -> ttrpc::Result<Empty> {
-        let asked = self.asked(context, "Checkpoint", &request.id, "");
+        let asked = self.asked("Checkpoint", &request.id, "");
         let container = self.container(&request.id);
         asked
-            .detached(async move { container?.checkpoint(&request).await })
+            .detached(&context.metadata, async move {
+                container?.checkpoint(&request).await
+            })
             .await?;
         Ok(Empty::new())
     }
 
     async fn resize_pty(
         &self,
-        context: &TtrpcContext,
+        _: &TtrpcContext,
         request: ResizePtyRequest,
     ) -> ttrpc::Result<Empty> {
-        let asked = self.asked(context, "ResizePty", &request.id, &request.exec_id);
+        let asked = self.asked("ResizePty", &request.id, &request.exec_id);
         let (exec_id, width, height) = (&request.exec_id, request.width, request.height);
         let container = self.container(&request.id);
         asked.answer(container.and_then(|container| container.resize(exec_id, width, height)))?;
         Ok(Empty::new())
     }
 
-    async fn close_io(
-        &self,
-        context: &TtrpcContext,
-        request: CloseIORequest,
-    ) -> ttrpc::Result<Empty> {
+    async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
         if !request.stdin {
             return Ok(Empty::new());
         }
-        let asked = self.asked(context, "CloseIO", &request.id, &request.exec_id);
+        let asked = self.asked("CloseIO", &request.id, &request.exec_id);
         let close = |container: Arc<Container>| {
             container.process(&request.exec_id)?.process().close_stdin();
             Ok(())
@@ -345,19 +321,15 @@ impl Task for TaskService {
         context: &TtrpcContext,
         request: UpdateTaskRequest,
     ) -> ttrpc::Result<Empty> {
-        let asked = self.asked(context, "Update", &request.id, "");
+        let asked = self.asked("Update", &request.id, "");
         let container = self.container(&request.id);
         let work = async move { container?.update(&request.resources.value).await };
-        asked.detached(work).await?;
+        asked.detached(&context.metadata, work).await?;
         Ok(Empty::new())
     }
 
-    async fn stats(
-        &self,
-        context: &TtrpcContext,
-        request: StatsRequest,
-    ) -> ttrpc::Result<StatsResponse> {
-        let asked = self.asked(context, "Stats", &request.id, "");
+    async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
+        let asked = self.asked("Stats", &request.id, "");
         let container = self.container(&request.id);
         let stats = asked.answer(container.and_then(|container| container.stats()))?;
         Ok(StatsResponse {
@@ -431,7 +403,6 @@ mod tests {
             operation: "Kill",
             id: "logged-container".to_owned(),
             exec_id: exec_id.to_owned(),
-            trace: TraceContext::default(),
         }
     }
 
@@ -448,7 +419,12 @@ mod tests {
         ];
         for (exec_id, error) in errors {
             let asked = request(exec_id);
-            assert!(asked.detached(async { Err::<(), _>(error) }).await.is_err());
+            assert!(
+                asked
+                    .detached(&HashMap::new(), async { Err::<(), _>(error) })
+                    .await
+                    .is_err()
+            );
         }
         let asked = request("");
         asked.answer(Ok(())).unwrap();
