@@ -31,6 +31,7 @@ pub mod place;
 pub mod podhook;
 pub mod progress;
 pub mod record;
+pub mod registry;
 pub mod results;
 pub mod shim;
 pub mod slow;

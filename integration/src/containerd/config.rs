@@ -37,7 +37,8 @@ path = "{dir}/opt"
 {nri}{blockfile}"#
     );
     let registry = |plugin: &str| {
-        let section = format!("[plugins.\"{plugin}\".registry]\nconfig_path = \"{dir}/certs.d\"\n");
+        let section =
+            format!("[plugins.\"{plugin}\".registry]\nconfig_path = \"{dir}/{REGISTRY_HOSTS}\"\n");
         if features.registry {
             section
         } else {
@@ -79,6 +80,9 @@ bin_dir = "/usr/lib/cni"
         )
     }
 }
+
+/// The folder of `config_path`.
+pub(super) const REGISTRY_HOSTS: &str = "certs.d";
 
 /// The file system that the blockfile snapshotter copies for each snapshot.
 pub(super) const SCRATCH: &str = "scratch";

@@ -29,11 +29,11 @@ use crate::generation::{Generation, OciRuntime};
 use crate::image::Image;
 use crate::place::Place;
 use crate::shim::{self, ShimKind};
-use error::io_error;
 
 pub(crate) use config::{CONFIGURED, PLACED};
 pub use docker::Docker;
 pub use error::Error;
+pub(crate) use error::io_error;
 
 /// What the tests of behaviour have no need of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Features {
     /// Pods reach out and have ports of the host: only in a network namespace of one's own, for whose whole network
     /// forwarding is switched on.
     pub host_ports: bool,
-    /// Images come from the hosts that `DIR/certs.d` names.
+    /// Images come from the registries that [`Containerd::registry_hosts`] names.
     pub registry: bool,
 }
 
@@ -215,6 +215,12 @@ impl Containerd {
     #[must_use]
     pub fn node_address(&self) -> &str {
         &self.node_address
+    }
+
+    /// Where it reads which registry has the images of a host ([`Features::registry`]).
+    #[must_use]
+    pub fn registry_hosts(&self) -> PathBuf {
+        self.dir.join(config::REGISTRY_HOSTS)
     }
 
     /// Its gRPC socket.

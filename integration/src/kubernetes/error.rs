@@ -1,7 +1,7 @@
 //! Why a cluster is not as it is needed.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::command;
 use crate::containerd;
@@ -45,24 +45,10 @@ pub enum Error {
     /// Something did not come true in time; with the ends of the logs, or a pod's description.
     #[error("{what}\n{more}")]
     TooSlow { what: TimedOut, more: String },
-    /// A file or process of the cluster failed.
-    #[error("{operation} {}: {source}", path.display())]
-    Io {
-        operation: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
-    /// Something of a pod was left behind.
-    #[error("left behind:\n  {}", .0.join("\n  "))]
-    Leak(Vec<String>),
 }
 
-/// For `map_err`.
+/// For `map_err`: as of the node's containerd.
 pub(super) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_path_buf();
-    move |source| Error::Io {
-        operation,
-        path,
-        source,
-    }
+    let failed = containerd::io_error(operation, path);
+    move |source| failed(source).into()
 }

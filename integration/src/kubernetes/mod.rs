@@ -23,7 +23,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::containerd::Containerd;
-use crate::containerd::{Features, remains};
+use crate::containerd::{self, Features, remains};
 use crate::generation::{Generation, OciRuntime};
 use crate::image::Image;
 use crate::place::Place;
@@ -265,7 +265,7 @@ impl Cluster {
     /// Checks that nothing is left of any pod, and ends everything.
     ///
     /// # Errors
-    /// [`Error::Leak`] when something is left.
+    /// [`containerd::Error::Leak`] when something is left.
     pub fn close(&self) -> Result<(), Error> {
         let mut left = Vec::new();
         let gone = wait::until_true("the pods' clean-up", START, || {
@@ -273,7 +273,7 @@ impl Cluster {
             left.is_empty()
         });
         if gone.is_err() {
-            return Err(Error::Leak(left));
+            return Err(containerd::Error::Leak(left).into());
         }
         self.end();
         kubelet::remove_ended_sandboxes(&self.containerd)?;

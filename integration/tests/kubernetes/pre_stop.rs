@@ -5,13 +5,13 @@ use std::thread;
 use podhook_integration::containerd::remains;
 use podhook_integration::kubernetes::suite::{Test, on_every_side};
 use podhook_integration::kubernetes::{LONG, Namespace};
-use podhook_integration::trace::mark;
+use podhook_integration::trace::{Trace, mark};
 use podhook_integration::{Outcome, kubernetes_tests, wait};
 use serde_json::{Value, json};
 
 use crate::steps::{
-    MAIN, exec, exit_code, held, id, left, left_times, one, place, polite, restarts, stubborn,
-    trace, with,
+    Error, MAIN, exec, exit_code, held, id, left, left_times, one, place, polite, restarts,
+    stubborn, trace, with,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -85,16 +85,19 @@ fn a_deletion_with_a_grace_period_of_0_seconds_cuts_it(kube: &Namespace<'_>) -> 
     cut(kube, "--grace-period=0")
 }
 
-/// A deletion's period is not the pod's, for which a runtime plans: the kubelet's SIGKILL ends hook and container.
-fn cut(kube: &Namespace<'_>, grace: &str) -> Outcome {
+/// A pod whose preStop and container do not end by themselves.
+fn stubborn_and_ready(kube: &Namespace<'_>) -> Result<Trace, Error> {
     let trace = trace(kube)?;
-    kube.pod(
-        "web",
-        &[(MAIN, &json!({"preStop": endless()}))],
-        one(&trace, &stubborn()),
-    )?;
+    let hooks = json!({"preStop": endless()});
+    kube.pod("web", &[(MAIN, &hooks)], one(&trace, &stubborn()))?;
     kube.ready("web")?;
     left(&trace, "ready")?;
+    Ok(trace)
+}
+
+/// A deletion's period is not the pod's, for which a runtime plans: the kubelet's SIGKILL ends hook and container.
+fn cut(kube: &Namespace<'_>, grace: &str) -> Outcome {
+    let trace = stubborn_and_ready(kube)?;
     let watch = kube.watch("web")?;
     kube.ok(&["delete", "pod", "web", grace])?;
     assert_eq!(exit_code(&watch)?, 137);
@@ -104,14 +107,7 @@ fn cut(kube: &Namespace<'_>, grace: &str) -> Outcome {
 }
 
 fn a_forced_deletion_leaves_nothing(kube: &Namespace<'_>) -> Outcome {
-    let trace = trace(kube)?;
-    kube.pod(
-        "web",
-        &[(MAIN, &json!({"preStop": endless()}))],
-        one(&trace, &stubborn()),
-    )?;
-    kube.ready("web")?;
-    left(&trace, "ready")?;
+    let trace = stubborn_and_ready(kube)?;
     let shim = kube.shim_of("web")?.ok_or("no shim")?;
     kube.ok(&["delete", "pod", "web", "--force", "--grace-period=0"])?;
     kube.gone("web")?;

@@ -25,11 +25,18 @@ const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const STATE: &str = "vendor=value";
 const BAGGAGE: &str = "pod.name=nginx";
 
-/// A runtime that adds its environment to the file of its verb.
-fn noting(stage: &Stage) -> Result<String, Failure> {
+/// Create by a runtime that adds its environment to the file of its verb.
+fn create(stage: &Stage) -> Result<CreateTaskRequest, Failure> {
     let dir = stage.dir().display();
-    let (program, _) = stage.recording_runtime(&format!("env > {dir}/env-$7"))?;
-    Ok(program)
+    let (binary_name, _) = stage.recording_runtime(&format!("env > {dir}/env-$7"))?;
+    let options = Options {
+        binary_name,
+        ..Default::default()
+    };
+    Ok(CreateTaskRequest {
+        options: Some(any(&options)).into(),
+        ..create_request(stage, "c1")
+    })
 }
 
 /// The trace's lines of a file with an environment.
@@ -53,14 +60,7 @@ fn the_runtime_and_the_hooks_get_the_requests_context(stage: &Stage) -> Outcome 
         .spec("c1", &["sh", "-c", ends])
         .annotation("podhook.dev/lifecycle", &lifecycle.to_string());
     let client = stage.shim_of("c1", &spec)?;
-    let options = Options {
-        binary_name: noting(stage)?,
-        ..Default::default()
-    };
-    let request = CreateTaskRequest {
-        options: Some(any(&options)).into(),
-        ..create_request(stage, "c1")
-    };
+    let request = create(stage)?;
     let lines = |parent: &str| {
         vec![
             format!("BAGGAGE={BAGGAGE}"),
@@ -70,7 +70,7 @@ fn the_runtime_and_the_hooks_get_the_requests_context(stage: &Stage) -> Outcome 
     };
     // Each request has its own.
     let span = |number: u32| PARENT.replace("b7ad6b7169203331", &format!("{number:016x}"));
-    let [create, start, kill] = [1, 2, 3].map(span);
+    let [made, start, kill] = [1, 2, 3].map(span);
     let traced = |parent: &str| {
         client.traced(&[
             ("traceparent", parent),
@@ -78,12 +78,12 @@ fn the_runtime_and_the_hooks_get_the_requests_context(stage: &Stage) -> Outcome 
             ("baggage", BAGGAGE),
         ])
     };
-    let _: CreateTaskResponse = traced(&create).call("Create", &request)?;
+    let _: CreateTaskResponse = traced(&made).call("Create", &request)?;
     traced(&start).start("c1", "")?;
     traced(&kill).kill("c1", "", 15, false)?;
     client.wait("c1", "")?;
     let inside = |name: &str| stage.rootfs().join(name);
-    assert_eq!(noted(&stage.dir().join("env-create"))?, lines(&create));
+    assert_eq!(noted(&stage.dir().join("env-create"))?, lines(&made));
     assert_eq!(noted(&stage.dir().join("env-start"))?, lines(&start));
     assert_eq!(noted(&inside("post"))?, lines(&start));
     assert_eq!(noted(&inside("pre"))?, lines(&kill));
@@ -92,14 +92,7 @@ fn the_runtime_and_the_hooks_get_the_requests_context(stage: &Stage) -> Outcome 
 
 fn without_one_the_environment_is_the_shims(stage: &Stage) -> Outcome {
     let client = stage.shim("c1", &["sleep", "600"])?;
-    let options = Options {
-        binary_name: noting(stage)?,
-        ..Default::default()
-    };
-    let request = CreateTaskRequest {
-        options: Some(any(&options)).into(),
-        ..create_request(stage, "c1")
-    };
+    let request = create(stage)?;
     let bad = client.traced(&[("traceparent", "x\0y")]);
     let _: CreateTaskResponse = bad.call("Create", &request)?;
     assert!(noted(&stage.dir().join("env-create"))?.is_empty());

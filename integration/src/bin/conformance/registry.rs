@@ -1,25 +1,20 @@
 //! A registry on loopback with the images that critest pulls, made of ours.
 
-use std::fs;
-use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use podhook_integration::generation::upstream;
+use podhook_integration::registry::Registry;
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Image, command};
+use podhook_integration::{Containerd, Image};
 
-use crate::Error;
-use crate::layer;
+use crate::{Error, layer};
 
 /// In a network namespace of one's own every port is free.
 const ADDRESS: &str = "127.0.0.1:5000";
 
 /// A running registry, killed when dropped.
-pub struct Registry(Child);
+pub struct Server(Child);
 
-impl Drop for Registry {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -127,34 +122,23 @@ const IMAGES: &[Made] = &[
     ),
 ];
 
-/// Starts one, fills it, and tells containerd by `hosts`, a folder as its `config_path` names, to take every image from it.
-pub fn serve(hosts: &Path) -> Result<Registry, Error> {
-    let crane = upstream("crane", "crane")?;
-    let registry = Registry(
+/// Starts one, fills it, and has containerd take every image from it.
+pub fn serve(containerd: &Containerd) -> Result<Server, Error> {
+    let registry = Registry::at(ADDRESS.to_owned())?;
+    let served = registry.server();
+    let server = Server(
         Command::new("/usr/bin/setpriv")
             .args(["--pdeathsig", "KILL"])
-            .arg(&crane)
-            .args(["registry", "serve", "--address", ADDRESS])
+            .arg(served.get_program())
+            .args(served.get_args())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             // Every request.
             .stderr(Stdio::null())
             .spawn()?,
     );
-    wait::until_true("the registry to listen", SOON, || {
-        TcpStream::connect(ADDRESS).is_ok()
-    })?;
-    let run = |words: &[&str]| -> Result<(), Error> {
-        command::run(
-            Command::new(&crane).args(words),
-            None,
-            Duration::from_secs(60),
-        )?
-        .success()?;
-        Ok(())
-    };
-    let at = |name: &str| format!("{ADDRESS}/{name}");
-    let layers = hosts.join("layers");
+    wait::until_true("the registry to listen", SOON, || registry.listens())?;
+    let layers = containerd.dir().join("layers");
     for (image, name, layer) in [
         (Image::Nginx, NGINX, Some(layer::nginx(&layers)?)),
         (Image::Busybox, BUSYBOX, Some(layer::tools(&layers)?)),
@@ -163,43 +147,32 @@ pub fn serve(hosts: &Path) -> Result<Registry, Error> {
         // That of sandboxes: a case removes all images.
         (Image::Pause, "pause:latest", None),
     ] {
-        run(&["push", &image.archive()?.to_string_lossy(), &at(name)])?;
+        registry.push(image, name)?;
         if let Some(layer) = layer {
-            run(&[
+            let at = registry.image(name);
+            registry.crane(&[
                 "append",
                 "--base",
-                &at(name),
+                &at,
                 "--new_layer",
                 &layer,
                 "--new_tag",
-                &at(name),
+                &at,
             ])?;
         }
     }
-    for Made {
-        name,
-        from,
-        changes,
-    } in IMAGES
-    {
-        let (from, to) = (at(from), at(name));
-        run(&[&["mutate", &from, "--tag", &to], *changes].concat())?;
+    let make = |name: &str, from: &str, changes: &[&str]| {
+        let (from, to) = (registry.image(from), registry.image(name));
+        registry.crane(&[&["mutate", &from, "--tag", &to], changes].concat())
+    };
+    for one in IMAGES {
+        make(one.name, one.from, one.changes)?;
     }
-    run(&[
-        "mutate",
-        &at(BUSYBOX),
-        "--append",
-        &layer::group(&layers)?,
-        "--user",
-        "1000",
-        "--tag",
-        &at("k8s-staging-cri-tools/test-image-predefined-group:latest"),
-    ])?;
-    let folder = hosts.join("_default");
-    fs::create_dir_all(&folder)?;
-    fs::write(
-        folder.join("hosts.toml"),
-        format!("[host.\"http://{ADDRESS}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"),
+    make(
+        "k8s-staging-cri-tools/test-image-predefined-group:latest",
+        BUSYBOX,
+        &["--append", &layer::group(&layers)?, "--user", "1000"],
     )?;
-    Ok(registry)
+    registry.serves(containerd)?;
+    Ok(server)
 }

@@ -82,7 +82,7 @@ fn play(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), Err
     };
     let containerd = Containerd::start_featuring(place, shim, features)?;
     let containerd = CONTAINERD.get_or_init(|| Arc::new(containerd));
-    let _registry = registry::serve(&containerd.dir().join("certs.d"))?;
+    let _registry = registry::serve(containerd)?;
     critest(containerd, shim, report)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::time::Duration;
 
-use podhook_integration::generation::{cache, repository};
+use podhook_integration::generation::{cache, repository, upstream};
 use podhook_integration::{Image, command};
 
 use crate::Error;
@@ -16,9 +16,6 @@ use crate::programs::Programs;
 
 /// Of the folders in the folder for temporary files; the run's pid follows.
 const PREFIX: &str = "podhook-v2-";
-
-/// What the packages' own tests run, in the cache.
-const OCI_RUNTIMES: [&str; 1] = ["upstream/runc-1.5/bin/runc"];
 
 /// The disk's file, in a folder that goes when this is dropped.
 pub struct Disk {
@@ -56,15 +53,11 @@ impl Disk {
             let to = inside(&tree, &repository().join(".cache/images").join(name))?;
             fs::copy(&from, to)?;
         }
-        // Those that hooks/tests run beside the one of the machine's Debian.
-        for runtime in OCI_RUNTIMES {
-            let from = cache().join(runtime);
-            if !from.exists() {
-                return Err(format!("no {}: run `make runtimes`", from.display()).into());
-            }
-            let to = inside(&tree, &repository().join(".cache").join(runtime))?;
-            fs::copy(&from, to)?;
-        }
+        // hooks/tests run it beside the one of the machine's Debian.
+        let from = upstream("runc-1.5", "runc")?;
+        let name = from.strip_prefix(cache())?;
+        let to = inside(&tree, &repository().join(".cache").join(name))?;
+        fs::copy(&from, to)?;
         let examples = inside(&tree, &repository().join("examples"))?;
         run(Command::new("cp")
             .arg("-r")
