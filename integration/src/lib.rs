@@ -6,6 +6,7 @@
 //! that shim as well: a test that the original fails is wrong.
 
 pub mod attached;
+pub mod chaos;
 pub mod command;
 pub mod containerd;
 pub mod cri;
@@ -17,6 +18,7 @@ pub mod driver;
 pub mod events;
 pub mod execs;
 pub mod generation;
+pub mod hanging;
 #[cfg(test)]
 mod house;
 pub mod image;

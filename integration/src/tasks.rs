@@ -177,9 +177,24 @@ impl Tasks {
     /// # Errors
     /// containerd's answer.
     pub fn exec(&self, id: &str, exec: &str, args: &[&str], stdio: &Stdio) -> Result<(), Error> {
+        self.exec_in("/", id, exec, args, stdio)
+    }
+
+    /// The same in another directory.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn exec_in(
+        &self,
+        cwd: &str,
+        id: &str,
+        exec: &str,
+        args: &[&str],
+        stdio: &Stdio,
+    ) -> Result<(), Error> {
         let process = json!({
             "args": args,
-            "cwd": "/",
+            "cwd": cwd,
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             "terminal": stdio.terminal,
             "user": {"uid": 0, "gid": 0},

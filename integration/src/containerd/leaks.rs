@@ -111,7 +111,9 @@ impl Containerd {
         own.iter().flat_map(|own| remains::tree(own)).collect()
     }
 
-    fn left_of(&self, containers: &BTreeSet<remains::Key>) -> Vec<String> {
+    /// What is left of `containers` now: bundle, mounts, shim, socket, cgroup, runc state.
+    #[must_use]
+    pub fn left_of(&self, containers: &BTreeSet<remains::Key>) -> Vec<String> {
         let mut left = Vec::new();
         let shims = remains::shims(&self.address());
         for key in containers {

@@ -90,6 +90,12 @@ impl Containerd {
         self.cri.get().map_or(Ok(()), |cri| self.wait_ready(cri))
     }
 
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        lock(&self.process).as_ref().map(Child::id)
+    }
+
     /// The PATH of its daemons and shims.
     pub(super) fn path(&self) -> String {
         format!(

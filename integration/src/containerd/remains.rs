@@ -101,6 +101,33 @@ pub fn processes_with(text: &str) -> Vec<i32> {
     processes().into_iter().filter_map(found).collect()
 }
 
+/// The calls of a shim's verb (`start`, `delete`) for a container.
+#[must_use]
+pub fn calls(id: &str, verb: &str) -> Vec<i32> {
+    let is_call = |arguments: &[String]| {
+        let of = arguments.windows(2).any(|two| two == ["-id", id]);
+        of && arguments.last().is_some_and(|last| last == verb)
+    };
+    let found = |(pid, arguments): (i32, Vec<String>)| is_call(&arguments).then_some(pid);
+    processes().into_iter().filter_map(found).collect()
+}
+
+/// The children of every thread of a process.
+#[must_use]
+pub fn children(pid: u32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let lists = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    let words = |list: String| -> Vec<i32> {
+        let pids = list.split_whitespace();
+        pids.filter_map(|word| word.parse().ok()).collect()
+    };
+    lists.flat_map(words).collect()
+}
+
 /// The mounts at or below `dir`, innermost first.
 #[must_use]
 pub fn mounts(dir: &Path) -> Vec<PathBuf> {

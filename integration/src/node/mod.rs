@@ -89,6 +89,12 @@ impl Node {
         ContainerBuilder::new(self, self.unique(name))
     }
 
+    /// A container that has the id of one that is gone, or one that nobody else has.
+    #[must_use]
+    pub fn container_called(&self, id: &str) -> ContainerBuilder<'_> {
+        ContainerBuilder::new(self, id.to_owned())
+    }
+
     /// A pod to be run through CRI with the shim's runtime handler.
     #[must_use]
     pub fn pod(&self, name: &str) -> PodBuilder<'_> {

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use containerd_shim_protos::api::{CreateTaskResponse, StartRequest, StartResponse, Status};
 use podhook_integration::Outcome;
+use podhook_integration::hanging::{Hanging, PLACE};
 use podhook_integration::wait::{self, SOON};
 use serde_json::json;
 use ttrpc::Code;
 
 use crate::Test;
 use crate::client::{Answer, Client, create_request, exec_request};
-use crate::hanging::{Hanging, PLACE};
 use crate::options::generic;
 use crate::podhook_only;
 use crate::stage::{Failure, Stage};

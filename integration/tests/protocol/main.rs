@@ -12,7 +12,6 @@ mod events;
 mod exhaustion;
 mod exit_status;
 mod given_up;
-mod hanging;
 mod killed;
 mod limits;
 mod logging;

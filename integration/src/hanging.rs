@@ -9,10 +9,12 @@ use std::thread;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use podhook_integration::Outcome;
-use podhook_integration::wait::{self, SOON};
 
-use crate::stage::Failure;
+use crate::Outcome;
+use crate::wait::{self, SOON};
+
+/// Why it could not be mounted, or did not ask.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where it is in the container; each name in it is an empty directory.
 pub const PLACE: &str = "/hanging";
@@ -26,10 +28,14 @@ const INTERRUPT: u32 = 36;
 const BATCH_FORGET: u32 = 42;
 
 /// The file system. It ends with this value: requests fail then.
+#[derive(Debug)]
 pub struct Hanging(File);
 
 impl Hanging {
     /// Mounted in the container of process `pid`.
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
     pub fn mount(pid: u32) -> Result<Self, Failure> {
         let device = OpenOptions::new()
             .read(true)
@@ -68,6 +74,9 @@ impl Hanging {
     }
 
     /// Waits until a process waits for an answer.
+    ///
+    /// # Errors
+    /// When none does.
     pub fn wait_for_request(&self) -> Outcome {
         let waiting = || {
             let mut poll = libc::pollfd {

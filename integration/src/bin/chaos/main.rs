@@ -1,0 +1,169 @@
+//! `make chaos`: SIGKILL of every part at every phase of a container's life. Fails where podhook has told a client what is not
+//! true, has left something behind, or has run a hook twice.
+//!
+//! usage: chaos [--short] [--write] [--seed N] [--rounds N] [--only PHASE/VICTIM]... [PLACE]...
+//!
+//! `--short` takes one victim of each phase, by the seed. `--write` writes the table of docs/evidence/chaos.md.
+
+mod arguments;
+mod table;
+mod worker;
+
+use std::env;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+
+use podhook_integration::Place;
+use podhook_integration::chaos::{Phase, Seed, Victim, pairs};
+use podhook_integration::containerd::scrub;
+use podhook_integration::slow::watched;
+
+use arguments::Arguments;
+use table::Table;
+use worker::{Job, Worker};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// More than the cores of a small machine: a round mostly waits.
+const WORKERS: usize = 3;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let arguments = match Arguments::parse(&words) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match all(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("chaos: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all is well with podhook.
+fn all(arguments: &Arguments) -> Result<bool, Error> {
+    println!("seed {}", arguments.seed);
+    scrub::stale();
+    let mut table = Table::default();
+    let mut bad = Vec::new();
+    for place in &arguments.places {
+        let jobs = jobs(*place, arguments);
+        println!("=== {place}: {} rounds", jobs.len());
+        bad.extend(at(*place, jobs, &mut table)?);
+    }
+    if arguments.write {
+        table.write(arguments)?;
+    }
+    println!(
+        "seed {}: {} rounds that went wrong",
+        arguments.seed,
+        bad.len()
+    );
+    for line in &bad {
+        println!("{line}");
+    }
+    Ok(bad.is_empty())
+}
+
+/// The rounds at a place, in the order of the seed.
+fn jobs(place: Place, arguments: &Arguments) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for round in 0..arguments.rounds {
+        let seed = arguments.seed + round;
+        let mut order = Seed::of(seed, &place.to_string());
+        let mut pairs = pairs(place.shim.is_podhook());
+        order.shuffle(&mut pairs);
+        if arguments.short {
+            pairs = one_of_each_phase(pairs);
+        }
+        pairs.retain(|pair| arguments.wants(*pair));
+        jobs.extend(pairs.into_iter().map(|pair| Job { pair, seed }));
+    }
+    jobs
+}
+
+/// With every victim if there are phases enough for that.
+fn one_of_each_phase(pairs: Vec<(Phase, Victim)>) -> Vec<(Phase, Victim)> {
+    let mut chosen: Vec<(Phase, Victim)> = Vec::new();
+    // The rarest first: they die at few phases.
+    for victim in [
+        Victim::Joiner,
+        Victim::Command,
+        Victim::Runtime,
+        Victim::Reader,
+        Victim::Init,
+        Victim::Containerd,
+        Victim::Shim,
+    ] {
+        let wanted = match victim {
+            Victim::Containerd | Victim::Shim => 3,
+            _ => 1,
+        };
+        let new = pairs
+            .iter()
+            .filter(|pair| pair.1 == victim && !chosen.iter().any(|(phase, _)| *phase == pair.0));
+        let new: Vec<_> = new.take(wanted).copied().collect();
+        chosen.extend(new);
+    }
+    for pair in pairs {
+        if !chosen.iter().any(|(phase, _)| *phase == pair.0) {
+            chosen.push(pair);
+        }
+    }
+    chosen
+}
+
+/// Runs the rounds; gives what went wrong, with the command that makes it again.
+fn at(place: Place, jobs: Vec<Job>, table: &mut Table) -> Result<Vec<String>, Error> {
+    let queue = Mutex::new(jobs);
+    let done = Mutex::new((Vec::new(), table));
+    let next = || queue.lock().ok()?.pop();
+    thread::scope(|scope| {
+        let work = || {
+            let mut worker = Worker::new(place);
+            while let Some(job) = next() {
+                let (phase, victim) = job.pair;
+                let name = format!("{place} {phase}/{victim}");
+                let outcome = watched(&name, || worker.run(&job));
+                let (text, good) = match &outcome {
+                    Ok(seen) => (seen.summary(), seen.is_good(phase, victim)),
+                    Err(error) => (format!("**no result: {error}**"), false),
+                };
+                let good = good || !place.shim.is_podhook();
+                println!("{name}: {text}{}", if good { "" } else { " FAILED" });
+                let mut done = done.lock().map_err(|_| "a worker panicked")?;
+                done.1.add(place, job.pair, text);
+                if !good {
+                    done.0.push(wrong(place, &job, &outcome));
+                }
+            }
+            worker.close()
+        };
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            worker.join().map_err(|_| "a worker panicked")??;
+        }
+        Ok::<_, Error>(())
+    })?;
+    let done = done.into_inner().map_err(|_| "a worker panicked")?;
+    Ok(done.0)
+}
+
+fn wrong(
+    place: Place,
+    job: &Job,
+    outcome: &Result<podhook_integration::chaos::round::Seen, Error>,
+) -> String {
+    let (phase, victim) = job.pair;
+    format!(
+        "{phase}/{victim}: {outcome:#?}\n    make chaos SEED={} PLACES={place} ONLY={phase}/{victim}",
+        job.seed
+    )
+}

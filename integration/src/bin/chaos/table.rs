@@ -1,0 +1,121 @@
+//! The table of docs/evidence/chaos.md: what became of each victim at each phase.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::fs;
+
+use podhook_integration::Place;
+use podhook_integration::chaos::{Phase, Victim};
+use podhook_integration::generation::repository;
+
+use crate::Error;
+use crate::arguments::Arguments;
+
+/// Distinct outcomes by cell, and by the containerds that they were seen with.
+#[derive(Debug, Default)]
+pub struct Table {
+    cells: BTreeMap<Place, BTreeMap<(Phase, Victim), BTreeSet<String>>>,
+    rounds: usize,
+}
+
+impl Table {
+    pub fn add(&mut self, place: Place, pair: (Phase, Victim), text: String) {
+        self.rounds += 1;
+        let cells = self.cells.entry(place).or_default();
+        cells.entry(pair).or_default().insert(text);
+    }
+
+    pub fn write(&self, arguments: &Arguments) -> Result<(), Error> {
+        let path = repository().join("docs/evidence/chaos.md");
+        let mut text = HEAD.to_owned();
+        writeln!(
+            text,
+            "{} rounds, seed {}, by `make chaos SEED={} ROUNDS={} PLACES=\"{}\" WRITE=1`.",
+            self.rounds,
+            arguments.seed,
+            arguments.seed,
+            arguments.rounds,
+            words(&arguments.places),
+        )?;
+        for (title, podhook) in [("podhook", true), ("containerd-shim-runc-v2", false)] {
+            let places = self.cells.keys().copied();
+            let places: Vec<_> = places
+                .filter(|place| place.shim.is_podhook() == podhook)
+                .collect();
+            if !places.is_empty() {
+                writeln!(text, "\n## {title}\n\nOn {}.\n", versions(&places))?;
+                text += &self.of(&places);
+            }
+        }
+        fs::write(&path, text).map_err(|error| format!("write {}: {error}", path.display()))?;
+        println!("written: {}", path.display());
+        Ok(())
+    }
+
+    fn of(&self, places: &[Place]) -> String {
+        let mut text = "| phase | victim | outcome |\n|---|---|---|\n".to_owned();
+        for phase in Phase::ALL {
+            for victim in Victim::ALL {
+                let pair = (phase, victim);
+                let of = |place: &Place| self.cells.get(place)?.get(&pair).cloned();
+                let seen: BTreeSet<String> = places.iter().filter_map(of).flatten().collect();
+                if !seen.is_empty() {
+                    let seen: Vec<_> = seen
+                        .into_iter()
+                        .map(|text| text.replace('|', "\\|"))
+                        .collect();
+                    text += &format!("| {phase} | {victim} | {} |\n", seen.join("<br>"));
+                }
+            }
+        }
+        text
+    }
+}
+
+fn words(places: &[Place]) -> String {
+    let words: Vec<_> = places.iter().map(Place::to_string).collect();
+    words.join(" ")
+}
+
+fn versions(places: &[Place]) -> String {
+    let one = |place: &Place| {
+        let containerd = place.generation.version().unwrap_or_default();
+        let runtime = place
+            .generation
+            .oci_version(place.runtime)
+            .unwrap_or_default();
+        format!(
+            "containerd {containerd} with {} {runtime}",
+            place.runtime.family()
+        )
+    };
+    let all: Vec<_> = places.iter().map(one).collect();
+    all.join(", ")
+}
+
+const HEAD: &str = "\
+# Chaos: what becomes of a container when something is killed
+
+`make chaos` brings one container to a phase of its life, sends SIGKILL to one part of what runs it, lets the clients go on, and
+looks at the node. This file is written by it; nobody edits it.
+
+A row says what the calls under way at that moment were answered, and which exit statuses the client was told. Nothing more in a
+row means: every answer is true, no hook ran twice, nothing is left of the container once its client has deleted it (process, shim, mount,
+cgroup, socket, bundle, runtime state, temporary file), and the next container with the same id, with hooks of its own, lived and ended as it should.
+What is not so stands in **bold**. Several lines in a row are different outcomes of a fault that came a moment earlier or later.
+
+| victim | what is killed |
+|---|---|
+| shim | the shim; at `bundle-made` its `start`, at `delete-verb` its `delete` |
+| containerd | containerd, which is then started again |
+| runtime | the process of the OCI runtime that the shim has called |
+| joiner | the process of the exec engine that is about to join the container |
+| command | the process of the hook, or of the exec |
+| init | the container's first process |
+| reader | who reads the container's output: it is closed |
+
+A status is the one that the process has ended with (7), or 137 where it was killed. 255 is containerd's own for \"unknown\".
+A fault of containerd during `delete-verb` or of that verb itself leaves to the next start of containerd what the verb had to do: containerd
+calls it once.
+
+";
