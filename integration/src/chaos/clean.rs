@@ -34,8 +34,12 @@ pub fn stop(life: &mut Life<'_>) -> Result<(), Error> {
         let state = life.tasks.state(&life.id, "");
         state.is_ok_and(|state| state.status == "RUNNING")
     };
-    if is_running(life) {
-        life.call(|tasks, id| tasks.kill(id, "", SIGTERM, false))?;
+    if is_running(life)
+        && let Err(error) = life.tasks.kill(&life.id, "", SIGTERM, false)
+        // It may have been on its end.
+        && is_running(life)
+    {
+        return Err(error.into());
     }
     // A hook that has failed ends its container as well.
     let _ = wait::until_true("the end", wait::SOON, || {
@@ -77,14 +81,26 @@ pub fn delete(life: &mut Life<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits until nothing is left of the container.
-pub fn look(life: &Life<'_>) -> Result<Clean, Error> {
+/// Waits until nothing is left of the container. What `excused` says of stays, and is not waited for.
+pub fn look(
+    life: &Life<'_>,
+    needs_restart: bool,
+    excused: impl Fn(&str) -> bool,
+) -> Result<Clean, Error> {
     let patience = match life.node.shim().is_podhook() {
         true => PATIENCE,
         false => IMPATIENCE,
     };
-    if gone(life, patience).is_empty() {
+    let soon = if needs_restart { IMPATIENCE } else { patience };
+    let mut left = gone(life, IMPATIENCE.min(soon));
+    if left.iter().any(|left| !excused(left)) {
+        left = gone(life, soon);
+    }
+    if left.is_empty() {
         return Ok(Clean::Deleted);
+    }
+    if left.iter().all(|left| excused(left)) {
+        return Ok(Clean::Never(left));
     }
     life.node.containerd().crash()?;
     let left = gone(life, patience);

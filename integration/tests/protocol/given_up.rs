@@ -4,11 +4,12 @@
 //! nothing of what was given up may run.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use containerd_shim_protos::api::{CreateTaskResponse, StartRequest, StartResponse, Status};
+use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::Outcome;
 use podhook_integration::hanging::{Hanging, PLACE};
 use podhook_integration::wait::{self, SOON};
@@ -19,7 +20,7 @@ use crate::Test;
 use crate::client::{Answer, Client, create_request, exec_request};
 use crate::options::generic;
 use crate::podhook_only;
-use crate::stage::{Failure, Stage};
+use crate::stage::{Failure, Stage, any};
 use crate::tests;
 
 pub fn tests() -> Vec<Test> {
@@ -33,6 +34,8 @@ pub fn tests() -> Vec<Test> {
         an_exec_on_its_way_ends_with_its_container,
         by_the_runtime_an_exec_whose_deadline_is_over_never_runs,
         by_the_runtime_sigkill_ends_an_exec_that_is_on_its_way,
+        a_container_that_is_deleted_while_it_is_created_does_not_stay,
+        a_shim_that_is_told_to_end_while_its_container_is_given_up_ends,
     ]));
     all
 }
@@ -243,4 +246,74 @@ fn delete_waits_until_the_exec_is_there(stage: &Stage) -> Outcome {
     client.kill("c1", "e", 9, false)?;
     client.wait("c1", "e")?;
     Ok(client.end("c1")?)
+}
+
+/// `create`, as soon as the OCI runtime is at it, and what lets that go on.
+fn held_create(
+    stage: &Stage,
+    client: &Client,
+    id: &str,
+) -> Result<(JoinHandle<Answer<()>>, PathBuf), Failure> {
+    let (begun, go) = (stage.dir().join("begun"), stage.dir().join("go"));
+    let body = format!(
+        "case \" $* \" in *' create '*{id}*) touch {}; until [ -e {} ]; do sleep 0.02; done;; esac",
+        begun.display(),
+        go.display(),
+    );
+    let options = any(&Options {
+        binary_name: stage.recording_runtime(&body)?.0,
+        ..Default::default()
+    });
+    let mut request = create_request(stage, id);
+    request.options = Some(options).into();
+    let client = client.again()?;
+    let create = thread::spawn(move || {
+        let answer = client.call::<CreateTaskResponse>("Create", &request);
+        answer.map(drop)
+    });
+    wait::until_true("the OCI runtime", SOON, || begun.exists())?;
+    Ok((create, go))
+}
+
+/// So does containerd where its client has given Create up, or when it was started again meanwhile. It asks no second time.
+fn give_up(client: &Client, id: &str) -> Outcome {
+    let deleted = client.delete(id, "");
+    let code = deleted.err().map(|error| error.code);
+    assert_eq!(code, Some(Code::NOT_FOUND));
+    Ok(())
+}
+
+fn a_container_that_is_deleted_while_it_is_created_does_not_stay(stage: &Stage) -> Outcome {
+    let client = stage.shim("c0", &["sleep", "600"])?;
+    client.run(stage, "c0")?;
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    fs::write(stage.bundle("c1").join("sandbox"), "c0")?;
+    let (create, go) = held_create(stage, &client, "c1")?;
+    give_up(&client, "c1")?;
+    // The other containers of the pod need it.
+    client.shutdown("c0");
+    fs::write(go, "")?;
+    let answer = create.join().map_err(|_| "Create panicked")?;
+    let error = answer.err().ok_or("it was created")?;
+    assert_eq!(error.code, Code::NOT_FOUND, "{error:?}");
+    assert_eq!(stage.left_of("c1"), Vec::<String>::new());
+    assert_eq!(client.state("c0", "")?.status(), Status::RUNNING);
+    // The id is free.
+    client.run(stage, "c1")?;
+    client.end("c1")?;
+    client.end("c0")?;
+    Ok(())
+}
+
+fn a_shim_that_is_told_to_end_while_its_container_is_given_up_ends(stage: &Stage) -> Outcome {
+    let client = stage.shim("c1", &["sleep", "600"])?;
+    let (create, go) = held_create(stage, &client, "c1")?;
+    give_up(&client, "c1")?;
+    client.shutdown("c1");
+    fs::write(go, "")?;
+    let answer = create.join().map_err(|_| "Create panicked")?;
+    assert!(answer.is_err());
+    stage.wait_gone("c1")?;
+    assert_eq!(stage.left_of("c1"), Vec::<String>::new());
+    Ok(())
 }

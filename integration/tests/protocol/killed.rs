@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         nothing_is_left_of_a_container_that_was_being_made,
         what_the_runtime_has_started_makes_nothing_after_delete,
         a_runtime_whose_delete_hangs_leaves_nothing,
+        a_runtime_whose_delete_is_killed_leaves_nothing,
         a_container_in_the_same_cgroup_is_not_killed_with_it,
         the_sandboxs_delete_ends_every_container_of_its_shim,
         the_sandboxs_delete_ends_no_container_of_a_shim_that_lives,
@@ -141,6 +142,29 @@ fn a_runtime_whose_delete_hangs_leaves_nothing(stage: &Stage) -> Outcome {
         stage.namespace().into(),
         "c1".into(),
     )))?;
+    let left = stage.left_of("c1");
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// What it knows of the container is in the way of the next one of that id.
+fn a_runtime_whose_delete_is_killed_leaves_nothing(stage: &Stage) -> Outcome {
+    let dies = "case \" $* \" in *' delete '*) mkdir \"$0.killed\" && kill -9 $$;; esac";
+    let options = any(&Options {
+        binary_name: stage.recording_runtime(dies)?.0,
+        ..Default::default()
+    });
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    let client = stage.start("c1", Some(&options))?;
+    let mut request = crate::client::create_request(stage, "c1");
+    request.options = Some(options).into();
+    client.call::<containerd_shim_protos::api::CreateTaskResponse>("Create", &request)?;
+    client.start("c1", "")?;
+    kill9(stage.shim_pid("c1"))?;
+    let output = stage.delete_verb("c1")?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("signal: 9"), "{said}");
     let left = stage.left_of("c1");
     assert!(left.is_empty(), "{left:?}");
     Ok(())

@@ -49,6 +49,12 @@ impl Stdio {
     }
 }
 
+/// Whether what ended with this code was killed (none), or has crashed as programs in Go do.
+pub fn has_died(code: Option<i32>) -> bool {
+    const GO_PANIC: i32 = 2;
+    matches!(code, None | Some(GO_PANIC))
+}
+
 /// How a call ended.
 pub struct Ended {
     pub exit: Exit,
@@ -58,8 +64,7 @@ pub struct Ended {
 impl Ended {
     /// Whether it was killed, or has crashed as programs in Go do, for want of a thread say.
     pub fn has_died(&self) -> bool {
-        const GO_PANIC: i32 = 2;
-        matches!(self.exit.code(), None | Some(GO_PANIC))
+        has_died(self.exit.code())
     }
 
     /// Its status in go-runc's words, 128 and the number after a signal, and what it has printed.

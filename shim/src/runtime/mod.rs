@@ -22,7 +22,7 @@ use crate::host::reaper::Reaper;
 use call::call;
 use failure::FailureParts;
 
-pub use call::{Late, Stdio, output};
+pub use call::{Late, Stdio, has_died, output};
 pub use criu::{CheckpointArgs, RestoreArgs};
 pub use failure::call_failed;
 pub use presence::{Presence, mark, names};

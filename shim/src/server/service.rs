@@ -195,7 +195,10 @@ impl Task for TaskService {
     ) -> ttrpc::Result<DeleteResponse> {
         let asked = self.asked("Delete", &request.id, &request.exec_id);
         let shim = Arc::clone(&self.shim);
-        let container = self.container(&request.id);
+        let container = match request.exec_id.as_str() {
+            "" => self.shim.to_delete(&request.id),
+            _ => self.container(&request.id),
+        };
         let work = async move {
             match request.exec_id.as_str() {
                 "" => shim.delete(&container?).await,

@@ -1,7 +1,9 @@
 //! The shim's containers: one, or those of a pod.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use containerd_shim_protos::api::{CreateTaskRequest, DeleteResponse};
 use futures::FutureExt;
@@ -18,14 +20,29 @@ pub struct Shim {
     pub deps: Arc<Deps>,
     containers: Mutex<HashMap<String, Slot>>,
     exit: Notify,
+    /// Shutdown came when only Creates that were given up were under way.
+    ends: AtomicBool,
     create_failed: Notify,
     /// The mount that the shim runs from is closed, see [`crate::host::own_binary`].
     binary_settled: Shared<BoxFuture<'static, ()>>,
 }
 
+/// The pauses between two tries to delete a container whose Create was given up, and how many there are: about 15 s.
+const PAUSE: Duration = Duration::from_millis(250);
+const TRIES: u32 = 6;
+
 enum Slot {
-    Creating,
+    Creating {
+        /// containerd has asked for its Delete meanwhile, and will never know of it.
+        given_up: bool,
+    },
     Ready(Arc<Container>),
+}
+
+impl Slot {
+    fn is_given_up(&self) -> bool {
+        matches!(self, Self::Creating { given_up: true })
+    }
 }
 
 impl Shim {
@@ -35,6 +52,7 @@ impl Shim {
             deps: Arc::new(deps),
             containers: Mutex::default(),
             exit: Notify::new(),
+            ends: AtomicBool::new(false),
             create_failed: Notify::new(),
             binary_settled: binary_settled.map(drop).boxed().shared(),
         })
@@ -57,7 +75,7 @@ impl Shim {
     pub fn containers(&self) -> Vec<Arc<Container>> {
         let ready = |slot: &Slot| match slot {
             Slot::Ready(container) => Some(Arc::clone(container)),
-            Slot::Creating => None,
+            Slot::Creating { .. } => None,
         };
         self.lock().values().filter_map(ready).collect()
     }
@@ -72,24 +90,44 @@ impl Shim {
                     "container {id} exists already"
                 )));
             }
-            containers.insert(id.clone(), Slot::Creating);
+            containers.insert(id.clone(), Slot::Creating { given_up: false });
         }
         let created = Container::create(&self.deps, request).await;
         // No process of ours joins a container before its Create has succeeded.
         self.binary_settled.clone().await;
+        let error = match created.map(|container| self.keep(&id, container)) {
+            Ok(Ok(pid)) => return Ok(pid),
+            Ok(Err(container)) => undo(&container).await,
+            Err(e) => e,
+        };
         let mut containers = self.lock();
-        match created {
-            Ok(container) => {
-                let pid = container.pid();
-                containers.insert(id, Slot::Ready(container));
-                Ok(pid)
-            }
-            Err(e) => {
-                containers.remove(&id);
-                self.create_failed.notify_waiters();
-                Err(e)
-            }
+        containers.remove(&id);
+        self.create_failed.notify_waiters();
+        if self.ends.load(Ordering::Relaxed) && containers.is_empty() {
+            self.exit.notify_one();
         }
+        Err(error)
+    }
+
+    /// A container that was created is one of the shim's, unless its Create was given up meanwhile: then it comes back.
+    fn keep(&self, id: &str, container: Arc<Container>) -> Result<u32, Arc<Container>> {
+        let mut containers = self.lock();
+        if containers.get(id).is_some_and(Slot::is_given_up) {
+            return Err(container);
+        }
+        let pid = container.pid();
+        containers.insert(id.to_owned(), Slot::Ready(container));
+        Ok(pid)
+    }
+
+    /// The container that is to be deleted. One that is being created is given up, and deleted as soon as it is there: so
+    /// containerd asks when its client has given the Create up, or when it was started again amid it, and not once more.
+    pub fn to_delete(&self, id: &str) -> Result<Arc<Container>> {
+        if let Some(Slot::Creating { given_up }) = self.lock().get_mut(id) {
+            log::info!(id = id; "deleted while it is created");
+            *given_up = true;
+        }
+        self.container(id)
     }
 
     /// Deletes a container that has ended or was never started.
@@ -99,10 +137,13 @@ impl Shim {
         Ok(response)
     }
 
-    /// Ends the shim unless it still has containers.
+    /// Ends the shim unless it still has containers; where their Creates were given up, as soon as these are over.
     pub fn shutdown_if_empty(&self) {
-        if self.lock().is_empty() {
+        let containers = self.lock();
+        if containers.is_empty() {
             self.exit.notify_one();
+        } else if containers.values().all(Slot::is_given_up) {
+            self.ends.store(true, Ordering::Relaxed);
         }
     }
 
@@ -114,7 +155,7 @@ impl Shim {
     /// Whether any container has a process, or is about to.
     pub fn runs_anything(&self) -> bool {
         self.lock().values().any(|slot| match slot {
-            Slot::Creating => true,
+            Slot::Creating { .. } => true,
             Slot::Ready(container) => container.runs(),
         })
     }
@@ -128,4 +169,20 @@ impl Shim {
     pub async fn wait(&self) {
         self.exit.notified().await;
     }
+}
+
+/// Deletes a container whose Create was given up; gives the answer to that.
+async fn undo(container: &Arc<Container>) -> Error {
+    let id = &container.id;
+    let mut pause = PAUSE;
+    for _ in 0..TRIES {
+        match container.delete().await {
+            // `delete` may have been there before.
+            Ok(_) | Err(Error::NotFound(_)) => break,
+            Err(e) => log::warn!(id = id.as_str(); "delete a container that was given up: {e}"),
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Error::NotFound(format!("container {id} was deleted while it was created"))
 }

@@ -202,8 +202,19 @@ impl Orphan<'_> {
         }
     }
 
-    /// The OCI runtime's `delete --force`.
+    /// The OCI runtime's `delete --force`. One that was killed, or has crashed, may have left its state, with which no other
+    /// container can have the id: it is called once more.
     fn delete_by_runtime(&self) -> Result<()> {
+        match self.call_delete() {
+            Err(Error::Runtime(failed)) if failed.died => {
+                warn(&failed);
+                self.call_delete()
+            }
+            other => other,
+        }
+    }
+
+    fn call_delete(&self) -> Result<()> {
         let binary = runtime::binary(self.options);
         let log = self.bundle.join("log.json");
         let mut command = Command::new(binary);
@@ -222,8 +233,8 @@ impl Orphan<'_> {
             return Ok(());
         }
         let stderr = String::from_utf8_lossy(&stderr);
-        let message = format!("{binary} delete: {}", stderr.trim());
-        match runtime::call_failed("delete", message, false) {
+        let message = format!("{binary} delete: {status}: {}", stderr.trim());
+        match runtime::call_failed("delete", message, runtime::has_died(status.code())) {
             failed if failed.no_container => Ok(()),
             failed => Err(failed.into()),
         }

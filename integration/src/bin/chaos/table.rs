@@ -115,7 +115,7 @@ What is not so stands in **bold**. Several lines in a row are different outcomes
 | reader | who reads the container's output: it is closed |
 
 A status is the one that the process has ended with (7), or 137 where it was killed. 255 is containerd's own for \"unknown\".
-A fault of containerd during `delete-verb` or of that verb itself leaves to the next start of containerd what the verb had to do: containerd
-calls it once.
+containerd calls the verb `delete` once, and for a container whose verb was killed again when it is started itself. For a `start` that
+was killed it calls nothing: the name of its socket may stay, and the next `start` of that id takes it.
 
 ";
