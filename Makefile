@@ -91,6 +91,21 @@ test-v2: build images runtimes ## Run the cgroup v2 tests in emulated machines (
 	$(build_bin) machine
 	$(alive) $(run) machine -- $(FILTER)
 
+# SEED, which a run prints, makes it again; ONLY="exec/joiner delete-verb/shim" some of it; PLACES="2.4/podhook 2.4/runc" where;
+# ROUNDS=3 does it three times, with one seed after the other; WRITE=1 writes docs/evidence/chaos.md.
+chaos_flags = $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY)) \
+	$(if $(WRITE),--write) $(PLACES)
+
+.PHONY: chaos
+chaos: build images ## Kill every part of a container at every phase of its life (SEED=, ONLY=exec/shim, PLACES=2.4/podhook)
+	$(build_bin) chaos
+	$(alive) $(run) chaos -- $(chaos_flags)
+
+.PHONY: chaos-short
+chaos-short: build images ## The same with one victim for each phase
+	$(build_bin) chaos
+	$(alive) $(run) chaos -- --short $(chaos_flags)
+
 # What a node of Kubernetes is made of: KUBERNETES="1.36 1.37" tests both, SHIM is that of pods without a RuntimeClass.
 KUBERNETES ?= 1.37
 SHIM ?= podhook

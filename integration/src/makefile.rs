@@ -34,6 +34,8 @@ fn no_target_compiles_or_downloads_in_silence() {
         "test-matrix",
         "test-kubernetes",
         "conformance",
+        "chaos",
+        "chaos-short",
         "cluster",
         "clippy",
         "install",

@@ -4,6 +4,7 @@
 #[path = "../hooks/accounting.rs"]
 mod accounting;
 mod cgroup;
+mod chaos;
 mod crash;
 #[path = "../parity/cri.rs"]
 mod cri;
@@ -44,6 +45,7 @@ use podhook_integration::suite::{Test, podhook_only, run_with_threads};
 
 /// All of this suite's own, and of the other suites what cgroups have a part in.
 const CHOSEN: &[&str] = &[
+    "chaos::",
     "crash::",
     "delete::",
     "delegated::",
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
     }
     let hooks = [
         tutorial::tests(),
+        chaos::tests(),
         crash::tests(),
         delete::tests(),
         delegated::tests(),

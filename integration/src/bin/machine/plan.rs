@@ -64,6 +64,7 @@ const ORIGINAL: &[&str] = &[
 /// What the cgroup driver has a part in.
 const DRIVER: &[&str] = &[
     "accounting::a_hook",
+    "chaos::",
     "crash::",
     "delegated::",
     "freezer::",
