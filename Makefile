@@ -106,6 +106,15 @@ chaos-short: build images ## The same with one victim for each phase
 	$(build_bin) chaos
 	$(alive) $(run) chaos -- --short $(chaos_flags)
 
+# MINUTES for each of PLACES; WRITE=1 writes docs/evidence/soak.md and its picture.
+MINUTES ?= 30
+soak: PROFILE = release
+
+.PHONY: soak
+soak: build images ## Many containers at a time for MINUTES=30, podhook and the original, and look whether anything grows
+	$(build_bin) soak
+	$(alive) $(run) soak -- --minutes $(MINUTES) $(if $(WRITE),--write) $(PLACES)
+
 # What a node of Kubernetes is made of: KUBERNETES="1.36 1.37" tests both, SHIM is that of pods without a RuntimeClass.
 KUBERNETES ?= 1.37
 SHIM ?= podhook

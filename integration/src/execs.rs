@@ -60,7 +60,22 @@ impl Execs {
     /// # Errors
     /// containerd's answer.
     pub async fn start(&self, exec_id: &str, process: &[u8]) -> Result<(), Error> {
+        self.start_with(exec_id, process, "").await
+    }
+
+    /// The same with both outputs to a URI; empty for none.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub async fn start_with(
+        &self,
+        exec_id: &str,
+        process: &[u8],
+        output: &str,
+    ) -> Result<(), Error> {
         let exec = api::ExecProcessRequest {
+            stdout: output.to_owned(),
+            stderr: output.to_owned(),
             container_id: self.container.clone(),
             exec_id: exec_id.to_owned(),
             spec: Some(prost_types::Any {

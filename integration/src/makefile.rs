@@ -36,6 +36,7 @@ fn no_target_compiles_or_downloads_in_silence() {
         "conformance",
         "chaos",
         "chaos-short",
+        "soak",
         "cluster",
         "clippy",
         "install",

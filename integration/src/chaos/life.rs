@@ -63,7 +63,7 @@ impl<'a> Life<'a> {
         phase: Option<Phase>,
     ) -> Result<Self, Error> {
         let trace = Trace::new(node)?;
-        let reader = Reader::open(&trace.dir().join("output"))?;
+        let reader = Reader::open(trace.dir())?;
         let mut this = Self {
             node,
             runtime,

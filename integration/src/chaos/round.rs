@@ -7,8 +7,8 @@ use super::clean::{self, Clean};
 use super::life::{EXIT, LAST_WORDS, Life, begin};
 use super::runtime::HeldRuntime;
 use super::{Error, Phase, Seed, Victim, approach, strike, truth};
-use crate::Node;
 use crate::wait::{self, SOON};
+use crate::{Generation, Node};
 
 /// What became of a round.
 #[derive(Debug, Clone)]
@@ -106,6 +106,10 @@ fn attempt(
     strike::kill_victim(&mut life, phase, victim, seed)?;
     strike::release(&mut life)?;
     life.settle(false)?;
+    if phase == Phase::Create && node.containerd().generation() == Generation::V1_6 {
+        // A containerd of 1.6 that was started again says that there is no such task, until there is one (containerd#6860).
+        strike::wait_for_runtime(&life)?;
+    }
     if victim.spares_the_container() || victim == Victim::Containerd {
         clean::stop(&mut life)?;
     }

@@ -1,6 +1,8 @@
 //! The fault.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -104,4 +106,18 @@ fn first_in_cgroup(life: &Life<'_>) -> Option<u32> {
         .iter()
         .filter_map(|cgroup| fs::read_to_string(cgroup.join("cgroup.procs")).ok());
     lists.find_map(|list| list.lines().next()?.parse().ok())
+}
+
+/// Waits until the OCI runtime is done.
+pub fn wait_for_runtime(life: &Life<'_>) -> Result<(), Error> {
+    let is_over = || {
+        let pid = life.found.unwrap_or_default();
+        !Path::new(&format!("/proc/{pid}/cwd")).exists()
+    };
+    wait::until_true("the end of the OCI runtime", SOON, is_over)?;
+    // The shim makes a container of what the runtime has made.
+    let _ = wait::until_true("a task", Duration::from_secs(2), || {
+        life.tasks.state(&life.id, "").is_ok()
+    });
+    Ok(())
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use containerd_shim_protos::api::{CreateTaskResponse, StartRequest, StartResponse, Status};
+use containerd_shim_protos::api::{
+    CreateTaskResponse, DeleteRequest, DeleteResponse, StartRequest, StartResponse, Status,
+};
 use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::Outcome;
 use podhook_integration::hanging::{Hanging, PLACE};
@@ -36,6 +38,7 @@ pub fn tests() -> Vec<Test> {
         by_the_runtime_sigkill_ends_an_exec_that_is_on_its_way,
         a_container_that_is_deleted_while_it_is_created_does_not_stay,
         a_shim_that_is_told_to_end_while_its_container_is_given_up_ends,
+        a_shim_whose_last_container_is_deleted_for_nobody_ends,
     ]));
     all
 }
@@ -313,6 +316,40 @@ fn a_shim_that_is_told_to_end_while_its_container_is_given_up_ends(stage: &Stage
     fs::write(go, "")?;
     let answer = create.join().map_err(|_| "Create panicked")?;
     assert!(answer.is_err());
+    stage.wait_gone("c1")?;
+    assert_eq!(stage.left_of("c1"), Vec::<String>::new());
+    Ok(())
+}
+
+/// The client that has asked for that says nothing more: a containerd that was started again finds no task.
+fn a_shim_whose_last_container_is_deleted_for_nobody_ends(stage: &Stage) -> Outcome {
+    let (begun, go) = (stage.dir().join("begun"), stage.dir().join("go"));
+    let body = format!(
+        "case \" $* \" in *' delete '*) touch {}; until [ -e {} ]; do sleep 0.02; done;; esac",
+        begun.display(),
+        go.display(),
+    );
+    let options = any(&Options {
+        binary_name: stage.recording_runtime(&body)?.0,
+        ..Default::default()
+    });
+    stage.make_bundle("c1", &stage.spec("c1", &["true"]))?;
+    let client = stage.start("c1", Some(&options))?;
+    let mut request = create_request(stage, "c1");
+    request.options = Some(options).into();
+    client.call::<CreateTaskResponse>("Create", &request)?;
+    client.start("c1", "")?;
+    client.wait("c1", "")?;
+    let request = DeleteRequest {
+        id: "c1".into(),
+        ..Default::default()
+    };
+    let deadline = Duration::from_secs(1);
+    let answer = client.call_with_deadline::<DeleteResponse>("Delete", &request, deadline);
+    assert!(answer.is_err());
+    wait::until_true("the OCI runtime", SOON, || begun.exists())?;
+    // There are clients, and the shim does not end for want of them.
+    fs::write(go, "")?;
     stage.wait_gone("c1")?;
     assert_eq!(stage.left_of("c1"), Vec::<String>::new());
     Ok(())

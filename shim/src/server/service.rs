@@ -199,13 +199,24 @@ impl Task for TaskService {
             "" => self.shim.to_delete(&request.id),
             _ => self.container(&request.id),
         };
+        // Goes with this handler, when the client has gone.
+        let asker = Arc::new(());
+        let asked_by = Arc::downgrade(&asker);
         let work = async move {
             match request.exec_id.as_str() {
-                "" => shim.delete(&container?).await,
+                "" => {
+                    let response = shim.delete(&container?).await?;
+                    if asked_by.strong_count() == 0 {
+                        shim.deleted_unheard();
+                    }
+                    Ok(response)
+                }
                 exec_id => container?.delete_exec(exec_id).await,
             }
         };
-        asked.detached(&context.metadata, work).await
+        let answer = asked.detached(&context.metadata, work).await;
+        drop(asker);
+        answer
     }
 
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {

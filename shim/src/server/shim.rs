@@ -147,6 +147,15 @@ impl Shim {
         }
     }
 
+    /// A container was deleted, and who has asked for that is gone: a containerd that was started again meanwhile asks for no
+    /// Shutdown, since it finds no task. One whose shim ends cleans up after it.
+    pub fn deleted_unheard(&self) {
+        if self.is_empty() {
+            log::info!("nobody hears that the last container is deleted: the shim ends");
+            self.exit.notify_one();
+        }
+    }
+
     /// Whether there is no container, nor one being created.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
