@@ -106,9 +106,8 @@ chaos-short: build images ## The same with one victim for each phase
 	$(build_bin) chaos
 	$(alive) $(run) chaos -- --short $(chaos_flags)
 
-# MINUTES for each of PLACES; WRITE=1 writes docs/evidence/soak.md and its picture.
+# MINUTES for each of PLACES; WRITE=1 writes docs/evidence/soak.md and its picture, PROFILE=release is what is published.
 MINUTES ?= 30
-soak: PROFILE = release
 
 .PHONY: soak
 soak: build images ## Many containers at a time for MINUTES=30, podhook and the original, and look whether anything grows

@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The original is not waited for: what it leaves stays.
 const IMPATIENCE: Duration = Duration::from_secs(6);
 
+/// Where containerd has its bundles, below its state, and what a shim may keep, below its root.
+const TASKS: &str = "io.containerd.runtime.v2.task";
+
 /// Where the node is clean again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Clean {
@@ -34,6 +37,12 @@ pub fn stop(life: &mut Life<'_>) -> Result<(), Error> {
         let state = life.tasks.state(&life.id, "");
         state.is_ok_and(|state| state.status == "RUNNING")
     };
+    if is_running(life) {
+        // A shell without its trap, as the first process of its namespace, takes no SIGTERM.
+        let _ = wait::until_true("its trap", wait::SOON, || {
+            life.trace.has("ready") || !is_running(life)
+        });
+    }
     if is_running(life)
         && let Err(error) = life.tasks.kill(&life.id, "", SIGTERM, false)
         // It may have been on its end.
@@ -93,6 +102,7 @@ pub fn look(
     };
     let soon = if needs_restart { IMPATIENCE } else { patience };
     let mut left = gone(life, IMPATIENCE.min(soon));
+    remove_half_deleted(life)?;
     if left.iter().any(|left| !excused(left)) {
         left = gone(life, soon);
     }
@@ -110,6 +120,22 @@ pub fn look(
     })
 }
 
+/// A containerd that is killed while it removes a bundle leaves the rest under a hidden name, which it skips when it is started,
+/// and cannot remove the next bundle of that id then, whatever the shim.
+fn remove_half_deleted(life: &Life<'_>) -> Result<(), Error> {
+    let containerd = life.node.containerd();
+    for base in ["state", "root"] {
+        let tasks = containerd.dir().join(base).join(TASKS);
+        let hidden = tasks
+            .join(life.node.ctr().namespace())
+            .join(format!(".{}", life.id));
+        if hidden.exists() {
+            fs::remove_dir_all(&hidden)?;
+        }
+    }
+    Ok(())
+}
+
 fn gone(life: &Life<'_>, patience: Duration) -> Vec<String> {
     let mut found = Vec::new();
     let _ = wait::until_true("clean-up", patience, || {
@@ -124,7 +150,7 @@ fn left(life: &Life<'_>) -> Vec<String> {
     let containerd = life.node.containerd();
     let key = (life.node.ctr().namespace().to_owned(), life.id.clone());
     let mut left = containerd.left_of(&BTreeSet::from([key.clone()]));
-    let work = containerd.dir().join("root/io.containerd.runtime.v2.task");
+    let work = containerd.dir().join("root").join(TASKS);
     let work = work.join(&key.0).join(&key.1);
     if work.symlink_metadata().is_ok() {
         left.push(format!("folder {}", work.display()));

@@ -18,7 +18,7 @@ pub struct HeldRuntime {
 
 /// One call that waits.
 #[derive(Debug)]
-pub struct HeldCall {
+pub(super) struct HeldCall {
     begun: PathBuf,
     gate: Gate,
 }
@@ -43,7 +43,7 @@ impl HeldRuntime {
     }
 
     /// The next call of `verb` for `id` waits.
-    pub fn hold(&self, id: &str, verb: &str) -> io::Result<HeldCall> {
+    pub(super) fn hold(&self, id: &str, verb: &str) -> io::Result<HeldCall> {
         let path = self.dir.join(format!("{id}.{verb}"));
         let taken = path.with_added_extension("taken");
         let begun = path.with_added_extension("begun");
@@ -61,18 +61,18 @@ impl HeldRuntime {
 
 impl HeldCall {
     /// Waits until the call is there; gives its process.
-    pub fn wait(&self) -> Result<i32, Error> {
+    pub(super) fn wait(&self) -> Result<i32, Error> {
         let pid = wait::until("the OCI runtime", SOON, || self.pid())?;
         Ok(pid)
     }
 
     /// Its process, once it is there.
-    pub fn pid(&self) -> Option<i32> {
+    pub(super) fn pid(&self) -> Option<i32> {
         let text = fs::read_to_string(&self.begun).ok()?;
         text.strip_suffix('\n')?.parse().ok()
     }
 
-    pub fn release(&mut self) -> io::Result<()> {
+    pub(super) fn release(&mut self) -> io::Result<()> {
         self.gate.open()
     }
 }

@@ -40,7 +40,7 @@ pub struct Cycle<'a> {
 
 impl Cycle<'_> {
     fn id(&self) -> String {
-        format!("soak-{}", self.number)
+        format!("member-{}", self.number)
     }
 
     /// That init ends with.

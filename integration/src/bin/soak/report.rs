@@ -126,9 +126,13 @@ pub fn write(runs: &[Run], arguments: &Arguments) -> Result<(), Error> {
     saved(&picture, svg(&head, &names, &panels))?;
     let mut text = HEAD.to_owned();
     let words: Vec<_> = runs.iter().map(|run| run.place.to_string()).collect();
+    let profile = match cfg!(debug_assertions) {
+        true => "",
+        false => " PROFILE=release",
+    };
     let _ = writeln!(
         text,
-        "Written by `make soak MINUTES={} PLACES=\"{}\" WRITE=1`, {} minutes for each, one after the other, {} containers at a time, on {} processors.\n",
+        "Written by `make soak{profile} MINUTES={} PLACES=\"{}\" WRITE=1`, {} minutes for each, one after the other, {} containers at a time, on {} processors.\n",
         arguments.minutes,
         words.join(" "),
         arguments.minutes,
