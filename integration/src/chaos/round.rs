@@ -155,8 +155,11 @@ fn answers(life: &Life<'_>) -> String {
         }
     }
     let statuses: Vec<_> = statuses.iter().map(u32::to_string).collect();
-    if !statuses.is_empty() {
-        words.push(format!("status {}", statuses.join(" and ")));
+    match statuses.is_empty() {
+        false => words.push(format!("status {}", statuses.join(" and "))),
+        // Its shim is gone before it can say.
+        true if words.is_empty() => words.push("Wait: error".to_owned()),
+        true => {}
     }
     words.join(", ")
 }
