@@ -16,6 +16,8 @@ pub struct Seen {
     /// What the client was answered, in a few words.
     pub answers: String,
     pub clean: Clean,
+    /// Whether only a start of containerd can clean up.
+    may_need_restart: bool,
     /// Every answer that was not true, and every hook that ran twice.
     pub lies: Vec<String>,
     /// Why the next container of that id did not work, if so.
@@ -28,7 +30,7 @@ impl Seen {
     pub fn is_good(&self, phase: Phase, victim: Victim) -> bool {
         let clean = match &self.clean {
             Clean::Deleted => true,
-            Clean::Restarted => needs_restart(phase, victim),
+            Clean::Restarted => self.may_need_restart,
             Clean::Never(left) => left.iter().all(|left| is_excused(phase, victim, left)),
         };
         clean && self.lies.is_empty() && self.next.is_none()
@@ -56,9 +58,14 @@ impl Seen {
     }
 }
 
-/// containerd calls `delete` once, and again when it is started.
-fn needs_restart(phase: Phase, victim: Victim) -> bool {
-    phase == Phase::DeleteVerb && victim == Victim::Shim
+/// containerd calls `delete` once, and again when it is started. That of 1.6, started again, keeps a shim that was started and has no
+/// task (containerd#6860).
+fn needs_restart(phase: Phase, victim: Victim, generation: Generation) -> bool {
+    match (phase, victim) {
+        (Phase::DeleteVerb, Victim::Shim) => true,
+        (Phase::BundleMade, Victim::Containerd) => generation == Generation::V1_6,
+        _ => false,
+    }
 }
 
 /// For a `start` that was killed containerd calls nothing: the name of its socket stays for the next `start` of the id.
@@ -119,11 +126,13 @@ fn attempt(
         life.reader.has(LAST_WORDS) || !life.trace.has("exit")
     });
     let excused = |left: &str| is_excused(phase, victim, left);
-    let clean = clean::look(&life, needs_restart(phase, victim), excused)?;
+    let may_need_restart = needs_restart(phase, victim, node.containerd().generation());
+    let clean = clean::look(&life, may_need_restart, excused)?;
     let lies = truth::lies(&mut life, phase, victim);
     Ok(Some(Seen {
         answers: answers(&life),
         clean,
+        may_need_restart,
         lies,
         next: next(node, runtime, &id)
             .err()

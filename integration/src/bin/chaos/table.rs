@@ -116,6 +116,7 @@ What is not so stands in **bold**. Several lines in a row are different outcomes
 
 A status is the one that the process has ended with (7), or 137 where it was killed. 255 is containerd's own for \"unknown\".
 containerd calls the verb `delete` once, and for a container whose verb was killed again when it is started itself. For a `start` that
-was killed it calls nothing: the name of its socket may stay, and the next `start` of that id takes it.
+was killed it calls nothing: the name of its socket may stay, and the next `start` of that id takes it. A containerd of 1.6 that
+was killed between `start` and Create keeps that shim until it is started once more (containerd#6860).
 
 ";
