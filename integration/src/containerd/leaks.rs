@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::remains;
 use super::{Containerd, Error};
 use crate::command::stdout_of;
@@ -82,6 +85,19 @@ impl Containerd {
         }
     }
 
+    /// Sends SIGKILL to a shim. The original's `delete` leaves its sockets: they are removed.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn kill_shim(&self, shim: &remains::Shim, kind: ShimKind) -> nix::Result<()> {
+        kill(Pid::from_raw(shim.pid), Signal::SIGKILL)?;
+        if kind == ShimKind::Runc {
+            let key = (shim.namespace.clone(), shim.id.clone());
+            remains::remove_sockets(&self.address(), &key);
+        }
+        Ok(())
+    }
+
     /// Empty cgroups of scopes that systemd does not run (any more): a reload of systemd that meets the end of
     /// a scope can make its cgroup anew, which is nobody's then.
     fn forgotten(&self, key: &remains::Key) -> Vec<String> {
@@ -124,11 +140,8 @@ impl Containerd {
                     .iter()
                     .map(|mount| format!("mount {}", mount.display())),
             );
-            for path in [
-                bundle,
-                remains::runc_state(key),
-                remains::socket(&self.address(), key),
-            ] {
+            let [socket, debug] = remains::sockets(&self.address(), key);
+            for path in [bundle, remains::runc_state(key), socket, debug] {
                 if path.symlink_metadata().is_ok() {
                     left.push(path.display().to_string());
                 }

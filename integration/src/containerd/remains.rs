@@ -219,9 +219,28 @@ pub(super) fn remove_cgroups(name: &str) {
 /// The shim's socket as every Go shim names it: the hash of containerd's address, namespace and id.
 #[must_use]
 pub fn socket(address: &Path, (namespace, id): &Key) -> PathBuf {
-    let digest = Sha256::digest(address.join(namespace).join(id).as_os_str().as_bytes());
+    hashed(&address.join(namespace).join(id))
+}
+
+fn hashed(what: &Path) -> PathBuf {
+    let digest = Sha256::digest(what.as_os_str().as_bytes());
     let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Path::new("/run/containerd/s").join(name)
+}
+
+/// Every socket that a shim of this container may have: the original has a second one for debugging.
+#[must_use]
+pub fn sockets(address: &Path, key: &Key) -> [PathBuf; 2] {
+    let (namespace, id) = key;
+    let debug = address.join(namespace).join(id).join("debug");
+    [socket(address, key), hashed(&debug)]
+}
+
+/// Removes the sockets of a shim of the original that was killed: it leaves them.
+pub fn remove_sockets(address: &Path, key: &Key) {
+    for socket in sockets(address, key) {
+        let _ = fs::remove_file(socket);
+    }
 }
 
 /// runc's state folder of a container.

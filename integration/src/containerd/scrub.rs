@@ -80,7 +80,7 @@ pub fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
             remains::remove_cgroups(&name);
         }
         let _ = fs::remove_dir_all(remains::runc_state(key));
-        let _ = fs::remove_file(remains::socket(&address, key));
+        remains::remove_sockets(&address, key);
     }
     if !instance.is_empty() {
         remains::remove_cgroups(&instance);

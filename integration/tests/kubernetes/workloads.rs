@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use podhook_integration::kubernetes::Namespace;
 use podhook_integration::kubernetes::suite::{Test, alone, on_every_side};
 use podhook_integration::trace::mark;
@@ -155,7 +153,8 @@ fn a_killed_shims_container_is_started_again(kube: &Namespace<'_>) -> Outcome {
     kube.ready("web")?;
     left(&trace, "ready")?;
     let shim = kube.shim_of("web")?.ok_or("no shim")?;
-    kill(Pid::from_raw(shim.pid), Signal::SIGKILL)?;
+    let containerd = kube.cluster().containerd();
+    containerd.kill_shim(&shim, kube.side().shim())?;
     left_times(&trace, "ready", 2)?;
     left_times(&trace, "post", 2)?;
     let pod = kube.wait("web", "running again", |pod| {

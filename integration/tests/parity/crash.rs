@@ -1,14 +1,11 @@
 //! A shim that is killed: containerd calls `delete`, and nothing is left.
 
-use std::fs;
 use std::path::Path;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use podhook_integration::containerd::remains;
 use podhook_integration::suite::{Test, podhook_only};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, ShimKind, tests};
+use podhook_integration::{Node, Outcome, tests};
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![crash:
@@ -28,15 +25,7 @@ fn kill_shim(node: &Node, id: &str) -> Outcome {
         .iter()
         .find(|shim| shim.id == id)
         .ok_or("it has no shim")?;
-    kill(Pid::from_raw(shim.pid), Signal::SIGKILL)?;
-    if node.shim() == ShimKind::Runc {
-        // The original's `delete` leaves its socket.
-        let address = node.containerd().address();
-        fs::remove_file(remains::socket(
-            &address,
-            &(shim.namespace.clone(), id.to_owned()),
-        ))?;
-    }
+    node.containerd().kill_shim(shim, node.shim())?;
     Ok(())
 }
 
