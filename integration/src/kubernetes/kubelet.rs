@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Error;
 use super::control_plane::{self, Plan};
@@ -48,12 +48,27 @@ pub(super) fn prepare(plan: Plan<'_>, containerd: &Containerd) -> Result<(), Err
             fs::create_dir(&own).map_err(io_error("make", &own))?;
         }
     }
-    let path = config(plan.dir);
-    fs::write(&path, render(plan, containerd)).map_err(io_error("write", &path))
+    Ok(())
+}
+
+/// What the kubelet thinks of the node's memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Memory {
+    Enough,
+    /// Whatever there is, it is too little: the kubelet evicts.
+    Short,
 }
 
 /// Starts it, also again.
-pub(super) fn start(plan: Plan<'_>, containerd: &Containerd, daemon: &Daemon) -> Result<(), Error> {
+pub(super) fn start(
+    plan: Plan<'_>,
+    containerd: &Containerd,
+    daemon: &Daemon,
+    memory: Memory,
+) -> Result<(), Error> {
+    let path = config(plan.dir);
+    let written = fs::write(&path, render(plan, containerd, memory).to_string());
+    written.map_err(io_error("write", &path))?;
     let mut command = Command::new("unshare");
     command
         .args([
@@ -107,14 +122,14 @@ fn config(dir: &Path) -> PathBuf {
     dir.join("kubelet.json")
 }
 
-fn render(plan: Plan<'_>, containerd: &Containerd) -> String {
+fn render(plan: Plan<'_>, containerd: &Containerd, memory: Memory) -> Value {
     let Plan {
         dir,
         address,
         identity,
         ..
     } = plan;
-    json!({
+    let mut config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": address,
@@ -156,6 +171,11 @@ fn render(plan: Plan<'_>, containerd: &Containerd) -> String {
         // An emptyDir over its limit is noticed within seconds, and not within a minute.
         "volumeStatsAggPeriod": "5s",
         "featureGates": control_plane::gates(),
-    })
-    .to_string()
+    });
+    if matches!(memory, Memory::Short) {
+        config["evictionSoft"] = json!({"memory.available": "100Ti"});
+        config["evictionSoftGracePeriod"] = json!({"memory.available": "2s"});
+        config["evictionMaxPodGracePeriod"] = json!(600);
+    }
+    config
 }

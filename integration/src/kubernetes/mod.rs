@@ -33,6 +33,7 @@ use control_plane::Plan;
 use daemon::Daemon;
 use error::io_error;
 use identity::Identity;
+use kubelet::Memory;
 
 pub use error::Error;
 pub use kubectl::Kubectl;
@@ -129,7 +130,7 @@ impl Cluster {
             })?;
             plan.controller_manager(&self.controller_manager)?;
             plan.scheduler(&self.scheduler)?;
-            kubelet::start(plan, &self.containerd, &self.kubelet)?;
+            kubelet::start(plan, &self.containerd, &self.kubelet, Memory::Enough)?;
             for shim in ShimKind::ALL {
                 self.kubectl.apply("default", &runtime_class(shim))?;
             }
@@ -244,8 +245,21 @@ impl Cluster {
     /// # Errors
     /// When it does not end or does not start.
     pub fn restart_kubelet(&self) -> Result<(), Error> {
+        self.restart_kubelet_with(Memory::Enough)
+    }
+
+    /// The same with a configuration by which the node has little memory: the kubelet evicts its pods one after the other, each
+    /// within its own grace period. [`Self::restart_kubelet`] ends that.
+    ///
+    /// # Errors
+    /// When it does not end or does not start.
+    pub fn restart_kubelet_short_of_memory(&self) -> Result<(), Error> {
+        self.restart_kubelet_with(Memory::Short)
+    }
+
+    fn restart_kubelet_with(&self, memory: Memory) -> Result<(), Error> {
         self.kubelet.end(Signal::SIGKILL)?;
-        kubelet::start(self.plan(), &self.containerd, &self.kubelet)
+        kubelet::start(self.plan(), &self.containerd, &self.kubelet, memory)
     }
 
     /// Kills containerd and starts it again; the shims and their containers go on.

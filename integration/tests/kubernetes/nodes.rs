@@ -8,12 +8,14 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::containerd::remains;
-use podhook_integration::kubernetes::Namespace;
 use podhook_integration::kubernetes::suite::{Test, alone, on_every_side};
-use podhook_integration::{Outcome, kubernetes_tests};
+use podhook_integration::kubernetes::{LONG, Namespace};
+use podhook_integration::{Outcome, kubernetes_tests, wait};
 use serde_json::{Value, json};
 
-use crate::steps::{MAIN, both_hooks, ended_by_deletion, held, left, one, polite, trace, with};
+use crate::steps::{
+    Error, MAIN, both_hooks, ended_by_deletion, held, left, one, polite, trace, with,
+};
 
 pub fn tests() -> Vec<Test> {
     let beside = on_every_side(kubernetes_tests![nodes:
@@ -21,6 +23,7 @@ pub fn tests() -> Vec<Test> {
     ]);
     let alone = alone(on_every_side(kubernetes_tests![nodes:
         a_drain_waits_for_pre_stop,
+        an_eviction_for_memory_waits_for_pre_stop,
         a_runtime_that_is_killed_at_a_pods_start_is_no_pods_end,
     ]));
     [beside, alone].concat()
@@ -96,6 +99,60 @@ fn a_drain_waits_for_pre_stop(kube: &Namespace<'_>) -> Outcome {
     kube.pod("next", &[], spec)?;
     kube.wait_event("next", "unschedulable")?;
     drop(cordoned);
+    kube.ready("next")?;
+    kube.ok(&["delete", "pod", "next", "--grace-period=1"])?;
+    Ok(())
+}
+
+/// The node has memory again afterwards, whatever came of the test.
+struct ShortOfMemory<'a>(&'a Namespace<'a>);
+
+impl ShortOfMemory<'_> {
+    fn has_pressure(&self) -> Result<bool, Error> {
+        let node = self.0.json(&["get", "node", self.0.cluster().node()])?;
+        let conditions = node["status"]["conditions"].as_array();
+        let pressure = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "MemoryPressure");
+        let taints = node["spec"]["taints"].as_array().map_or(0, Vec::len);
+        Ok(taints > 0 || pressure.is_none_or(|condition| condition["status"] != "False"))
+    }
+}
+
+impl Drop for ShortOfMemory<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.cluster().restart_kubelet();
+        let _ = wait::until_true("the node to have memory", LONG, || {
+            self.has_pressure().is_ok_and(|pressure| !pressure)
+        });
+    }
+}
+
+fn an_eviction_for_memory_waits_for_pre_stop(kube: &Namespace<'_>) -> Outcome {
+    let trace = trace(kube)?;
+    let hooks = json!({"preStop": held(&trace, "pre")?});
+    let mut spec = with(
+        one(&trace, &polite()),
+        json!({"terminationGracePeriodSeconds": 600}),
+    );
+    // A pod that asks for none is refused by a kubelet that starts on such a node.
+    spec["containers"][0]["resources"] = json!({"requests": {"memory": "16Mi"}});
+    kube.pod("web", &[(MAIN, &hooks)], spec)?;
+    kube.ready("web")?;
+    left(&trace, "ready")?;
+    let short = ShortOfMemory(kube);
+    kube.cluster().restart_kubelet_short_of_memory()?;
+    left(&trace, "pre-begin")?;
+    assert!(short.has_pressure()?);
+    kube.wait_event("web", "The node was low on resource: memory")?;
+    trace.release("pre")?;
+    let pod = kube.wait("web", "evicted", |pod| pod["status"]["phase"] == "Failed")?;
+    assert_eq!(pod["status"]["reason"], "Evicted", "{pod}");
+    left(&trace, "got-TERM")?;
+    assert_eq!(trace.marks()[1..], ["pre-begin", "pre-end", "got-TERM"]);
+    drop(short);
+    kube.pod("next", &[], one(&trace, &polite()))?;
     kube.ready("next")?;
     kube.ok(&["delete", "pod", "next", "--grace-period=1"])?;
     Ok(())
