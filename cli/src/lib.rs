@@ -5,6 +5,20 @@
 //! [`manifest`] reads and translates manifests, [`cri`] talks to containerd, [`store`] keeps podhook's own
 //! files; [`output`] prints.
 
+// Nothing that comes from outside may end it by a panic: what is out of a range or too large is decided where it is met.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod args;
 pub mod clock;
 pub mod cmd;

@@ -146,7 +146,8 @@ fn text(bundle: &Path) -> Result<(PathBuf, Vec<u8>), ConfigJsonError> {
     let mut json = Vec::new();
     let read = File::open(&path).and_then(|file| {
         let size = file.metadata().map_or(0, |metadata| metadata.len());
-        json.reserve_exact(usize::try_from(size.min(MAX_BYTES)).unwrap_or_default() + 1);
+        let size = usize::try_from(size.min(MAX_BYTES)).unwrap_or_default();
+        json.reserve_exact(size.saturating_add(1));
         file.take(MAX_BYTES + 1).read_to_end(&mut json)
     });
     let source = match read {

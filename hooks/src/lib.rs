@@ -24,10 +24,24 @@
         clippy::print_stdout
     )
 )]
+// Nothing that comes from outside may end it by a panic: what is out of a range or too large is decided where it is met.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod config;
 pub mod config_json;
 pub mod counters;
+pub mod deadline;
 pub mod exec;
 pub mod handler;
 pub mod lifecycle;

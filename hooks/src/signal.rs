@@ -77,10 +77,10 @@ impl fmt::Display for Signal {
 pub fn parse(name: &str) -> Option<i32> {
     let name = name.strip_prefix("SIG").unwrap_or(name);
     if let Some(rest) = name.strip_prefix("RTMIN") {
-        return offset(rest, '+', RTMIN_NAMES).map(|n| SIGRTMIN + n);
+        return offset(rest, '+', RTMIN_NAMES).and_then(|n| SIGRTMIN.checked_add(n));
     }
     if let Some(rest) = name.strip_prefix("RTMAX") {
-        return offset(rest, '-', RTMAX_NAMES).map(|n| SIGRTMAX - n);
+        return offset(rest, '-', RTMAX_NAMES).and_then(|n| SIGRTMAX.checked_sub(n));
     }
     NAMES
         .iter()
@@ -127,10 +127,10 @@ pub fn name(number: i32) -> String {
         SIGRTMIN => "SIGRTMIN".to_owned(),
         SIGRTMAX => "SIGRTMAX".to_owned(),
         n if (SIGRTMIN..=SIGRTMIN + RTMIN_NAMES).contains(&n) => {
-            format!("SIGRTMIN+{}", n - SIGRTMIN)
+            format!("SIGRTMIN+{}", n.saturating_sub(SIGRTMIN))
         }
         n if (SIGRTMAX - RTMAX_NAMES..SIGRTMAX).contains(&n) => {
-            format!("SIGRTMAX-{}", SIGRTMAX - n)
+            format!("SIGRTMAX-{}", SIGRTMAX.saturating_sub(n))
         }
         n => match NAMES.iter().find(|(_, number)| *number == n) {
             Some((name, _)) => format!("SIG{name}"),

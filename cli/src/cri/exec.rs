@@ -311,7 +311,7 @@ async fn feed(stdin: Option<Pin<Box<dyn AsyncRead + '_>>>, to_server: mpsc::Send
     loop {
         // An unreadable stdin is an ended one, as for kubectl.
         let count = stdin.read(&mut buffer).await.unwrap_or(0);
-        let frame = spdy::data(STDIN, &buffer[..count], count == 0);
+        let frame = spdy::data(STDIN, buffer.get(..count).unwrap_or_default(), count == 0);
         if to_server.send(frame).await.is_err() || count == 0 {
             return;
         }

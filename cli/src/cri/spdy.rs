@@ -54,7 +54,7 @@ impl Encoder {
             block.extend(text.as_bytes());
         }
         let header = self.stored(&block);
-        let mut body = Vec::with_capacity(header.len() + 10);
+        let mut body = Vec::with_capacity(header.len().saturating_add(10));
         body.extend(stream.to_be_bytes());
         body.extend([0; 6]); // no associated stream, priority 0, slot 0
         body.extend(header);
@@ -63,7 +63,7 @@ impl Encoder {
 
     /// A zlib stream of stored blocks, flushed: an empty block makes the reader hand the data on.
     fn stored(&mut self, block: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(block.len() + 12);
+        let mut out = Vec::with_capacity(block.len().saturating_add(12));
         if !self.started {
             out.extend([0x78, 0x01]);
             self.started = true;
@@ -82,7 +82,7 @@ impl Encoder {
 /// A data frame; `fin` closes this side of the stream.
 pub(super) fn data(stream: u32, bytes: &[u8], fin: bool) -> Vec<u8> {
     debug_assert!(bytes.len() <= MAX_LENGTH);
-    let mut frame = Vec::with_capacity(bytes.len() + 8);
+    let mut frame = Vec::with_capacity(bytes.len().saturating_add(8));
     frame.extend((stream & 0x7fff_ffff).to_be_bytes());
     frame.extend(flags_and_length(
         if fin { FLAG_FIN } else { 0 },
@@ -98,7 +98,7 @@ pub(super) fn ping(id: u32) -> Vec<u8> {
 }
 
 fn control(kind: u16, body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(body.len() + 8);
+    let mut frame = Vec::with_capacity(body.len().saturating_add(8));
     frame.extend((VERSION | 0x8000).to_be_bytes());
     frame.extend(kind.to_be_bytes());
     frame.extend(flags_and_length(0, body.len()));

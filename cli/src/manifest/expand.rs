@@ -6,34 +6,29 @@
 pub(super) fn expand(input: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(input.len());
     let mut rest = input;
-    while let Some(at) = rest.find('$') {
-        let (before, after) = rest.split_at(at);
+    while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
-        let after = &after[1..];
-        rest = match after.chars().next() {
-            Some('$') => {
-                out.push('$');
-                &after[1..]
-            }
-            Some('(') => match after.find(')') {
-                Some(end) => {
-                    let name = &after[1..end];
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('(') {
+            match after.split_once(')') {
+                Some((name, after)) => {
                     match lookup(name) {
                         Some(value) => out.push_str(&value),
                         None => out.push_str(&format!("$({name})")),
                     }
-                    &after[end + 1..]
+                    rest = after;
                 }
                 None => {
                     out.push_str("$(");
-                    &after[1..]
+                    rest = after;
                 }
-            },
-            _ => {
-                out.push('$');
-                after
             }
-        };
+        } else {
+            out.push('$');
+        }
     }
     out.push_str(rest);
     out

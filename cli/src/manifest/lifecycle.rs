@@ -1,5 +1,10 @@
 //! The `lifecycle` of a container as podhook's shim takes it: a pod annotation.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "read of a Value: what is not there is null"
+)]
+
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use podhook_hooks::lifecycle::{Lifecycle, Policy, Ports};
 use serde_json::{Value, json};

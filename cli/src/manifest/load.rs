@@ -1,5 +1,10 @@
 //! From `-f` to documents: files, directories and stdin, YAML and JSON, several documents each.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "read of a Value: what is not there is null"
+)]
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +69,11 @@ fn items(mut document: Value) -> Vec<Value> {
         return Vec::new();
     }
     if document["kind"] == "List" && document["apiVersion"] == "v1" {
-        return match document["items"].take() {
+        return match document
+            .get_mut("items")
+            .map(Value::take)
+            .unwrap_or_default()
+        {
             Value::Array(items) => items,
             _ => Vec::new(),
         };

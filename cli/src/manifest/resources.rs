@@ -93,7 +93,10 @@ fn oom_score(pod: &Pod, container: &Container, memory_capacity: i64) -> i64 {
         Qos::BestEffort => BEST_EFFORT_OOM_SCORE,
         Qos::Burstable => {
             let request = request(container, "memory").map_or(0, Quantity::value);
-            let score = 1000 - request.saturating_mul(1000) / memory_capacity.max(1);
+            let share = request
+                .saturating_mul(1000)
+                .checked_div(memory_capacity.max(1));
+            let score = 1000i64.saturating_sub(share.unwrap_or_default());
             // Never as safe as a Guaranteed one, never as unsafe as a BestEffort one.
             score.clamp(1000 + GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE - 1)
         }

@@ -199,8 +199,12 @@ fn unsupported_value(path: &str, value: &Value, supported: &str) -> SchemaError 
 /// A value for a message: short, whatever the input.
 fn short(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
+    match text
+        .char_indices()
+        .nth(60)
+        .map(|(end, _)| text.split_at(end))
+    {
+        Some((start, _)) => format!("{start}…"),
         None => text,
     }
 }

@@ -51,14 +51,38 @@ pub(crate) fn termination(page: &mut Page, depth: usize, termination: &Terminati
         termination.signal.clone().unwrap_or_default(),
     );
     if let Some(seconds) = termination.grace_period_seconds {
-        page.line(depth + 1, "Grace Period:", format!("{seconds}s"));
+        page.line(
+            depth.saturating_add(1),
+            "Grace Period:",
+            format!("{seconds}s"),
+        );
     }
-    time(page, depth + 1, "Requested:", termination.requested_at);
-    time(page, depth + 1, "Signalled:", termination.signalled_at);
-    time(page, depth + 1, "Killed:", termination.killed_at);
-    time(page, depth + 1, "Exited:", termination.exited_at);
+    time(
+        page,
+        depth.saturating_add(1),
+        "Requested:",
+        termination.requested_at,
+    );
+    time(
+        page,
+        depth.saturating_add(1),
+        "Signalled:",
+        termination.signalled_at,
+    );
+    time(
+        page,
+        depth.saturating_add(1),
+        "Killed:",
+        termination.killed_at,
+    );
+    time(
+        page,
+        depth.saturating_add(1),
+        "Exited:",
+        termination.exited_at,
+    );
     if let Some(status) = termination.exit_status {
-        page.line(depth + 1, "Exit Status:", status.to_string());
+        page.line(depth.saturating_add(1), "Exit Status:", status.to_string());
     }
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 #[must_use]
 pub fn since(then: Option<&Time>, now: Timestamp) -> String {
     match then {
-        Some(then) => human(now.as_second() - then.0.as_second()),
+        Some(then) => human(now.as_second().saturating_sub(then.0.as_second())),
         None => "<unknown>".to_owned(),
     }
 }

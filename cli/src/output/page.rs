@@ -34,7 +34,7 @@ impl Page {
         let none = if items.is_empty() { "<none>" } else { "" };
         self.line(depth, label, none);
         for item in items {
-            self.line(depth + 1, item, "");
+            self.line(depth.saturating_add(1), item, "");
         }
     }
 
@@ -74,17 +74,14 @@ impl Page {
 
     /// The widest label around line `i` at its depth; deeper lines do not end the block.
     fn width(&self, i: usize) -> usize {
-        let depth = self.lines[i].0;
+        let depth = self.lines.get(i).map_or(0, |line| line.0);
         let block = |line: &&(usize, String, String)| line.0 >= depth;
         let labels = |line: &(usize, String, String)| {
             (line.0 == depth && !line.2.is_empty()).then(|| line.1.chars().count())
         };
-        let before = self.lines[..i]
-            .iter()
-            .rev()
-            .take_while(block)
-            .filter_map(labels);
-        let after = self.lines[i..].iter().take_while(block).filter_map(labels);
+        let (before, after) = self.lines.split_at_checked(i).unwrap_or_default();
+        let before = before.iter().rev().take_while(block).filter_map(labels);
+        let after = after.iter().take_while(block).filter_map(labels);
         before.chain(after).max().unwrap_or(0)
     }
 }

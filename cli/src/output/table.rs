@@ -37,10 +37,10 @@ impl Table {
         for row in std::mem::take(&mut self.rows) {
             let mut line = String::new();
             for (i, (cell, width)) in row.iter().zip(&self.widths).enumerate() {
-                let last = i + 1 == row.len();
+                let last = i.saturating_add(1) == row.len();
                 line.push_str(cell);
                 if !last {
-                    let blanks = width + 3 - cell.chars().count();
+                    let blanks = width.saturating_add(3).saturating_sub(cell.chars().count());
                     line.extend(std::iter::repeat_n(' ', blanks));
                 }
             }

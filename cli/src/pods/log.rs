@@ -56,7 +56,7 @@ pub(crate) fn tail_start(reader: &mut BufReader<File>, lines: usize) -> std::io:
             }
         }
         at_start = Line::parse(trim(&line)).is_none_or(|l| !l.partial);
-        offset += count as u64;
+        offset = offset.saturating_add(count as u64);
     }
     Ok(starts.front().copied().unwrap_or(offset))
 }
@@ -90,7 +90,7 @@ impl Printer {
         reader: &mut R,
         out: &mut impl Write,
     ) -> Result<usize, CopyError> {
-        let mut count = 0;
+        let mut count = 0usize;
         loop {
             let read = reader
                 .read_until(b'\n', &mut self.pending)
@@ -99,7 +99,7 @@ impl Printer {
                 break;
             }
             let bytes = std::mem::take(&mut self.pending);
-            count += 1;
+            count = count.saturating_add(1);
             // Both streams, as kubectl shows them; a line of another format as it is.
             let text = Line::parse(trim(&bytes)).map_or(bytes.clone(), |line| self.text(&line));
             out.write_all(&text).map_err(CopyError::Write)?;
@@ -109,7 +109,7 @@ impl Printer {
     }
 
     fn text(&mut self, line: &Line) -> Vec<u8> {
-        let mut text = Vec::with_capacity(line.content.len() + 40);
+        let mut text = Vec::with_capacity(line.content.len().saturating_add(40));
         if self.timestamps && !self.continued {
             text.extend(line.time.as_bytes());
             text.push(b' ');

@@ -7,7 +7,7 @@ use super::Error;
 /// # Errors
 /// Another type than pods, or a mixture of both forms.
 pub fn pods(arguments: &[String]) -> Result<Vec<String>, Error> {
-    let Some(first) = arguments.first() else {
+    let Some((first, names)) = arguments.split_first() else {
         return Err(Error::Arguments(
             "You must specify the type of resource to get".to_owned(),
         ));
@@ -19,7 +19,7 @@ pub fn pods(arguments: &[String]) -> Result<Vec<String>, Error> {
             .collect();
     }
     check_type(first)?;
-    arguments[1..]
+    names
         .iter()
         .map(|name| {
             if name.contains('/') {

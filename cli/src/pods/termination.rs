@@ -39,7 +39,8 @@ pub(crate) fn message(status: &ContainerStatus, container: &Container) -> Option
     let log = tail(log, MAX_LOG)?;
     let lines: Vec<&str> = log.lines().filter_map(log::content).collect();
     let skip = lines.len().saturating_sub(MAX_LOG_LINES);
-    Some(lines[skip..].join("\n")).filter(|text| !text.is_empty())
+    let last = lines.get(skip..).unwrap_or_default();
+    Some(last.join("\n")).filter(|text| !text.is_empty())
 }
 
 /// The last bytes of a file, from a character's start.

@@ -59,14 +59,14 @@ impl Tree {
         if depth == MAX_DEPTH {
             return self.lift(folder, name);
         }
-        self.empty_folder(&child, depth + 1)?;
+        self.empty_folder(&child, depth.saturating_add(1))?;
         folder.remove_empty(name).map(|_| ())
     }
 
     /// Moves a folder to the top under a name that is free.
     fn lift(&self, folder: &Folder, name: &OsStr) -> Result<(), Error> {
         loop {
-            let number = self.lifted.replace(self.lifted.get() + 1);
+            let number = self.lifted.replace(self.lifted.get().saturating_add(1));
             let new = OsString::from(format!(".removing-{}-{number}", std::process::id()));
             match folder.move_to(name, &self.top, &new) {
                 Err(Error::Io { source, .. })

@@ -11,22 +11,22 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
         match pattern.get(p) {
             Some('*') => {
                 star = Some((p, t));
-                p += 1;
+                p = p.saturating_add(1);
             }
-            Some(c) if *c == '?' || *c == text[t] => {
-                p += 1;
-                t += 1;
+            Some(c) if *c == '?' || text.get(t) == Some(c) => {
+                p = p.saturating_add(1);
+                t = t.saturating_add(1);
             }
             _ => match &mut star {
                 Some((at, end)) => {
-                    *end += 1;
-                    (p, t) = (*at + 1, *end);
+                    *end = end.saturating_add(1);
+                    (p, t) = (at.saturating_add(1), *end);
                 }
                 None => return false,
             },
         }
     }
-    pattern[p..].iter().all(|c| *c == '*')
+    pattern.iter().skip(p).all(|c| *c == '*')
 }
 
 #[cfg(test)]

@@ -143,8 +143,11 @@ impl Counters {
         let hooks = self.hooks_mut(hook, handler);
         increment(&mut hooks.results, verdict, 1);
         let took = micros(run.duration());
-        let bound = BOUNDS.into_iter().find(|ms| took <= ms * 1000);
-        *hooks.buckets.entry(bound.unwrap_or(u64::MAX)).or_default() += 1;
+        let bound = BOUNDS
+            .into_iter()
+            .find(|ms| took <= ms.saturating_mul(1000));
+        let bucket = hooks.buckets.entry(bound.unwrap_or(u64::MAX)).or_default();
+        *bucket = bucket.saturating_add(1);
         hooks.duration_usec = hooks.duration_usec.saturating_add(took);
         hooks.cpu_user_usec = hooks.cpu_user_usec.saturating_add(micros(run.cpu_user));
         hooks.cpu_system_usec = hooks.cpu_system_usec.saturating_add(micros(run.cpu_system));
@@ -153,6 +156,16 @@ impl Counters {
     /// A hook did not run.
     pub fn hook_skipped(&mut self, hook: HookKind, handler: HandlerKind) {
         increment(&mut self.hooks_mut(hook, handler).results, "Skipped", 1);
+    }
+
+    /// The engine has made a process of the Exec RPC.
+    pub fn exec_native(&mut self) {
+        self.execs_native = self.execs_native.saturating_add(1);
+    }
+
+    /// One could not be made.
+    pub fn exec_failed(&mut self) {
+        self.execs_failed = self.execs_failed.saturating_add(1);
     }
 
     /// A container with a lifecycle has ended.
@@ -204,7 +217,8 @@ impl Hooks {
     fn add(&mut self, other: &Self) {
         add(&mut self.results, &other.results);
         for (bound, count) in &other.buckets {
-            *self.buckets.entry(*bound).or_default() += count;
+            let bucket = self.buckets.entry(*bound).or_default();
+            *bucket = bucket.saturating_add(*count);
         }
         self.duration_usec = self.duration_usec.saturating_add(other.duration_usec);
         self.cpu_user_usec = self.cpu_user_usec.saturating_add(other.cpu_user_usec);

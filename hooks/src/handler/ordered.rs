@@ -91,14 +91,17 @@ impl Ordered {
     pub fn read_now(&mut self, chunk: &mut [u8]) -> Option<(usize, usize)> {
         loop {
             while let Some(index) = self.ready.pop_front() {
-                let Some(Some(pipe)) = self.pipes.get(index) else {
+                let Some(place) = self.pipes.get_mut(index) else {
+                    continue;
+                };
+                let Some(pipe) = place else {
                     continue;
                 };
                 match pipes::read(pipe, chunk) {
-                    Ok(0) => self.pipes[index] = None,
+                    Ok(0) => *place = None,
                     Ok(count) => return Some((index, count)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => self.pipes[index] = None,
+                    Err(_) => *place = None,
                 }
             }
             if !collect(self.epoll.get_ref(), &mut self.ready) {

@@ -179,7 +179,8 @@ impl Tail {
         let bytes = bytes
             .get(bytes.len().saturating_sub(KEEP)..)
             .unwrap_or_default();
-        let over = (self.0.len() + bytes.len()).saturating_sub(KEEP);
+        let all = self.0.len().saturating_add(bytes.len());
+        let over = all.saturating_sub(KEEP);
         self.0.drain(..over.min(self.0.len()));
         self.0.extend_from_slice(bytes);
     }

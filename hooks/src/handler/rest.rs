@@ -41,7 +41,7 @@ impl Rest {
     /// bytes were not taken where they were to go.
     pub async fn pass_on(self, end: impl Future<Output = ()>) -> u64 {
         let [mut first, mut second] = self.streams;
-        let before = first.dropped() + second.dropped();
+        let before = first.dropped().saturating_add(second.dropped());
         tokio::select! {
             _ = async { tokio::join!(first.follow(), second.follow()) } => {}
             () = end => {}
@@ -50,7 +50,8 @@ impl Rest {
             stream.finish().await;
         }
         // What waited then may have been taken since.
-        (first.dropped() + second.dropped()).saturating_sub(before)
+        let after = first.dropped().saturating_add(second.dropped());
+        after.saturating_sub(before)
     }
 }
 

@@ -98,7 +98,7 @@ impl Feed {
             match self.queue.try_send(std::mem::take(&mut self.pending)) {
                 Ok(()) => self.stalled = false,
                 Err(TrySendError::Full(lines) | TrySendError::Closed(lines)) => {
-                    self.dropped += lines.len() as u64;
+                    self.dropped = self.dropped.saturating_add(lines.len() as u64);
                 }
             }
             return;
@@ -121,13 +121,14 @@ impl Feed {
     }
 
     fn drop_pending(&mut self) {
-        self.dropped += self.pending.len() as u64;
+        self.dropped = self.dropped.saturating_add(self.pending.len() as u64);
         self.pending.clear();
     }
 
     /// The bytes that did not get into the queue, once nothing more is to come.
     pub fn dropped(&self) -> u64 {
-        self.dropped + (self.pending.len() + self.lines.kept()) as u64
+        let waiting = self.pending.len().saturating_add(self.lines.kept());
+        self.dropped.saturating_add(waiting as u64)
     }
 }
 

@@ -51,7 +51,7 @@ fn replaced(
     if !text.contains(&hidden) {
         return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(text.len() + 16);
+    let mut out = String::with_capacity(text.len().saturating_add(16));
     for c in text.chars() {
         if hidden(c) {
             escape(&mut out, c);
@@ -99,7 +99,7 @@ pub(crate) fn shorten_middle(text: &str, max: usize) -> String {
     let half = max / 2;
     match text.chars().count() {
         len if len > max => {
-            let end = text.chars().skip(len - half);
+            let end = text.chars().skip(len.saturating_sub(half));
             text.chars().take(half).chain(['…']).chain(end).collect()
         }
         _ => text.to_owned(),
@@ -120,11 +120,11 @@ pub fn quote_all<S: AsRef<str>>(texts: &[S], max: usize) -> String {
         if index > 0 {
             out.push(' ');
         }
-        if out.len() >= max {
+        let left = max.saturating_sub(out.len());
+        if left == 0 {
             out.push('…');
             break;
         }
-        let left = max - out.len();
         quote_into(&mut out, text.as_ref(), left);
     }
     out.push(']');
@@ -132,7 +132,7 @@ pub fn quote_all<S: AsRef<str>>(texts: &[S], max: usize) -> String {
 }
 
 fn quote_into(out: &mut String, text: &str, max: usize) {
-    let end = out.len() + max;
+    let end = out.len().saturating_add(max);
     out.push('"');
     for c in text.chars() {
         if out.len() >= end {
@@ -182,7 +182,7 @@ pub fn neutral(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for phrase in MISLEADING {
         for (at, _) in lower.match_indices(phrase) {
-            for byte in &mut bytes[at..at + phrase.len()] {
+            for byte in bytes.iter_mut().skip(at).take(phrase.len()) {
                 if *byte == b' ' {
                     *byte = b'-';
                 }

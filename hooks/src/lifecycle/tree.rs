@@ -56,7 +56,9 @@ impl Builder {
     fn deeper<E: Error>(&self) -> Result<Builder, E> {
         match self.depth {
             MAX_DEPTH => Err(E::custom("nested too deeply")),
-            depth => Ok(Builder { depth: depth + 1 }),
+            depth => Ok(Builder {
+                depth: depth.saturating_add(1),
+            }),
         }
     }
 }
@@ -136,7 +138,7 @@ impl Lines {
     pub(crate) fn of(text: &str) -> Lines {
         Lines(
             std::iter::once(0)
-                .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+                .chain(text.match_indices('\n').map(|(at, _)| at.saturating_add(1)))
                 .collect(),
         )
     }

@@ -27,7 +27,8 @@ impl<'a> Mount<'a> {
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let line = line.trim_ascii_end();
         let middle = line.windows(3).position(|three| three == b" - ")?;
-        let (before, after) = (line.get(..middle)?, line.get(middle + 3..)?);
+        let (before, after) = line.split_at_checked(middle)?;
+        let after = after.strip_prefix(b" - ")?;
         let blank = |byte: &u8| *byte == b' ';
         let mut before = before.split(blank).skip(3);
         let (root, point) = (before.next()?, before.next()?);
@@ -61,7 +62,8 @@ pub fn read(table: &Path, mut each: impl FnMut(Mount<'_>)) -> io::Result<()> {
     let (mut line, mut total) = (Vec::new(), 0);
     loop {
         line.clear();
-        total += reader.read_until(b'\n', &mut line)? as u64;
+        let read = reader.read_until(b'\n', &mut line)? as u64;
+        total = read.saturating_add(total);
         if total >= MOST {
             return Err(io::ErrorKind::FileTooLarge.into());
         }

@@ -92,12 +92,12 @@ struct Room(usize);
 impl Room {
     fn take(&mut self, text: &str) -> String {
         if text.len() <= self.0 {
-            self.0 -= text.len();
+            self.0 = self.0.saturating_sub(text.len());
             return text.to_owned();
         }
         let end = text.floor_char_boundary(self.0);
         self.0 = 0;
-        format!("{}…", &text[..end])
+        format!("{}…", text.get(..end).unwrap_or_default())
     }
 
     /// Many; each costs a byte more, so that their number is bounded too.

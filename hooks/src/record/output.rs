@@ -6,7 +6,8 @@ pub const MAX_OUTPUT_BYTES: usize = 4096;
 /// The last [`MAX_OUTPUT_BYTES`] as text. It begins with a whole character; what is not UTF-8 becomes
 /// U+FFFD.
 pub fn tail(output: &[u8]) -> String {
-    let mut end = &output[output.len().saturating_sub(MAX_OUTPUT_BYTES)..];
+    let cut = output.len().saturating_sub(MAX_OUTPUT_BYTES);
+    let mut end = output.get(cut..).unwrap_or_default();
     if end.len() < output.len() {
         // At most three bytes can be the rest of a character that was cut.
         let rest = end
@@ -14,7 +15,7 @@ pub fn tail(output: &[u8]) -> String {
             .take(3)
             .take_while(|byte| **byte & 0xc0 == 0x80)
             .count();
-        end = &end[rest..];
+        end = end.get(rest..).unwrap_or_default();
     }
     String::from_utf8_lossy(end).into_owned()
 }

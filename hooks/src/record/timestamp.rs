@@ -16,7 +16,7 @@ impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Timestamp {
         let nanos = match time.duration_since(SystemTime::UNIX_EPOCH) {
             Ok(after) => i128::try_from(after.as_nanos()),
-            Err(before) => i128::try_from(before.duration().as_nanos()).map(|nanos| -nanos),
+            Err(before) => i128::try_from(before.duration().as_nanos()).map(i128::saturating_neg),
         };
         let date = nanos
             .ok()

@@ -146,7 +146,7 @@ impl Life {
         let timing = self.timing()?;
         let (at, signal) = self.untouched?;
         let missed = timing.pre_stop.is_some() && !self.stopping;
-        (missed && self.now - at <= timing.grace).then_some(Skip::NotAStop(signal))
+        (missed && self.now.saturating_sub(at) <= timing.grace).then_some(Skip::NotAStop(signal))
     }
 
     pub(super) fn abort_hook(&mut self, abort: Abort, actions: &mut Vec<Action>) {

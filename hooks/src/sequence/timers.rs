@@ -72,11 +72,7 @@ pub(super) fn post_start(
 /// window of 4 s and less.
 pub(super) fn pre_stop(now: Time, hook: HookTiming, end: Time, limit: Limit) -> HookDeadline {
     let window = end.saturating_sub(now);
-    let usable = if window > 2 * RESERVE {
-        window - RESERVE
-    } else {
-        window / 2
-    };
+    let usable = half_of(window).max(window.saturating_sub(RESERVE));
     let own = hook
         .timeout
         .map(|timeout| (now.saturating_add(timeout), Limit::Timeout));
@@ -88,10 +84,14 @@ pub(super) fn pre_stop(now: Time, hook: HookTiming, end: Time, limit: Limit) -> 
     )
 }
 
+fn half_of(time: Duration) -> Duration {
+    time.checked_div(2).unwrap_or_default()
+}
+
 /// When Start is answered at the latest: after `patience`, and before its deadline in any case (half
 /// of what is left, so that the answer arrives).
 pub(super) fn answer(now: Time, patience: Duration, rpc_deadline: Option<Time>) -> Time {
-    let left = rpc_deadline.map_or(patience, |deadline| deadline.saturating_sub(now) / 2);
+    let left = rpc_deadline.map_or(patience, |deadline| half_of(deadline.saturating_sub(now)));
     now.saturating_add(patience.min(left))
 }
 

@@ -24,7 +24,7 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Option<String>, Er
         Err(e) => return Err(Error::io("open", path)(e)),
     };
     let mut text = String::new();
-    match file.take(limit + 1).read_to_string(&mut text) {
+    match file.take(limit.saturating_add(1)).read_to_string(&mut text) {
         Ok(n) if n as u64 > limit => Err(Error::TooLarge {
             path: path.to_owned(),
             limit,

@@ -108,7 +108,7 @@ impl KernelLog {
                 Err(e) if e.kind() == ErrorKind::Interrupted || is_overwritten(&e) => continue,
                 Err(e) => return Err(Error::io("read", log)(e)),
             };
-            let text = String::from_utf8_lossy(&buffer[..read]);
+            let text = String::from_utf8_lossy(buffer.get(..read).unwrap_or_default());
             if text
                 .lines()
                 .filter_map(parse)
@@ -169,7 +169,9 @@ fn now() -> Duration {
     // SAFETY: `time` outlives the call.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &mut time) };
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::from_secs(seconds).saturating_add(Duration::from_nanos(
+        u64::try_from(time.tv_nsec).unwrap_or(0),
+    ))
 }
 
 #[cfg(test)]

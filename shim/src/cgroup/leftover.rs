@@ -193,7 +193,7 @@ fn expand_slice(slice: &str) -> PathBuf {
     };
     let ends = name.match_indices('-').map(|(at, _)| at);
     ends.chain([name.len()])
-        .map(|end| format!("{}.slice", &name[..end]))
+        .filter_map(|end| Some(format!("{}.slice", name.get(..end)?)))
         .collect()
 }
 

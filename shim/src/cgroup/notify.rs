@@ -72,7 +72,7 @@ impl Notifier {
         let Self::Eventfd(fd) = self else {
             return Ok(0);
         };
-        let mut taken = 0;
+        let mut taken = 0u64;
         // For an inotify descriptor, which stands in for one in tests: room for an event with the longest name.
         let mut buffer = [0; 1024];
         loop {
@@ -81,7 +81,7 @@ impl Notifier {
                 Ok(8) => {
                     let mut counter = [0; 8];
                     counter.copy_from_slice(&buffer[..8]);
-                    taken += u64::from_ne_bytes(counter);
+                    taken = taken.saturating_add(u64::from_ne_bytes(counter));
                 }
                 Ok(_) => taken = 1,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(taken),

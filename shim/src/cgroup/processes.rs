@@ -24,10 +24,10 @@ pub(super) fn list_all(root: &Path) -> Result<Vec<i32>, Error> {
 fn list_within(root: &Path, most: usize) -> Result<Vec<i32>, Error> {
     let mut pids = Vec::new();
     let mut todo = vec![root.to_owned()];
-    let mut seen = 0;
+    let mut seen = 0usize;
     while let Some(dir) = todo.pop() {
-        seen += 1;
-        if seen + todo.len() > most {
+        seen = seen.saturating_add(1);
+        if todo.len().saturating_add(seen) > most {
             let (path, limit) = (root.to_owned(), most as u64);
             return Err(Error::TooLarge {
                 path,

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use podhook_hooks::deadline;
+
 /// systemd's client. It waits for a reload to be over.
 const PROGRAM: &str = "systemctl";
 const PAUSE: Duration = Duration::from_millis(10);
@@ -24,7 +26,7 @@ pub fn stop(cgroups_path: &str, limit: Duration) -> io::Result<()> {
 }
 
 fn stop_with(program: &str, unit: &str, limit: Duration) -> io::Result<()> {
-    let end = Instant::now() + limit;
+    let end = deadline::after(Instant::now(), limit);
     let mut client = Command::new(program)
         .args(["--no-ask-password", "stop", unit])
         .stdin(Stdio::null())

@@ -55,7 +55,7 @@ impl Remains {
                 if self.clear_once().await.is_ok() {
                     break;
                 }
-                pause = (pause * 2).min(PAUSE_MAX);
+                pause = pause.saturating_mul(2).min(PAUSE_MAX);
             }
             drop(taken);
         });

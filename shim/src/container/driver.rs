@@ -135,7 +135,9 @@ impl Driver {
 
     /// When [`Event::Timer`] is to be told.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.sequence.next_timer().map(|at| self.origin + at)
+        // One that is beyond what a clock can tell never comes.
+        let at = self.sequence.next_timer()?;
+        self.origin.checked_add(at)
     }
 
     /// The task that tells it: the one before is ended.
@@ -229,7 +231,11 @@ impl Driver {
 
     /// Writes the record, if anything has changed.
     pub(super) fn update_record(&mut self) {
-        let wall = |time: Time| self.origin_wall + time;
+        let wall = |time: Time| {
+            self.origin_wall
+                .checked_add(time)
+                .unwrap_or(self.origin_wall)
+        };
         let termination = self.sequence.termination().map(|t| Times {
             signal: signal::name(t.signal),
             grace: t.grace,

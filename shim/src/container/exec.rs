@@ -17,6 +17,7 @@ use super::state::{ExecOperation, ExecState, Operation, check_exec};
 use super::{Container, ProcessRef};
 use crate::error::{Error, Result};
 use crate::host::descriptors::{CONNECTING, Reserve};
+use crate::host::exit_status::KILLED;
 use crate::stdio::{self, Owner, ProcessIo, Stdio};
 
 pub struct Exec {
@@ -58,7 +59,7 @@ impl GivenUp {
     /// The exit that Wait answers with.
     fn status(self) -> u32 {
         match self {
-            Self::Killed => 128 + libc::SIGKILL.cast_unsigned(),
+            Self::Killed => KILLED,
             _ => 255,
         }
     }
@@ -203,7 +204,7 @@ impl Container {
         let exit = match started {
             Ok(exit) => exit,
             Err((e, status)) => {
-                self.deps.counters.lock().execs_failed += 1;
+                self.deps.counters.lock().exec_failed();
                 // A Wait that came before is answered. A process that never ran has no event.
                 exec.process.set_exit(ExitInfo {
                     status,
@@ -256,7 +257,7 @@ impl Container {
         };
         let (exit, engine) = match by_engine {
             Ok(exit) => {
-                self.deps.counters.lock().execs_native += 1;
+                self.deps.counters.lock().exec_native();
                 (exit, "native")
             }
             Err(reason) => {

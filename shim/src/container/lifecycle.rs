@@ -58,7 +58,7 @@ impl Container {
             let mut pause = RETRY_MIN;
             loop {
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_MAX);
+                pause = pause.saturating_mul(2).min(RETRY_MAX);
                 // After Delete there is no record any more.
                 let Some(container) = container.upgrade() else {
                     return;
@@ -116,7 +116,8 @@ impl Container {
             let container = Arc::downgrade(self);
             let timer = tokio::spawn(async move {
                 // tokio's timer counts in milliseconds: one more is never too early.
-                tokio::time::sleep_until(deadline + Duration::from_millis(1)).await;
+                let next = deadline.checked_add(Duration::from_millis(1));
+                tokio::time::sleep_until(next.unwrap_or(deadline)).await;
                 if let Some(container) = container.upgrade() {
                     // In a task of its own: this one is aborted when the next timer is armed.
                     tokio::spawn(async move { container.step(Event::Timer) });

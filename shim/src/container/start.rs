@@ -48,7 +48,7 @@ impl Container {
 
     fn begin(self: &Arc<Self>, reply: oneshot::Sender<Result<()>>, left: Option<Duration>) {
         self.drive(|driver| {
-            let rpc_deadline = left.map(|left| driver.now() + left);
+            let rpc_deadline = left.map(|left| driver.now().saturating_add(left));
             driver.started(reply, rpc_deadline)
         });
     }

@@ -32,7 +32,7 @@ impl Default for Clients {
 impl Clients {
     /// Counts a connection.
     pub fn connected(&self, stream: UnixStream) -> Connection {
-        self.0.send_modify(|count| *count += 1);
+        self.0.send_modify(|count| *count = count.saturating_add(1));
         Connection {
             stream,
             outstanding: Outstanding::default(),
@@ -58,7 +58,8 @@ impl Clients {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.count.send_modify(|count| *count -= 1);
+        self.count
+            .send_modify(|count| *count = count.saturating_sub(1));
         if self.outstanding.were_many() {
             crate::host::memory::worked();
         }
@@ -90,7 +91,10 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
             Poll::Ready(Ok(count)) => {
-                if self.outstanding.was_written(&buf[..count]) {
+                if self
+                    .outstanding
+                    .was_written(buf.get(..count).unwrap_or(buf))
+                {
                     crate::host::memory::worked();
                 }
                 Poll::Ready(Ok(count))

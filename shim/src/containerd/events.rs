@@ -132,7 +132,7 @@ impl Inner {
 
     async fn send_all(self: Arc<Self>, address: String) {
         let mut client: Option<EventsClient> = None;
-        let (mut pause, mut refusals) = (RETRY_MIN, 0);
+        let (mut pause, mut refusals) = (RETRY_MIN, 0u32);
         loop {
             let Some(envelope) = self.lock().front().cloned() else {
                 self.drained.notify_waiters();
@@ -146,7 +146,7 @@ impl Inner {
                     continue;
                 }
                 Err(PublishError::Refused(reason)) => {
-                    refusals += 1;
+                    refusals = refusals.saturating_add(1);
                     if refusals == REFUSALS_MAX {
                         log::error!("containerd refuses an event, dropped it: {reason}");
                         self.lock().pop_front();
@@ -159,7 +159,7 @@ impl Inner {
                 }
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MAX);
+            pause = pause.saturating_mul(2).min(RETRY_MAX);
         }
     }
 }

@@ -141,7 +141,7 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
         out.push(length as u8);
     } else {
         out.push(FULL as u8);
-        let mut rest = length - FULL;
+        let mut rest = length.saturating_sub(FULL);
         while rest >= 0x80 {
             out.push((rest & 0x7f) as u8 | 0x80);
             rest >>= 7;

@@ -61,10 +61,10 @@ impl Outstanding {
         let (requests, size) = (&mut self.requests, &mut self.bytes);
         read.pass(bytes, |kind, stream, length| {
             if matches!(kind, REQUEST | DATA) {
-                *requests += 1;
+                *requests = requests.saturating_add(1);
                 if length >= LARGE {
-                    *size += length;
-                    *size -= large.insert(stream, length).unwrap_or(0);
+                    *size = size.saturating_add(length);
+                    *size = size.saturating_sub(large.insert(stream, length).unwrap_or(0));
                 }
             }
         });
@@ -78,7 +78,7 @@ impl Outstanding {
         written.pass(bytes, |kind, stream, _| {
             if kind == RESPONSE {
                 *requests = requests.saturating_sub(1);
-                *size -= large.remove(&stream).unwrap_or(0);
+                *size = size.saturating_sub(large.remove(&stream).unwrap_or(0));
             }
         });
         self.unread = false;
@@ -130,12 +130,15 @@ impl Frames {
         while !bytes.is_empty() {
             let taken = if self.body > 0 {
                 let taken = self.body.min(bytes.len());
-                self.body -= taken;
+                self.body = self.body.saturating_sub(taken);
                 taken
             } else {
-                let taken = (HEADER - self.known).min(bytes.len());
-                self.header[self.known..self.known + taken].copy_from_slice(&bytes[..taken]);
-                self.known += taken;
+                let room = self.header.get_mut(self.known..).unwrap_or_default();
+                let taken = room.len().min(bytes.len());
+                for (room, byte) in room.iter_mut().zip(bytes) {
+                    *room = *byte;
+                }
+                self.known = self.known.saturating_add(taken);
                 if self.known == HEADER {
                     let [a, b, c, d, e, f, g, h, kind, _] = self.header;
                     self.body = u32::from_be_bytes([a, b, c, d]) as usize;
@@ -144,7 +147,7 @@ impl Frames {
                 }
                 taken
             };
-            bytes = &bytes[taken..];
+            bytes = bytes.get(taken..).unwrap_or_default();
         }
     }
 }

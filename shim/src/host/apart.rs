@@ -99,11 +99,11 @@ impl Pool {
                 queue = self.lock();
                 continue;
             }
-            queue.idle += 1;
+            queue.idle = queue.idle.saturating_add(1);
             let waited = self.more.wait_timeout(queue, IDLE);
             let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = woken;
-            queue.idle -= 1;
+            queue.idle = queue.idle.saturating_sub(1);
             if timeout.timed_out() && queue.jobs.is_empty() {
                 return;
             }

@@ -14,6 +14,8 @@ use time::format_description::well_known::Rfc3339;
 use super::file;
 use crate::error::{Error, Result};
 
+/// The status of what SIGKILL has ended.
+pub const KILLED: u32 = 128 + libc::SIGKILL as u32;
 /// Of the file.
 pub const NAME: &str = "exit.json";
 /// More than the file ever has, bytes.

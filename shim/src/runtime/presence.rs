@@ -80,7 +80,7 @@ impl Presence {
                 }
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(most);
+            pause = pause.saturating_mul(2).min(most);
         }
         true
     }

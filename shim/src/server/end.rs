@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use podhook_hooks::deadline;
+use tokio::time::Instant;
 
 use super::shim::Shim;
 use crate::containerd::clients::Clients;
@@ -51,7 +53,7 @@ async fn deserted(shim: &Arc<Shim>, clients: &Clients) {
     loop {
         clients.none().await;
         if shim.is_empty() {
-            let deadline = tokio::time::Instant::now() + DESERTED;
+            let deadline = deadline::after(Instant::now().into_std(), DESERTED).into();
             while tokio::time::timeout_at(deadline, clients.some())
                 .await
                 .is_ok()

@@ -191,7 +191,7 @@ async fn undo(container: &Arc<Container>) -> Error {
             Err(e) => log::warn!(id = id.as_str(); "delete a container that was given up: {e}"),
         }
         tokio::time::sleep(pause).await;
-        pause *= 2;
+        pause = pause.saturating_mul(2);
     }
     Error::NotFound(format!("container {id} was deleted while it was created"))
 }

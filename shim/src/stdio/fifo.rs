@@ -89,7 +89,7 @@ async fn wait_for_reader(to: &File) {
     let mut pause = LOOK_MIN;
     while !has_reader(to) {
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LOOK_MAX);
+        pause = pause.saturating_mul(2).min(LOOK_MAX);
     }
 }
 

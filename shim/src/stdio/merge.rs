@@ -104,8 +104,8 @@ impl<R: AsyncRead + Unpin> Merged<R> {
             return false;
         }
         let count = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..count]);
-        self.given += count;
+        buf.put_slice(rest.get(..count).unwrap_or_default());
+        self.given = self.given.saturating_add(count);
         if self.given == self.current.len() {
             // Its memory too: hooks are rare.
             self.current = Vec::new();
@@ -121,7 +121,7 @@ impl<R: AsyncRead + Unpin> Merged<R> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.container).poll_read(cx, buf))?;
-        let new = &buf.filled()[before..];
+        let new = buf.filled().get(before..).unwrap_or_default();
         let Some(last) = new.last() else {
             self.container_ended = true;
             return Poll::Ready(Ok(()));
@@ -130,11 +130,12 @@ impl<R: AsyncRead + Unpin> Merged<R> {
         self.containers_turn = false;
         if !self.waiting.is_empty()
             && !self.at_line_start
-            && let Some(end) = new.iter().rposition(|byte| *byte == b'\n')
+            && let Some(begun) = new.rsplit(|byte| *byte == b'\n').next()
+            && begun.len() < new.len()
         {
             // The begun line is kept back for the waiting ones.
-            self.held = new[end + 1..].to_vec();
-            buf.set_filled(before + end + 1);
+            self.held = begun.to_vec();
+            buf.set_filled(buf.filled().len().saturating_sub(self.held.len()));
             self.at_line_start = true;
         }
         Poll::Ready(Ok(()))
@@ -143,7 +144,7 @@ impl<R: AsyncRead + Unpin> Merged<R> {
 
 /// What the line discipline makes of them.
 fn terminal_lines(lines: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(lines.len() + 16);
+    let mut out = Vec::with_capacity(lines.len().saturating_add(16));
     for byte in lines {
         if *byte == b'\n' {
             out.push(b'\r');

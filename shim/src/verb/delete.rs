@@ -10,7 +10,7 @@ use std::{env, fs};
 use containerd_shim::Flags;
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message;
-use podhook_hooks::config_json;
+use podhook_hooks::{config_json, deadline};
 
 use super::members::Members;
 use crate::cgroup::{Leftover, scope};
@@ -18,13 +18,10 @@ use crate::containerd::options::Options;
 use crate::containerd::socket;
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result};
-use crate::host::exit_status::ExitStatus;
+use crate::host::exit_status::{ExitStatus, KILLED};
 use crate::host::{bundle, members, pidfd};
 use crate::runtime::Presence;
 use crate::{mount, runtime};
-
-/// What containerd expects of a task that was killed.
-const KILLED: u32 = 128 + libc::SIGKILL as u32;
 
 /// How long all of it may take: containerd gives `delete` 5 s, kills it then, and asks no second time.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -91,7 +88,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     {
         warn(&e);
     }
-    members.finish(flags, begun + MEMBERS_LIMIT);
+    members.finish(flags, deadline::after(begun, MEMBERS_LIMIT));
     // Of a container that ran on when its shim died nothing is known but that it was killed, just now.
     let exit = ExitStatus::read(&bundle).unwrap_or_else(|e| {
         warn(&e);
@@ -128,7 +125,7 @@ struct Orphan<'a> {
 impl Orphan<'_> {
     /// Ends and removes it, and the calls of the OCI runtime that were under way when its shim was killed.
     fn end(&self) {
-        let deadline = self.begun + KILL_LIMIT;
+        let deadline = deadline::after(self.begun, KILL_LIMIT);
         let presence = Presence::of(self.bundle);
         let is_over = |deadline| {
             // They ended with the shim. What they had started may not have: crun makes a container in a child.
@@ -136,7 +133,7 @@ impl Orphan<'_> {
             presence.as_ref().is_none_or(|it| it.end(deadline, ours))
         };
         // This comes first: a call that still runs could make more of what is removed below.
-        let mut over = is_over(self.begun + RUNTIME_LIMIT);
+        let mut over = is_over(deadline::after(self.begun, RUNTIME_LIMIT));
         if let Err(e) = self.delete_by_runtime() {
             warn(&e);
             if !self.leftover.kill(deadline) {
@@ -156,7 +153,7 @@ impl Orphan<'_> {
     /// The same where another container is in the cgroup: that stays, and so does all that may be the other's.
     fn end_beside(&self, neighbour: &str, init: i32) {
         let ours = |pid| runtime::names(pid, self.origin);
-        let limit = self.begun + RUNTIME_LIMIT;
+        let limit = deadline::after(self.begun, RUNTIME_LIMIT);
         if Presence::of(self.bundle).is_some_and(|presence| !presence.end(limit, ours)) {
             warn(&CALLS_LEFT);
         }
@@ -226,7 +223,7 @@ impl Orphan<'_> {
             ))
             .args(["delete", "--force", &self.flags.id])
             .env_remove("NOTIFY_SOCKET");
-        let deadline = self.begun + DELETE_LIMIT;
+        let deadline = deadline::after(self.begun, DELETE_LIMIT);
         let (status, [_, stderr]) = runtime::output(&mut command, deadline, runtime::Late::Leave)
             .map_err(Error::io("run", binary))?;
         if status.success() {

@@ -8,6 +8,8 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 
+use podhook_hooks::deadline;
+
 use crate::containerd::options::Options;
 use crate::error::{Error, Result};
 use crate::runtime;
@@ -53,7 +55,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The `features` of the OCI runtime. One that does not know the command (runc < 1.1) has none.
 fn features(binary: &str) -> Option<Any> {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = deadline::after(Instant::now(), LIMIT);
     let called = runtime::output(
         Command::new(binary).arg("features"),
         deadline,

@@ -181,6 +181,6 @@ fn settle(child: &mut Child, options: &Options) -> Result<()> {
         .parse()
         .map_err(Error::failed(own))?;
     let path = format!("/proc/{}/oom_score_adj", child.id());
-    let _ = fs::write(&path, (score + 1).min(1000).to_string());
+    let _ = fs::write(&path, score.saturating_add(1).min(1000).to_string());
     Ok(())
 }

@@ -58,7 +58,7 @@ impl Row<'_> {
         if let (Some(hook), Some(last)) = (self.hook, last)
             && !std::ptr::eq(hook, last)
         {
-            cells[PHASE].clear();
+            cells.get_mut(PHASE).map(String::clear);
         }
         cells
     }
@@ -106,7 +106,8 @@ fn since(then: Option<record::Timestamp>, now: Timestamp) -> String {
     match then {
         // A clock that is set back a little is no reason for "<invalid>".
         Some(then) => {
-            age::human((now.as_second() - clock::timestamp(then.into()).as_second()).max(0))
+            let then = clock::timestamp(then.into()).as_second();
+            age::human(now.as_second().saturating_sub(then).max(0))
         }
         None => NONE.to_owned(),
     }

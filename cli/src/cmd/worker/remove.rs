@@ -1,14 +1,13 @@
 //! The worker that stops and removes a pod (kubelet `killPodWithSyncResult`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_cri::v1::{
     ContainerState, ContainerStatus, ImageStatusRequest, RemovePodSandboxRequest,
     StopContainerRequest, StopPodSandboxRequest,
 };
-use podhook_hooks::signal;
+use podhook_hooks::{deadline, signal};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::cmd::error::Error;
 use crate::cri::{self, Client};
@@ -83,7 +82,7 @@ async fn remove(context: &Context, id: PodId<'_>, grace: i64) -> Result<(), Erro
 
 /// Stops one container: signal, grace period, SIGKILL.
 async fn stop(client: &Client, container: &ContainerStatus, grace: i64) -> Result<(), cri::Error> {
-    let deadline = Instant::now() + seconds(grace);
+    let deadline = deadline::after(Instant::now(), seconds(grace));
     let rest = match container.state() {
         ContainerState::ContainerExited => return Ok(()),
         ContainerState::ContainerCreated => {
@@ -135,9 +134,9 @@ async fn stop_starting(
         return Ok(ended);
     }
     kill(client, &container.id, SIGKILL).await?;
-    Ok(wait(client, &container.id, Instant::now() + SETTLE)
-        .await?
-        .unwrap_or(false))
+    let until = deadline::after(Instant::now(), SETTLE);
+    let ended = wait(client, &container.id, until).await?;
+    Ok(ended.unwrap_or(false))
 }
 
 /// Sends a signal; says whether there was a task.
@@ -179,7 +178,7 @@ async fn stop_signal(client: &Client, container: &ContainerStatus) -> u32 {
         .get("info")
         .and_then(|text| serde_json::from_str(text).ok());
     info.as_ref()
-        .and_then(|i| i["imageSpec"]["config"]["StopSignal"].as_str())
+        .and_then(|info| info.pointer("/imageSpec/config/StopSignal")?.as_str())
         .and_then(signal::of_image)
         .and_then(|number| u32::try_from(number).ok())
         .unwrap_or(SIGTERM)
@@ -188,7 +187,7 @@ async fn stop_signal(client: &Client, container: &ContainerStatus) -> u32 {
 /// Stops the sandbox and removes it with its containers. While a start is being answered
 /// containerd refuses ("in starting state"); that passes.
 async fn remove_sandbox(client: &Client, id: &str) -> Result<(), cri::Error> {
-    let until = Instant::now() + SETTLE;
+    let until = deadline::after(Instant::now(), SETTLE);
     loop {
         match try_remove_sandbox(client, id).await {
             Err(_) if Instant::now() < until => tokio::time::sleep(POLL).await,

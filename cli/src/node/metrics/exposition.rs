@@ -182,7 +182,8 @@ fn now(page: &mut Page, scrape: &Scrape) {
     let mut phases: BTreeMap<&str, u64> =
         Phase::ALL.iter().map(|phase| (phase.name(), 0)).collect();
     for container in &scrape.containers {
-        *phases.entry(container.record.phase.as_str()).or_default() += 1;
+        let count = phases.entry(container.record.phase.as_str()).or_default();
+        *count = count.saturating_add(1);
     }
     for (phase, count) in phases {
         page.sample(name, &[("phase", phase)], count);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use podhook_hooks::counters::Counters;
 use podhook_hooks::counters::ledger::{self, Ledger, Locked};
+use podhook_hooks::deadline;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -65,8 +66,8 @@ impl Node {
         let said = self.ask(addresses).await;
         for said in said.values() {
             match said {
-                ShimReply::Counters(_) => scrape.up += 1,
-                ShimReply::Nothing(_) => scrape.silent += 1,
+                ShimReply::Counters(_) => scrape.up = scrape.up.saturating_add(1),
+                ShimReply::Nothing(_) => scrape.silent = scrape.silent.saturating_add(1),
                 ShimReply::Gone | ShimReply::Foreign => {}
             }
         }
@@ -83,7 +84,7 @@ impl Node {
         for bundle in bundles {
             match bundle.recorded() {
                 Ok(recorded) => scrape.containers.extend(recorded),
-                Err(_) => scrape.unreadable += 1,
+                Err(_) => scrape.unreadable = scrape.unreadable.saturating_add(1),
             }
         }
         scrape.took = began.elapsed();
@@ -111,7 +112,7 @@ impl Node {
 
     /// Asks all at once: one that hangs holds up nobody.
     async fn ask(&self, addresses: BTreeSet<String>) -> BTreeMap<String, ShimReply> {
-        let deadline = tokio::time::Instant::now() + self.timeout;
+        let deadline = deadline::after(Instant::now(), self.timeout).into();
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         let mut questions = JoinSet::new();
         for address in &addresses {

@@ -10,12 +10,12 @@ use crate::exec::plan::sys;
 /// (user.max_cgroup_namespaces) or refuses the visit, the leaf is seen: no reason to fail a hook.
 pub(super) fn make_root(visits: &[Visit]) {
     let join = |file: c_int| sys::write(file, b"0");
-    let mut made = 0;
+    let mut made = 0usize;
     for visit in visits {
         if join(visit.there).is_err() {
             break;
         }
-        made += 1;
+        made = made.saturating_add(1);
     }
     if made == visits.len() {
         let _ = sys::unshare(libc::CLONE_NEWCGROUP);

@@ -153,7 +153,7 @@ impl<'a> Build<'a> {
     /// now.
     pub fn foreign(&mut self, shared: NonNull<Shared>) -> Result<Foreign, Error> {
         let shared = shared.as_ptr() as usize;
-        let kept = (shared, shared + size_of::<Shared>());
+        let kept = (shared, shared.saturating_add(size_of::<Shared>()));
         mappings::foreign(&mut self.packed.arena, kept)
     }
 

@@ -34,7 +34,7 @@ impl Exit {
     pub fn status(&self) -> u32 {
         match (self.code(), self.signal()) {
             (Some(code), _) => code as u32,
-            (None, Some(signal)) => 128 + signal as u32,
+            (None, Some(signal)) => 128u32.saturating_add(signal.unsigned_abs()),
             (None, None) => 255,
         }
     }

@@ -141,7 +141,7 @@ impl Signals {
         let not = BY_CHANCE
             .iter()
             .chain([&libc::SIGPIPE])
-            .fold(0u64, |set, signal| set | 1 << (signal - 1));
+            .fold(0u64, |set, signal| set | bit(*signal));
         Self {
             ignored: self.ignored & own.ignored & !not,
             blocked: self.blocked & own.blocked,
@@ -170,6 +170,16 @@ fn affinity(pid: libc::pid_t) -> Cpus {
 /// An init that may run where its caller may not.
 fn has_more(init: Cpus, own: Cpus) -> bool {
     init.iter().zip(own).any(|(init, own)| init & !own != 0)
+}
+
+/// A signal's place in a mask of signals.
+fn bit(signal: i32) -> u64 {
+    let place = signal
+        .checked_sub(1)
+        .and_then(|place| u32::try_from(place).ok());
+    place
+        .and_then(|place| 1u64.checked_shl(place))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -203,7 +213,6 @@ mod tests {
 
     #[test]
     fn signals_are_passed_on_if_they_are_the_callers_and_not_left_to_chance() {
-        let bit = |signal: i32| 1u64 << (signal - 1);
         let own = Signals {
             ignored: !0,
             blocked: bit(libc::SIGUSR1),

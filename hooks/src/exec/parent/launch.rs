@@ -77,7 +77,7 @@ pub(crate) fn launch(build: &mut Build<'_>, children: &dyn Children) -> Result<L
     args.flags = libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
-    args.stack = (build.packed.joiner_stack - STACK) as u64;
+    args.stack = build.packed.joiner_stack.saturating_sub(STACK) as u64;
     args.stack_size = STACK as u64;
     let attempt = Attempt {
         report: write.as_raw_fd(),
@@ -99,10 +99,10 @@ pub(crate) fn launch(build: &mut Build<'_>, children: &dyn Children) -> Result<L
         // SAFETY: without CLONE_VM the child has its own copy of all memory, the plan among it; it
         // goes straight into `run`, which keeps to what is safe after fork.
         let forked = unsafe { sys::clone3(&args, child::run, start) };
-        if forked.is_ok() || place + 1 >= into.len() {
+        if forked.is_ok() || place.saturating_add(1) >= into.len() {
             break forked;
         }
-        place += 1;
+        place = place.saturating_add(1);
     };
     let _ = sys::set_signal_mask(mask);
     let pid = forked.map_err(os_error(CLONE))?;

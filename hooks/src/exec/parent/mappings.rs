@@ -16,7 +16,7 @@ pub(crate) fn foreign(arena: &mut Arena, kept: Range) -> Result<Foreign, Error> 
     let emptied = rseq().map(pages);
     stay.extend(emptied);
     stay.sort_unstable();
-    let mut holes = Vec::with_capacity(stay.len() + 1);
+    let mut holes = Vec::with_capacity(stay.len().saturating_add(1));
     let mut at = 0;
     for (start, end) in stay {
         if start > at {
@@ -43,8 +43,10 @@ fn page() -> usize {
 fn pages((start, end): Range) -> Range {
     let page = page();
     (
-        start.checked_div(page).unwrap_or_default() * page,
-        end.next_multiple_of(page),
+        start
+            .checked_div(page)
+            .map_or(0, |pages| pages.saturating_mul(page)),
+        end.checked_next_multiple_of(page).unwrap_or(end),
     )
 }
 
@@ -83,7 +85,12 @@ fn top() -> Result<usize, Error> {
     }
     // SAFETY: the kernel's string, which stays as long as the process.
     let length = unsafe { libc::strlen(name) };
-    Ok(pages((0, (name as usize) + length + 1 + size_of::<usize>())).1)
+    // The NUL, and a word of zeroes.
+    let end = (name as usize)
+        .saturating_add(length)
+        .saturating_add(1)
+        .saturating_add(size_of::<usize>());
+    Ok(pages((0, end)).1)
 }
 
 /// Where the C library has registered the calling thread's `struct rseq`.

@@ -24,18 +24,21 @@ pub(crate) struct Parts<'a> {
 impl Parts<'_> {
     /// Bytes that the copies take, generously.
     fn size(&self) -> usize {
-        let string = |text: &CString| text.as_bytes().len() + size_of::<(&CStr, bool)>() + 1;
+        let string = |text: &CString| {
+            let with_nul = text.as_bytes_with_nul().len();
+            with_nul.saturating_add(size_of::<(&CStr, bool)>())
+        };
         let searched = match self.lookup {
             process::Lookup::Path(path) => string(path),
             process::Lookup::Search(places) => places.iter().map(|(path, _)| string(path)).sum(),
         };
-        let filter = self.seccomp.map_or(0, |filter| filter.program.len() * 8);
-        self.argv.iter().chain(self.envp).map(string).sum::<usize>()
-            + searched
-            + filter
-            + self.cwd.count_bytes()
-            + size_of::<Command>()
-            + 4096
+        let filter = self
+            .seccomp
+            .map_or(0, |filter| filter.program.len().saturating_mul(8));
+        let strings = self.argv.iter().chain(self.envp).map(string);
+        strings
+            .chain([searched, filter, self.cwd.count_bytes(), 4096])
+            .fold(size_of::<Command>(), usize::saturating_add)
     }
 }
 
@@ -54,7 +57,7 @@ unsafe impl Send for Packed {}
 impl Packed {
     pub fn new(parts: &Parts<'_>) -> Result<Self, Error> {
         // Room for the parent's list of mappings, too.
-        let mut arena = Arena::new(2 * STACK + parts.size() + 64 * 1024)?;
+        let mut arena = Arena::new(parts.size().saturating_add(2 * STACK + 64 * 1024))?;
         // From the front: what grows beyond a stack's start hits the mapping's end, or the other stack.
         let joiner_stack = stack(&mut arena)?;
         let command_stack = stack(&mut arena)?;
@@ -100,5 +103,6 @@ impl Packed {
 
 /// The end of a stack.
 fn stack(arena: &mut Arena) -> Result<usize, Error> {
-    Ok(arena.room::<u128>(STACK / 16)? as usize + STACK)
+    let start = arena.room::<u128>(STACK / 16)? as usize;
+    Ok(start.saturating_add(STACK))
 }

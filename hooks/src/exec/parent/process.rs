@@ -98,7 +98,7 @@ pub(crate) fn environment(
     runtime: Family,
 ) -> Result<(Vec<CString>, Option<usize>), Error> {
     let last = runtime == Family::Runc;
-    let mut out: Vec<Option<&str>> = Vec::with_capacity(env.len() + 1);
+    let mut out: Vec<Option<&str>> = Vec::with_capacity(env.len().saturating_add(1));
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(env.len());
     for entry in env {
         let name = named(entry, runtime)?;
@@ -123,7 +123,7 @@ pub(crate) fn environment(
                 *place = None;
             }
             out.push(Some("HOME=/"));
-            Some(out.iter().flatten().count() - 1)
+            Some(out.iter().flatten().count().saturating_sub(1))
         }
     };
     let out = out

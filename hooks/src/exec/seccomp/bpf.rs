@@ -35,8 +35,14 @@ fn run(program: &[libc::sock_filter], number: u32, arguments: &[u64]) -> Option<
         4 => Some(ARCHITECTURE),
         // The instruction pointer.
         8 | 12 => Some(0),
-        16..64 if offset.is_multiple_of(8) => Some(argument((offset - 16) / 8) as u32),
-        16..64 if offset % 8 == 4 => Some((argument((offset - 16) / 8) >> 32) as u32),
+        16..64 => {
+            let value = argument(offset.saturating_sub(16) / 8);
+            match offset % 8 {
+                0 => Some(value as u32),
+                4 => Some((value >> 32) as u32),
+                _ => None,
+            }
+        }
         _ => None,
     };
     let (mut at, mut a) = (0usize, 0u32);

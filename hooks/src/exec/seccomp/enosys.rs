@@ -65,16 +65,18 @@ fn assemble(groups: &[(u32, Largest)]) -> Vec<libc::sock_filter> {
         .iter()
         .map(|&(audit, largest)| section(audit, largest))
         .collect();
-    let mut left: usize = sections.iter().map(|section| section.len() + 1).sum();
+    let whole = |section: &Vec<_>| section.len().saturating_add(1);
+    let mut left: usize = sections.iter().map(whole).sum();
     for ((audit, _), section) in groups.iter().zip(sections) {
-        left -= section.len() + 1;
+        left = left.saturating_sub(whole(&section));
         // Sections are seven instructions at most.
         program.push(jump(JUMP_EQUAL, *audit, 0, section.len() as u8));
-        let length = section.len();
-        for (index, mut instruction) in section.into_iter().enumerate() {
+        let mut rest = left.saturating_add(section.len());
+        for mut instruction in section {
+            rest = rest.saturating_sub(1);
             if instruction.code == JUMP {
                 // To the first instruction of the filter.
-                instruction.k = (length - index - 1 + left) as u32;
+                instruction.k = rest as u32;
             }
             program.push(instruction);
         }

@@ -134,7 +134,7 @@ fn add(filter: &mut ScmpFilterContext, rule: &Rule, default: ScmpAction) -> Resu
         let count = seen
             .get_mut(argument.index as usize)
             .ok_or_else(|| bad("argument index", &argument.index.to_string()))?;
-        *count += 1;
+        *count = count.saturating_add(1);
         conditions.push(condition(argument)?);
     }
     for name in &rule.names {

@@ -75,7 +75,7 @@ pub(crate) fn last() -> u32 {
     std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
         .ok()
         .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(NAMES.len() as u32 - 1)
+        .unwrap_or((NAMES.len() as u32).saturating_sub(1))
         .min(63)
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn dial(
     let mut attempts = Vec::new();
     let mut left = candidates.len();
     for candidate in candidates {
-        left -= 1;
+        left = left.saturating_sub(1);
         let address = candidate.address;
         let connected = match candidate.socket {
             Ok(socket) if named && left > 0 => timeout(PATIENCE, connect(socket, address))

@@ -89,9 +89,9 @@ async fn read(response: Response<Incoming>) -> Reply {
             break;
         };
         if let Some(data) = frame.data_ref() {
-            seen += data.len();
-            let kept = data.len().min(MAX_KEPT - body.len());
-            body.extend_from_slice(&data[..kept]);
+            seen = seen.saturating_add(data.len());
+            let room = MAX_KEPT.saturating_sub(body.len());
+            body.extend_from_slice(data.get(..room).unwrap_or(data));
         }
     }
     Reply {

@@ -149,7 +149,7 @@ async fn follow(
         if redirects == MAX_REDIRECTS {
             break NetError::Redirects(MAX_REDIRECTS);
         }
-        redirects += 1;
+        redirects = redirects.saturating_add(1);
         info.redirected = Some(url);
         if named {
             host = None;

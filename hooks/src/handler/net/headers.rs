@@ -54,7 +54,7 @@ pub(super) fn build(given: &[Header]) -> Result<HeaderMap, NetError> {
 
 /// The headers with the `Host` first, as RFC 9110, 7.2 recommends.
 pub(super) fn with_host(host: &str, others: &HeaderMap) -> Result<HeaderMap, NetError> {
-    let mut headers = HeaderMap::with_capacity(others.len() + 1);
+    let mut headers = HeaderMap::with_capacity(others.len().saturating_add(1));
     let host = value(host).map_err(|reason| NetError::Header {
         name: HOST.to_string(),
         reason,

@@ -28,7 +28,7 @@ impl Read for Stream {
     ) -> Poll<io::Result<()>> {
         let mut chunk = [0; CHUNK];
         let size = buffer.remaining().min(CHUNK);
-        let mut read = ReadBuf::new(&mut chunk[..size]);
+        let mut read = ReadBuf::new(chunk.get_mut(..size).unwrap_or_default());
         ready!(match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, &mut read),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, &mut read),

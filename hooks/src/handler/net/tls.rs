@@ -79,10 +79,10 @@ impl AsyncRead for Opening {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let this = &mut *self;
-        let unseen = this.first[this.seen..].iter_mut();
-        for (first, byte) in unseen.zip(&buffer.filled()[before..]) {
+        let unseen = this.first.iter_mut().skip(this.seen);
+        for (first, byte) in unseen.zip(buffer.filled().iter().skip(before)) {
             *first = *byte;
-            this.seen += 1;
+            this.seen = this.seen.saturating_add(1);
         }
         polled
     }

@@ -257,7 +257,8 @@ impl OomWatch {
             && let Ok(taken) = timeout(REMOVAL_EVENT, self.notifier.changed()).await
         {
             let path = &control.path;
-            control.unexplained += taken.map_err(Error::io("wait for events of", path))?;
+            let taken = taken.map_err(Error::io("wait for events of", path))?;
+            control.unexplained = control.unexplained.saturating_add(taken);
         }
         self.ended = true;
         Ok(())
@@ -278,7 +279,7 @@ impl OomWatch {
             .take()
             .map_err(Error::io("read events of", path))?;
         if let Source::V1(control) = &mut self.source {
-            control.unexplained += taken;
+            control.unexplained = control.unexplained.saturating_add(taken);
         }
         Ok(())
     }
@@ -288,7 +289,7 @@ impl OomControl {
     async fn wait(&mut self, notifier: &Notifier) -> io::Result<()> {
         // The event comes before the kill: look until it is there.
         if let Some(delay) = self.delay {
-            self.delay = Some(delay * 2).filter(|delay| *delay <= LAST_DELAY);
+            self.delay = Some(delay.saturating_mul(2)).filter(|delay| *delay <= LAST_DELAY);
             sleep(delay).await;
         } else {
             // What is unexplained by now was an OOM of a parent with its victim elsewhere.

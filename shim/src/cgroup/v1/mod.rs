@@ -127,7 +127,10 @@ fn parse_cpuacct(text: &str) -> Result<(u64, u64), Malformed> {
     let hertz = hertz.filter(|hz| *hz > 0).unwrap_or(100);
     let nanoseconds = |key| {
         let ticks = file::key(text, key)?.ok_or_else(|| Malformed::new(text))?;
-        Ok(u64::try_from(u128::from(ticks) * NANOSECONDS / hertz).unwrap_or(u64::MAX))
+        let nanoseconds = u128::from(ticks)
+            .saturating_mul(NANOSECONDS)
+            .checked_div(hertz);
+        Ok(nanoseconds.map_or(0, |all| u64::try_from(all).unwrap_or(u64::MAX)))
     };
     Ok((nanoseconds("user")?, nanoseconds("system")?))
 }

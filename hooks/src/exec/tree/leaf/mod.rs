@@ -162,7 +162,7 @@ impl Leaf {
             let room = MOST.saturating_sub(dirs.len());
             let below: Vec<_> = below.take(room).map(|entry| entry.path()).collect();
             dirs.extend(below);
-            next += 1;
+            next = next.saturating_add(1);
         }
         dirs
     }
@@ -204,7 +204,7 @@ async fn retry(most: Duration, done: impl Fn() -> bool) {
     let mut waited = Duration::ZERO;
     while !done() && waited < PATIENCE {
         tokio::time::sleep(pause).await;
-        waited += pause;
-        pause = (pause * 2).min(most);
+        waited = waited.saturating_add(pause);
+        pause = pause.saturating_mul(2).min(most);
     }
 }

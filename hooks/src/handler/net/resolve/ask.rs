@@ -166,7 +166,7 @@ impl Round {
             socket.send(query.bytes()).await?;
         }
         let mut buffer = vec![0; MAX_DATAGRAM];
-        let mut stray = 0;
+        let mut stray = 0usize;
         while self.0.iter().any(|(_, answer)| answer.is_none()) {
             let length = socket.recv(&mut buffer).await?;
             let message = buffer.get(..length).unwrap_or_default();
@@ -175,7 +175,7 @@ impl Round {
                 *answer = query.answer(message);
                 answer.is_some()
             });
-            stray += usize::from(!taken);
+            stray = stray.saturating_add(usize::from(!taken));
             if stray > MAX_STRAY {
                 return Err(io::Error::other("it answers other questions"));
             }

@@ -52,7 +52,7 @@ pub(super) enum Code {
 impl Query {
     /// None for a name that does not fit into a message.
     pub(super) fn new(id: u16, name: &str, kind: Kind) -> Option<Query> {
-        let mut bytes = Vec::with_capacity(HEADER + name.len() + 6);
+        let mut bytes = Vec::with_capacity(name.len().saturating_add(HEADER + 6));
         for field in [id, RECURSION_DESIRED, 1, 0, 0, 0] {
             bytes.extend(field.to_be_bytes());
         }
@@ -64,7 +64,7 @@ impl Query {
             bytes.extend(label.as_bytes());
         }
         bytes.push(0);
-        if bytes.len() - HEADER > MAX_NAME {
+        if bytes.len() > HEADER + MAX_NAME {
             return None;
         }
         bytes.extend((kind as u16).to_be_bytes());
