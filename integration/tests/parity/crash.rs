@@ -1,9 +1,10 @@
 //! A shim that is killed: containerd calls `delete`, and nothing is left.
 
 use std::path::Path;
+use std::process::Command;
 
 use podhook_integration::containerd::remains;
-use podhook_integration::suite::{Test, podhook_only};
+use podhook_integration::suite::{Test, own_containerd, podhook_only};
 use podhook_integration::wait::{self, SOON};
 use podhook_integration::{Node, Outcome, tests};
 
@@ -16,16 +17,21 @@ pub fn tests() -> Vec<Test> {
     all.extend(podhook_only(tests![crash:
         a_pod_whose_shim_is_killed_has_ended_with_all_its_containers,
     ]));
+    all.extend(own_containerd(podhook_only(tests![crash:
+        a_pod_whose_shim_panics_has_ended_and_the_log_says_so,
+    ])));
     all
 }
 
-fn kill_shim(node: &Node, id: &str) -> Outcome {
+fn shim(node: &Node, id: &str) -> Result<remains::Shim, &'static str> {
     let shims = remains::shims(&node.containerd().address());
-    let shim = shims
-        .iter()
-        .find(|shim| shim.id == id)
-        .ok_or("it has no shim")?;
-    node.containerd().kill_shim(shim, node.shim())?;
+    let its = shims.into_iter().find(|shim| shim.id == id);
+    its.ok_or("it has no shim")
+}
+
+fn kill_shim(node: &Node, id: &str) -> Outcome {
+    let shim = shim(node, id)?;
+    node.containerd().kill_shim(&shim, node.shim())?;
     Ok(())
 }
 
@@ -75,5 +81,32 @@ fn a_pod_whose_shim_is_killed_has_ended_with_all_its_containers(node: &Node) -> 
     for container in [&one, &two] {
         assert_ne!(container.wait_exit(SOON)?.exit_code, 0);
     }
+    Ok(())
+}
+
+/// The kernel fails what tokio cannot do without: it panics.
+fn a_pod_whose_shim_panics_has_ended_and_the_log_says_so(node: &Node) -> Outcome {
+    let pod = node.pod("panics").run()?;
+    let container = pod.container("main").command(&["sleep", "600"]).start()?;
+    let tasks = node.containerd().ctr_in("k8s.io").tasks()?;
+    let pid = tasks.get(container.id()).ok_or("no task")?.pid;
+    let shim = shim(node, pod.id())?;
+    // It ends with the shim.
+    let output = Command::new("strace")
+        .args(["--quiet=all", "--follow-forks", "--trace=epoll_wait"])
+        .args(["--inject=epoll_wait:error=EIO:when=1", "--attach"])
+        .arg(shim.pid.to_string())
+        .output()?;
+    gone(shim.pid)
+        .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    gone(pid)?;
+    assert_ne!(container.wait_exit(SOON)?.exit_code, 0);
+    wait::until_true("the panic in the log", SOON, || {
+        let log = node.containerd().log();
+        log.contains("level=error msg=\"shim panicked: ") && log.contains("I/O driver")
+    })?;
+    // The node goes on.
+    let next = node.pod("next").run()?;
+    next.container("main").command(&["true"]).start()?;
     Ok(())
 }
