@@ -19,11 +19,6 @@ mod namespace;
 mod resolve;
 mod stream;
 mod tls;
-#[allow(
-    clippy::string_slice,
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing
-)]
 mod url;
 
 use std::os::fd::BorrowedFd;
