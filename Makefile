@@ -153,6 +153,22 @@ bench-exec: build ## Measure exec: engine, bare C, nsenter, runc, crun, and a cl
 	$(build_bin) bench
 	$(run) bench exec
 
+# How long each target is fuzzed; TARGET=annotation for one of fuzz/fuzz_targets.
+SECONDS ?= 3600
+TARGET ?=
+
+.PHONY: fuzz
+fuzz: deps ## Fuzz what reads input from outside, an hour each (SECONDS=60, TARGET=annotation for one)
+	$(alive) fuzz/run $(SECONDS) $(TARGET)
+
+.PHONY: fuzz-short
+fuzz-short: deps ## The same, some seconds each
+	$(alive) fuzz/run 15 $(TARGET)
+
+.PHONY: fuzz-tables
+fuzz-tables: ## Write the tables of what Go makes of URLs and quantities, fuzz/go/*.jsonl (needs Go)
+	cd fuzz/go && go run . .
+
 .PHONY: pictures
 pictures: ## Draw docs/pictures/*.svg from their texts (the state machine's comes from the code)
 	PODHOOK_WRITE_DOCS=1 $(CARGO) test $(cargo_flags) --package podhook-hooks --test sequence_picture

@@ -40,6 +40,8 @@ fn no_target_compiles_or_downloads_in_silence() {
         "cluster",
         "clippy",
         "install",
+        "fuzz",
+        "fuzz-short",
         "build",
     ] {
         let recipe = recipe(target);

@@ -13,6 +13,8 @@ mod dial;
 mod error;
 mod exchange;
 mod follow;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod headers;
 mod host;
 mod namespace;
