@@ -42,6 +42,9 @@ fn no_target_compiles_or_downloads_in_silence() {
         "install",
         "fuzz",
         "fuzz-short",
+        "miri",
+        "sanitize",
+        "valgrind",
         "build",
     ] {
         let recipe = recipe(target);
