@@ -177,6 +177,46 @@ async fn same_error(container: &TestContainer, process: serde_json::Value, comma
     );
 }
 
+/// runc says that there is a process before it executes the program: an exec probe fails by its status, and is not an error.
+#[tokio::test]
+async fn an_exec_of_what_cannot_be_executed_ends_as_by_runc() {
+    for runtime in [Runtime::Runc, Runtime::Runc1_4, Runtime::Runc1_5] {
+        let container = Config::default().runtime(runtime).start();
+        let files = [
+            ("garbage", "\x7fELFgarbage"),
+            ("bashism", "#!/bin/bash\n"),
+            ("plain", "echo hello\n"),
+            ("empty", ""),
+        ];
+        for (name, text) in files {
+            let path = container.rootfs().join("bin").join(name);
+            fs::write(&path, text).unwrap();
+            let chmod = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(&path, chmod).unwrap();
+        }
+        let process = container.bundle_process();
+        for command in ["garbage", "/bin/bashism", "plain", "empty"] {
+            let runc = container.runc_exec_with(&process, &[command]);
+            let engine = container
+                .engine_exec_with(&process, &[command])
+                .await
+                .unwrap();
+            assert_eq!(
+                engine.exit.code(),
+                runc.exit.code(),
+                "{runtime:?} {command}: {runc:?}"
+            );
+            assert_ne!(engine.exit.code(), Some(0));
+            assert_eq!(
+                engine.stderr.trim_end(),
+                runc.stderr.trim_end(),
+                "{command}"
+            );
+            assert_eq!(engine.stdout, "");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_missing_cwd_fails_the_hook() {
     let container = Config::default()

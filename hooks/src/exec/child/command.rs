@@ -3,7 +3,7 @@
 //! The container sees this process. It has no descriptor of the host and, but for `Plan::late`, no right that the
 //! program does not have.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 
 use super::restrict;
 use crate::exec::plan::command::{Command, Lookup};
@@ -78,7 +78,36 @@ fn become_program(command: &Command) -> Result<(), Failure> {
     }
     // SAFETY: the arrays end in null and their strings in NUL.
     let errno = unsafe { sys::execve(path, command.argv.as_ptr(), command.envp.as_ptr()) };
-    at(Step::Exec, Err(errno))
+    match command.unexecuted {
+        // What the user may not execute runc finds before it is too late to say so.
+        Some(status) if !matches!(errno, libc::EACCES | libc::EAGAIN) => {
+            unexecuted(path, errno, status)
+        }
+        _ => at(Step::Exec, Err(errno)),
+    }
+}
+
+/// runc has told its caller that there is a process by then, and this is what that does.
+fn unexecuted(path: &CStr, errno: c_int, status: c_int) -> ! {
+    let why: &[u8] = match errno {
+        libc::E2BIG => b"argument list too long",
+        libc::EINVAL => b"invalid argument",
+        libc::EIO => b"input/output error",
+        libc::ELIBBAD => b"accessing a corrupted shared library",
+        libc::ELOOP => b"too many levels of symbolic links",
+        libc::ENOENT => b"no such file or directory",
+        libc::ENOEXEC => b"exec format error",
+        libc::ENOMEM => b"cannot allocate memory",
+        libc::ENOTDIR => b"not a directory",
+        libc::EPERM => b"operation not permitted",
+        libc::ETXTBSY => b"text file busy",
+        _ => b"it cannot be executed",
+    };
+    for part in [b"exec ", path.to_bytes(), b": ", why, b"\n"] {
+        // There may be nobody who reads it.
+        let _ = sys::write(2, part);
+    }
+    sys::exit(status)
 }
 
 /// Go's exec.LookPath, which is what runc's users see.

@@ -103,7 +103,15 @@ impl<'a> Build<'a> {
             || rlimits.iter().any(|limit| limit.kind == "RLIMIT_NPROC")
             || !spec.no_new_privileges && seccomp.as_ref().is_some_and(|filter| !filter.lets_fork);
         let runtime = container.inherited.runtime;
-        let packed = packed(spec, runtime, stdio.is_terminal(), seccomp.as_deref())?;
+        // A hook that cannot be executed has failed, and says so itself.
+        let unexecuted = runtime.unexecuted().filter(|_| !tree);
+        let packed = packed(
+            spec,
+            runtime,
+            stdio.is_terminal(),
+            seccomp.as_deref(),
+            unexecuted,
+        )?;
         let moved = moved_to(container)?;
         let counted = Counted::fitting(&container.cgroups);
         let can_wait =
@@ -247,6 +255,7 @@ fn packed(
     runtime: Family,
     terminal: bool,
     seccomp: Option<&Filter>,
+    unexecuted: Option<i32>,
 ) -> Result<Packed, Error> {
     let command = spec.args.first().map(String::as_str).unwrap_or_default();
     let (envp, home) = process::environment(&spec.env, runtime)?;
@@ -263,6 +272,7 @@ fn packed(
         argv: &argv,
         envp: &envp,
         home,
+        unexecuted,
     })
 }
 
@@ -273,14 +283,15 @@ fn limits(
     rlimits: &[spec::Rlimit],
 ) -> Result<rlimit::Steps, Error> {
     let limits = rlimit::of(0);
+    let own = rlimit::given(&limits, container.files_given);
+    let inherited = match container.inherited.runtime.is_crun() {
+        true => container.inherited.limits.clone(),
+        false => rlimit::before_go(&container.inherited.limits, &own),
+    };
     let base = match spec.rlimits.as_slice() {
-        [] => container.inherited.limits.clone(),
+        [] => inherited,
         // All in place of all: what the container's process has of its own is not the runtime's to give.
-        _ => rlimit::without(
-            &container.inherited.limits,
-            &container.process.spec.rlimits,
-            &rlimit::given(&limits, container.files_given),
-        ),
+        _ => rlimit::without(&inherited, &container.process.spec.rlimits, &own),
     };
     Ok(rlimit::Steps::new(&limits, rlimit::with(&base, rlimits)?))
 }

@@ -60,6 +60,15 @@ impl Family {
         self == Self::Crun
     }
 
+    /// The status of a process whose program is found and cannot be executed. crun says so before there is one.
+    pub fn unexecuted(self) -> Option<i32> {
+        match self {
+            Self::OldRunc => Some(1),
+            Self::Runc => Some(255),
+            Self::Crun => None,
+        }
+    }
+
     /// The umask of a process whose container says none; else it is the caller's.
     pub fn umask(self) -> Option<u32> {
         self.is_crun().then_some(0o022)

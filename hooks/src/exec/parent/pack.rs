@@ -19,6 +19,8 @@ pub(crate) struct Parts<'a> {
     pub argv: &'a [CString],
     pub envp: &'a [CString],
     pub home: Option<usize>,
+    /// See [`Command::unexecuted`].
+    pub unexecuted: Option<i32>,
 }
 
 impl Parts<'_> {
@@ -86,6 +88,7 @@ impl Packed {
             },
             argv: arena.strings(parts.argv.iter().map(CString::as_c_str))?,
             envp: arena.strings(parts.envp.iter().map(CString::as_c_str))?,
+            unexecuted: parts.unexecuted,
             home: parts.home,
             home_text: [0; HOME_CAPACITY],
         };

@@ -21,6 +21,9 @@ pub(crate) struct Command {
     /// The profile that is taken on last, just before execve.
     pub seccomp: Option<Filter<'static>>,
     pub lookup: Lookup,
+    /// The status with which it ends where execve fails, once it has said why on its standard error. None: that is reported,
+    /// and there never was a process.
+    pub unexecuted: Option<c_int>,
     pub argv: &'static [*const c_char],
     pub envp: &'static mut [*const c_char],
     /// Which of `envp` is HOME and still to be found; and where its text goes.

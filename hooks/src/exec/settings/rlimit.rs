@@ -115,6 +115,21 @@ pub(crate) fn given(own: &[Limit], files: Option<libc::rlimit64>) -> Limits {
     own.iter().map(as_given).collect()
 }
 
+/// The limits of an init that waits, as its program will have them. Programs in Go raise their soft limit of open files to
+/// one less than the hard one, and take that back where they execute another: it is that of `own`, as they found it.
+pub(crate) fn before_go(limits: &[Limit], own: &[Limit]) -> Limits {
+    let found = own.iter().find(|(known, _)| *known == libc::RLIMIT_NOFILE);
+    let found = found.map(|(_, own)| own.rlim_cur);
+    let as_found = |&(resource, mut limit): &Limit| {
+        let raised = limit.rlim_max.checked_sub(1) == Some(limit.rlim_cur);
+        if resource == libc::RLIMIT_NOFILE && raised {
+            limit.rlim_cur = found.map_or(limit.rlim_cur, |found| found.min(limit.rlim_cur));
+        }
+        (resource, limit)
+    };
+    limits.iter().map(as_found).collect()
+}
+
 /// The name of a resource, for messages.
 pub(crate) fn name(resource: u32) -> &'static str {
     NAMES
@@ -126,6 +141,23 @@ pub(crate) fn name(resource: u32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_go_has_raised_for_itself_is_not_the_containers() {
+        let limit = |rlim_cur, rlim_max| libc::rlimit64 { rlim_cur, rlim_max };
+        let files = |soft, hard| vec![(libc::RLIMIT_NOFILE, limit(soft, hard))];
+        let soft = |limits: &Limits| limits.first().map(|(_, limit)| limit.rlim_cur);
+        let own = files(1024, 524_288);
+        assert_eq!(soft(&before_go(&files(19_999, 20_000), &own)), Some(1024));
+        // Who has set both alike, or less, has meant it.
+        for (cur, max) in [(20_000, 20_000), (512, 20_000)] {
+            assert_eq!(soft(&before_go(&files(cur, max), &own)), Some(cur));
+        }
+        // Nor is there more than the hard limit lets be.
+        assert_eq!(soft(&before_go(&files(9, 10), &own)), Some(9));
+        let other = vec![(libc::RLIMIT_CORE, limit(9, 10))];
+        assert_eq!(soft(&before_go(&other, &own)), Some(9));
+    }
 
     #[test]
     fn limits_are_raised_first_and_lowered_last() {
