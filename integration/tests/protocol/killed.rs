@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         what_the_runtime_has_started_makes_nothing_after_delete,
         a_runtime_whose_delete_hangs_leaves_nothing,
         a_runtime_whose_delete_is_killed_leaves_nothing,
+        a_container_that_containerd_has_lost_makes_room_for_the_next,
         a_container_in_the_same_cgroup_is_not_killed_with_it,
         the_sandboxs_delete_ends_every_container_of_its_shim,
         the_sandboxs_delete_ends_no_container_of_a_shim_that_lives,
@@ -167,6 +168,30 @@ fn a_runtime_whose_delete_is_killed_leaves_nothing(stage: &Stage) -> Outcome {
     assert!(said.contains("signal: 9"), "{said}");
     let left = stage.left_of("c1");
     assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// It lost the connection to the shim, which serves others still, and has cleaned up as after one that was killed.
+fn a_container_that_containerd_has_lost_makes_room_for_the_next(stage: &Stage) -> Outcome {
+    let client = stage.shim("c0", &["sleep", "600"])?;
+    client.run(stage, "c0")?;
+    let make = || -> Result<(), Failure> {
+        stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+        Ok(fs::write(stage.bundle("c1").join("sandbox"), "c0")?)
+    };
+    make()?;
+    client.run(stage, "c1")?;
+    // While its bundle is there it is not lost.
+    let again = client.run(stage, "c1");
+    assert!(again.is_err());
+    let output = stage.delete_verb("c1")?;
+    assert!(output.status.success(), "{output:?}");
+    fs::remove_dir_all(stage.bundle("c1"))?;
+    make()?;
+    client.run(stage, "c1")?;
+    client.end("c1")?;
+    assert_eq!(stage.left_of("c1"), Vec::<String>::new());
+    client.end("c0")?;
     Ok(())
 }
 

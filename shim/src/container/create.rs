@@ -106,7 +106,7 @@ impl Container {
                     options: &options,
                     bundle: &bundle,
                     call: Call::Create,
-                    pid_file: &bundle.join("init.pid"),
+                    pid_file: &bundle.join(bundle::INIT_PID),
                 };
                 match spawn.init(&request.id, &init, hook_output).await {
                     Ok(exit) => Some(exit),

@@ -59,6 +59,18 @@ impl Container {
         Ok(response)
     }
 
+    /// The same for a container that the verb `delete` has removed. False where its init has not ended.
+    pub async fn forget(self: &Arc<Self>) -> bool {
+        let _operation = self.operation.lock().await;
+        let ended = tokio::time::timeout(CREATED_LIMIT, self.init.wait()).await;
+        if ended.is_err() {
+            return false;
+        }
+        drain(&self.init).await;
+        self.lock().deleted = true;
+        true
+    }
+
     /// Ends an init that still waits for Start, so that its exit is reported before its delete.
     async fn end_created(self: &Arc<Self>) {
         if self.init.signal(libc::SIGKILL).is_ok() {

@@ -27,6 +27,14 @@ pub fn is_deleted(bundle: &Path) -> bool {
     bundle.join(DELETED).exists()
 }
 
+/// The OCI runtime's file with the pid of init.
+pub const INIT_PID: &str = "init.pid";
+
+/// Whether a container was made here.
+pub fn has_init(bundle: &Path) -> bool {
+    bundle.join(INIT_PID).exists()
+}
+
 /// A container is to be made here.
 pub fn unmark_deleted(bundle: &Path) -> Result<()> {
     file::remove(&bundle.join(DELETED))

@@ -14,6 +14,7 @@ pub mod members;
 pub mod memory;
 #[allow(unsafe_code)]
 pub mod own_binary;
+pub mod passing;
 pub mod pidfd;
 #[allow(unsafe_code)]
 pub mod reaper;

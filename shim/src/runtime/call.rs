@@ -17,7 +17,7 @@ use super::presence;
 use super::running::Running;
 use crate::error::{Error, Result};
 use crate::host::reaper::Reaper;
-use crate::host::{capture, descriptors, pidfd, signal_mask};
+use crate::host::{capture, descriptors, passing, pidfd, signal_mask};
 
 /// The operation in the error for a program that does not exist.
 pub const START: &str = "start the OCI runtime";
@@ -158,20 +158,23 @@ pub fn output(
     deadline: Instant,
     late: Late,
 ) -> io::Result<(ExitStatus, [Vec<u8>; 2])> {
+    // What there is no room for is not kept.
     let capture = || {
-        let file = capture::file().map_err(io::Error::other)?;
-        Ok::<_, io::Error>((file.try_clone()?, file))
+        let file = passing::insist(capture::file, |_| true).ok()?;
+        Some((process::Stdio::from(file.try_clone().ok()?), file))
     };
-    let (stdout, stderr) = (capture()?, capture()?);
+    let [stdout, stderr] = [capture(), capture()].map(Option::unzip);
     let mut child = command
         .stdin(process::Stdio::null())
-        .stdout(stdout.0)
-        .stderr(stderr.0)
+        .stdout(stdout.0.unwrap_or_else(process::Stdio::null))
+        .stderr(stderr.0.unwrap_or_else(process::Stdio::null))
         .spawn()?;
     let pidfd = pidfd::open(child.id().cast_signed());
     let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            _ => {}
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -186,6 +189,7 @@ pub fn output(
             Err(_) => thread::sleep(PAUSE),
         }
     };
-    let read = |file| capture::read_back(file, VERB_LIMIT);
+    let read =
+        |file: Option<_>| file.map_or_else(Vec::new, |file| capture::read_back(file, VERB_LIMIT));
     Ok((status, [stdout.1, stderr.1].map(read)))
 }

@@ -66,7 +66,9 @@ pub fn restore(mut command: Command, args: RestoreArgs<'_>) -> Command {
         command.arg("--parent-path").arg(parent);
     }
     command.arg("--detach");
-    command.arg("--pid-file").arg(args.bundle.join("init.pid"));
+    command
+        .arg("--pid-file")
+        .arg(args.bundle.join(crate::host::bundle::INIT_PID));
     if let Some(console) = args.console {
         command.arg("--console-socket").arg(console);
     }

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 
 use crate::containerd::options::Options;
 use crate::error::{Error, Result};
+use crate::host::bundle::INIT_PID;
 use crate::host::reaper::Reaper;
 use call::call;
 use failure::FailureParts;
@@ -208,7 +209,7 @@ impl OciRuntime for Runtime {
             .arg("--bundle")
             .arg(bundle)
             .arg("--pid-file")
-            .arg(bundle.join("init.pid"));
+            .arg(bundle.join(INIT_PID));
         if options.no_pivot_root {
             command.arg("--no-pivot");
         }

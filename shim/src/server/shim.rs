@@ -1,6 +1,7 @@
 //! The shim's containers: one, or those of a pod.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 use crate::container::Container;
 use crate::container::deps::Deps;
 use crate::error::{Error, Result};
+use crate::host::bundle;
 
 /// The shim's containers.
 pub struct Shim {
@@ -83,6 +85,7 @@ impl Shim {
     /// Creates a container; returns its pid.
     pub async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Result<u32> {
         let id = request.id.clone();
+        self.forget_lost(&id, Path::new(&request.bundle)).await;
         {
             let mut containers = self.lock();
             if containers.contains_key(&id) || self.deps.taken.contains(&id) {
@@ -107,6 +110,23 @@ impl Shim {
             self.exit.notify_one();
         }
         Err(error)
+    }
+
+    /// The verb `delete` has ended a container that this shim has still: containerd has lost the connection over which it was
+    /// asked for, and takes its shim for dead. The next one of that id comes with a new bundle.
+    async fn forget_lost(&self, id: &str, bundle: &Path) {
+        let Ok(container) = self.container(id) else {
+            return;
+        };
+        if bundle::has_init(bundle) || !container.forget().await {
+            return;
+        }
+        log::warn!(id = id; "containerd has lost this container, and makes another one");
+        let mut containers = self.lock();
+        let is_it = |slot: &Slot| matches!(slot, Slot::Ready(now) if Arc::ptr_eq(now, &container));
+        if containers.get(id).is_some_and(is_it) {
+            containers.remove(id);
+        }
     }
 
     /// A container that was created is one of the shim's, unless its Create was given up meanwhile: then it comes back.

@@ -19,7 +19,7 @@ use crate::containerd::socket;
 use crate::containerd::timestamp::timestamp;
 use crate::error::{Error, Result};
 use crate::host::exit_status::{ExitStatus, KILLED};
-use crate::host::{bundle, members, pidfd};
+use crate::host::{bundle, members, passing, pidfd};
 use crate::runtime::Presence;
 use crate::{mount, runtime};
 
@@ -49,7 +49,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         warn(&e);
         Options::default()
     });
-    let pid: u32 = fs::read_to_string(bundle.join("init.pid"))
+    let pid: u32 = fs::read_to_string(bundle.join(bundle::INIT_PID))
         .ok()
         .and_then(|pid| pid.trim().parse().ok())
         .unwrap_or(0);
@@ -224,8 +224,9 @@ impl Orphan<'_> {
             .args(["delete", "--force", &self.flags.id])
             .env_remove("NOTIFY_SOCKET");
         let deadline = deadline::after(self.begun, DELETE_LIMIT);
-        let (status, [_, stderr]) = runtime::output(&mut command, deadline, runtime::Late::Leave)
-            .map_err(Error::io("run", binary))?;
+        let run = || runtime::output(&mut command, deadline, runtime::Late::Leave);
+        let ended = passing::insist(run, passing::is_passing);
+        let (status, [_, stderr]) = ended.map_err(Error::io("run", binary))?;
         if status.success() {
             return Ok(());
         }

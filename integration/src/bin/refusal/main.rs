@@ -33,6 +33,16 @@ const WORKERS: usize = 3;
 /// The rounds of the short form.
 const SAMPLE: usize = 56;
 
+/// What once went wrong: always in it.
+const ONCE_WRONG: [&str; 6] = [
+    "delete-verb/clone3:EAGAIN:1",
+    "delete-verb/connect:EINTR:2",
+    "delete-verb/memfd_create:EMFILE:2",
+    "delete-verb/socket:EMFILE:2",
+    "delete-verb/wait4:EINTR:1",
+    "kill/wait4:EINTR:1",
+];
+
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let arguments = match Arguments::parse(&words) {
@@ -109,6 +119,7 @@ fn jobs(arguments: &Arguments, counted: &[(Job, Seen)]) -> Vec<Job> {
     }
     Seed::of(arguments.seed, "refusal").shuffle(&mut jobs);
     if arguments.short {
+        jobs.sort_by_key(|job| !ONCE_WRONG.contains(&job.to_string().as_str()));
         jobs.truncate(SAMPLE);
     }
     jobs

@@ -20,6 +20,7 @@ use nix::sys::stat::{Mode, umask};
 use super::clients::Clients;
 use crate::error::{Error, Result};
 use crate::host::file::Identity;
+use crate::host::passing;
 use place::Lock;
 
 pub use place::{Own, beside, set_own};
@@ -115,7 +116,8 @@ pub fn remove_stale(address: &str) -> Result<()> {
         locked => locked.map_err(Error::io("lock", dir))?,
     };
     let found = Identity::of(path);
-    match (try_connect(path), found) {
+    let connected = passing::insist(|| try_connect(path), |e| passing::is_passing(&(*e).into()));
+    match (connected, found) {
         (Err(Errno::ECONNREFUSED), Some(found)) => place::remove_if(path, found)?,
         (Err(Errno::ENOENT), _) => {}
         _ => return Ok(()),

@@ -134,7 +134,12 @@ fn next_exit() -> Option<(pid_t, Exit)> {
     // SAFETY: an all-zero rusage is a valid value of that plain C struct.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to locals that outlive the call.
-    let pid = unsafe { libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, &mut usage) };
+    let mut wait =
+        || unsafe { libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, &mut usage) };
+    let mut pid = wait();
+    while pid < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
+        pid = wait();
+    }
     (pid > 0).then(|| {
         let exit = Exit {
             raw_status: status,
