@@ -158,6 +158,35 @@ bench-exec: build ## Measure exec: engine, bare C, nsenter, runc, crun, and a cl
 	$(build_bin) bench
 	$(run) bench exec
 
+# How long each target is fuzzed; TARGET=annotation for one of fuzz/fuzz_targets.
+SECONDS ?= 3600
+TARGET ?=
+
+.PHONY: fuzz
+fuzz: deps ## Fuzz what reads input from outside, an hour each (SECONDS=60, TARGET=annotation for one)
+	$(alive) fuzz/run $(SECONDS) $(TARGET)
+
+.PHONY: fuzz-short
+fuzz-short: deps ## The same, some seconds each
+	$(alive) fuzz/run 15 $(TARGET)
+
+.PHONY: fuzz-tables
+fuzz-tables: ## Write the tables of what Go makes of URLs and quantities, fuzz/go/*.jsonl (needs Go)
+	cd fuzz/go && go run . .
+
+.PHONY: miri
+miri: ## Run the unit tests that make no system calls in Miri (needs a nightly Rust with miri)
+	$(alive) .ci/memory miri
+
+.PHONY: sanitize
+sanitize: deps ## Run the tests of engine and reaper with the address and thread sanitizers (needs a nightly Rust with rust-src)
+	$(alive) .ci/memory address
+	$(alive) .ci/memory thread
+
+.PHONY: valgrind
+valgrind: deps ## Run the unit tests of shim and engine in valgrind: memory and file descriptors (needs valgrind)
+	$(alive) .ci/memory valgrind
+
 .PHONY: pictures
 pictures: ## Draw docs/pictures/*.svg from their texts (the state machine's comes from the code)
 	PODHOOK_WRITE_DOCS=1 $(CARGO) test $(cargo_flags) --package podhook-hooks --test sequence_picture

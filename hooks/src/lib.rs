@@ -16,7 +16,7 @@
 #![cfg_attr(not(test), deny(unsafe_code))]
 // What panics where the kernel refuses something: see clippy.toml. Shims do this.
 #![cfg_attr(
-    not(test),
+    not(any(test, feature = "fuzzing")),
     deny(
         clippy::disallowed_methods,
         clippy::disallowed_types,
@@ -43,6 +43,8 @@ pub mod config_json;
 pub mod counters;
 pub mod deadline;
 pub mod exec;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod handler;
 pub mod lifecycle;
 pub mod linux;

@@ -41,6 +41,11 @@ fn no_target_compiles_or_downloads_in_silence() {
         "cluster",
         "clippy",
         "install",
+        "fuzz",
+        "fuzz-short",
+        "miri",
+        "sanitize",
+        "valgrind",
         "build",
     ] {
         let recipe = recipe(target);

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A parsed quantity, exact to a thousandth: finer values are rounded up, as Kubernetes does.
+/// A parsed quantity, exact to a thousandth: finer values are rounded away from
+/// zero, as Kubernetes does. What is more than a field holds is as much as one holds; Kubernetes' own numbers overflow there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quantity {
     milli: i128,
@@ -26,15 +27,27 @@ impl Quantity {
     /// The value in thousandths (CPU: millicores).
     #[must_use]
     pub fn milli(self) -> i64 {
-        i64::try_from(self.milli).unwrap_or(i64::MAX)
+        saturated(self.milli)
     }
 
-    /// The whole value, rounded up (memory: bytes).
+    /// The whole value, rounded away from zero (memory: bytes).
     #[must_use]
     pub fn value(self) -> i64 {
-        let whole = self.milli.div_euclid(1000) + i128::from(self.milli.rem_euclid(1000) != 0);
-        i64::try_from(whole).unwrap_or(i64::MAX)
+        let whole = divided(self.milli.saturating_abs(), 1000, false);
+        saturated(whole.saturating_mul(self.milli.signum()))
     }
+}
+
+/// Rounded up; `more` says that there is a rest in any case.
+fn divided(number: i128, by: i128, more: bool) -> i128 {
+    let whole = number.checked_div(by).unwrap_or_default();
+    let rest = number.checked_rem(by).unwrap_or_default();
+    whole.saturating_add(i128::from(rest != 0 || more))
+}
+
+fn saturated(number: i128) -> i64 {
+    let largest = if number < 0 { i64::MIN } else { i64::MAX };
+    i64::try_from(number).unwrap_or(largest)
 }
 
 impl std::str::FromStr for Quantity {
@@ -50,35 +63,66 @@ impl std::str::FromStr for Quantity {
             .unwrap_or(rest.len());
         let (number, suffix) = rest.split_at(number);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        if fraction.contains('.') || text.is_empty() {
             return Err(InvalidQuantity);
         }
-        let digits: i128 = format!("{whole}{fraction}")
-            .parse()
-            .map_err(|_| InvalidQuantity)?;
         let (factor, exponent) = factor(suffix).ok_or(InvalidQuantity)?;
-        let places = i32::try_from(fraction.len()).map_err(|_| InvalidQuantity)?;
-        // digits · factor · 10^(exponent − places + 3), rounded up.
-        let scaled = digits.checked_mul(factor).ok_or(InvalidQuantity)?;
-        let power = exponent - places + 3;
-        let ten = 10i128
-            .checked_pow(power.unsigned_abs())
-            .ok_or(InvalidQuantity)?;
-        let milli = if power >= 0 {
-            scaled.checked_mul(ten).ok_or(InvalidQuantity)?
-        } else {
-            scaled / ten + i128::from(scaled % ten != 0)
+        let digits = Digits::of(whole, fraction);
+        // digits · factor · 10^(exponent + 3), rounded away from zero.
+        let power = digits.power.saturating_add(exponent).saturating_add(3);
+        let scaled = digits.value.saturating_mul(factor);
+        let ten = 10i128.checked_pow(power.unsigned_abs());
+        let milli = match (power >= 0, ten) {
+            (_, _) if scaled == 0 => 0,
+            (true, ten) => scaled.saturating_mul(ten.unwrap_or(i128::MAX)),
+            (false, Some(ten)) => divided(scaled, ten, digits.more),
+            (false, None) => 1,
         };
+        // More than any field holds.
+        let milli = milli.min(i128::from(i64::MAX).saturating_mul(1000));
         Ok(Self {
-            milli: if negative { -milli } else { milli },
+            milli: if negative {
+                milli.saturating_neg()
+            } else {
+                milli
+            },
         })
+    }
+}
+
+/// A number of any length: its first digits, and the power of ten that they stand for.
+struct Digits {
+    value: i128,
+    power: i32,
+    /// There are others behind them that are not 0.
+    more: bool,
+}
+
+impl Digits {
+    /// More than an i64 in thousandths needs; times 2⁶⁰ they are still an i128.
+    const KEPT: usize = 20;
+
+    fn of(whole: &str, fraction: &str) -> Self {
+        let clamped = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let all = format!("{whole}{fraction}");
+        let all = all.trim_start_matches('0');
+        let (kept, others) = all.split_at(all.len().min(Self::KEPT));
+        let digit = |sum: i128, digit: u8| {
+            let digit = i128::from(digit.saturating_sub(b'0'));
+            sum.saturating_mul(10).saturating_add(digit)
+        };
+        Self {
+            value: kept.bytes().fold(0, digit),
+            power: clamped(others.len()).saturating_sub(clamped(fraction.len())),
+            more: others.bytes().any(|digit| digit != b'0'),
+        }
     }
 }
 
 /// A suffix as a factor and a power of ten.
 fn factor(suffix: &str) -> Option<(i128, i32)> {
     let decimal = |exponent| Some((1, exponent));
-    let binary = |power: u32| Some((1i128 << (10 * power), 0));
+    let binary = |power: u32| Some((1024i128.saturating_pow(power), 0));
     match suffix {
         "n" => decimal(-9),
         "u" => decimal(-6),
@@ -97,8 +141,9 @@ fn factor(suffix: &str) -> Option<(i128, i32)> {
         "Pi" => binary(5),
         "Ei" => binary(6),
         _ => {
-            let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            (exponent.abs() <= 18).then_some((1, exponent))
+            let exponent: i64 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            // Beyond this all is 0 or more than any field holds.
+            decimal(exponent.clamp(-1000, 1000) as i32)
         }
     }
 }
@@ -132,6 +177,31 @@ mod tests {
     }
 
     #[test]
+    fn quantities_are_those_of_kubernetes() {
+        let mut others = Vec::new();
+        for line in include_str!("../../../fuzz/go/quantities.jsonl").lines() {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = row["text"].as_str().unwrap();
+            let ours = text.parse::<Quantity>().ok();
+            let theirs: Option<[String; 2]> =
+                serde_json::from_value(row["results"].clone()).unwrap();
+            let same = match (ours, &theirs) {
+                (Some(ours), Some([milli, value])) => {
+                    // Theirs overflow, or are wrong: no field takes a negative one.
+                    let beyond = |number: i64| number == i64::MAX || number < 0;
+                    (beyond(ours.milli()) || ours.milli().to_string() == *milli)
+                        && (beyond(ours.value()) || ours.value().to_string() == *value)
+                }
+                (ours, theirs) => ours.is_none() && theirs.is_none(),
+            };
+            if !same {
+                others.push(format!("{text:?}: ours {ours:?}, Kubernetes' {theirs:?}"));
+            }
+        }
+        assert!(others.is_empty(), "{}: {others:#?}", others.len());
+    }
+
+    #[test]
     fn memory_in_bytes() {
         for (text, bytes) in [
             ("64Mi", 64 << 20),
@@ -150,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_no_quantity() {
         for text in [
-            "", "m", "1.2.3", "1Mib", "64MB", "1 Gi", "ten", "1K", "0x10", "1e", "1e99", "--1",
+            "", "+-", "1.2.3", "1Mib", "64MB", "1 Gi", "ten", "1K", "0x10", "1e", "1e3m", "--1",
         ] {
             assert!(text.parse::<Quantity>().is_err(), "{text}");
         }

@@ -19,6 +19,8 @@
 
 mod child;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod parent;
 mod plan;
 mod seccomp;

@@ -134,6 +134,10 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
     use super::*;
 
     #[tokio::test]
@@ -172,10 +176,10 @@ mod tests {
             feed.flush().await;
         }
         feed.push(b"b\n");
-        tokio::select! {
-            biased;
-            () = feed.flush() => panic!("there was room"),
-            () = tokio::task::yield_now() => {}
+        {
+            let mut flush = pin!(feed.flush());
+            let first = poll_fn(|cx| Poll::Ready(flush.as_mut().poll(cx))).await;
+            assert!(first.is_pending(), "there was room");
         }
         lines.recv().await.unwrap();
         feed.flush().await;

@@ -126,6 +126,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_one_where_kubernetes_takes_it_for_one() {
+        for line in include_str!("../../../fuzz/go/names.jsonl").lines() {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let theirs = row["results"][0] == "true";
+            assert_eq!(is_port_name(row["text"].as_str().unwrap()), theirs, "{row}");
+        }
+    }
+
+    #[test]
     fn a_name_is_found_in_what_the_kubelet_writes() {
         let value = r#"[{"containerPort":81},{"name":"web","hostPort":1,"containerPort":80,"protocol":"TCP"}]"#;
         let ports = Ports::Annotation(Some(value));

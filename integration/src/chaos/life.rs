@@ -28,6 +28,9 @@ pub const EXEC_EXIT: u32 = 5;
 /// What init writes last.
 pub const LAST_WORDS: &str = "goodbye";
 
+/// The annotation that names the container whose shim serves this one.
+pub const GROUP: &str = "io.containerd.runc.v2.group";
+
 /// A call's answer: the exit status, if it is one that has one.
 pub type Answer = Result<Option<u32>, tasks::Error>;
 
@@ -62,6 +65,17 @@ impl<'a> Life<'a> {
         id: &str,
         phase: Option<Phase>,
     ) -> Result<Self, Error> {
+        Self::in_group(node, runtime, id, phase, None)
+    }
+
+    /// The same in the shim of another container, `group`.
+    pub fn in_group(
+        node: &'a Node,
+        runtime: &'a HeldRuntime,
+        id: &str,
+        phase: Option<Phase>,
+        group: Option<&str>,
+    ) -> Result<Self, Error> {
         let trace = Trace::new(node)?;
         let reader = Reader::open(trace.dir())?;
         let mut this = Self {
@@ -83,6 +97,9 @@ impl<'a> Life<'a> {
         let mut builder = node
             .container_called(id)
             .flag(["--mount", &this.trace.mount()]);
+        if let Some(group) = group {
+            builder = builder.annotation(GROUP, group);
+        }
         if node.shim().is_podhook() {
             let hook = |name: &str, held: bool, this: &mut Self| {
                 let script = this.script(name, held)?;

@@ -8,6 +8,7 @@ mod clean;
 mod gate;
 mod life;
 mod reader;
+pub mod refusal;
 pub mod round;
 mod runtime;
 mod seed;

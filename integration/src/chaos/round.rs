@@ -134,14 +134,14 @@ fn attempt(
         clean,
         may_need_restart,
         lies,
-        next: next(node, runtime, &id)
+        next: next(node, runtime, &id, None)
             .err()
             .map(|error| error.to_string()),
     }))
 }
 
 /// No part of another one, here or of another run.
-fn new_id() -> String {
+pub(super) fn new_id() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("chaos-{}-{count}-x", std::process::id())
@@ -174,8 +174,13 @@ fn answers(life: &Life<'_>) -> String {
 }
 
 /// The next container of that id lives as if nothing had been.
-fn next(node: &Node, runtime: &HeldRuntime, id: &str) -> Result<(), Error> {
-    let mut life = Life::new(node, runtime, id, None)?;
+pub(super) fn next(
+    node: &Node,
+    runtime: &HeldRuntime,
+    id: &str,
+    group: Option<&str>,
+) -> Result<(), Error> {
+    let mut life = Life::in_group(node, runtime, id, None, group)?;
     life.create()?;
     life.start()?;
     clean::stop(&mut life)?;

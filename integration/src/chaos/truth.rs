@@ -34,7 +34,7 @@ pub fn lies(life: &mut Life<'_>, phase: Phase, victim: Victim) -> Vec<String> {
 fn status_lie(life: &Life<'_>, victim: Victim, name: &str, answer: &Answer) -> Option<String> {
     let status = match answer {
         Ok(status) => (*status)?,
-        Err(error) if error.code() == Code::DeadlineExceeded => {
+        Err(error) if matches!(error.code(), Code::DeadlineExceeded | Code::Cancelled) => {
             return Some(format!("{name} was not answered"));
         }
         Err(_) => return None,

@@ -5,6 +5,8 @@
 mod blkio;
 mod error;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hugetlb;
 #[allow(unsafe_code)]
 mod kernel_log;

@@ -9,6 +9,8 @@ mod driver;
 mod entrypoint;
 mod exec;
 mod exit;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hooks;
 mod kill;
 mod lifecycle;
@@ -22,7 +24,8 @@ mod runtime_exec;
 mod spawn;
 mod start;
 mod state;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod tests;
 
 use std::collections::HashMap;

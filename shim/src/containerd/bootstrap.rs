@@ -58,7 +58,11 @@ impl Params {
         Self::parse(&input, flags, |name| env::var(name).ok())
     }
 
-    fn parse(input: &[u8], flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    pub fn parse(
+        input: &[u8],
+        flags: &Flags,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
         if let Some(params) = bootstrap_params(input, flags)? {
             // Other extensions than options may come; Create refuses options of an unknown type.
             let options = params

@@ -61,7 +61,7 @@ impl ExitStatus {
     }
 
     /// Refuses what the original does: no pid, a negative status, Go's zero time.
-    fn parse(text: &[u8]) -> std::result::Result<Self, String> {
+    pub fn parse(text: &[u8]) -> std::result::Result<Self, String> {
         let exit: Exit = serde_json::from_slice(text).map_err(|e| e.to_string())?;
         let at = OffsetDateTime::parse(&exit.timestamp, &Rfc3339)
             .map_err(|e| format!("Timestamp: {e}"))?;

@@ -46,7 +46,7 @@ impl Mark {
 }
 
 /// The objects begin at a line's start; runc writes a line each, crun from 1.28 on several lines.
-fn last_error(text: &str) -> Option<String> {
+pub fn last_error(text: &str) -> Option<String> {
     let mut last = None;
     let mut rest = text;
     loop {
@@ -57,10 +57,11 @@ fn last_error(text: &str) -> Option<String> {
         {
             last = Some(line.msg.trim().to_owned());
         }
-        let Some(next) = rest.find("\n{") else {
+        let next = rest.find("\n{").map(|at| at.saturating_add(1));
+        let Some(objects) = next.and_then(|next| rest.get(next..)) else {
             return last;
         };
-        rest = &rest[next + 1..];
+        rest = objects;
     }
 }
 

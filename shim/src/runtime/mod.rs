@@ -4,7 +4,7 @@
 mod call;
 mod criu;
 mod failure;
-mod log_json;
+pub mod log_json;
 mod presence;
 mod running;
 

@@ -11,7 +11,7 @@ mod gate;
 #[allow(unsafe_code)]
 mod logger;
 mod merge;
-mod target;
+pub mod target;
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};

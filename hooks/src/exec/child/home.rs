@@ -158,6 +158,14 @@ pub(super) fn write(uid: u32, text: &mut [u8; HOME_CAPACITY]) {
     }
 }
 
+/// The home of `uid` in `text`, for `fuzz/`.
+#[cfg(feature = "fuzzing")]
+pub(in crate::exec) fn find_in(text: &[u8], uid: u32, home: &mut [u8]) -> Option<usize> {
+    let mut parser = Parser::new(uid, home);
+    let found = text.iter().any(|&byte| parser.byte(byte)) || parser.end();
+    found.then(|| parser.home())
+}
+
 fn find(uid: u32, home: &mut [u8]) -> Option<usize> {
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     let fd = sys::open(libc::AT_FDCWD, c"/etc/passwd", flags).ok()?;

@@ -15,7 +15,7 @@
 
 #[allow(unsafe_code)]
 mod command;
-mod home;
+pub(super) mod home;
 #[allow(unsafe_code)]
 mod joiner;
 mod labels;

@@ -13,17 +13,14 @@ mod dial;
 mod error;
 mod exchange;
 mod follow;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod headers;
 mod host;
 mod namespace;
 mod resolve;
 mod stream;
 mod tls;
-#[allow(
-    clippy::string_slice,
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing
-)]
 mod url;
 
 use std::os::fd::BorrowedFd;

@@ -1,5 +1,6 @@
 //! An OCI runtime that records its calls and does with its containers what a test has planned.
 
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -200,7 +201,11 @@ impl OciRuntime for FakeRuntime {
     }
 
     async fn update(&self, resources: OwnedFd) -> Result<()> {
-        let text = std::io::read_to_string(std::fs::File::from(resources)).unwrap();
+        let mut text = Vec::new();
+        std::fs::File::from(resources)
+            .read_to_end(&mut text)
+            .unwrap();
+        let text = String::from_utf8_lossy(&text);
         self.call("update", &format!(" {text}")).await.map(drop)
     }
 

@@ -185,6 +185,17 @@ impl Fakes {
         }
     }
 
+    /// Every process that is alive.
+    #[cfg(feature = "fuzzing")]
+    pub fn alive(&self) -> Vec<i32> {
+        let state = self.lock();
+        let alive = state
+            .processes
+            .iter()
+            .filter(|(_, process)| process.exit.is_none());
+        alive.map(|(pid, _)| *pid).collect()
+    }
+
     /// The pids of a container's processes that are alive.
     pub fn alive_in(&self, id: &str) -> Vec<i32> {
         let state = self.lock();

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,16 +59,7 @@ impl World {
 
     fn at(dir: TempDir) -> Self {
         let fakes = Fakes::new();
-        let deps = Arc::new(Deps {
-            namespace: "default".to_owned(),
-            runtimes: Box::new(FakeRuntimes(fakes.clone())),
-            events: Arc::new(FakeEvents(fakes.clone())),
-            children: Arc::new(fakes.clone()),
-            counters: Counting::new(),
-            system: Box::new(FakeSystem(fakes.clone())),
-            members: Members::of(dir.path()),
-            taken: TakenIds::default(),
-        });
+        let deps = Arc::new(deps(&fakes, dir.path()));
         std::fs::write(dir.path().join("config.toml"), "").unwrap();
         Self { fakes, deps, dir }
     }
@@ -185,6 +177,47 @@ impl World {
             at.unwrap_or_else(|| panic!("no {what:?} in {trace:#?}"))
         };
         assert!(at(first) < at(second), "{first} after {second}: {trace:#?}");
+    }
+}
+
+#[cfg(feature = "fuzzing")]
+impl World {
+    /// What the containers of another shim in this world share.
+    pub fn new_deps(&self) -> Deps {
+        deps(&self.fakes, self.dir.path())
+    }
+
+    /// Where the bundles are.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// A hook ends by itself; false where it does not run.
+pub fn hook_ends(fakes: &Fakes, name: &str, succeeds: bool) -> bool {
+    let started = std::time::SystemTime::now();
+    let outcome = match succeeds {
+        true => Outcome::Succeeded,
+        false => Outcome::Failed("exited with status 3".to_owned()),
+    };
+    let mut result = HookRun::new(outcome, started);
+    if !succeeds {
+        result.exit_code = Some(3);
+        result.output = b"it printed this".to_vec();
+    }
+    fakes.end_hook(name, result)
+}
+
+fn deps(fakes: &Fakes, folder: &Path) -> Deps {
+    Deps {
+        namespace: "default".to_owned(),
+        runtimes: Box::new(FakeRuntimes(fakes.clone())),
+        events: Arc::new(FakeEvents(fakes.clone())),
+        children: Arc::new(fakes.clone()),
+        counters: Counting::new(),
+        system: Box::new(FakeSystem(fakes.clone())),
+        members: Members::of(folder),
+        taken: TakenIds::default(),
     }
 }
 
@@ -309,17 +342,7 @@ impl Task {
 
     /// A hook ends by itself; false where it does not run.
     pub fn hook_ends(&self, hook: &str, succeeds: bool) -> bool {
-        let started = std::time::SystemTime::now();
-        let outcome = match succeeds {
-            true => Outcome::Succeeded,
-            false => Outcome::Failed("exited with status 3".to_owned()),
-        };
-        let mut result = HookRun::new(outcome, started);
-        if !succeeds {
-            result.exit_code = Some(3);
-            result.output = b"it printed this".to_vec();
-        }
-        self.fakes.end_hook(&format!("{} {hook}", self.id), result)
+        hook_ends(&self.fakes, &format!("{} {hook}", self.id), succeeds)
     }
 
     pub fn hook_is_running(&self, hook: &str) -> bool {

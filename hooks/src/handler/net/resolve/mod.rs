@@ -8,6 +8,8 @@
 mod ask;
 mod conf;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hosts;
 mod message;
 

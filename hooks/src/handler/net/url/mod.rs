@@ -1,11 +1,16 @@
 //! The URLs of a request: what a request line may hold, and where a redirect leads. Pure.
 
+mod parts;
+mod path;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use super::error::NetError;
 use super::host::{same, unbracketed};
 use crate::lifecycle::{Scheme, text};
+use parts::{after_slashes, is_authority, split_port, split_query, split_scheme};
+use path::{has_control, is_escaped, joined, target, without_dots, written};
 
 /// Enough of a URL to know it again.
 const MAX_SHOWN: usize = 256;
@@ -60,26 +65,40 @@ impl Url {
     /// Where the `Location` of this URL's response leads: RFC 3986, 5.2.2, without user info.
     pub(super) fn redirect(&self, location: &str) -> Result<Redirect, NetError> {
         let bad = || NetError::Location(text::neutral(&text::quote(location, MAX_SHOWN)));
-        let reference = location.split('#').next().unwrap_or_default();
+        let (reference, fragment) = location.split_once('#').unwrap_or((location, ""));
+        if has_control(location) || !is_escaped(fragment) {
+            return Err(bad());
+        }
         let (scheme, rest) = match split_scheme(reference) {
             Some((scheme, rest)) => (Some(scheme), rest),
             None => (None, reference),
         };
-        let Some(rest) = rest.strip_prefix("//") else {
+        if scheme.is_some() && !rest.starts_with('/') {
+            // `mailto:…` has no host, so it is not ours.
+            return Ok(Redirect::Elsewhere);
+        }
+        let (authority, rest) = match after_slashes(rest) {
+            Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+            None => ("", rest),
+        };
+        let (path, query) = split_query(rest);
+        let first = path.split('/').next().unwrap_or_default();
+        if !is_authority(scheme, authority) || (scheme.is_none() && first.contains(':')) {
+            return Err(bad());
+        }
+        let path = written(path).ok_or_else(bad)?;
+        if authority.is_empty() {
             if scheme.is_some() {
-                // `mailto:…` has no host, so it is not ours.
                 return Ok(Redirect::Elsewhere);
             }
             let url = Url {
-                target: target(&self.resolve(rest)),
+                target: self.resolve(&path, query),
                 ..self.clone()
             };
             return Ok(Redirect::Same { url, named: false });
-        };
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (userinfo, path) = rest.split_at(end);
-        let authority = userinfo.rsplit('@').next().unwrap_or_default();
-        let (host, port) = split_port(authority).ok_or_else(bad)?;
+        }
+        let authority = authority.rsplit('@').next().unwrap_or_default();
+        let (host, port) = split_port(authority);
         if !same(host, &self.host) {
             return Ok(Redirect::Elsewhere);
         }
@@ -89,37 +108,30 @@ impl Url {
             Some("https") => Scheme::Https,
             Some(_) => return Err(bad()),
         };
-        let port = port.unwrap_or(match scheme {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
-        });
-        let path = if path.starts_with('/') {
-            without_dots(path)
-        } else {
-            format!("/{path}")
+        let port = match (port, scheme) {
+            ("", Scheme::Http) => 80,
+            ("", Scheme::Https) => 443,
+            (port, _) => port.parse().ok().filter(|port| *port > 0).ok_or_else(bad)?,
         };
         let url = Url {
             scheme,
             host: self.host.clone(),
             port,
             authority: authority.to_owned(),
-            target: target(&path),
+            target: joined(without_dots(&path), query),
         };
         Ok(Redirect::Same { url, named: true })
     }
 
     /// A reference without scheme and host.
-    fn resolve(&self, reference: &str) -> String {
-        let (path, _) = split_query(&self.target);
-        if reference.is_empty() {
-            self.target.clone()
-        } else if reference.starts_with('/') {
-            without_dots(reference)
-        } else if reference.starts_with('?') {
-            format!("{path}{reference}")
-        } else {
-            let folder = path.rfind('/').map_or("/", |slash| &path[..=slash]);
-            without_dots(&format!("{folder}{reference}"))
+    fn resolve(&self, path: &str, query: &str) -> String {
+        let (base, own_query) = split_query(&self.target);
+        let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match path {
+            "" if query.is_empty() => joined(without_dots(base), own_query),
+            "" => joined(without_dots(base), query),
+            path if path.starts_with('/') => joined(without_dots(path), query),
+            path => joined(without_dots(&format!("{folder}/{path}")), query),
         }
     }
 }
@@ -145,96 +157,6 @@ pub(super) fn authority(host: &str, port: u16) -> String {
         format!("[{host}]:{port}")
     } else {
         format!("{host}:{port}")
-    }
-}
-
-/// `scheme:rest`, RFC 3986, 3.1.
-fn split_scheme(reference: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = reference.split_once(':')?;
-    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(letters);
-    is_scheme.then_some((scheme, rest))
-}
-
-/// Host without brackets, and port; none where the port is no port.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let after_address = authority.rfind(']').map_or(0, |end| end + 1);
-    let (host, port) = match authority[after_address..].rfind(':') {
-        Some(colon) => {
-            let colon = after_address + colon;
-            (&authority[..colon], &authority[colon + 1..])
-        }
-        None => (authority, ""),
-    };
-    let port = match port {
-        "" => None,
-        port => Some(port.parse().ok().filter(|port| *port > 0)?),
-    };
-    Some((unbracketed(host), port))
-}
-
-/// Path, and query with its `?`.
-fn split_query(target: &str) -> (&str, &str) {
-    target.split_at(target.find('?').unwrap_or(target.len()))
-}
-
-/// Path and query without dot segments: RFC 3986, 5.2.4.
-fn without_dots(target: &str) -> String {
-    let (path, query) = split_query(target);
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match segment {
-            "." | ".." => {
-                if segment == ".." {
-                    kept.pop();
-                }
-                if last {
-                    kept.push("");
-                }
-            }
-            _ => kept.push(segment),
-        }
-    }
-    format!("/{}{query}", kept.join("/"))
-}
-
-/// Path and query for a request line. As the kubelet: what is no URL, for a `%` without two hex
-/// digits, is a path altogether; elsewhere the fragment is cut, and what is escaped stays so.
-fn target(given: &str) -> String {
-    let slash = if given.starts_with('/') { "" } else { "/" };
-    let given = format!("{slash}{given}");
-    let whole = given.split('#').next().unwrap_or_default();
-    let (path, query) = split_query(whole);
-    let mut out = String::with_capacity(whole.len());
-    if is_escaped(path) {
-        escape(&mut out, path, b"%/:@!$&'()*+,;=-._~");
-        // Servers see the query as it was written, but for what would end or break the line.
-        let kept = b"?%/:@!$&'()*+,;=-._~[]{}|\\^`";
-        escape(&mut out, query, kept);
-    } else {
-        escape(&mut out, &given, b"/:@!$&'()*+,;=-._~");
-    }
-    out
-}
-
-/// Whether every `%` begins an escape.
-fn is_escaped(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    (0..bytes.len()).all(|at| bytes[at] != b'%' || (hex(at + 1) && hex(at + 2)))
-}
-
-/// Percent-encodes all but letters, digits and `kept`.
-fn escape(out: &mut String, text: &str, kept: &[u8]) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
     }
 }
 

@@ -39,14 +39,39 @@ pub fn start<T: Send + 'static>(
 
 /// Threads, and what they are to do.
 struct Pool {
-    queue: Mutex<Queue>,
+    queue: Mutex<Queue<Job>>,
     more: Condvar,
 }
 
-struct Queue {
-    jobs: VecDeque<Job>,
+/// What is decided under the lock.
+struct Queue<J> {
+    jobs: VecDeque<J>,
     /// Threads that wait for one.
     idle: usize,
+}
+
+impl<J> Queue<J> {
+    /// Whether a thread that waits is there for it.
+    fn push(&mut self, job: J) -> bool {
+        let served = self.idle > self.jobs.len();
+        self.jobs.push_back(job);
+        served
+    }
+
+    /// What a thread does next; without any it waits, and is counted.
+    fn next(&mut self) -> Option<J> {
+        let job = self.jobs.pop_front();
+        if job.is_none() {
+            self.idle = self.idle.saturating_add(1);
+        }
+        job
+    }
+
+    /// A thread has waited: whether it goes on.
+    fn woken(&mut self, timed_out: bool) -> bool {
+        self.idle = self.idle.saturating_sub(1);
+        !timed_out || !self.jobs.is_empty()
+    }
 }
 
 impl Pool {
@@ -60,15 +85,12 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Queue<Job>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn submit(&self, job: Job, new_thread: impl FnOnce() -> io::Result<()>) {
-        let mut queue = self.lock();
-        let served = queue.idle > queue.jobs.len();
-        queue.jobs.push_back(job);
-        drop(queue);
+        let served = self.lock().push(job);
         if served {
             self.more.notify_one();
         } else if let Err(e) = new_thread() {
@@ -93,23 +115,24 @@ impl Pool {
     fn serve(&self) {
         let mut queue = self.lock();
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
+            if let Some(job) = queue.next() {
                 drop(queue);
                 job();
                 queue = self.lock();
                 continue;
             }
-            queue.idle = queue.idle.saturating_add(1);
             let waited = self.more.wait_timeout(queue, IDLE);
             let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = woken;
-            queue.idle = queue.idle.saturating_sub(1);
-            if timeout.timed_out() && queue.jobs.is_empty() {
+            if !queue.woken(timeout.timed_out()) {
                 return;
             }
         }
     }
 }
+
+#[cfg(test)]
+mod orders;
 
 #[cfg(test)]
 mod tests {

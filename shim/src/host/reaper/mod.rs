@@ -14,8 +14,8 @@ use nix::sys::signal::Signal;
 use podhook_hooks::exec::{Children, Exit};
 use tokio::sync::oneshot;
 
-use super::signals::Signals;
 use crate::error::{Error, Result};
+use crate::host::signals::Signals;
 
 /// Reaps children and hands each exit to the task that waits for it.
 #[derive(Default)]
@@ -27,6 +27,47 @@ struct State {
     /// Exits of children that no task waits for yet, kept while there is a hold.
     kept: HashMap<pid_t, Exit>,
     holds: usize,
+}
+
+impl State {
+    fn hold(&mut self) {
+        self.holds = self.holds.saturating_add(1);
+    }
+
+    /// A child has ended, and its pid is free for another process.
+    fn reaped(&mut self, pid: pid_t, exit: Exit) {
+        if let Some(waiter) = self.waiting.remove(&pid) {
+            // A waiter that went away no longer cares.
+            let _ = waiter.send(exit);
+        } else if self.holds > 0 {
+            self.kept.insert(pid, exit);
+        }
+    }
+
+    fn wait(
+        &mut self,
+        pid: pid_t,
+        is_child: impl FnOnce(pid_t) -> bool,
+    ) -> oneshot::Receiver<Exit> {
+        let (sender, receiver) = oneshot::channel();
+        let kept = self.kept.remove(&pid);
+        if is_child(pid) {
+            // Alive, or ended and not reaped: a kept exit was that of an earlier process with the
+            // same pid. An earlier waiter keeps its place: the pid
+            // may have been read from a file that a container wrote.
+            self.waiting.entry(pid).or_insert(sender);
+        } else if let Some(exit) = kept {
+            let _ = sender.send(exit);
+        }
+        receiver
+    }
+
+    fn let_go(&mut self) {
+        self.holds = self.holds.saturating_sub(1);
+        if self.holds == 0 {
+            self.kept.clear();
+        }
+    }
 }
 
 struct Hold(Arc<Mutex<State>>);
@@ -63,46 +104,27 @@ impl Reaper {
     fn reap(&self) {
         let mut state = self.lock();
         while let Some((pid, exit)) = next_exit() {
-            super::memory::worked();
-            if let Some(waiter) = state.waiting.remove(&pid) {
-                // A waiter that went away no longer cares.
-                let _ = waiter.send(exit);
-            } else if state.holds > 0 {
-                state.kept.insert(pid, exit);
-            }
+            crate::host::memory::worked();
+            state.reaped(pid, exit);
         }
     }
 }
 
 impl Children for Reaper {
     fn hold(&self) -> Box<dyn Send + Sync> {
-        self.lock().holds += 1;
+        self.lock().hold();
         Box::new(Hold(Arc::clone(&self.0)))
     }
 
     fn wait(&self, pid: pid_t) -> oneshot::Receiver<Exit> {
-        let (sender, receiver) = oneshot::channel();
-        let mut state = self.lock();
-        let kept = state.kept.remove(&pid);
-        if is_child(pid) {
-            // Alive, or ended and not reaped: a kept exit was that of an earlier process with the
-            // same pid. An earlier waiter keeps its place: the pid
-            // may have been read from a file that a container wrote.
-            state.waiting.entry(pid).or_insert(sender);
-        } else if let Some(exit) = kept {
-            let _ = sender.send(exit);
-        }
-        receiver
+        self.lock().wait(pid, is_child)
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.holds -= 1;
-        if state.holds == 0 {
-            state.kept.clear();
-        }
+        state.let_go();
     }
 }
 
@@ -119,7 +141,9 @@ fn next_exit() -> Option<(pid_t, Exit)> {
             at: SystemTime::now(),
             cpu_user: duration(usage.ru_utime),
             cpu_system: duration(usage.ru_stime),
-            max_rss: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+            max_rss: u64::try_from(usage.ru_maxrss)
+                .unwrap_or(0)
+                .saturating_mul(1024),
         };
         (pid, exit)
     })
@@ -128,7 +152,7 @@ fn next_exit() -> Option<(pid_t, Exit)> {
 fn duration(time: libc::timeval) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let micros = u64::try_from(time.tv_usec).unwrap_or(0);
-    Duration::from_secs(seconds) + Duration::from_micros(micros)
+    Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros))
 }
 
 /// Whether `pid` is a child that has not been reaped.
@@ -142,3 +166,6 @@ fn is_child(pid: pid_t) -> bool {
     // SAFETY: `info` outlives the call; WNOWAIT leaves the child to be reaped.
     unsafe { libc::waitid(libc::P_PID, id, &mut info, flags) == 0 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! What containerd writes to `start`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| containerd_shim_podhook_v1::fuzzing::start_stdin(input));
