@@ -37,6 +37,7 @@ fn no_target_compiles_or_downloads_in_silence() {
         "chaos",
         "chaos-short",
         "soak",
+        "soak-short",
         "cluster",
         "clippy",
         "install",

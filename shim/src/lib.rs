@@ -106,7 +106,7 @@ fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
         }
     }
     match flags.action.as_str() {
-        "start" => verb::start::start(&flags),
+        "start" => verb::start::start(&flags).map(|()| Vec::new()),
         "delete" => verb::delete::delete(&flags),
         "" => verb::serve::serve(&flags).map(|()| Vec::new()),
         other => Err(Error::InvalidArgument(format!(

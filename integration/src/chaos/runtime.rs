@@ -2,13 +2,16 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::gate::Gate;
 use crate::Containerd;
 use crate::wait::{self, SOON};
+
+/// In the place of an id: whichever comes next.
+const NEXT: &str = "next";
 
 /// The `runc` in the shims' PATH of one containerd.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ pub struct HeldRuntime {
 
 /// One call that waits.
 #[derive(Debug)]
-pub(super) struct HeldCall {
+pub struct HeldCall {
     begun: PathBuf,
     gate: Gate,
 }
@@ -30,9 +33,13 @@ impl HeldRuntime {
     /// When it cannot be written.
     pub fn install(containerd: &Containerd) -> io::Result<Self> {
         let link = containerd.dir().join("bin/runc");
-        let program = link.canonicalize()?;
         let dir = containerd.dir().join("held");
         fs::create_dir_all(&dir)?;
+        // Where the script is there already, the link is the script.
+        let program = dir.join("program");
+        if !program.exists() {
+            symlink(link.canonicalize()?, &program)?;
+        }
         let script = script(&program, &dir);
         // A script that is open for writing in any process cannot be executed: a new file.
         let new = dir.join("runc");
@@ -40,6 +47,14 @@ impl HeldRuntime {
         fs::set_permissions(&new, Permissions::from_mode(0o755))?;
         fs::rename(&new, &link)?;
         Ok(Self { dir })
+    }
+
+    /// The next call of `verb`, for whatever container, waits.
+    ///
+    /// # Errors
+    /// When the fifo that it waits at cannot be made.
+    pub fn hold_next(&self, verb: &str) -> io::Result<HeldCall> {
+        self.hold(NEXT, verb)
     }
 
     /// The next call of `verb` for `id` waits.
@@ -61,7 +76,10 @@ impl HeldRuntime {
 
 impl HeldCall {
     /// Waits until the call is there; gives its process.
-    pub(super) fn wait(&self) -> Result<i32, Error> {
+    ///
+    /// # Errors
+    /// When it does not come soon.
+    pub fn wait(&self) -> Result<i32, Error> {
         let pid = wait::until("the OCI runtime", SOON, || self.pid())?;
         Ok(pid)
     }
@@ -72,7 +90,11 @@ impl HeldCall {
         text.strip_suffix('\n')?.parse().ok()
     }
 
-    pub(super) fn release(&mut self) -> io::Result<()> {
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When the fifo cannot be opened.
+    pub fn release(&mut self) -> io::Result<()> {
         self.gate.open()
     }
 }
@@ -83,11 +105,12 @@ fn script(program: &Path, dir: &Path) -> String {
          for id; do :; done\n\
          for verb in create start exec delete; do\n\
          case \" $* \" in *\" $verb \"*) ;; *) continue;; esac\n\
-         gate={dir}/$id.$verb\n\
+         for gate in {dir}/$id.$verb {dir}/{NEXT}.$verb; do\n\
          if [ -p \"$gate\" ] && mv \"$gate\" \"$gate.taken\" 2>/dev/null; then\n\
          echo $$ > \"$gate.begun\"\n\
          read _ < \"$gate.taken\"\n\
          fi\n\
+         done\n\
          done\n\
          exec {program} \"$@\"\n",
         dir = dir.display(),

@@ -15,6 +15,7 @@ mod given_up;
 mod killed;
 mod limits;
 mod logging;
+mod memory;
 mod metrics;
 mod options;
 mod rootfs;
@@ -24,6 +25,7 @@ mod stage;
 mod start;
 mod states;
 mod stdio;
+mod storage;
 mod together;
 mod traced;
 mod verbs;
@@ -120,12 +122,14 @@ fn main() -> ExitCode {
         given_up::tests(),
         killed::tests(),
         logging::tests(),
+        memory::tests(),
         metrics::tests(),
         options::tests(),
         rootfs::tests(),
         signals::tests(),
         states::tests(),
         stdio::tests(),
+        storage::tests(),
         together::tests(),
         traced::tests(),
         verbs::tests(),

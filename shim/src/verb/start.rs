@@ -3,6 +3,7 @@
 //! containerd reads stdout and stderr together, so nothing but the address may be printed, and waits
 //! for both to close, so the server must not inherit them.
 
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
@@ -30,8 +31,8 @@ const GROUP_ANNOTATIONS: [&str; 2] = [
     "io.kubernetes.cri.sandbox-id",
 ];
 
-/// Runs the verb in the bundle directory; returns what to print.
-pub fn start(flags: &Flags) -> Result<Vec<u8>> {
+/// Runs the verb in the bundle directory, and prints its answer.
+pub fn start(flags: &Flags) -> Result<()> {
     let params = Params::read(flags)?;
     if params.ttrpc_address.is_empty() {
         return Err(Error::InvalidArgument(
@@ -44,18 +45,28 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>> {
     if let Bound::New(listener) = socket::bind(&address)? {
         let own = socket::Own::new(socket::path(&address));
         let mut child = spawn(flags, &params, &listener)?;
-        if let Err(e) = settle(&mut child, &options) {
-            // A start that failed leaves nothing behind.
+        let told = settle(&mut child, &options).and_then(|()| tell(&params, &address));
+        if told.is_err() {
+            // A start that failed leaves nothing behind: nobody would ever ask that shim for anything.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(e);
+        } else {
+            // The server removes it now.
+            std::mem::forget(own);
         }
-        // The server removes it now.
-        std::mem::forget(own);
+        return told;
     }
+    tell(&params, &address)
+}
+
+/// Says where the shim is, in the file and in the answer.
+fn tell(params: &Params, address: &str) -> Result<()> {
     // containerd 1.6 and 1.7 find the shim again through this file after a restart.
-    fs::write("address", &address).map_err(Error::io("write", "address"))?;
-    params.reply(&address)
+    fs::write("address", address).map_err(Error::io("write", "address"))?;
+    let reply = params.reply(address)?;
+    let mut stdout = io::stdout();
+    let printed = stdout.write_all(&reply).and_then(|()| stdout.flush());
+    printed.map_err(Error::io("write", "stdout"))
 }
 
 fn address(params: &Params, namespace: &str, group: &str) -> String {

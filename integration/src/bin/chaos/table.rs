@@ -119,4 +119,7 @@ containerd calls the verb `delete` once, and for a container whose verb was kill
 was killed it calls nothing: the name of its socket may stay, and the next `start` of that id takes it. A containerd of 1.6 that
 was killed between `start` and Create keeps that shim until it is started once more (containerd#6860).
 
+The kubelet is no victim here. `make test-kubernetes FILTER=restart::` kills it while a container is made, in postStart, while it runs, in
+preStop and while it ends.
+
 ";
