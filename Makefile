@@ -106,6 +106,20 @@ chaos-short: build images ## The same with one victim for each phase
 	$(build_bin) chaos
 	$(alive) $(run) chaos -- --short $(chaos_flags)
 
+# DEPTH: how many calls of a kind fail in an operation, from the first; ONLY="exec kill/openat" for some of them.
+refusal_flags = $(if $(SEED),--seed $(SEED)) $(if $(DEPTH),--depth $(DEPTH)) $(addprefix --only ,$(ONLY)) \
+	$(if $(WRITE),--write) $(PLACES)
+
+.PHONY: refusal
+refusal: build images ## Let every system call of the shim that can fail fail in turn (DEPTH=1, ONLY=exec/openat, PLACES=2.4/podhook-v1)
+	$(build_bin) refusal
+	$(alive) $(run) refusal -- $(refusal_flags)
+
+.PHONY: refusal-short
+refusal-short: build images ## The same with a sample of them
+	$(build_bin) refusal
+	$(alive) $(run) refusal -- --short $(refusal_flags)
+
 # MINUTES for each of PLACES; WRITE=1 writes docs/evidence/soak.md and its picture, PROFILE=release is what is published.
 MINUTES ?= 30
 

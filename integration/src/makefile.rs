@@ -35,6 +35,8 @@ fn no_target_compiles_or_downloads_in_silence() {
         "test-kubernetes",
         "conformance",
         "chaos",
+        "refusal",
+        "refusal-short",
         "chaos-short",
         "soak",
         "soak-short",

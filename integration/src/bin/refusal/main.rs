@@ -31,7 +31,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// More than the cores of a small machine: a round mostly waits.
 const WORKERS: usize = 3;
 /// The rounds of the short form.
-const SAMPLE: usize = 56;
+const SAMPLE: usize = 30;
 
 /// What once went wrong: always in it.
 const ONCE_WRONG: [&str; 6] = [
