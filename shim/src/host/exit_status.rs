@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use podhook_hooks::linux::file::replace;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::file;
 use crate::error::{Error, Result};
@@ -68,6 +68,10 @@ impl ExitStatus {
         if at.year() <= 1 {
             return Err("Timestamp is not set".to_owned());
         }
+        // The last day of the year 9999 ends a day later somewhere.
+        let at = at
+            .checked_to_offset(UtcOffset::UTC)
+            .ok_or("Timestamp is out of range")?;
         let pid = u32::try_from(exit.pid).ok().filter(|pid| *pid > 0);
         Ok(Self {
             pid: pid.ok_or_else(|| format!("{} is no pid", exit.pid))?,
@@ -80,9 +84,10 @@ impl ExitStatus {
     /// Leaves it in `bundle`. Not flushed to the disk: the folder does not outlive a boot.
     pub fn write(&self, bundle: &Path) -> Result<()> {
         let failed = "encode the exit status";
-        let timestamp = OffsetDateTime::from(self.at)
-            .format(&Rfc3339)
-            .map_err(|e| Error::failed(failed)(io::Error::other(e)))?;
+        let timestamp = utc(self.at)
+            .ok_or_else(|| io::Error::other("a time beyond the year 9999"))
+            .and_then(|at| at.format(&Rfc3339).map_err(io::Error::other))
+            .map_err(Error::failed(failed))?;
         let exit = Exit {
             timestamp,
             pid: self.pid.into(),
@@ -97,6 +102,15 @@ impl ExitStatus {
     /// Makes `bundle` ready for a new container.
     pub fn remove(bundle: &Path) -> Result<()> {
         file::remove(&bundle.join(NAME))
+    }
+}
+
+/// None where its conversion would panic.
+fn utc(at: SystemTime) -> Option<OffsetDateTime> {
+    let epoch = OffsetDateTime::UNIX_EPOCH;
+    match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => epoch.checked_add(after.try_into().ok()?),
+        Err(before) => epoch.checked_sub(before.duration().try_into().ok()?),
     }
 }
 
@@ -146,6 +160,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_no_calendar_has_ends_no_shim() {
+        let bundle = tempfile::tempdir().unwrap();
+        let exit = |at| ExitStatus {
+            pid: 4711,
+            status: 3,
+            at,
+        };
+        let beyond = UNIX_EPOCH + Duration::from_secs(1 << 40);
+        assert!(exit(beyond).write(bundle.path()).is_err());
+        let before = exit(UNIX_EPOCH - Duration::from_secs(1));
+        before.write(bundle.path()).unwrap();
+        assert_eq!(ExitStatus::read(bundle.path()).unwrap(), Some(before));
+    }
+
+    #[test]
     fn a_broken_file_is_an_error() {
         for text in [
             "",
@@ -155,6 +184,7 @@ mod tests {
             r#"{"Timestamp":"2026-11-18T11:06:40Z","Pid":12,"Status":-1}"#,
             r#"{"Timestamp":"2026-11-18T11:06:40Z","Pid":12,"Status":99999999999}"#,
             r#"{"Timestamp":"0001-01-01T00:00:00Z","Pid":12,"Status":3}"#,
+            r#"{"Timestamp":"9999-12-31T23:59:59-23:59","Pid":12,"Status":3}"#,
             r#"{"Timestamp":"yesterday","Pid":12,"Status":3}"#,
         ] {
             let error = read(text).unwrap_err().to_string();
