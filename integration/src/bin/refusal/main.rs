@@ -141,8 +141,11 @@ fn refusals(counts: &Counts, depth: usize) -> Vec<Refusal> {
     all
 }
 
+/// What was seen, and what went wrong.
+type Outcome = (Vec<(Job, Seen)>, Vec<String>);
+
 /// Runs the rounds; gives what was seen, and what went wrong with the command that makes it again.
-fn at(place: Place, jobs: Vec<Job>) -> Result<(Vec<(Job, Seen)>, Vec<String>), Error> {
+fn at(place: Place, jobs: Vec<Job>) -> Result<Outcome, Error> {
     let queue = Mutex::new(jobs);
     let done = Mutex::new((Vec::new(), Vec::new()));
     let next = || queue.lock().ok()?.pop();

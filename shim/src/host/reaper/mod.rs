@@ -137,7 +137,7 @@ fn next_exit() -> Option<(pid_t, Exit)> {
     let mut wait =
         || unsafe { libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, &mut usage) };
     let mut pid = wait();
-    while pid < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
+    while pid < 0 && was_interrupted() {
         pid = wait();
     }
     (pid > 0).then(|| {
@@ -152,6 +152,11 @@ fn next_exit() -> Option<(pid_t, Exit)> {
         };
         (pid, exit)
     })
+}
+
+/// Whether the last call that failed did so for a signal.
+fn was_interrupted() -> bool {
+    io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
 }
 
 fn duration(time: libc::timeval) -> Duration {
@@ -169,7 +174,13 @@ fn is_child(pid: pid_t) -> bool {
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     // SAFETY: `info` outlives the call; WNOWAIT leaves the child to be reaped.
-    unsafe { libc::waitid(libc::P_PID, id, &mut info, flags) == 0 }
+    let mut look = || unsafe { libc::waitid(libc::P_PID, id, &mut info, flags) == 0 };
+    loop {
+        let found = look();
+        if found || !was_interrupted() {
+            return found;
+        }
+    }
 }
 
 #[cfg(test)]
