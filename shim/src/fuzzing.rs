@@ -3,14 +3,14 @@
 
 use containerd_shim::Flags;
 
-pub use crate::cgroup::fuzzing::{cgroup_files, memberships};
-pub use crate::container::fuzzing::{requests, socket};
-
 use crate::containerd::bootstrap::Params;
 use crate::containerd::options::Options;
 use crate::host::exit_status::ExitStatus;
 use crate::runtime::log_json;
 use crate::stdio::target::Target;
+
+pub use crate::cgroup::fuzzing::{cgroup_files, memberships};
+pub use crate::container::fuzzing::{requests, socket};
 
 /// What `start` reads on stdin, and the options in it.
 pub fn start_stdin(input: &[u8]) {

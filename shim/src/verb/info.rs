@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
-
 use podhook_hooks::deadline;
 
 use crate::containerd::options::Options;
