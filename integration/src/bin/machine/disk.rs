@@ -53,11 +53,13 @@ impl Disk {
             let to = inside(&tree, &repository().join(".cache/images").join(name))?;
             fs::copy(&from, to)?;
         }
-        // hooks/tests run it beside the one of the machine's Debian.
-        let from = upstream("runc-1.5", "runc")?;
-        let name = from.strip_prefix(cache())?;
-        let to = inside(&tree, &repository().join(".cache").join(name))?;
-        fs::copy(&from, to)?;
+        // hooks/tests run them beside the one of the machine's Debian.
+        for version in ["runc-1.4", "runc-1.5"] {
+            let from = upstream(version, "runc")?;
+            let name = from.strip_prefix(cache())?;
+            let to = inside(&tree, &repository().join(".cache").join(name))?;
+            fs::copy(&from, to)?;
+        }
         let examples = inside(&tree, &repository().join("examples"))?;
         run(Command::new("cp")
             .arg("-r")

@@ -127,7 +127,7 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                         &["exec::"],
                     )
                 },
-                run("shim", "containerd-shim-podhook-v1", "cgroup:: --skip v1_"),
+                run("shim", "containerd_shim_podhook_v1", "cgroup:: --skip v1_"),
                 run(
                     "hooks",
                     "podhook_hooks",
