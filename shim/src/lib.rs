@@ -6,7 +6,7 @@
 //! # Unsafe code
 //!
 //! Denied but for the modules that are marked with `#[allow(unsafe_code)]` where they are declared: cgroup (kernel_log,
-//! notify), containerd::socket::place, host (descriptors, memory, own_binary, reaper, signal_mask, signals),
+//! notify), containerd::socket::place, host (descriptors, dispositions, memory, own_binary, reaper, signal_mask, signals),
 //! mount::idmap, runtime::call and one function of runtime, stdio (console, fifo, logger), verb (serve, start).
 
 #![cfg_attr(not(any(test, feature = "fuzzing")), deny(unsafe_code))]
@@ -62,6 +62,7 @@ const RUNTIME_NAME: &str = "io.containerd.podhook.v1";
 /// The program: what it prints is for containerd.
 #[must_use]
 pub fn main() -> ExitCode {
+    host::dispositions::settle();
     let args: Vec<_> = env::args_os().skip(1).collect();
     match run(&args) {
         Ok(output) => match io::stdout().write_all(&output) {
@@ -108,6 +109,8 @@ fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
     match flags.action.as_str() {
         "start" => verb::start::start(&flags).map(|()| Vec::new()),
         "delete" => verb::delete::delete(&flags),
+        // Of its own: `delete` leaves it behind.
+        "watch" => verb::members::watch(&flags).map(|()| Vec::new()),
         "" => verb::serve::serve(&flags).map(|()| Vec::new()),
         other => Err(Error::InvalidArgument(format!(
             "unknown action {other:?}: expected start or delete"

@@ -131,7 +131,8 @@ impl Containerd {
     #[must_use]
     pub fn left_of(&self, containers: &BTreeSet<remains::Key>) -> Vec<String> {
         let mut left = Vec::new();
-        let shims = remains::shims(&self.address());
+        let mut shims = remains::shims(&self.address());
+        shims.extend(remains::watchers(&self.address()));
         for key in containers {
             let (namespace, id) = key;
             let bundle = self.bundle(namespace, id);
@@ -141,7 +142,8 @@ impl Containerd {
                     .map(|mount| format!("mount {}", mount.display())),
             );
             let [socket, debug] = remains::sockets(&self.address(), key);
-            for path in [bundle, remains::runc_state(key), socket, debug] {
+            let members = bundle.with_file_name(format!(".{id}+members"));
+            for path in [bundle, members, remains::runc_state(key), socket, debug] {
                 if path.symlink_metadata().is_ok() {
                     left.push(path.display().to_string());
                 }
@@ -170,6 +172,7 @@ impl Containerd {
         self.expect_gone(&self.known_containers())?;
         let mut left: Vec<_> = remains::shims(&self.address())
             .iter()
+            .chain(&remains::watchers(&self.address()))
             .map(|s| format!("process {} {}", s.pid, s.command))
             .collect();
         let state = self.dir.join("state");

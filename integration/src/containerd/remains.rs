@@ -26,22 +26,35 @@ pub struct Shim {
     pub command: String,
 }
 
-/// The shims that were started by the containerd with this socket, `start` and `delete` calls excluded, and
-/// their children: one that has not executed its program yet has the command line of its shim.
+/// The shims that were started by the containerd with this socket, calls of their verbs excluded, and their children:
+/// one that has not executed its program yet has the command line of its shim.
 #[must_use]
 pub fn shims(address: &Path) -> Vec<Shim> {
+    let mut found = started_by(address, |last| {
+        !matches!(last, "start" | "delete" | "watch")
+    });
+    let pids: BTreeSet<_> = found.iter().map(|shim| shim.pid).collect();
+    found.retain(|shim| !descends(shim.pid, &pids));
+    found
+}
+
+/// The processes that wait for the end of a shim whose own container is deleted.
+#[must_use]
+pub fn watchers(address: &Path) -> Vec<Shim> {
+    started_by(address, |last| last == "watch")
+}
+
+/// The processes with this containerd's address whose last argument is as wanted.
+fn started_by(address: &Path, wanted: impl Fn(&str) -> bool) -> Vec<Shim> {
     let address = address.to_string_lossy();
-    let mut found: Vec<Shim> = Vec::new();
+    let mut found = Vec::new();
     for (pid, arguments) in processes() {
         let value = |flag: &str| {
             let at = arguments.iter().position(|a| a == flag)?;
             arguments.get(at + 1).cloned()
         };
-        let is_call = matches!(
-            arguments.last().map(String::as_str),
-            Some("start" | "delete")
-        );
-        if value("-address").as_deref() == Some(&*address) && !is_call {
+        let last = arguments.last().map(String::as_str);
+        if value("-address").as_deref() == Some(&*address) && wanted(last.unwrap_or_default()) {
             found.push(Shim {
                 pid,
                 namespace: value("-namespace").unwrap_or_default(),
@@ -50,8 +63,6 @@ pub fn shims(address: &Path) -> Vec<Shim> {
             });
         }
     }
-    let pids: BTreeSet<_> = found.iter().map(|shim| shim.pid).collect();
-    found.retain(|shim| !descends(shim.pid, &pids));
     found
 }
 
@@ -258,7 +269,7 @@ pub(super) fn unmount_below(dir: &Path) {
 
 /// Ends the shims of the containerd with this socket.
 pub(super) fn kill_shims(address: &Path) {
-    for shim in shims(address) {
+    for shim in shims(address).iter().chain(&watchers(address)) {
         let _ = kill(Pid::from_raw(shim.pid), Signal::SIGKILL);
     }
 }

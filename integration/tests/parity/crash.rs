@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use podhook_integration::containerd::remains;
 use podhook_integration::suite::{Test, own_containerd, podhook_only};
 use podhook_integration::wait::{self, SOON};
@@ -16,6 +18,7 @@ pub fn tests() -> Vec<Test> {
     // The original of 2.x leaves the pod's other containers running (containerd#10727).
     all.extend(podhook_only(tests![crash:
         a_pod_whose_shim_is_killed_has_ended_with_all_its_containers,
+        a_pod_whose_sandbox_ended_first_ends_with_its_shim,
     ]));
     all.extend(own_containerd(podhook_only(tests![crash:
         a_pod_whose_shim_panics_has_ended_and_the_log_says_so,
@@ -81,6 +84,28 @@ fn a_pod_whose_shim_is_killed_has_ended_with_all_its_containers(node: &Node) -> 
     for container in [&one, &two] {
         assert_ne!(container.wait_exit(SOON)?.exit_code, 0);
     }
+    Ok(())
+}
+
+/// containerd has deleted the sandbox by then, and 2.0 to 2.3 call `delete` for nothing else.
+fn a_pod_whose_sandbox_ended_first_ends_with_its_shim(node: &Node) -> Outcome {
+    let pod = node.pod("headless").run()?;
+    let container = pod.container("main").command(&["sleep", "600"]).start()?;
+    let tasks = || node.containerd().ctr_in("k8s.io").tasks();
+    let running = tasks()?;
+    let pids = [pod.id(), container.id()].map(|id| running.get(id).map(|task| task.pid));
+    let [Some(pause), Some(main)] = pids else {
+        return Err(format!("{pids:?}").into());
+    };
+    let shim = shim(node, pod.id())?;
+    kill(Pid::from_raw(pause), Signal::SIGKILL)?;
+    wait::until_true("the sandbox's task to be deleted", SOON, || {
+        tasks().is_ok_and(|tasks| !tasks.contains_key(pod.id()))
+    })?;
+    assert!(Path::new(&format!("/proc/{main}/cwd")).exists());
+    node.containerd().kill_shim(&shim, node.shim())?;
+    gone(main)?;
+    assert_ne!(container.wait_exit(SOON)?.exit_code, 0);
     Ok(())
 }
 

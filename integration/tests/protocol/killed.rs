@@ -253,7 +253,7 @@ fn the_sandboxs_delete_ends_every_container_of_its_shim(stage: &Stage) -> Outcom
         fs::write(stage.bundle(id).join("sandbox"), "c0")?;
         inits.push(client.run(stage, id)?);
     }
-    let members = stage.bundle("c0").join("members");
+    let members = stage.bundle("c0").with_file_name(".c0+members");
     let kept = |id: &str| members.join(id).join("init.pid").exists();
     assert!(kept("c1") && kept("c2"));
     // One that was deleted is none any more.
@@ -287,6 +287,12 @@ fn the_sandboxs_delete_ends_no_container_of_a_shim_that_lives(stage: &Stage) -> 
     let pid = client.run(stage, "c1")?;
     client.wait("c0", "")?;
     client.delete("c0", "")?;
+    let output = stage.delete_verb("c0")?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(client.state("c1", "")?.status(), Status::RUNNING);
+    // A socket whose name somebody has removed does not make it a shim that is gone.
+    let socket = fs::read_to_string(stage.bundle("c0").join("address"))?;
+    fs::remove_file(socket.trim_start_matches("unix://"))?;
     let output = stage.delete_verb("c0")?;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(client.state("c1", "")?.status(), Status::RUNNING);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Output;
 use std::time::Duration;
 
@@ -37,11 +37,13 @@ pub fn tests() -> Vec<Test> {
     all.extend(tests![limits:
         the_usual_soft_limit_of_descriptors_is_no_limit_of_execs,
         a_log_at_the_daemons_limit_of_a_files_size_does_not_end_the_shim,
+        whoever_starts_a_shim_may_ignore_sigchld,
     ]);
     all.extend(podhook_only(tests![limits:
         a_hundred_execs_with_fifos_fit_into_a_thousand_descriptors,
         start_with_too_few_descriptors_leaves_nothing,
         start_with_too_few_processes_leaves_nothing,
+        start_that_may_write_no_file_says_so_and_leaves_nothing,
         a_client_that_never_reads_costs_little,
         a_client_that_only_waits_costs_little_and_can_still_do_more,
     ]));
@@ -187,6 +189,50 @@ fn a_log_at_the_daemons_limit_of_a_files_size_does_not_end_the_shim(stage: &Stag
     );
     client.delete("c1", "e")?;
     Ok(client.end("c1")?)
+}
+
+/// What is ignored stays ignored in what is executed, and the kernel then keeps no child's status.
+fn whoever_starts_a_shim_may_ignore_sigchld(stage: &Stage) -> Outcome {
+    stage.make_bundle("c1", &stage.spec("c1", &["sh", "-c", "sleep 0.1; exit 3"]))?;
+    let started = start(stage, "c1", |command| {
+        ignore(command, libc::SIGCHLD);
+        Ok(())
+    })?;
+    assert!(started.status.success(), "{started:?}");
+    let client = stage.connect(&started)?;
+    client.run(stage, "c1")?;
+    assert_eq!(client.wait("c1", "")?.exit_status, 3);
+    client.delete("c1", "")?;
+    client.shutdown("c1");
+    stage.wait_gone("c1")?;
+    let mut verb = stage.command("c1")?;
+    verb.args(["-bundle", &stage.bundle("c1").to_string_lossy(), "delete"]);
+    ignore(&mut verb, libc::SIGCHLD);
+    let deleted = output(&mut verb, b"")?;
+    assert!(deleted.status.success(), "{deleted:?}");
+    Ok(())
+}
+
+fn ignore(command: &mut std::process::Command, signal: libc::c_int) {
+    // SAFETY: runs between fork and exec; signal is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(signal, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+}
+
+fn start_that_may_write_no_file_says_so_and_leaves_nothing(stage: &Stage) -> Outcome {
+    stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+    let started = start(stage, "c1", |command| {
+        limit(command, libc::RLIMIT_FSIZE, 0, 0);
+        Ok(())
+    })?;
+    let shown = String::from_utf8_lossy(&started.stdout).into_owned();
+    assert_eq!(started.status.code(), Some(1), "{started:?}");
+    assert!(shown.contains("File too large"), "{shown}");
+    stage.wait_gone("c1")
 }
 
 /// Starts with more and more allowed, until a server is there and can make a container; none of the others has ended by

@@ -92,7 +92,6 @@ impl Container {
             // The file that the runtime's calls lock is there for it.
             drop(runtime::mark(&bundle)?);
             if let Err(e) = deps.members.add(&request.id, &bundle) {
-                // The shim's own bundle is gone where its first container was deleted.
                 log::warn!(id = request.id.as_str(); "{e}");
             }
         }

@@ -71,8 +71,11 @@ impl Params {
                 .filter_map(|extension| extension.value.into_option())
                 .find(Options::are_known);
             return Ok(Self {
-                ttrpc_address: params.containerd_ttrpc_address,
-                grpc_address: params.containerd_grpc_address,
+                ttrpc_address: given(params.containerd_ttrpc_address)
+                    .or_else(|| env("TTRPC_ADDRESS"))
+                    .unwrap_or_default(),
+                grpc_address: given(params.containerd_grpc_address)
+                    .unwrap_or_else(|| address(flags, &env)),
                 debug: flags.debug || params.log_level.value() <= LogLevel::LOG_LEVEL_DEBUG as i32,
                 socket_dir: params.socket_dir.filter(|dir| !dir.is_empty()),
                 options,
@@ -85,13 +88,9 @@ impl Params {
             .map_err(|e| {
                 Error::InvalidArgument(format!("options on stdin are no protobuf message: {e}"))
             })?;
-        let grpc_address = Some(flags.address.clone())
-            .filter(|address| !address.is_empty())
-            .or_else(|| env("GRPC_ADDRESS"))
-            .unwrap_or_default();
         Ok(Self {
             ttrpc_address: env("TTRPC_ADDRESS").unwrap_or_default(),
-            grpc_address,
+            grpc_address: address(flags, &env),
             debug: flags.debug,
             socket_dir: None,
             options,
@@ -127,6 +126,17 @@ impl Params {
             .write_to_bytes()
             .map_err(Error::failed("encode the bootstrap result"))
     }
+}
+
+/// What is not empty: in protobuf a text that is not given is.
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn address(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> String {
+    given(flags.address.clone())
+        .or_else(|| env("GRPC_ADDRESS"))
+        .unwrap_or_default()
 }
 
 /// Legacy options decode as `BootstrapParams` as well (a type URL and bytes are two strings), so
@@ -243,6 +253,23 @@ mod tests {
         let value = Extension::parse_from_bytes(extension).unwrap().value;
         assert_eq!(value.type_url, MOUNT_CAPABILITIES);
         assert_eq!(value.value, b"");
+    }
+
+    #[test]
+    fn what_bootstrap_params_leave_out_is_in_flags_and_environment() {
+        let message = BootstrapParams {
+            instance_id: "c1".into(),
+            namespace: "k8s.io".into(),
+            ..Default::default()
+        };
+        let flags = Flags {
+            address: "/flag".into(),
+            ..flags()
+        };
+        let params = Params::parse(&message.write_to_bytes().unwrap(), &flags, env).unwrap();
+        assert!(params.bootstrap);
+        assert_eq!(params.ttrpc_address, "/run/ctrd.sock.ttrpc");
+        assert_eq!(params.grpc_address, "/flag");
     }
 
     #[test]

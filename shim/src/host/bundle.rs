@@ -40,6 +40,17 @@ pub fn unmark_deleted(bundle: &Path) -> Result<()> {
     file::remove(&bundle.join(DELETED))
 }
 
+/// Where the shim of this bundle's container listens, or did: as `start` has written it, or containerd for a container
+/// that joined another's shim without a `start`.
+pub fn address(bundle: &Path) -> Option<String> {
+    if let Ok(address) = fs::read_to_string(bundle.join("address")) {
+        return Some(address.trim().to_owned());
+    }
+    let told = fs::read(bundle.join("bootstrap.json")).ok()?;
+    let told: serde_json::Value = serde_json::from_slice(&told).ok()?;
+    Some(told.get("address")?.as_str()?.to_owned())
+}
+
 /// The other containers of this containerd, in all its namespaces: name and `linux.cgroupsPath`.
 pub fn others(bundle: &Path) -> Vec<(String, String)> {
     let all = bundle.parent().and_then(Path::parent);
@@ -67,6 +78,25 @@ mod tests {
         }
         for name in [".", "..", "a/b", "/", "../a", "a\0"] {
             assert!(!is_plain(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_shims_address_is_found_in_the_bundle() {
+        let bundle = tempfile::tempdir().unwrap();
+        assert_eq!(address(bundle.path()), None);
+        for (name, text, found) in [
+            ("bootstrap.json", "{", None),
+            ("bootstrap.json", "{\"address\":3}", None),
+            (
+                "bootstrap.json",
+                "{\"version\":3,\"address\":\"unix:///b\"}",
+                Some("unix:///b"),
+            ),
+            ("address", "unix:///a\n", Some("unix:///a")),
+        ] {
+            fs::write(bundle.path().join(name), text).unwrap();
+            assert_eq!(address(bundle.path()).as_deref(), found, "{text}");
         }
     }
 

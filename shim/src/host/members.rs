@@ -1,18 +1,26 @@
-//! What the shim keeps in its own bundle of the containers that joined it without a `start` of their own, for the
-//! `delete` of that bundle: containerd (before 2.4) calls the verb for no other, and removes the containers' bundles
-//! as soon as the shim is gone.
+//! What the shim keeps of the containers that joined it without a `start` of their own, for the `delete` of the container
+//! that it was started for: containerd (before 2.4) calls the verb for no other, and removes the containers' bundles as
+//! soon as the shim is gone.
 //!
-//! `members/ID` is a bundle with links to the files that the verb reads, and `bundle`, the path of the real one.
+//! It is in a folder beside the bundles, which outlives that of the shim: `.SHIM+members/ID` is a bundle with links to
+//! the files that the verb reads, and `bundle`, the path of the real one. No id has such a name, and containerd passes
+//! over what begins with a dot. The shim holds a lock on the folder: who waits for that learns of its end.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::bundle::is_plain;
 use crate::error::{Error, Result};
 
-const FOLDER: &str = "members";
-/// containerd's file in the bundle of a container that it gave to a sandbox's shim.
+const SUFFIX: &str = "+members";
+/// containerd's file in the bundle of a container that it gave to a sandbox's shim, with the sandbox's id.
 const SANDBOX: &str = "sandbox";
 /// The path of the real bundle.
 const BUNDLE: &str = "bundle";
@@ -22,13 +30,16 @@ const FIRST: [&str; 4] = ["config.json", "options.json", "runtime", "runtime.loc
 /// The members that a shim keeps.
 pub struct Members {
     folder: PathBuf,
+    /// The lock on the folder, while there is one.
+    held: Mutex<Option<Flock<OwnedFd>>>,
 }
 
 impl Members {
     /// Those of the shim whose own bundle this is.
     pub fn of(own_bundle: &Path) -> Self {
         Self {
-            folder: own_bundle.join(FOLDER),
+            folder: folder(own_bundle),
+            held: Mutex::new(None),
         }
     }
 
@@ -41,6 +52,7 @@ impl Members {
             .mode(0o700)
             .create(&member)
             .map_err(Error::io("create directory", &member))?;
+        self.hold();
         let place = member.join(BUNDLE);
         fs::write(&place, bundle.as_os_str().as_encoded_bytes())
             .map_err(Error::io("write", &place))?;
@@ -62,13 +74,55 @@ impl Members {
 
     /// Forgets a container that is deleted.
     pub fn remove(&self, id: &str) {
-        let member = self.folder.join(id);
-        match fs::remove_dir_all(&member) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                log::warn!(id = id; "remove {}: {e}", member.display());
-            }
-            _ => {}
+        match remove(&self.folder, id) {
+            Ok(Left::Some) => {}
+            Ok(Left::None) => *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Err(e) => log::warn!(id = id; "{e}"),
         }
+    }
+
+    /// Without the lock who waits for the shim's end asks again and again.
+    fn hold(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            return;
+        }
+        let lock = |folder: File| {
+            Flock::lock(folder.into(), FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, e): (OwnedFd, _)| e.into())
+        };
+        match File::open(&self.folder).and_then(lock) {
+            Ok(lock) => *held = Some(lock),
+            Err(e) => log::warn!("lock {}: {e}", self.folder.display()),
+        }
+    }
+}
+
+/// The folder of the shim with this bundle.
+fn folder(own_bundle: &Path) -> PathBuf {
+    let id = own_bundle.file_name().unwrap_or_default();
+    own_bundle.with_file_name(format!(".{}{SUFFIX}", id.to_string_lossy()))
+}
+
+/// Whether there are other members in a folder.
+enum Left {
+    Some,
+    None,
+}
+
+fn remove(folder: &Path, id: &str) -> Result<Left> {
+    let member = folder.join(id);
+    match fs::remove_dir_all(&member) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &member)(e));
+        }
+        _ => {}
+    }
+    match fs::remove_dir(folder) {
+        Ok(()) => Ok(Left::None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Left::None),
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(Left::Some),
+        Err(e) => Err(Error::io("remove", folder)(e)),
     }
 }
 
@@ -93,7 +147,7 @@ pub fn has_joined(bundle: &Path) -> bool {
 
 /// The bundles, as `delete` is given them, of those that a shim with this bundle has kept.
 pub fn kept(own_bundle: &Path) -> Vec<(String, PathBuf)> {
-    let members = fs::read_dir(own_bundle.join(FOLDER));
+    let members = fs::read_dir(folder(own_bundle));
     members
         .into_iter()
         .flatten()
@@ -102,9 +156,56 @@ pub fn kept(own_bundle: &Path) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
+/// Forgets all that a shim with this bundle has kept: it is gone, and they are deleted.
+pub fn forget_all(own_bundle: &Path) -> Result<()> {
+    let folder = folder(own_bundle);
+    match fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &folder)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Forgets the container of this bundle, which is deleted, where its shim has kept it.
+pub fn forget(bundle: &Path) -> Result<()> {
+    let (Ok(sandbox), Some(id)) = (fs::read_to_string(bundle.join(SANDBOX)), bundle.file_name())
+    else {
+        return Ok(());
+    };
+    if !is_plain(&sandbox) {
+        return Ok(());
+    }
+    let folder = folder(&bundle.with_file_name(sandbox));
+    remove(&folder, &id.to_string_lossy()).map(|_| ())
+}
+
+/// Whether a shim holds what it has kept: it lives, though its socket may have been removed.
+pub fn is_held(own_bundle: &Path) -> bool {
+    let lock = |folder: File| Flock::lock(folder, FlockArg::LockSharedNonblock);
+    let locked = File::open(folder(own_bundle)).map(lock);
+    matches!(locked, Ok(Err((_, Errno::EAGAIN))))
+}
+
+/// Waits until no shim holds what it has kept, where it has kept any. Tells whether it has.
+pub fn wait_unheld(own_bundle: &Path) -> Result<bool> {
+    let folder = folder(own_bundle);
+    let mut open: OwnedFd = match File::open(&folder) {
+        Ok(open) => open.into(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Error::io("open", &folder)(e)),
+    };
+    loop {
+        match Flock::lock(open, FlockArg::LockExclusive) {
+            Ok(_) => return Ok(true),
+            Err((back, Errno::EINTR)) => open = back,
+            Err((_, e)) => return Err(Error::io("lock", &folder)(e.into())),
+        }
+    }
+}
+
 /// Where the bundle really was that `delete` is given.
 pub fn origin(bundle: &Path) -> PathBuf {
-    let kept = bundle.parent().is_some_and(|all| all.ends_with(FOLDER));
+    let all = bundle.parent().and_then(Path::file_name);
+    let kept = all.is_some_and(|all| all.to_string_lossy().ends_with(SUFFIX));
     match fs::read_to_string(bundle.join(BUNDLE)) {
         Ok(origin) if kept => PathBuf::from(origin),
         _ => bundle.to_owned(),
@@ -113,6 +214,7 @@ pub fn origin(bundle: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use super::folder as folder_of;
     use super::*;
 
     #[test]
@@ -147,9 +249,58 @@ mod tests {
             (read("runtime"), read("init.pid")),
             ("runc".into(), "2".into())
         );
+        // The shim's own bundle is removed by containerd, and it goes on.
+        fs::remove_dir_all(&own).unwrap();
+        members.keep("c", &bundle, "exit.json");
+        assert_eq!(kept(&own).len(), 1);
         members.remove("c");
         assert!(kept(&own).is_empty());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         members.keep("c", &bundle, "init.pid");
         assert!(kept(&own).is_empty());
+    }
+
+    #[test]
+    fn the_end_of_the_shim_can_be_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("s");
+        assert!(!wait_unheld(&own).unwrap());
+        let members = Members::of(&own);
+        for id in ["a", "b"] {
+            members.add(id, &folder.path().join(id)).unwrap();
+        }
+        let place = folder_of(&own);
+        let free = || !is_held(&own);
+        assert!(!free());
+        members.remove("a");
+        assert!(!free());
+        drop(members);
+        assert!(free() && wait_unheld(&own).unwrap());
+        forget_all(&own).unwrap();
+        forget_all(&own).unwrap();
+        assert!(kept(&own).is_empty() && !place.exists());
+    }
+
+    #[test]
+    fn a_container_that_is_deleted_is_forgotten_by_its_own_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("s");
+        let members = Members::of(&own);
+        let bundles = ["a", "b"].map(|id| folder.path().join(id));
+        for (bundle, id) in bundles.iter().zip(["a", "b"]) {
+            fs::create_dir(bundle).unwrap();
+            // As before it joins.
+            forget(bundle).unwrap();
+            fs::write(bundle.join("sandbox"), "s").unwrap();
+            members.add(id, bundle).unwrap();
+        }
+        forget(&bundles[0]).unwrap();
+        assert_eq!(kept(&own).len(), 1);
+        fs::write(bundles[1].join("sandbox"), "../s").unwrap();
+        forget(&bundles[1]).unwrap();
+        assert_eq!(kept(&own).len(), 1);
+        fs::write(bundles[1].join("sandbox"), "s").unwrap();
+        forget(&bundles[1]).unwrap();
+        assert!(!folder_of(&own).exists());
     }
 }

@@ -6,6 +6,8 @@ pub mod capture;
 pub mod cgroup_place;
 #[allow(unsafe_code)]
 pub mod descriptors;
+#[allow(unsafe_code)]
+pub mod dispositions;
 pub mod ending;
 pub mod exit_status;
 pub mod file;

@@ -32,7 +32,7 @@ const DELETE_LIMIT: Duration = Duration::from_millis(2500);
 /// Until when what was killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_millis(3500);
 /// Until when the other containers of the shim may take to be deleted.
-const MEMBERS_LIMIT: Duration = Duration::from_millis(4250);
+pub(super) const MEMBERS_LIMIT: Duration = Duration::from_millis(4250);
 /// How long systemd may take to stop a scope.
 const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -83,12 +83,15 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     if let Err(e) = mount::unmount_all(&origin.join("rootfs")) {
         warn(&e);
     }
-    if let Ok(address) = fs::read_to_string(bundle.join("address"))
-        && let Err(e) = socket::remove_stale(address.trim())
+    if let Some(address) = bundle::address(&bundle)
+        && let Err(e) = socket::remove_stale(&address)
     {
         warn(&e);
     }
-    members.finish(flags, deadline::after(begun, MEMBERS_LIMIT));
+    members.finish(flags, &bundle, deadline::after(begun, MEMBERS_LIMIT));
+    if let Err(e) = members::forget(&bundle) {
+        warn(&e);
+    }
     // Of a container that ran on when its shim died nothing is known but that it was killed, just now.
     let exit = ExitStatus::read(&bundle).unwrap_or_else(|e| {
         warn(&e);

@@ -77,6 +77,8 @@ async fn run(
     // Begun when all signals are blocked, so that the new thread blocks them too. The kernel takes milliseconds to
     // end a mount; the shim creates its container during that time.
     let let_go = apart::start(move || drop(mount));
+    // The server runs in its bundle.
+    let own_bundle = env::current_dir().map_err(Error::sys("find the working directory"))?;
     let ttrpc_address = env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::start(&ttrpc_address, &flags.namespace);
     let deps = Deps {
@@ -88,8 +90,7 @@ async fn run(
         system: Box::new(Linux {
             containerd: flags.address.clone(),
         }),
-        // The server runs in its bundle.
-        members: Members::of(Path::new("")),
+        members: Members::of(&own_bundle),
         taken: TakenIds::default(),
     };
     let shim = Shim::new(deps, let_go);
@@ -124,18 +125,10 @@ fn sanitize() -> Result<()> {
             ));
         }
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-        // A log that reaches the daemon's limit of a file's size is a write that fails, and not the end of the shim.
-        // Handled, not ignored: what is ignored stays so in what is executed.
-        libc::signal(
-            libc::SIGXFSZ,
-            on_file_too_large as *const () as libc::sighandler_t,
-        );
     }
     descriptors::raise_limit();
     signal_mask::unblock_own()
 }
-
-extern "C" fn on_file_too_large(_: libc::c_int) {}
 
 fn inherited_listener() -> Result<UnixListener> {
     // SAFETY: fcntl on any number is harmless.

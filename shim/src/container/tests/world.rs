@@ -216,7 +216,7 @@ fn deps(fakes: &Fakes, folder: &Path) -> Deps {
         children: Arc::new(fakes.clone()),
         counters: Counting::new(),
         system: Box::new(FakeSystem(fakes.clone())),
-        members: Members::of(folder),
+        members: Members::of(&folder.join("shim")),
         taken: TakenIds::default(),
     }
 }
