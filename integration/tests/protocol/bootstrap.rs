@@ -23,7 +23,10 @@ use crate::unless;
 
 pub fn tests() -> Vec<Test> {
     let mut all = unless(
-        tests![bootstrap: info_tells_the_features_of_the_runtime],
+        tests![bootstrap:
+            info_tells_the_features_of_the_runtime,
+            info_of_a_missing_runtime_fails_and_of_an_old_one_has_no_features,
+        ],
         |kind| (kind == Kind::Go(Generation::V1_6)).then_some("the original of 1.6 has no -info"),
     );
     all.extend(tests![bootstrap: options_for_containerd_itself_are_passed_over]);
@@ -31,7 +34,6 @@ pub fn tests() -> Vec<Test> {
         bootstrap_params_get_a_bootstrap_result,
         bootstrap_params_of_another_container_are_refused,
         options_of_another_type_are_refused,
-        info_of_a_missing_runtime_has_no_features,
     ]));
     all
 }
@@ -198,15 +200,19 @@ fn options_of_another_type_are_refused(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-fn info_of_a_missing_runtime_has_no_features(stage: &Stage) -> Outcome {
-    let info = info(
-        stage,
-        Some(&any(&Options {
-            binary_name: "/no/such/runtime".into(),
+fn info_of_a_missing_runtime_fails_and_of_an_old_one_has_no_features(stage: &Stage) -> Outcome {
+    let with = |binary_name: &str| {
+        let options = Options {
+            binary_name: binary_name.into(),
             ..Default::default()
-        })),
-    )?;
-    assert!(info.features.is_none());
-    assert_eq!(info.name, "io.containerd.podhook.v1");
+        };
+        info(stage, Some(&any(&options)))
+    };
+    for missing in ["/no/such/runtime", "no-such-runtime"] {
+        let error = with(missing).err().ok_or("it is there")?.to_string();
+        assert!(error.contains(missing), "{error}");
+    }
+    // It knows no such command.
+    assert!(with("/bin/false")?.features.is_none());
     Ok(())
 }

@@ -9,6 +9,7 @@ mod daemon;
 mod ending;
 mod entrypoint;
 mod events;
+mod execs;
 mod exhaustion;
 mod exit_status;
 mod given_up;
@@ -117,6 +118,7 @@ fn main() -> ExitCode {
         entrypoint::tests(),
         events::tests(),
         exit_status::tests(),
+        execs::tests(),
         exhaustion::tests(),
         limits::tests(),
         given_up::tests(),

@@ -8,6 +8,7 @@ use containerd_shim_protos::api::{ExecProcessRequest, Status};
 use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 use podhook_hooks::config::ExecEngine;
 use podhook_hooks::exec::{self as engine, Exit};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::deps::Joined;
@@ -165,6 +166,8 @@ impl Container {
                 return Err(Error::AlreadyExists(format!("id {exec_id}")));
             }
             self.allows(Operation::Exec)?;
+            engine::Process::from_json(&request.spec.value)
+                .map_err(|e| Error::InvalidArgument(e.to_string()))?;
             execs.insert(exec_id.clone(), Arc::new(exec));
         }
         self.deps.events.publish(TaskExecAdded {
@@ -338,7 +341,8 @@ impl Container {
         let process = &exec.process;
         // An exec may be called `init`, whose pid file is the container's own.
         let name = format!(".exec-{}", process.exec_id);
-        let files = Files::write(&self.bundle, &name, spec)?;
+        let spec = with_terminal(spec, process.stdio.terminal)?;
+        let files = Files::write(&self.bundle, &name, &spec)?;
         let spawn = Spawn {
             deps: &self.deps,
             runtime: self.runtime.as_ref(),
@@ -352,6 +356,16 @@ impl Container {
         let (made, io) = made.map_err(|unmade| unmade.error)?;
         exec.adopt(Unadopted::new(made), Ok(io))
     }
+}
+
+/// The request says whether there is a terminal, whatever the process itself says.
+fn with_terminal(spec: &[u8], terminal: bool) -> Result<Vec<u8>> {
+    let failed = Error::failed("the process");
+    let mut spec: Value = serde_json::from_slice(spec).map_err(failed)?;
+    if let Some(fields) = spec.as_object_mut() {
+        fields.insert("terminal".to_owned(), terminal.into());
+    }
+    Ok(spec.to_string().into_bytes())
 }
 
 /// Ends with the deadline, if there is one.

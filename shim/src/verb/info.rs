@@ -1,5 +1,6 @@
 //! `-info`: what the shim and the OCI runtime behind it can do (containerd ≥ 2.0).
 
+use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::io::{self, IsTerminal, Read};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ pub fn info() -> Result<Vec<u8>> {
         })
         .into(),
         options: any.into(),
-        features: features(runtime::binary(&options)).into(),
+        features: features(runtime::binary(&options))?.into(),
         ..Default::default()
     };
     info.write_to_bytes()
@@ -52,19 +53,26 @@ pub fn info() -> Result<Vec<u8>> {
 /// How long it may take; a client waits for the answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The `features` of the OCI runtime. One that does not know the command (runc < 1.1) has none.
-fn features(binary: &str) -> Option<Any> {
+/// The `features` of the OCI runtime. One that does not know the command (runc < 1.1) has none; one that is not there is
+/// an error.
+fn features(binary: &str) -> Result<Option<Any>> {
     let deadline = deadline::after(Instant::now(), LIMIT);
     let called = runtime::output(
         Command::new(binary).arg("features"),
         deadline,
         runtime::Late::Kill,
     );
-    let (_, [features, _]) = called.ok().filter(|(status, _)| status.success())?;
-    serde_json::from_slice::<serde_json::Value>(&features).ok()?;
-    Some(Any {
+    let features = match called {
+        Ok((status, [features, _])) if status.success() => features,
+        Err(e) if matches!(e.kind(), NotFound | PermissionDenied) => {
+            return Err(Error::io("look up", binary)(e));
+        }
+        _ => return Ok(None),
+    };
+    let is_json = serde_json::from_slice::<serde_json::Value>(&features).is_ok();
+    Ok(is_json.then(|| Any {
         type_url: FEATURES.to_owned(),
         value: features,
         ..Any::default()
-    })
+    }))
 }

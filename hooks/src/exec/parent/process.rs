@@ -27,6 +27,10 @@ impl Process {
     /// # Errors
     /// [`Error::Invalid`] where it is none.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+        // Which serde takes for an object with its fields in their order.
+        if json.trim_ascii_start().starts_with(b"[") {
+            return Err(Error::Invalid("process: an array, and no object".into()));
+        }
         let spec = serde_json::from_slice(json)
             .map_err(|error| Error::Invalid(format!("process: {error}")))?;
         Ok(Self { spec })
@@ -129,7 +133,11 @@ pub(crate) fn environment(
     let out = out
         .into_iter()
         .flatten()
-        .map(|entry| c_string("environment variable", entry))
+        .map(|entry| {
+            // The value may be a secret: an error is shown to whoever asked, and kept.
+            let name = entry.split('=').next().unwrap_or_default();
+            CString::new(entry).map_err(|_| has_nul("environment variable", name))
+        })
         .collect::<Result<_, _>>()?;
     Ok((out, home))
 }
@@ -198,11 +206,13 @@ fn join(dir: &[u8], file: &[u8]) -> Vec<u8> {
 
 /// A string for the kernel.
 pub(crate) fn c_string(what: &str, text: &str) -> Result<CString, Error> {
-    CString::new(text).map_err(|_| {
-        Error::Invalid(format!(
-            "invalid {what} {text:?}: contains nul byte (\\x00)"
-        ))
-    })
+    CString::new(text).map_err(|_| has_nul(what, text))
+}
+
+fn has_nul(what: &str, text: &str) -> Error {
+    Error::Invalid(format!(
+        "invalid {what} {text:?}: contains nul byte (\\x00)"
+    ))
 }
 
 #[cfg(test)]
@@ -306,6 +316,11 @@ mod tests {
         for entry in ["A", "=1", "A=\0"] {
             assert!(env(&[entry], Family::Runc).is_err());
         }
+        let error = env(&["TOKEN=secret\0"], Family::Runc).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid environment variable \"TOKEN\": contains nul byte (\\x00)"
+        );
     }
 
     #[test]
