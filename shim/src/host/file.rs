@@ -17,7 +17,12 @@ pub struct Identity {
 impl Identity {
     /// That of the file with this name, if there is one.
     pub fn of(path: &Path) -> Option<Self> {
-        fs::symlink_metadata(path).ok().as_ref().map(Self::from)
+        Self::find(path).ok()
+    }
+
+    /// The same, with the reason where it is not known.
+    pub fn find(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|found| Self::from(&found))
     }
 
     /// That of the file that a link leads to, as those of `/proc/PID/fd`.

@@ -115,7 +115,7 @@ pub fn remove_stale(address: &str) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         locked => locked.map_err(Error::io("lock", dir))?,
     };
-    let found = Identity::of(path);
+    let found = place::identity(path);
     let connected = passing::insist(|| try_connect(path), |e| passing::is_passing(&(*e).into()));
     match (connected, found) {
         (Err(Errno::ECONNREFUSED), Some(found)) => place::remove_if(path, found)?,

@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::{Error, Result};
 use crate::host::file::{Identity, remove};
+use crate::host::passing;
 
 /// The lock is held for microseconds. A process that has it longer was stopped, and the node's containers do not
 /// wait for him.
@@ -42,12 +43,22 @@ impl Lock {
     }
 }
 
+/// Which file has this name, for those who remove it: nobody comes after them.
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
+    passing::insist(|| Identity::find(path), passing::is_passing).ok()
+}
+
 /// Removes the file with this name if it is this one. The caller holds the lock.
-pub(crate) fn remove_if(path: &Path, identity: Identity) -> Result<()> {
-    if Identity::of(path) == Some(identity) {
-        remove(path)?;
+pub(crate) fn remove_if(path: &Path, found: Identity) -> Result<()> {
+    if identity(path) != Some(found) {
+        return Ok(());
     }
-    Ok(())
+    // Whatever it is: nobody comes after this.
+    let there = |e: &io::Error| e.kind() != io::ErrorKind::NotFound;
+    match passing::insist(|| fs::remove_file(path), there) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
 }
 
 /// The name of a socket that has a listener now. Its file is removed when this is dropped, but not the
@@ -61,7 +72,7 @@ impl Own {
     /// `path` as it is now. The file keeps its identity as long as its listener is open.
     pub fn new(path: &Path) -> Self {
         Self {
-            identity: Identity::of(path),
+            identity: identity(path),
             path: path.to_owned(),
         }
     }
