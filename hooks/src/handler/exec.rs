@@ -4,12 +4,13 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::output::{Made, Output};
 use super::{HookRun, Outcome, Rest, Sink};
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
 use crate::lifecycle::text;
+use crate::moment::Moment;
 use crate::null_device;
 use crate::signal;
 use crate::trace;
@@ -69,7 +70,7 @@ pub async fn run_with_fallback(
     sink: Option<Sink>,
     fallback: Option<&dyn Fallback>,
 ) -> (HookRun, Option<Rest>) {
-    let started_at = SystemTime::now();
+    let began = Moment::now();
     let mut abort = pin!(abort);
     // Forget earlier OOM kills: they are not this hook's.
     container.has_new_oom_kills();
@@ -82,7 +83,7 @@ pub async fn run_with_fallback(
     };
     let Some(spawned) = spawned else {
         // On a busy machine the command may have begun before it was seen to.
-        let mut result = HookRun::new(Outcome::Aborted, started_at);
+        let mut result = HookRun::new(Outcome::Aborted, began);
         if let Some(mut output) = printed {
             let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
             result.dropped = output.dropped();
@@ -94,12 +95,12 @@ pub async fn run_with_fallback(
         (Ok((child, by_fallback)), Some(output)) => (child, output, by_fallback),
         (Ok((child, _)), None) => {
             kill(Some(child)).await;
-            return (HookRun::new(Outcome::Aborted, started_at), None);
+            return (HookRun::new(Outcome::Aborted, began), None);
         }
         (Err((reason, by_fallback)), _) => {
             // It names the command, which may be as long as an argument.
             let reason = text::shorten_middle(&reason, MAX_REASON);
-            let mut result = HookRun::new(Outcome::Failed(reason), started_at);
+            let mut result = HookRun::new(Outcome::Failed(reason), began);
             result.by_fallback = by_fallback;
             return (result, None);
         }
@@ -119,9 +120,9 @@ pub async fn run_with_fallback(
                 tree.release().await;
             }
             let oom = || container.has_new_oom_kills();
-            result(exit, outcome(exit, oom), started_at)
+            result(exit, outcome(exit, oom), began)
         }
-        None => result(kill(child).await, Outcome::Aborted, started_at),
+        None => result(kill(child).await, Outcome::Aborted, began),
     };
     let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
     result.dropped = output.dropped();
@@ -218,15 +219,15 @@ fn outcome(exit: Option<Exit>, oom: impl Fn() -> bool) -> Outcome {
     }
 }
 
-fn result(exit: Option<Exit>, outcome: Outcome, started_at: SystemTime) -> HookRun {
-    let mut result = HookRun::new(outcome, started_at);
+fn result(exit: Option<Exit>, outcome: Outcome, began: Moment) -> HookRun {
+    let mut result = HookRun::new(outcome, began);
     if let Some(exit) = exit {
         result.exit_code = exit.code();
         result.signal = exit.signal();
         result.cpu_user = exit.cpu_user;
         result.cpu_system = exit.cpu_system;
         result.memory_peak = (exit.max_rss > 0).then_some(exit.max_rss);
-        result.finished_at = exit.at;
+        result.took = began.until(exit.at);
     }
     result
 }

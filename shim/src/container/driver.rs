@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use podhook_hooks::counters::How;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::handler::HookRun;
 use podhook_hooks::lifecycle::{Hook, Lifecycle, Pod, attempt};
+use podhook_hooks::moment::Moment;
 use podhook_hooks::sequence::{
     Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
 };
@@ -36,7 +36,8 @@ pub(super) struct Driver {
     /// The pod's names in the log.
     _labels: Option<Labels>,
     origin: Instant,
-    origin_wall: SystemTime,
+    /// The sequence's time at which the stop was asked for, and that moment.
+    stop: Option<(Time, Moment)>,
     hooks: Vec<RunningHook>,
     /// How postStart went, for the answer to Start.
     post_start: Option<HookRun>,
@@ -97,7 +98,7 @@ impl Driver {
             advice,
             _labels: labels(spec, id),
             origin: Instant::now(),
-            origin_wall: SystemTime::now(),
+            stop: None,
             hooks: Vec::new(),
             post_start: None,
             reply: None,
@@ -200,6 +201,7 @@ impl Driver {
                 Action::ReplyStarted | Action::ReplyFailed(_) => replies.push(action),
             }
         }
+        self.note_stop();
         let phase = self.sequence.phase();
         self.phase.send_replace(phase);
         if phase != before && self.lifecycle.is_some() {
@@ -219,6 +221,15 @@ impl Driver {
         effects
     }
 
+    fn note_stop(&mut self) {
+        let asked = self.sequence.termination().map(|end| end.requested_at);
+        if let Some(asked) = asked
+            && self.stop.is_none_or(|(noted, _)| noted != asked)
+        {
+            self.stop = Some((asked, Moment::now()));
+        }
+    }
+
     /// Records init's exit.
     pub(super) fn record_exit(&mut self, exit: ExitInfo) {
         self.records.exited(exit);
@@ -231,11 +242,13 @@ impl Driver {
 
     /// Writes the record, if anything has changed.
     pub(super) fn update_record(&mut self) {
-        let wall = |time: Time| {
-            self.origin_wall
-                .checked_add(time)
-                .unwrap_or(self.origin_wall)
+        // From the moment of the stop on: a container may have run for months before, over jumps of the wall clock, and
+        // nights that the machine has slept.
+        let (asked, moment) = match self.stop {
+            Some(stop) => stop,
+            None => (self.now(), Moment::now()),
         };
+        let wall = |time: Time| moment.wall_after(time.saturating_sub(asked));
         let termination = self.sequence.termination().map(|t| Times {
             signal: signal::name(t.signal),
             grace: t.grace,

@@ -226,7 +226,7 @@ impl Container {
             let info = match exit.await {
                 Ok(exit) => ExitInfo {
                     status: exit.status(),
-                    at: exit.at,
+                    at: exit.at.wall(),
                 },
                 Err(_) => ExitInfo {
                     status: 255,

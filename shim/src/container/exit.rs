@@ -56,7 +56,7 @@ impl Container {
         self.lock().oom_looks = None;
         let info = ExitInfo {
             status: exit.status(),
-            at: exit.at,
+            at: exit.at.wall(),
         };
         self.keep_exit(info);
         self.publish_exit(&self.init, info);

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use podhook_hooks::exec::Exit;
 use podhook_hooks::handler::HookRun;
+use podhook_hooks::moment::Moment;
 use tokio::sync::oneshot;
 
 use crate::container::deps::OomListener;
@@ -219,7 +220,7 @@ impl Fakes {
         }
         let exit = Exit {
             raw_status,
-            at: SystemTime::now(),
+            at: Moment::now(),
             cpu_user: Duration::ZERO,
             cpu_system: Duration::ZERO,
             max_rss: 0,
