@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::{Made, Output};
 use super::{HookRun, Outcome, Rest, Sink};
+use crate::deadline;
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
 use crate::lifecycle::text;
 use crate::moment::Moment;
@@ -71,7 +72,8 @@ pub async fn run_with_fallback(
     fallback: Option<&dyn Fallback>,
 ) -> (HookRun, Option<Rest>) {
     let began = Moment::now();
-    let mut abort = pin!(abort);
+    // Dropped once the command has ended: who would abort it sees that it is too late for that.
+    let mut abort = Box::pin(abort);
     // Forget earlier OOM kills: they are not this hook's.
     container.has_new_oom_kills();
     let mut printed = None;
@@ -85,7 +87,7 @@ pub async fn run_with_fallback(
         // On a busy machine the command may have begun before it was seen to.
         let mut result = HookRun::new(Outcome::Aborted, began);
         if let Some(mut output) = printed {
-            let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
+            let _ = deadline::within(PATIENCE, output.drain()).await;
             result.dropped = output.dropped();
             result.output = output.into_tail_and_rest().0;
         }
@@ -109,10 +111,13 @@ pub async fn run_with_fallback(
     let session_only = session_only.map(str::to_string);
     let mut running = Running(Some(child));
     let ended = tokio::select! {
+        // A command that has ended in time has, though the abort comes before that is seen.
+        biased;
         exit = running.exit() => Some(exit),
         () = &mut abort => None,
         never = output.read() => match never {},
     };
+    drop(abort);
     let child = running.0.take();
     let mut result = match ended {
         Some(exit) => {
@@ -124,7 +129,7 @@ pub async fn run_with_fallback(
         }
         None => result(kill(child).await, Outcome::Aborted, began),
     };
-    let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
+    let _ = deadline::within(PATIENCE, output.drain()).await;
     result.dropped = output.dropped();
     let (tail, rest) = output.into_tail_and_rest();
     result.output = tail;
@@ -201,7 +206,7 @@ async fn kill(child: Option<Child>) -> Option<Exit> {
     if let Some(tree) = child.tree {
         tree.kill().await;
     }
-    tokio::time::timeout(PATIENCE, child.exit).await.ok()?.ok()
+    deadline::within(PATIENCE, child.exit).await?.ok()
 }
 
 fn outcome(exit: Option<Exit>, oom: impl Fn() -> bool) -> Outcome {

@@ -1,7 +1,8 @@
 //! The handlers of a hook: each runs one and tells how it went.
 //!
 //! [`run`] takes what to do, the container as a [`Target`] and a future that aborts it, and returns a
-//! [`HookRun`]; it knows nothing of phases or RPCs. Deadlines are the caller's, through the abort.
+//! [`HookRun`]; it knows nothing of phases or RPCs. Deadlines are the caller's, through the abort, which is dropped once
+//! the work is done and only the result is still put together.
 
 pub mod exec;
 mod lines;

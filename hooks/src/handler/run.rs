@@ -160,6 +160,8 @@ async fn in_network(
     };
     let abort = pin!(abort);
     tokio::select! {
+        // An answer that is there came in time.
+        biased;
         outcome = send(place) => {
             let ended = outcome.result.map_or_else(Outcome::Failed, |()| Outcome::Succeeded);
             let mut result = HookRun::new(ended, began);

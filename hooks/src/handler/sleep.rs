@@ -13,6 +13,7 @@ pub async fn run(seconds: u64, abort: impl Future<Output = ()>) -> HookRun {
         // Nothing to wait for cannot be cut short.
         0 => Outcome::Succeeded,
         _ => tokio::select! {
+            biased;
             () = tokio::time::sleep(Duration::from_secs(seconds)) => Outcome::Succeeded,
             () = abort => Outcome::Aborted,
         },

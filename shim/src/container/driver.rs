@@ -59,6 +59,13 @@ struct RunningHook {
     result: Option<HookRun>,
 }
 
+impl RunningHook {
+    /// Whether its handler has done its work: it takes no abort any more.
+    fn is_over(&self) -> bool {
+        self.abort.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+}
+
 /// What the container has to do.
 pub(super) enum Effect {
     /// Run this hook, until it is aborted.
@@ -175,6 +182,20 @@ impl Driver {
             succeeded,
             init_ending,
         })
+    }
+
+    /// [`Event::Timer`]: a deadline may be over, but not for what has ended before it.
+    pub(super) fn timer(&mut self, init_ending: bool) -> Vec<Effect> {
+        let over = self.hooks.iter().find(|hook| hook.is_over());
+        let mut effects = match over.map(|hook| hook.kind) {
+            Some(kind) => self.step(Event::HookOver(kind)),
+            None => Vec::new(),
+        };
+        if init_ending {
+            effects.extend(self.step(Event::InitOver));
+        }
+        effects.extend(self.step(Event::Timer));
+        effects
     }
 
     /// Tells the sequence what has happened, and does of what it says what needs no container.

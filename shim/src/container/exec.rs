@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use containerd_shim_protos::api::{ExecProcessRequest, Status};
 use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 use podhook_hooks::config::ExecEngine;
+use podhook_hooks::deadline;
 use podhook_hooks::exec::{self as engine, Exit};
 use tokio::sync::oneshot;
 
@@ -355,9 +356,9 @@ impl Container {
 }
 
 /// Ends with the deadline, if there is one.
-async fn over(deadline: Option<Duration>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline).await,
+async fn over(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => deadline::over(deadline::from_now(limit)).await,
         None => std::future::pending().await,
     }
 }

@@ -1,6 +1,5 @@
 //! Runs one hook, and words its failure.
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use podhook_hooks::exec::{self as engine, Children};
@@ -22,7 +21,8 @@ impl Container {
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
     ) -> HookRun {
-        let mut abort = pin!(async {
+        // The handler drops it when it has done its work.
+        let mut abort = Box::pin(async {
             // A driver that is gone aborts too.
             let _ = aborted.await;
         });

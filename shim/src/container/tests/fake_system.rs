@@ -113,6 +113,10 @@ impl System for FakeSystem {
                 }
             }
         };
+        let takes = self.0.lock().results_take;
+        if let Some(takes) = takes {
+            tokio::time::sleep(takes).await;
+        }
         self.0.note(format!("hook {name} ends"));
         result
     }

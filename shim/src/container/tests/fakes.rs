@@ -53,6 +53,8 @@ pub struct State {
     hooks: HashMap<String, oneshot::Sender<HookRun>>,
     /// How long an aborted hook takes to die; for ever where there is none.
     pub hooks_die_after: Option<Duration>,
+    /// How long the result of a hook takes that has ended.
+    pub results_take: Option<Duration>,
     /// What an aborted hook has printed.
     pub hook_output: &'static str,
     /// Containers of the runtime.
