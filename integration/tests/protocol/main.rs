@@ -21,6 +21,7 @@ mod options;
 mod rootfs;
 mod scarce;
 mod signals;
+mod slow;
 mod stage;
 mod start;
 mod states;
@@ -127,6 +128,7 @@ fn main() -> ExitCode {
         options::tests(),
         rootfs::tests(),
         signals::tests(),
+        slow::tests(),
         states::tests(),
         stdio::tests(),
         storage::tests(),
