@@ -48,6 +48,7 @@ pub mod fuzzing;
 pub mod handler;
 pub mod lifecycle;
 pub mod linux;
+pub mod moment;
 pub mod named;
 #[allow(unsafe_code)]
 pub mod null_device;

@@ -52,7 +52,7 @@ async fn success_and_failure_carry_code_signal_and_output() {
     assert_eq!(ok.exit_code, Some(0));
     assert_eq!(ok.output, b"out\nerr\nplain\n");
     assert!(ok.memory_peak.unwrap() > 100_000);
-    assert!(ok.finished_at >= ok.started_at);
+    assert!(ok.finished_at() >= ok.started_at());
 
     let code = hook(&container, &["sh", "-c", "exit 3"]).await;
     assert_eq!(

@@ -142,7 +142,7 @@ impl Counters {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let hooks = self.hooks_mut(hook, handler);
         increment(&mut hooks.results, verdict, 1);
-        let took = micros(run.duration());
+        let took = micros(run.took);
         let bound = BOUNDS
             .into_iter()
             .find(|ms| took <= ms.saturating_mul(1000));
@@ -243,14 +243,13 @@ fn add(own: &mut BTreeMap<String, u64>, other: &BTreeMap<String, u64>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
     use crate::handler::Outcome;
+    use crate::moment::Moment;
 
     fn run(milliseconds: u64) -> HookRun {
-        let mut run = HookRun::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
-        run.finished_at = run.started_at + Duration::from_millis(milliseconds);
+        let mut run = HookRun::new(Outcome::Succeeded, Moment::now());
+        run.took = Duration::from_millis(milliseconds);
         run.cpu_user = Duration::from_micros(300);
         run
     }

@@ -2,14 +2,16 @@
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::output::{Made, Output};
 use super::{HookRun, Outcome, Rest, Sink};
+use crate::deadline;
 use crate::exec::{self, Child, Children, Container, Error, Exit, Stdio, Tree};
 use crate::lifecycle::text;
+use crate::moment::Moment;
 use crate::null_device;
 use crate::signal;
 use crate::trace;
@@ -69,8 +71,9 @@ pub async fn run_with_fallback(
     sink: Option<Sink>,
     fallback: Option<&dyn Fallback>,
 ) -> (HookRun, Option<Rest>) {
-    let started_at = SystemTime::now();
-    let mut abort = pin!(abort);
+    let began = Moment::now();
+    // Dropped once the command has ended: who would abort it sees that it is too late for that.
+    let mut abort = Box::pin(abort);
     // Forget earlier OOM kills: they are not this hook's.
     container.has_new_oom_kills();
     let mut printed = None;
@@ -82,9 +85,9 @@ pub async fn run_with_fallback(
     };
     let Some(spawned) = spawned else {
         // On a busy machine the command may have begun before it was seen to.
-        let mut result = HookRun::new(Outcome::Aborted, started_at);
+        let mut result = HookRun::new(Outcome::Aborted, began);
         if let Some(mut output) = printed {
-            let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
+            let _ = deadline::within(PATIENCE, output.drain()).await;
             result.dropped = output.dropped();
             result.output = output.into_tail_and_rest().0;
         }
@@ -94,12 +97,12 @@ pub async fn run_with_fallback(
         (Ok((child, by_fallback)), Some(output)) => (child, output, by_fallback),
         (Ok((child, _)), None) => {
             kill(Some(child)).await;
-            return (HookRun::new(Outcome::Aborted, started_at), None);
+            return (HookRun::new(Outcome::Aborted, began), None);
         }
         (Err((reason, by_fallback)), _) => {
             // It names the command, which may be as long as an argument.
             let reason = text::shorten_middle(&reason, MAX_REASON);
-            let mut result = HookRun::new(Outcome::Failed(reason), started_at);
+            let mut result = HookRun::new(Outcome::Failed(reason), began);
             result.by_fallback = by_fallback;
             return (result, None);
         }
@@ -108,10 +111,13 @@ pub async fn run_with_fallback(
     let session_only = session_only.map(str::to_string);
     let mut running = Running(Some(child));
     let ended = tokio::select! {
+        // A command that has ended in time has, though the abort comes before that is seen.
+        biased;
         exit = running.exit() => Some(exit),
         () = &mut abort => None,
         never = output.read() => match never {},
     };
+    drop(abort);
     let child = running.0.take();
     let mut result = match ended {
         Some(exit) => {
@@ -119,11 +125,11 @@ pub async fn run_with_fallback(
                 tree.release().await;
             }
             let oom = || container.has_new_oom_kills();
-            result(exit, outcome(exit, oom), started_at)
+            result(exit, outcome(exit, oom), began)
         }
-        None => result(kill(child).await, Outcome::Aborted, started_at),
+        None => result(kill(child).await, Outcome::Aborted, began),
     };
-    let _ = tokio::time::timeout(PATIENCE, output.drain()).await;
+    let _ = deadline::within(PATIENCE, output.drain()).await;
     result.dropped = output.dropped();
     let (tail, rest) = output.into_tail_and_rest();
     result.output = tail;
@@ -200,7 +206,7 @@ async fn kill(child: Option<Child>) -> Option<Exit> {
     if let Some(tree) = child.tree {
         tree.kill().await;
     }
-    tokio::time::timeout(PATIENCE, child.exit).await.ok()?.ok()
+    deadline::within(PATIENCE, child.exit).await?.ok()
 }
 
 fn outcome(exit: Option<Exit>, oom: impl Fn() -> bool) -> Outcome {
@@ -218,15 +224,15 @@ fn outcome(exit: Option<Exit>, oom: impl Fn() -> bool) -> Outcome {
     }
 }
 
-fn result(exit: Option<Exit>, outcome: Outcome, started_at: SystemTime) -> HookRun {
-    let mut result = HookRun::new(outcome, started_at);
+fn result(exit: Option<Exit>, outcome: Outcome, began: Moment) -> HookRun {
+    let mut result = HookRun::new(outcome, began);
     if let Some(exit) = exit {
         result.exit_code = exit.code();
         result.signal = exit.signal();
         result.cpu_user = exit.cpu_user;
         result.cpu_system = exit.cpu_system;
         result.memory_peak = (exit.max_rss > 0).then_some(exit.max_rss);
-        result.finished_at = exit.at;
+        result.took = began.until(exit.at);
     }
     result
 }

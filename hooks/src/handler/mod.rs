@@ -1,7 +1,8 @@
 //! The handlers of a hook: each runs one and tells how it went.
 //!
 //! [`run`] takes what to do, the container as a [`Target`] and a future that aborts it, and returns a
-//! [`HookRun`]; it knows nothing of phases or RPCs. Deadlines are the caller's, through the abort.
+//! [`HookRun`]; it knows nothing of phases or RPCs. Deadlines are the caller's, through the abort, which is dropped once
+//! the work is done and only the result is still put together.
 
 pub mod exec;
 mod lines;
@@ -17,6 +18,8 @@ mod sink;
 pub mod sleep;
 
 use std::time::{Duration, SystemTime};
+
+use crate::moment::Moment;
 
 pub use rest::Rest;
 pub use run::{Place, Target, run};
@@ -58,14 +61,15 @@ pub struct HookRun {
     /// Peak resident memory of the largest of these processes, bytes.
     pub memory_peak: Option<u64>,
     /// When it was started.
-    pub started_at: SystemTime,
-    pub finished_at: SystemTime,
+    pub began: Moment,
+    /// How long it took, on a clock that nobody sets.
+    pub took: Duration,
 }
 
 impl HookRun {
     /// The result of a hook that could not be run at all.
     pub fn failed(reason: impl Into<String>) -> Self {
-        Self::new(Outcome::Failed(reason.into()), SystemTime::now())
+        Self::new(Outcome::Failed(reason.into()), Moment::now())
     }
 
     /// Whether the hook ended as it should.
@@ -73,15 +77,17 @@ impl HookRun {
         self.outcome == Outcome::Succeeded
     }
 
-    /// Wall time. A clock that was set back makes it zero.
-    pub fn duration(&self) -> Duration {
-        self.finished_at
-            .duration_since(self.started_at)
-            .unwrap_or_default()
+    pub fn started_at(&self) -> SystemTime {
+        self.began.wall()
+    }
+
+    /// Never before it was started, whatever has become of the wall clock meanwhile.
+    pub fn finished_at(&self) -> SystemTime {
+        self.began.wall_after(self.took)
     }
 
     /// The result of a hook without a process, ended now.
-    pub fn new(outcome: Outcome, started_at: SystemTime) -> Self {
+    pub fn new(outcome: Outcome, began: Moment) -> Self {
         Self {
             outcome,
             exit_code: None,
@@ -94,8 +100,8 @@ impl HookRun {
             cpu_user: Duration::ZERO,
             cpu_system: Duration::ZERO,
             memory_peak: None,
-            started_at,
-            finished_at: SystemTime::now(),
+            began,
+            took: began.elapsed(),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::exec::{self, Fallback};
 use super::net::{self, HttpGet, HttpOutcome, Network, Statuses};
@@ -14,6 +13,7 @@ use super::sleep;
 use super::{HookRun, Outcome, Rest, Sink};
 use crate::exec::{Children, Container};
 use crate::lifecycle::Handler;
+use crate::moment::Moment;
 
 /// The container that a hook is for, as far as handlers need it. Nothing is asked for but by a handler that
 /// needs it.
@@ -153,20 +153,22 @@ async fn in_network(
     send: impl AsyncFnOnce(Place) -> HttpOutcome,
     abort: impl Future<Output = ()> + Send,
 ) -> HookRun {
-    let started_at = SystemTime::now();
+    let began = Moment::now();
     let place = match target.place() {
         Ok(place) => place,
         Err(reason) => return HookRun::failed(reason),
     };
     let abort = pin!(abort);
     tokio::select! {
+        // An answer that is there came in time.
+        biased;
         outcome = send(place) => {
             let ended = outcome.result.map_or_else(Outcome::Failed, |()| Outcome::Succeeded);
-            let mut result = HookRun::new(ended, started_at);
+            let mut result = HookRun::new(ended, began);
             (result.http_status, result.output) = (outcome.status, outcome.body);
             result
         }
         // Dropping the request closes its socket.
-        () = abort => HookRun::new(Outcome::Aborted, started_at),
+        () = abort => HookRun::new(Outcome::Aborted, began),
     }
 }

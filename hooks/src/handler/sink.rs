@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::lines::Lines;
+use crate::deadline;
 
 /// How long a queue that is not emptied holds up a hook; after that its lines are dropped until there
 /// is room again.
@@ -103,14 +104,14 @@ impl Feed {
             }
             return;
         }
-        let taken = match tokio::time::timeout(STALL, self.queue.reserve()).await {
-            Ok(Ok(permit)) => {
+        let taken = match deadline::within(STALL, self.queue.reserve()).await {
+            Some(Ok(permit)) => {
                 permit.send(std::mem::take(&mut self.pending));
                 true
             }
             // The container's end of it is gone.
-            Ok(Err(_)) => false,
-            Err(_) => {
+            Some(Err(_)) => false,
+            None => {
                 self.stalled = true;
                 false
             }

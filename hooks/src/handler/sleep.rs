@@ -1,22 +1,24 @@
 //! The `sleep` handler: needs nothing in the image.
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{HookRun, Outcome};
+use crate::moment::Moment;
 
 /// Waits for `seconds`, or until aborted.
 pub async fn run(seconds: u64, abort: impl Future<Output = ()>) -> HookRun {
-    let started_at = SystemTime::now();
+    let began = Moment::now();
     let outcome = match seconds {
         // Nothing to wait for cannot be cut short.
         0 => Outcome::Succeeded,
         _ => tokio::select! {
+            biased;
             () = tokio::time::sleep(Duration::from_secs(seconds)) => Outcome::Succeeded,
             () = abort => Outcome::Aborted,
         },
     };
-    HookRun::new(outcome, started_at)
+    HookRun::new(outcome, began)
 }
 
 #[cfg(test)]

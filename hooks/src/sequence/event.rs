@@ -57,6 +57,12 @@ pub enum Event {
         /// Whether the container is paused: a hook could not run in it.
         paused: bool,
     },
+    /// What the hook had to do is done, its process has ended: the result is being put together, and
+    /// [`Event::HookEnded`] follows.
+    HookOver(HookKind),
+    /// The init process has ended, or can do nothing else any more: [`Event::InitExited`] follows, once what it has
+    /// left is seen to.
+    InitOver,
     /// The init process is gone.
     InitExited,
     /// The exit of the init process is published.

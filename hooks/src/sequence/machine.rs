@@ -4,7 +4,7 @@
 use super::Time;
 use super::event::{Abort, Action, Cause, Event, HookKind, Phase, Skip, Termination};
 use super::settings::{Settings, Timing};
-use super::timers::HookDeadline;
+use super::timers::{self, HookDeadline};
 
 /// The state of one container's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) struct Life {
     pub(super) untouched: Option<(Time, i32)>,
     /// When the sequence sends SIGKILL, where it owns that.
     pub(super) kill_at: Option<Time>,
+    /// Init has ended, or is about to.
+    pub(super) init_over: bool,
     /// When Start is answered although init is not gone.
     pub(super) answer_at: Option<Time>,
 }
@@ -40,6 +42,8 @@ pub(super) enum Start {
 pub(super) struct RunningHook {
     pub(super) kind: HookKind,
     pub(super) deadline: HookDeadline,
+    /// It has done its work, and its result is on the way.
+    pub(super) over: bool,
 }
 
 /// What begins the kill sequence.
@@ -66,6 +70,7 @@ impl Life {
             failure: None,
             untouched: None,
             kill_at: None,
+            init_over: false,
             answer_at: None,
         }
     }
@@ -82,6 +87,8 @@ impl Life {
             Event::KillRequested { signal, paused } => {
                 self.kill_requested(signal, paused, &mut actions)
             }
+            Event::HookOver(kind) => self.hook_over(kind),
+            Event::InitOver => self.init_over(),
             Event::InitExited => self.init_exited(&mut actions),
             Event::Timer | Event::ExitPublished => {}
         }
@@ -121,6 +128,27 @@ impl Life {
             }
             HookKind::PostStart => self.post_start_failed(Cause::HookFailed, actions),
             HookKind::PreStop => self.send_stop_signal(false, actions),
+        }
+    }
+
+    /// What has ended does not run into its deadline, however late that is seen: only its result can be late.
+    fn hook_over(&mut self, kind: HookKind) {
+        let latest = self.now.saturating_add(timers::RESULT);
+        if let Some(hook) = self.hook.as_mut().filter(|hook| hook.kind == kind)
+            && !std::mem::replace(&mut hook.over, true)
+        {
+            hook.deadline.at = hook.deadline.at.saturating_add(timers::RESULT).max(latest);
+        }
+    }
+
+    /// What has ended within the grace period is not killed at its end, and its hook runs into that, not into a deadline.
+    fn init_over(&mut self) {
+        let latest = self.now.saturating_add(timers::RESULT);
+        if !std::mem::replace(&mut self.init_over, true) {
+            self.kill_at = self.kill_at.map(|at| at.max(latest));
+            if let Some(hook) = &mut self.hook {
+                hook.deadline.at = hook.deadline.at.max(latest);
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use super::timers;
 ///   their order before the next call. It never has to look whether an event fits: one that does not leads to nothing.
 /// - It calls `step` with [`Event::Timer`] when the time of [`next_timer`](Self::next_timer) has come. That time is to be
 ///   asked for anew after every step. A timer that comes late, or early, does no harm.
+/// - Before it says [`Event::Timer`] it says what has ended by then ([`Event::HookOver`], [`Event::InitOver`]).
 /// - Every [`Action::RunHook`] is followed by one [`Event::HookEnded`], whether or not the hook is aborted. The driver
 ///   keeps the hook's result until [`Action::RecordHook`] asks for it: mostly in the same step.
 /// - After a step it writes the record if [`is_settled`](Self::is_settled), before it answers Start.

@@ -31,6 +31,7 @@ impl Life {
             self.hook = Some(RunningHook {
                 kind: HookKind::PostStart,
                 deadline,
+                over: false,
             });
             actions.push(Action::RunHook(HookKind::PostStart));
         }

@@ -111,6 +111,7 @@ impl Life {
                 self.hook = Some(RunningHook {
                     kind: HookKind::PreStop,
                     deadline,
+                    over: false,
                 });
                 actions.push(Action::RunHook(HookKind::PreStop));
             }

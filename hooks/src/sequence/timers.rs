@@ -16,7 +16,7 @@ pub(super) const AFTER_KILL: Duration = Duration::from_secs(1);
 pub(super) const AFTER_CLIENT_KILL: Duration = Duration::from_secs(10);
 
 /// How long what follows from a hook's end waits for a hook that was ended: it is dead in a moment, unless it is frozen
-/// or the kernel holds it.
+/// or the kernel holds it. And for the result of one that has ended by itself: past its deadline, if need be.
 pub(super) const RESULT: Duration = Duration::from_secs(1);
 /// How long the answer of a failed Start waits for what its hook has printed.
 pub(super) const OUTPUT: Duration = Duration::from_secs(1);

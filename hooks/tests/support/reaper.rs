@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::moment::Moment;
 use tokio::sync::oneshot;
 
 #[derive(Default)]
@@ -93,7 +94,7 @@ fn reap(state: &Mutex<State>) {
             |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
         let exit = Exit {
             raw_status,
-            at: SystemTime::now(),
+            at: Moment::now(),
             cpu_user: time(usage.ru_utime),
             cpu_system: time(usage.ru_stime),
             max_rss: usage.ru_maxrss as u64 * 1024,

@@ -31,6 +31,7 @@ mod restart;
 mod script;
 mod sources;
 mod stop;
+mod stopped;
 mod told;
 mod tree;
 mod tutorial;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         refused::tests(),
         tutorial::tests(),
         stop::tests(),
+        stopped::tests(),
         kill::tests(),
         output::tests(),
         left_running::tests(),

@@ -22,6 +22,7 @@ mod options;
 mod rootfs;
 mod scarce;
 mod signals;
+mod slow;
 mod stage;
 mod start;
 mod states;
@@ -129,6 +130,7 @@ fn main() -> ExitCode {
         options::tests(),
         rootfs::tests(),
         signals::tests(),
+        slow::tests(),
         states::tests(),
         stdio::tests(),
         storage::tests(),

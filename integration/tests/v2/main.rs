@@ -5,6 +5,7 @@
 mod accounting;
 mod cgroup;
 mod chaos;
+mod clock;
 mod crash;
 #[path = "../parity/cri.rs"]
 mod cri;
@@ -46,6 +47,7 @@ use podhook_integration::suite::{Test, podhook_only, run_with_threads};
 /// All of this suite's own, and of the other suites what cgroups have a part in.
 const CHOSEN: &[&str] = &[
     "chaos::",
+    "clock::",
     "crash::",
     "delete::",
     "delegated::",
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
     let hooks = [
         tutorial::tests(),
         chaos::tests(),
+        clock::tests(),
         crash::tests(),
         delete::tests(),
         delegated::tests(),

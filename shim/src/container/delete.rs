@@ -7,6 +7,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::events::task::TaskDelete;
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+use podhook_hooks::deadline;
 
 use super::process::{ExitInfo, Process};
 use super::state::{ExecOperation, Operation, check_exec};
@@ -62,8 +63,8 @@ impl Container {
     /// The same for a container that the verb `delete` has removed. False where its init has not ended.
     pub async fn forget(self: &Arc<Self>) -> bool {
         let _operation = self.operation.lock().await;
-        let ended = tokio::time::timeout(CREATED_LIMIT, self.init.wait()).await;
-        if ended.is_err() {
+        let ended = deadline::within(CREATED_LIMIT, self.init.wait()).await;
+        if ended.is_none() {
             return false;
         }
         drain(&self.init).await;
@@ -74,7 +75,7 @@ impl Container {
     /// Ends an init that still waits for Start, so that its exit is reported before its delete.
     async fn end_created(self: &Arc<Self>) {
         if self.init.signal(libc::SIGKILL).is_ok() {
-            let _ = tokio::time::timeout(CREATED_LIMIT, self.init.wait()).await;
+            let _ = deadline::within(CREATED_LIMIT, self.init.wait()).await;
         }
     }
 
@@ -97,10 +98,7 @@ impl Container {
 
 async fn drain(process: &Process) {
     let Some(io) = process.io() else { return };
-    if tokio::time::timeout(DRAIN_LIMIT, io.shutdown())
-        .await
-        .is_err()
-    {
+    if deadline::within(DRAIN_LIMIT, io.shutdown()).await.is_none() {
         io.abort().await;
     }
 }

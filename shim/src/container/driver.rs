@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use podhook_hooks::counters::How;
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::handler::HookRun;
 use podhook_hooks::lifecycle::{Hook, Lifecycle, Pod, attempt};
+use podhook_hooks::moment::Moment;
 use podhook_hooks::sequence::{
     Abort, Action, Advice, Cause, Event, HookKind, Phase, Sequence, Settings, Skip, Time,
 };
@@ -36,7 +36,8 @@ pub(super) struct Driver {
     /// The pod's names in the log.
     _labels: Option<Labels>,
     origin: Instant,
-    origin_wall: SystemTime,
+    /// The sequence's time at which the stop was asked for, and that moment.
+    stop: Option<(Time, Moment)>,
     hooks: Vec<RunningHook>,
     /// How postStart went, for the answer to Start.
     post_start: Option<HookRun>,
@@ -56,6 +57,13 @@ struct RunningHook {
     kind: HookKind,
     abort: Option<oneshot::Sender<()>>,
     result: Option<HookRun>,
+}
+
+impl RunningHook {
+    /// Whether its handler has done its work: it takes no abort any more.
+    fn is_over(&self) -> bool {
+        self.abort.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
 }
 
 /// What the container has to do.
@@ -97,7 +105,7 @@ impl Driver {
             advice,
             _labels: labels(spec, id),
             origin: Instant::now(),
-            origin_wall: SystemTime::now(),
+            stop: None,
             hooks: Vec::new(),
             post_start: None,
             reply: None,
@@ -176,6 +184,20 @@ impl Driver {
         })
     }
 
+    /// [`Event::Timer`]: a deadline may be over, but not for what has ended before it.
+    pub(super) fn timer(&mut self, init_ending: bool) -> Vec<Effect> {
+        let over = self.hooks.iter().find(|hook| hook.is_over());
+        let mut effects = match over.map(|hook| hook.kind) {
+            Some(kind) => self.step(Event::HookOver(kind)),
+            None => Vec::new(),
+        };
+        if init_ending {
+            effects.extend(self.step(Event::InitOver));
+        }
+        effects.extend(self.step(Event::Timer));
+        effects
+    }
+
     /// Tells the sequence what has happened, and does of what it says what needs no container.
     pub(super) fn step(&mut self, event: Event) -> Vec<Effect> {
         let before = self.sequence.phase();
@@ -200,6 +222,7 @@ impl Driver {
                 Action::ReplyStarted | Action::ReplyFailed(_) => replies.push(action),
             }
         }
+        self.note_stop();
         let phase = self.sequence.phase();
         self.phase.send_replace(phase);
         if phase != before && self.lifecycle.is_some() {
@@ -219,6 +242,15 @@ impl Driver {
         effects
     }
 
+    fn note_stop(&mut self) {
+        let asked = self.sequence.termination().map(|end| end.requested_at);
+        if let Some(asked) = asked
+            && self.stop.is_none_or(|(noted, _)| noted != asked)
+        {
+            self.stop = Some((asked, Moment::now()));
+        }
+    }
+
     /// Records init's exit.
     pub(super) fn record_exit(&mut self, exit: ExitInfo) {
         self.records.exited(exit);
@@ -231,11 +263,13 @@ impl Driver {
 
     /// Writes the record, if anything has changed.
     pub(super) fn update_record(&mut self) {
-        let wall = |time: Time| {
-            self.origin_wall
-                .checked_add(time)
-                .unwrap_or(self.origin_wall)
+        // From the moment of the stop on: a container may have run for months before, over jumps of the wall clock, and
+        // nights that the machine has slept.
+        let (asked, moment) = match self.stop {
+            Some(stop) => stop,
+            None => (self.now(), Moment::now()),
         };
+        let wall = |time: Time| moment.wall_after(time.saturating_sub(asked));
         let termination = self.sequence.termination().map(|t| Times {
             signal: signal::name(t.signal),
             grace: t.grace,

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use containerd_shim_protos::api::{ExecProcessRequest, Status};
 use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 use podhook_hooks::config::ExecEngine;
+use podhook_hooks::deadline;
 use podhook_hooks::exec::{self as engine, Exit};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -229,7 +230,7 @@ impl Container {
             let info = match exit.await {
                 Ok(exit) => ExitInfo {
                     status: exit.status(),
-                    at: exit.at,
+                    at: exit.at.wall(),
                 },
                 Err(_) => ExitInfo {
                     status: 255,
@@ -369,9 +370,9 @@ fn with_terminal(spec: &[u8], terminal: bool) -> Result<Vec<u8>> {
 }
 
 /// Ends with the deadline, if there is one.
-async fn over(deadline: Option<Duration>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline).await,
+async fn over(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => deadline::over(deadline::from_now(limit)).await,
         None => std::future::pending().await,
     }
 }

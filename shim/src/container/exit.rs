@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
+use podhook_hooks::deadline;
 use podhook_hooks::exec::Exit;
 use podhook_hooks::sequence::Event;
 use tokio::sync::oneshot;
@@ -56,7 +57,7 @@ impl Container {
         self.lock().oom_looks = None;
         let info = ExitInfo {
             status: exit.status(),
-            at: exit.at,
+            at: exit.at.wall(),
         };
         self.keep_exit(info);
         self.publish_exit(&self.init, info);
@@ -104,7 +105,7 @@ impl Container {
                 let _ = exec.process.wait().await;
             }
         };
-        if tokio::time::timeout(EXECS_LIMIT, all).await.is_err() {
+        if deadline::within(EXECS_LIMIT, all).await.is_none() {
             log::warn!(id = self.id.as_str(); "init has ended, but not every exec");
         }
     }
@@ -154,11 +155,7 @@ impl Container {
             Some(ask) => ask.send(answer).is_ok(),
             None => false,
         };
-        asked
-            && matches!(
-                tokio::time::timeout(OOM_LIMIT, answered).await,
-                Ok(Ok(true))
-            )
+        asked && matches!(deadline::within(OOM_LIMIT, answered).await, Some(Ok(true)))
     }
 }
 

@@ -1,13 +1,12 @@
 //! Runs one hook, and words its failure.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use podhook_hooks::exec::{self as engine, Children};
 use podhook_hooks::handler::exec::Fallback;
 use podhook_hooks::handler::{self, HookRun, Outcome, Place, Rest, Sink, Target};
 use podhook_hooks::lifecycle::{Hook, Statuses, text};
+use podhook_hooks::moment::Moment;
 use podhook_hooks::record;
 use podhook_hooks::sequence::{Advice, Cause, Phase};
 use tokio::sync::oneshot;
@@ -22,15 +21,16 @@ impl Container {
         hook: &Hook,
         aborted: oneshot::Receiver<()>,
     ) -> HookRun {
-        let mut abort = pin!(async {
+        // The handler drops it when it has done its work.
+        let mut abort = Box::pin(async {
             // A driver that is gone aborts too.
             let _ = aborted.await;
         });
         if hook.handler.kind().acts_on_container() {
-            let started_at = SystemTime::now();
+            let began = Moment::now();
             tokio::select! {
                 biased;
-                () = &mut abort => return HookRun::new(Outcome::Aborted, started_at),
+                () = &mut abort => return HookRun::new(Outcome::Aborted, began),
                 () = self.entrypoint() => {}
             }
         }

@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use containerd_shim_protos::events::task::TaskStart;
+use podhook_hooks::deadline;
 use podhook_hooks::handler::Outcome;
 use podhook_hooks::lifecycle::Hook;
 use podhook_hooks::sequence::{Event, HookKind};
@@ -112,15 +113,18 @@ impl Container {
     }
 
     fn arm_timer(self: &Arc<Self>, driver: &mut Driver) {
-        let timer = driver.next_timer().map(|deadline| {
+        let timer = driver.next_timer().map(|at| {
             let container = Arc::downgrade(self);
             let timer = tokio::spawn(async move {
                 // tokio's timer counts in milliseconds: one more is never too early.
-                let next = deadline.checked_add(Duration::from_millis(1));
-                tokio::time::sleep_until(next.unwrap_or(deadline)).await;
+                let next = at.checked_add(Duration::from_millis(1));
+                deadline::over(next.unwrap_or(at)).await;
                 if let Some(container) = container.upgrade() {
                     // In a task of its own: this one is aborted when the next timer is armed.
-                    tokio::spawn(async move { container.step(Event::Timer) });
+                    tokio::spawn(async move {
+                        let init_ending = container.init.is_ending();
+                        container.drive(|driver| driver.timer(init_ending))
+                    });
                 }
             });
             timer.abort_handle()

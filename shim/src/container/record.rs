@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::handler::{HookRun, Outcome};
 use podhook_hooks::lifecycle::{Handler, HandlerKind, Pod, text};
+use podhook_hooks::moment::Moment;
 use podhook_hooks::record::{self, HookRecord, HookResult, Record, TerminationRecord};
 use podhook_hooks::sequence::{Abort, HookKind, Phase};
 use podhook_hooks::signal;
@@ -16,6 +17,8 @@ use super::process::ExitInfo;
 pub struct Records {
     record: Option<Record>,
     written: Option<Record>,
+    /// When hooks were started.
+    began: Vec<(HookKind, Moment)>,
     /// The last one could not be written.
     is_behind: bool,
 }
@@ -49,6 +52,7 @@ impl Records {
         Self {
             record,
             written: None,
+            began: Vec::new(),
             is_behind: false,
         }
     }
@@ -63,8 +67,10 @@ impl Records {
             return;
         };
         let mut hook = HookRecord::of(kind, handler);
-        hook.started_at = Some(SystemTime::now().into());
+        let began = Moment::now();
+        hook.started_at = Some(began.wall().into());
         record.hooks.push(hook);
+        self.began.push((kind, began));
     }
 
     /// A hook does not run.
@@ -80,20 +86,20 @@ impl Records {
 
     /// A hook was ended, and does not die: its result stands, what else there is to know comes later.
     pub fn hook_given_up(&mut self, kind: HookKind, cause: Abort, why: String) {
+        let began = self.began.iter().rev().find(|(hook, _)| *hook == kind);
+        let began = began.map_or_else(Moment::now, |(_, began)| *began);
         let Some(hook) = self.running(kind) else {
             return;
         };
-        let now = SystemTime::now();
-        let began = hook.started_at.map(SystemTime::from);
-        let took = began.and_then(|began| now.duration_since(began).ok());
+        let took = began.elapsed();
         let verdict = match cause {
             Abort::TimedOut { .. } => HookResult::TimedOut,
             _ => HookResult::Aborted,
         };
         hook.result = Some(verdict.into());
         hook.message = Some(why);
-        hook.finished_at = Some(now.into());
-        hook.duration_ms = took.map(|took| took.as_secs_f64() * 1000.0);
+        hook.finished_at = Some(began.wall_after(took).into());
+        hook.duration_ms = Some(took.as_secs_f64() * 1000.0);
     }
 
     /// The run of a hook that has not come to its end yet, as far as the record knows.
@@ -121,9 +127,9 @@ impl Records {
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         hook.result = Some(verdict.into());
-        hook.started_at = Some(result.started_at.into());
-        hook.finished_at = Some(result.finished_at.into());
-        hook.duration_ms = Some(result.duration().as_secs_f64() * 1000.0);
+        hook.started_at = Some(result.started_at().into());
+        hook.finished_at = Some(result.finished_at().into());
+        hook.duration_ms = Some(result.took.as_secs_f64() * 1000.0);
         hook.exit_code = result.exit_code;
         hook.signal = result.signal.map(signal::name);
         hook.http_status = result.http_status;

@@ -16,6 +16,7 @@ use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::ttrpc::r#async::transport::Socket;
 use containerd_shim_protos::ttrpc::{self, context};
+use podhook_hooks::deadline;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
@@ -186,11 +187,11 @@ async fn send(
         ..ForwardRequest::default()
     };
     let context = context::with_duration(SEND_TIMEOUT);
-    match tokio::time::timeout(SEND_TIMEOUT, client.forward(context, &request)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(ttrpc::Error::RpcStatus(status))) => Err(PublishError::Refused(status.message)),
-        Ok(Err(e)) => Err(PublishError::Unsent(e.to_string())),
-        Err(_) => Err(PublishError::Unsent("timed out".to_owned())),
+    match deadline::within(SEND_TIMEOUT, client.forward(context, &request)).await {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(ttrpc::Error::RpcStatus(status))) => Err(PublishError::Refused(status.message)),
+        Some(Err(e)) => Err(PublishError::Unsent(e.to_string())),
+        None => Err(PublishError::Unsent("timed out".to_owned())),
     }
 }
 

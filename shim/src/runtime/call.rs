@@ -164,6 +164,16 @@ pub fn output(
         Some((process::Stdio::from(file.try_clone().ok()?), file))
     };
     let [stdout, stderr] = [capture(), capture()].map(Option::unzip);
+    if late == Late::Leave {
+        // SAFETY: runs between fork and exec; setsid is async-signal-safe, and fails for a leader only.
+        unsafe {
+            command.pre_exec(|| {
+                // What ends this process's session or group does not end what is left to finish.
+                libc::setsid();
+                Ok(())
+            });
+        }
+    }
     let mut child = command
         .stdin(process::Stdio::null())
         .stdout(stdout.0.unwrap_or_else(process::Stdio::null))

@@ -24,15 +24,15 @@ use crate::runtime::Presence;
 use crate::{mount, runtime};
 
 /// How long all of it may take: containerd gives `delete` 5 s, kills it then, and asks no second time.
-const LIMIT: Duration = Duration::from_secs(4);
+const LIMIT: Duration = Duration::from_millis(4250);
 /// Until when the OCI runtime's calls that were under way are waited for.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(1250);
-/// Until when the OCI runtime's own `delete` may take.
-const DELETE_LIMIT: Duration = Duration::from_millis(2500);
+/// Until when the OCI runtime's own `delete` is waited for. A slow one goes on after that, and after this process.
+const DELETE_LIMIT: Duration = Duration::from_millis(3500);
 /// Until when what was killed may take to end.
-const KILL_LIMIT: Duration = Duration::from_millis(3500);
+const KILL_LIMIT: Duration = Duration::from_millis(4000);
 /// Until when the other containers of the shim may take to be deleted.
-pub(super) const MEMBERS_LIMIT: Duration = Duration::from_millis(4250);
+pub(super) const MEMBERS_LIMIT: Duration = Duration::from_millis(4400);
 /// How long systemd may take to stop a scope.
 const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -202,8 +202,9 @@ impl Orphan<'_> {
         }
     }
 
-    /// The OCI runtime's `delete --force`. One that was killed, or has crashed, may have left its state, with which no other
-    /// container can have the id: it is called once more.
+    /// The OCI runtime's `delete --force`. One that is only slow is not killed: it alone can remove its state, with which no
+    /// other container can have the id. One that was killed, or has crashed, may have left that: it is called
+    /// once more.
     fn delete_by_runtime(&self) -> Result<()> {
         match self.call_delete() {
             Err(Error::Runtime(failed)) if failed.died => {
@@ -216,13 +217,14 @@ impl Orphan<'_> {
 
     fn call_delete(&self) -> Result<()> {
         let binary = runtime::binary(self.options);
-        let log = self.bundle.join("log.json");
+        // It may outlive the bundle, which containerd removes: without a folder for its log it would not even begin.
+        let log = Path::new("/dev/null");
         let mut command = Command::new(binary);
         command
             .args(runtime::global_args(
                 self.options,
                 &self.flags.namespace,
-                &log,
+                log,
             ))
             .args(["delete", "--force", &self.flags.id])
             .env_remove("NOTIFY_SOCKET");

@@ -248,10 +248,11 @@ fn seconds(usec: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use podhook_hooks::counters::FallbackReason;
     use podhook_hooks::handler::{HookRun, Outcome};
+    use podhook_hooks::moment::Moment;
     use podhook_hooks::sequence::HookKind;
 
     use super::*;
@@ -259,8 +260,8 @@ mod tests {
 
     fn scrape() -> Scrape {
         let mut counters = Counters::default();
-        let mut run = HookRun::new(Outcome::Succeeded, SystemTime::UNIX_EPOCH);
-        run.finished_at = run.started_at + Duration::from_millis(60);
+        let mut run = HookRun::new(Outcome::Succeeded, Moment::now());
+        run.took = Duration::from_millis(60);
         run.cpu_user = Duration::from_micros(1500);
         counters.hook_ended(HookKind::PreStop, HandlerKind::Exec, "Succeeded", &run);
         counters.hook_ended(HookKind::PreStop, HandlerKind::Sleep, "Aborted", &run);

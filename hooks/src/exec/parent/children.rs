@@ -1,8 +1,10 @@
 //! How the engine learns that a process it made has ended: the caller owns `wait`.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+
+use crate::moment::Moment;
 
 /// How a process ended and what it used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +12,7 @@ pub struct Exit {
     /// The raw status of wait4(2).
     pub raw_status: i32,
     /// When it was reaped.
-    pub at: SystemTime,
+    pub at: Moment,
     /// User CPU time of the process and of its descendants it waited for.
     pub cpu_user: Duration,
     /// System CPU time of the process and of its descendants it waited for.

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::param::clock_ticks_per_second;
 use tokio::io::unix::AsyncFd;
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::exec::{Children, Exit};
 use crate::linux::process::{Stat, read_stat, status_field};
 use crate::linux::watch;
+use crate::moment::Moment;
 
 /// How long the reaper is given first, and between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -61,7 +62,7 @@ async fn held_back<P: watch::Owner>(pidfd: &AsyncFd<P>, pid: libc::pid_t) -> Exi
     if pidfd.readable().await.is_err() {
         std::future::pending::<()>().await;
     }
-    let at = SystemTime::now();
+    let at = Moment::now();
     loop {
         tokio::time::sleep(PAUSE).await;
         // Not reaped, since this is still running: the pid is its own.
@@ -80,7 +81,7 @@ fn is_traced(status: &str) -> bool {
 }
 
 /// From `/proc/PID/stat` (proc(5)); `None` where it has not ended.
-fn of_zombie(stat: &str, at: SystemTime) -> Option<Exit> {
+fn of_zombie(stat: &str, at: Moment) -> Option<Exit> {
     let stat = Stat::parse(stat)?;
     if stat.state() != Some('Z') {
         return None;
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_zombie_tells_how_it_ended() {
-        let exit = of_zombie(ZOMBIE, SystemTime::UNIX_EPOCH).unwrap();
+        let exit = of_zombie(ZOMBIE, Moment::now()).unwrap();
         assert_eq!(exit.code(), Some(7));
         assert_eq!(exit.cpu_user, Duration::from_millis(1700));
         assert_eq!(exit.cpu_system, Duration::from_millis(800));
@@ -120,8 +121,8 @@ mod tests {
     #[test]
     fn what_runs_has_not_ended() {
         let running = ZOMBIE.replace(") Z ", ") S ");
-        assert_eq!(of_zombie(&running, SystemTime::UNIX_EPOCH), None);
-        assert_eq!(of_zombie("", SystemTime::UNIX_EPOCH), None);
+        assert_eq!(of_zombie(&running, Moment::now()), None);
+        assert_eq!(of_zombie("", Moment::now()), None);
         assert!(is_traced("Name:\ta\nTracerPid:\t7\n"));
         assert!(!is_traced("Name:\ta\nTracerPid:\t0\n"));
         assert!(!is_traced(""));

@@ -201,3 +201,45 @@ fn the_end_of_time_is_reached_without_overflow() {
     );
     assert_eq!(sequence.next_timer(), None);
 }
+
+/// After a stop of the shim the deadline is long over when the end of the hook is seen.
+#[test]
+fn what_has_ended_does_not_run_into_its_deadline() {
+    for seen in [29.0, 30.0, 500.0] {
+        let mut sequence = cri(Timing {
+            post_start: hook_with_timeout(30.0),
+            ..timing()
+        });
+        assert_eq!(sequence.start(0.0), [RunHook(PostStart)]);
+        assert_eq!(sequence.step(secs(seen), Event::HookOver(PostStart)), []);
+        assert_eq!(sequence.step(secs(seen), Event::Timer), []);
+        // Told again it has no more time.
+        let again = f64::max(seen, 30.0) + 0.9;
+        assert_eq!(sequence.step(secs(again), Event::HookOver(PostStart)), []);
+        assert_eq!(
+            sequence.clone().done(again, PostStart, true),
+            [ReplyStarted]
+        );
+        let (when, actions) = sequence.timer();
+        assert_eq!(when, f64::max(seen, 30.0) + 1.0);
+        assert_eq!(limit_of(&actions), Some((Limit::Timeout, 30.0)));
+    }
+}
+
+#[test]
+fn what_has_ended_within_the_grace_period_is_not_killed_at_its_end() {
+    let ended = || {
+        let mut sequence = running(plain(timing()));
+        assert_eq!(sequence.kill(0.0, TERM), [PassOn(TERM)]);
+        assert_eq!(sequence.step(secs(40.0), Event::InitOver), []);
+        assert_eq!(sequence.step(secs(40.0), Event::Timer), []);
+        sequence
+    };
+    let mut sequence = ended();
+    assert_eq!(sequence.exit(40.1), []);
+    assert_eq!(sequence.termination().unwrap().killed_at, None);
+    // It does not end after all.
+    let mut sequence = ended();
+    assert_eq!(sequence.step(secs(40.9), Event::InitOver), []);
+    assert_eq!(sequence.timer(), (41.0, vec![Sigkill]));
+}

@@ -7,10 +7,11 @@ use std::fs;
 use std::io::{BufRead, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use podhook_hooks::exec::{self, Children, Container, Exit, Stdio};
 use podhook_hooks::handler;
+use podhook_hooks::moment::Moment;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -169,7 +170,7 @@ fn next_exit() -> Option<(libc::pid_t, Exit)> {
     (pid > 0).then(|| {
         let exit = Exit {
             raw_status,
-            at: SystemTime::now(),
+            at: Moment::now(),
             cpu_user: time(usage.ru_utime),
             cpu_system: time(usage.ru_stime),
             max_rss: usage.ru_maxrss.unsigned_abs() * 1024,

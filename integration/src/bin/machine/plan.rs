@@ -127,6 +127,12 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                         &["exec::"],
                     )
                 },
+                // By itself: the wall clock jumps.
+                suite(
+                    "clock",
+                    "PODHOOK_SETS_CLOCK=1 PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=1.6/podhook",
+                    &["clock::"],
+                ),
                 run("shim", "containerd_shim_podhook_v1", "cgroup:: --skip v1_"),
                 run(
                     "hooks",

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -15,6 +14,7 @@ use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{self as engine, Children, Exit};
 use podhook_hooks::handler::{HookRun, Outcome};
 use podhook_hooks::lifecycle::Hook;
+use podhook_hooks::moment::Moment;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fakes::{Does, Fakes};
@@ -90,7 +90,7 @@ impl System for FakeSystem {
         aborted: oneshot::Receiver<()>,
     ) -> HookRun {
         let name = name(container, hook);
-        let started_at = SystemTime::now();
+        let began = Moment::now();
         let ended = self.0.hook_runs(&name);
         let result = {
             let mut aborted = pin!(aborted);
@@ -107,12 +107,16 @@ impl System for FakeSystem {
                         Some(dies) => tokio::time::sleep(dies).await,
                         None => std::future::pending().await,
                     }
-                    let mut result = HookRun::new(Outcome::Aborted, started_at);
+                    let mut result = HookRun::new(Outcome::Aborted, began);
                     result.output = output.as_bytes().to_vec();
                     result
                 }
             }
         };
+        let takes = self.0.lock().results_take;
+        if let Some(takes) = takes {
+            tokio::time::sleep(takes).await;
+        }
         self.0.note(format!("hook {name} ends"));
         result
     }

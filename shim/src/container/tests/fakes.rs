@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use podhook_hooks::exec::Exit;
 use podhook_hooks::handler::HookRun;
+use podhook_hooks::moment::Moment;
 use tokio::sync::oneshot;
 
 use crate::container::deps::OomListener;
@@ -52,6 +53,8 @@ pub struct State {
     hooks: HashMap<String, oneshot::Sender<HookRun>>,
     /// How long an aborted hook takes to die; for ever where there is none.
     pub hooks_die_after: Option<Duration>,
+    /// How long the result of a hook takes that has ended.
+    pub results_take: Option<Duration>,
     /// What an aborted hook has printed.
     pub hook_output: &'static str,
     /// Containers of the runtime.
@@ -219,7 +222,7 @@ impl Fakes {
         }
         let exit = Exit {
             raw_status,
-            at: SystemTime::now(),
+            at: Moment::now(),
             cpu_user: Duration::ZERO,
             cpu_system: Duration::ZERO,
             max_rss: 0,

@@ -1,5 +1,9 @@
 //! Kill in every phase, and the kill sequence.
 
+use std::time::{Duration, SystemTime};
+
+use podhook_hooks::record::Timestamp;
+
 use super::fakes::Does;
 use super::world::*;
 
@@ -104,6 +108,31 @@ fn the_signal_does_not_wait_for_a_pre_stop_that_does_not_die() {
         pass(2.0).await;
         assert_eq!(task.results(), ["preStop TimedOut"]);
         assert_eq!(world.events("c1"), ["create", "start", "exit 143"]);
+    });
+}
+
+/// The wall clock all but stands still in these stories, as one that is set back time and again.
+#[test]
+fn what_the_record_says_of_times_is_not_measured_with_the_wall_clock() {
+    story(async {
+        for dies_after in [Some(Duration::ZERO), None] {
+            let world = World::new();
+            world.fakes.lock().hooks_die_after = dies_after;
+            let task = world.running("c1", PRE).await;
+            assert_eq!(answer(task.kill(TERM)).await, "ok");
+            pass(30.5).await;
+            assert_eq!(task.results(), ["preStop TimedOut"]);
+            let record = task.record();
+            let time = |path: &str| {
+                let time = record.pointer(path).unwrap().clone();
+                SystemTime::from(serde_json::from_value::<Timestamp>(time).unwrap())
+            };
+            let between = |from: &str, to: &str| time(to).duration_since(time(from)).unwrap();
+            let window = Duration::from_millis(27_900);
+            assert!(record["hooks"][0]["durationMs"].as_f64().unwrap() > 27_900.0);
+            assert!(between("/hooks/0/startedAt", "/hooks/0/finishedAt") > window);
+            assert!(between("/termination/requestedAt", "/termination/signalledAt") > window);
+        }
     });
 }
 

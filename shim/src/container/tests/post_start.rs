@@ -85,6 +85,25 @@ fn start_fails_only_after_the_exit_is_told() {
 }
 
 #[test]
+fn a_post_start_that_has_ended_in_time_does_not_time_out_for_a_late_result() {
+    story(async {
+        for (takes, result) in [(0.9, "postStart Succeeded"), (1.5, "postStart TimedOut")] {
+            let world = World::new();
+            world.fakes.lock().results_take = Some(Duration::from_secs_f64(takes));
+            let (task, start) = in_post_start(&world, POST).await;
+            pass(109.8).await;
+            task.hook_ends("post", true);
+            let told = answer(start).await;
+            pass(2.0).await;
+            assert_eq!(
+                (told == "ok", task.results()),
+                (takes < 1.0, vec![result.to_owned()])
+            );
+        }
+    });
+}
+
+#[test]
 fn a_failed_post_start_is_killed_after_the_grace_period() {
     story(async {
         let world = World::new();

@@ -195,12 +195,12 @@ impl World {
 
 /// A hook ends by itself; false where it does not run.
 pub fn hook_ends(fakes: &Fakes, name: &str, succeeds: bool) -> bool {
-    let started = std::time::SystemTime::now();
+    let began = podhook_hooks::moment::Moment::now();
     let outcome = match succeeds {
         true => Outcome::Succeeded,
         false => Outcome::Failed("exited with status 3".to_owned()),
     };
-    let mut result = HookRun::new(outcome, started);
+    let mut result = HookRun::new(outcome, began);
     if !succeeds {
         result.exit_code = Some(3);
         result.output = b"it printed this".to_vec();

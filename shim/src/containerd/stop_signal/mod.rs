@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use podhook_hooks::config_json::ContainerConfig;
+use podhook_hooks::deadline;
 use podhook_hooks::lifecycle::is_cri;
 use podhook_hooks::signal;
 
-/// Nobody waits longer: containerd is busy then, or gone.
-const LIMIT: Duration = Duration::from_secs(1);
+/// Nobody waits longer: containerd hangs. A busy one may take seconds.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// The container's own stop signal, where its client is docker (which keeps it in a file) or one of containerd's (ctr,
 /// nerdctl: a label of the container). CRI's needs none: every signal of it but SIGKILL is a stop signal.
@@ -29,13 +30,13 @@ pub async fn find(
         Some(text) => Some(text),
         None => {
             let asked = labels::stop_signal(Path::new(containerd), namespace, id);
-            match tokio::time::timeout(LIMIT, asked).await {
-                Ok(Ok(text)) => text,
-                Ok(Err(e)) => {
+            match deadline::within(LIMIT, asked).await {
+                Some(Ok(text)) => text,
+                Some(Err(e)) => {
                     log::debug!(id = id; "ask containerd for the stop signal: {e}");
                     None
                 }
-                Err(_) => {
+                None => {
                     log::debug!(id = id; "ask containerd for the stop signal: no answer");
                     None
                 }

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use libc::pid_t;
 use nix::sys::signal::Signal;
 use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::moment::Moment;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -143,7 +144,7 @@ fn next_exit() -> Option<(pid_t, Exit)> {
     (pid > 0).then(|| {
         let exit = Exit {
             raw_status: status,
-            at: SystemTime::now(),
+            at: Moment::now(),
             cpu_user: duration(usage.ru_utime),
             cpu_system: duration(usage.ru_stime),
             max_rss: u64::try_from(usage.ru_maxrss)

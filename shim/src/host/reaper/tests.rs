@@ -45,7 +45,7 @@ struct Task {
 fn exit(task: usize) -> Exit {
     Exit {
         raw_status: i32::try_from(task).unwrap() << 8,
-        at: SystemTime::UNIX_EPOCH,
+        at: Moment::now(),
         cpu_user: Duration::ZERO,
         cpu_system: Duration::ZERO,
         max_rss: 0,

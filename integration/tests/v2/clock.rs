@@ -1,0 +1,221 @@
+//! The wall clock jumps by hours, forward and back, while hooks and grace periods run. Only the machine's own may: its runs
+//! of these tests are by themselves (`PODHOOK_SETS_CLOCK`).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, fs, io, thread};
+
+use podhook_integration::suite::Test;
+use podhook_integration::trace::Trace;
+use podhook_integration::wait::SOON;
+use podhook_integration::{Node, Outcome, tests};
+use serde_json::json;
+
+use crate::recorded::{Record, Recorded};
+use crate::script::{Error, exec, held, polite, stubborn, with, words};
+
+/// Set where nothing else runs beside these tests.
+const PERMISSION: &str = "PODHOOK_SETS_CLOCK";
+/// What only the kernel of such a machine was started with (`integration/src/bin/machine`).
+const MACHINE: &str = "podhook.machine=";
+
+pub fn tests() -> Vec<Test> {
+    if env::var_os(PERMISSION).is_none() {
+        return Vec::new();
+    }
+    tests![clock:
+        a_jump_ends_no_post_start_early,
+        a_jump_ends_no_post_start_late,
+        a_jump_changes_no_pre_stop_and_no_grace_period,
+    ]
+}
+
+/// The machine's wall clock, set by whoever has this; right again when it is dropped.
+struct Clock {
+    _alone: MutexGuard<'static, ()>,
+    right: SystemTime,
+    since: Instant,
+}
+
+/// A jump, s.
+const JUMPS: [i64; 2] = [5 * 3600, -5 * 3600];
+
+/// Less than a jump, more than anything here takes.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+impl Clock {
+    fn take() -> Result<Self, Error> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let started_with = fs::read_to_string("/proc/cmdline")?;
+        if !started_with.contains(MACHINE) {
+            return Err("REFUSED: the clock is set in the machines of `make test-v2` only".into());
+        }
+        Ok(Self {
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
+            right: SystemTime::now(),
+            since: Instant::now(),
+        })
+    }
+
+    fn jump(&self, seconds: i64) -> Outcome {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        Ok(set(i64::try_from(now.as_secs())? + seconds)?)
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        let right = self.right + self.since.elapsed();
+        if let Ok(right) = right.duration_since(SystemTime::UNIX_EPOCH) {
+            let _ = set(right.as_secs().cast_signed());
+        }
+    }
+}
+
+fn set(seconds: i64) -> io::Result<()> {
+    let time = libc::timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` outlives the call.
+    match unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The run of a hook says how long it took, and nothing of the jump.
+fn check_run(record: &Record, hook: &str, result: &str, least: Duration) -> Outcome {
+    let run = record.hook(hook)?;
+    assert_eq!(run.text("/result"), result, "{run:?}");
+    let took =
+        Duration::from_secs_f64(run.json()["durationMs"].as_f64().ok_or("no duration")? / 1e3);
+    assert!(took >= least && took < AN_HOUR, "{run:?}");
+    // The other way round it would be none.
+    let between = run
+        .time("/finishedAt")?
+        .duration_since(run.time("/startedAt")?)?;
+    assert!(between >= least && between < AN_HOUR, "{run:?}");
+    Ok(())
+}
+
+/// The limits, s: far beyond what the machine needs to jump.
+const LIMIT: u64 = 20;
+
+fn a_jump_ends_no_post_start_early(node: &Node) -> Outcome {
+    let clock = Clock::take()?;
+    for jump in JUMPS {
+        let trace = Trace::new(node)?;
+        let hook = with(held(&trace, "hook")?, json!({"timeoutSeconds": 1800}));
+        let (container, starting) = node
+            .container("early")
+            .flag(["--mount", &trace.mount()])
+            .lifecycle(&json!({"postStart": hook}).to_string())
+            .start_behind(&words(&polite()))?;
+        trace.wait("hook-begin")?;
+        clock.jump(jump)?;
+        thread::sleep(Duration::from_secs(3));
+        assert_eq!(container.recorded()?.result("postStart"), "");
+        trace.release("hook")?;
+        starting.join().map_err(|_| "ctr panicked")??.success()?;
+        check_run(
+            &container.recorded()?,
+            "postStart",
+            "Succeeded",
+            Duration::from_secs(3),
+        )?;
+        container.kill("SIGTERM")?;
+        assert_eq!(container.wait_exit(SOON)?, 7);
+        container.delete()?;
+    }
+    Ok(())
+}
+
+fn a_jump_ends_no_post_start_late(node: &Node) -> Outcome {
+    let clock = Clock::take()?;
+    for jump in JUMPS {
+        let trace = Trace::new(node)?;
+        let hook = with(
+            exec(&format!(
+                "{}; exec sleep 6000",
+                podhook_integration::trace::mark("begun")
+            )),
+            json!({"timeoutSeconds": LIMIT, "onFailure": "Ignore"}),
+        );
+        let (container, starting) = node
+            .container("late")
+            .flag(["--mount", &trace.mount()])
+            .lifecycle(&json!({"postStart": hook}).to_string())
+            .start_behind(&words(&polite()))?;
+        trace.wait("begun")?;
+        clock.jump(jump)?;
+        starting.join().map_err(|_| "ctr panicked")??.success()?;
+        check_run(
+            &container.recorded()?,
+            "postStart",
+            "TimedOut",
+            Duration::from_secs(LIMIT),
+        )?;
+        container.kill("SIGTERM")?;
+        assert_eq!(container.wait_exit(SOON)?, 7);
+        container.delete()?;
+    }
+    Ok(())
+}
+
+fn a_jump_changes_no_pre_stop_and_no_grace_period(node: &Node) -> Outcome {
+    let clock = Clock::take()?;
+    for jump in JUMPS {
+        let trace = Trace::new(node)?;
+        let lifecycle = json!({
+            "preStop": with(exec("sleep 6000"), json!({"timeoutSeconds": LIMIT / 2})),
+            "terminationGracePeriodSeconds": LIMIT,
+        });
+        let container = node
+            .container("grace")
+            .flag(["--mount", &trace.mount()])
+            .lifecycle(&lifecycle.to_string())
+            .start(&words(&stubborn()))?;
+        trace.wait("ready")?;
+        container.kill("SIGTERM")?;
+        container.wait_record("preStop to run", SOON, |record| {
+            !record.runs("preStop").is_empty()
+        })?;
+        clock.jump(jump)?;
+        // Once more, in the grace period.
+        trace.wait("got-TERM")?;
+        clock.jump(-2 * jump)?;
+        assert_eq!(container.wait_exit(SOON)?, 137);
+        let now = SystemTime::now();
+        let record = container.wait_end()?;
+        check_run(
+            &record,
+            "preStop",
+            "TimedOut",
+            Duration::from_secs(LIMIT / 2),
+        )?;
+        for (from, to, least) in [
+            (
+                "/termination/requestedAt",
+                "/termination/signalledAt",
+                LIMIT / 2,
+            ),
+            ("/termination/requestedAt", "/termination/killedAt", LIMIT),
+        ] {
+            let between = record.time(to)?.duration_since(record.time(from)?)?;
+            assert!(
+                between >= Duration::from_secs(least) && between < AN_HOUR,
+                "{record:?}"
+            );
+        }
+        // The exit is told as the clock is then.
+        let exited = record.time("/termination/exitedAt")?;
+        let apart = now
+            .duration_since(exited)
+            .or_else(|_| exited.duration_since(now))?;
+        assert!(apart < AN_HOUR, "{record:?}");
+        assert_eq!(container.delete()?, 137);
+        clock.jump(jump)?;
+    }
+    Ok(())
+}
