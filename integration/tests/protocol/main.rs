@@ -11,6 +11,7 @@ mod entrypoint;
 mod events;
 mod exhaustion;
 mod exit_status;
+mod files;
 mod given_up;
 mod killed;
 mod limits;
@@ -118,6 +119,7 @@ fn main() -> ExitCode {
         events::tests(),
         exit_status::tests(),
         exhaustion::tests(),
+        files::tests(),
         limits::tests(),
         given_up::tests(),
         killed::tests(),

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::file;
 use crate::error::{Error, Result};
 
 const FOLDER: &str = "members";
@@ -42,8 +43,7 @@ impl Members {
             .create(&member)
             .map_err(Error::io("create directory", &member))?;
         let place = member.join(BUNDLE);
-        fs::write(&place, bundle.as_os_str().as_encoded_bytes())
-            .map_err(Error::io("write", &place))?;
+        file::write_private(&place, bundle.as_os_str().as_encoded_bytes())?;
         for name in FIRST {
             link(bundle, &member, name)?;
         }
