@@ -14,6 +14,7 @@ mod exit_status;
 mod files;
 mod given_up;
 mod killed;
+mod labels;
 mod limits;
 mod logging;
 mod memory;
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         limits::tests(),
         given_up::tests(),
         killed::tests(),
+        labels::tests(),
         logging::tests(),
         memory::tests(),
         metrics::tests(),

@@ -19,6 +19,7 @@ mod exhaustion;
 mod freezer;
 #[path = "../hooks/kill.rs"]
 mod kill;
+mod labels;
 mod leaf;
 mod oom;
 mod options;
@@ -51,6 +52,7 @@ const CHOSEN: &[&str] = &[
     "delegated::",
     "exhaustion::",
     "freezer::",
+    "labels::",
     "leaf::",
     "oom::",
     "options::",
@@ -106,10 +108,12 @@ fn main() -> ExitCode {
         accounting::tests(),
         tree::tests(),
         kill::tests(),
+        labels::hooks(),
         process::tests(),
     ];
     let parity = [
         freezer::tests(),
+        labels::parity(),
         oom::tests(),
         update::tests(),
         cri::tests(),
