@@ -234,6 +234,20 @@ install: deps ## Build optimised and install the shim and podhook into PREFIX/bi
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(dir $(target_dir))release/containerd-shim-podhook-v1 $(dir $(target_dir))release/podhook $(DESTDIR)$(PREFIX)/bin
 
+.PHONY: release
+release: deps ## Build what is released into target/podhook: programs, SBOMs, hashes
+	$(alive) .ci/release $(abspath $(dir $(target_dir)))/podhook
+
+.PHONY: reproducible
+reproducible: deps ## Build what is committed twice, in two folders, and compare the programs
+	$(alive) .ci/reproducible
+
+.PHONY: sbom
+sbom: ## Write what is in the optimised programs as CycloneDX beside them (after make build PROFILE=release)
+	for package in containerd-shim-podhook-v1 podhook; do \
+		.ci/sbom $$package $(dir $(target_dir))release/$$package > $(dir $(target_dir))release/$$package.cdx.json || exit 1; \
+	done
+
 .PHONY: uninstall
 uninstall: ## Remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-podhook-v1 $(DESTDIR)$(PREFIX)/bin/podhook

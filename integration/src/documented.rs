@@ -1,4 +1,4 @@
-//! docs/compatibility.md and docs/evidence/containerd.md name tests that there are and that are run.
+//! docs/compatibility.md, docs/evidence/containerd.md and SECURITY.md name tests that there are and that are run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,16 +25,6 @@ fn every_test_that_the_compatibility_pages_name_is_run() {
     let names = named(&document);
     assert!(names.len() > 50, "{names:?}");
     for (file, test) in names.into_iter().filter(|name| *name != ("file", "test")) {
-        let runs = |source: &Source| {
-            let text = &source.text;
-            // In the suites of this crate a test is in a list besides.
-            let uses = if source.path.starts_with("integration") {
-                2
-            } else {
-                1
-            };
-            text.contains(&format!("fn {test}(")) && text.matches(test).count() >= uses
-        };
         let is_file = |source: &&Source| {
             let stem = Path::new(&source.path).file_stem();
             stem.is_some_and(|stem| stem == file)
@@ -42,7 +32,58 @@ fn every_test_that_the_compatibility_pages_name_is_run() {
         let mut of_file = all.iter().filter(is_file);
         // `criu::` is the whole file.
         let there = test.is_empty() && of_file.clone().next().is_some();
-        assert!(there || of_file.any(runs), "no {file}::{test}");
+        assert!(
+            there || of_file.any(|source| runs(source, test)),
+            "no {file}::{test}"
+        );
+    }
+}
+
+/// Whether `source` has the test, and runs it.
+fn runs(source: &Source, test: &str) -> bool {
+    // In the suites of this crate a test is in a list besides.
+    let uses = if source.path.starts_with("integration") {
+        2
+    } else {
+        1
+    };
+    source.text.contains(&format!("fn {test}(")) && source.text.matches(test).count() >= uses
+}
+
+/// `WHERE FILE::TEST`: WHERE is a suite of this crate, or a folder.
+#[test]
+fn every_line_of_the_threat_model_names_its_test() {
+    let root = repository();
+    let suites = ["parity", "hooks", "protocol", "v2"];
+    let folders = [
+        "integration/tests",
+        "shim/src",
+        "hooks/src",
+        "hooks/tests",
+        "cli/src",
+    ];
+    let all: Vec<_> = folders.into_iter().flat_map(sources).collect();
+    let document = fs::read_to_string(root.join("SECURITY.md")).expect("the page");
+    let (_, model) = document
+        .split_once("## Who can do what")
+        .expect("the model");
+    let is_row = |line: &&str| line.starts_with("| ") && !line.ends_with("| test |");
+    let rows: Vec<_> = model.lines().filter(is_row).collect();
+    assert!(rows.len() > 30, "{rows:?}");
+    for row in rows {
+        let (_, tests) = row.rsplit_once(" | ").expect("a column of tests");
+        let names = named(tests);
+        assert!(!names.is_empty(), "no test: {row}");
+        for (file, test) in names {
+            let (place, file) = file.split_once(' ').expect("WHERE FILE::TEST");
+            let path = match suites.contains(&place) {
+                true => format!("integration/tests/{place}/{file}.rs"),
+                false => format!("{place}/{file}.rs"),
+            };
+            let source = all.iter().find(|source| source.path == path);
+            let there = source.is_some_and(|source| runs(source, test));
+            assert!(there, "no {test} in {path}");
+        }
     }
 }
 

@@ -17,9 +17,9 @@ const LOG_PARTS: usize = 3;
 /// Opens a file for reading.
 ///
 /// # Errors
-/// As `open`; and for what is no regular file.
+/// As `open`; for a link, which may be a container's, and for what is no regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let file = File::options()
         .read(true)
         .custom_flags(flags.bits().cast_signed())
@@ -88,6 +88,15 @@ mod tests {
         assert!(open(&path).is_err());
         assert!(open_log(&path).is_err());
         assert!(open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_shows_no_other_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("secret"), "secret").unwrap();
+        symlink("secret", dir.path().join("message")).unwrap();
+        assert!(open(&dir.path().join("message")).is_err());
+        assert!(open(&dir.path().join("secret")).is_ok());
     }
 
     #[test]

@@ -127,6 +127,7 @@ pub fn try_lock(state: &Path) -> io::Result<Option<Locked>> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(folder.join("lock"))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(Locked {

@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
         the_last_output_is_in_the_file_when_delete_returns,
         a_logging_program_knows_its_container,
         a_logging_program_of_an_exec_knows_the_exec,
+        a_logging_program_has_no_environment_of_the_shims,
         a_logging_program_that_never_ends_is_killed,
     ];
     all.extend(podhook_only(tests![logging:
@@ -167,6 +168,29 @@ fn a_logging_program_knows_its_container(stage: &Stage) -> Outcome {
     log_contains(&log, &format!("{}/c1 tag a b\n", stage.namespace()))?;
     log_contains(&log, "to stdout\n")?;
     log_contains(&log, "to stderr\n")?;
+    Ok(client.end("c1")?)
+}
+
+fn a_logging_program_has_no_environment_of_the_shims(stage: &Stage) -> Outcome {
+    let script = "tr '\\0' '\\n' < /proc/$$/environ >> $log\necho over >> $log\nexec 5>&-\nexec cat <&3 > /dev/null";
+    let (program, log) = logger(stage, script)?;
+    let client = stage.shim("c1", &["true"])?;
+    let uri = format!("binary://{program}");
+    let stdio = Stdio {
+        stdin: "",
+        stdout: &uri,
+        stderr: &uri,
+    };
+    run(stage, &client, "c1", &stdio)?;
+    client.wait("c1", "")?;
+    log_contains(&log, "over\n")?;
+    let text = fs::read_to_string(&log)?;
+    let mut names: Vec<_> = text
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["CONTAINER_ID", "CONTAINER_NAMESPACE"]);
     Ok(client.end("c1")?)
 }
 

@@ -12,8 +12,10 @@ mod events;
 mod execs;
 mod exhaustion;
 mod exit_status;
+mod files;
 mod given_up;
 mod killed;
+mod labels;
 mod limits;
 mod logging;
 mod memory;
@@ -121,9 +123,11 @@ fn main() -> ExitCode {
         exit_status::tests(),
         execs::tests(),
         exhaustion::tests(),
+        files::tests(),
         limits::tests(),
         given_up::tests(),
         killed::tests(),
+        labels::tests(),
         logging::tests(),
         memory::tests(),
         metrics::tests(),

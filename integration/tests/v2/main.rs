@@ -20,6 +20,7 @@ mod exhaustion;
 mod freezer;
 #[path = "../hooks/kill.rs"]
 mod kill;
+mod labels;
 mod leaf;
 mod oom;
 mod options;
@@ -53,6 +54,7 @@ const CHOSEN: &[&str] = &[
     "delegated::",
     "exhaustion::",
     "freezer::",
+    "labels::",
     "leaf::",
     "oom::",
     "options::",
@@ -109,10 +111,12 @@ fn main() -> ExitCode {
         accounting::tests(),
         tree::tests(),
         kill::tests(),
+        labels::hooks(),
         process::tests(),
     ];
     let parity = [
         freezer::tests(),
+        labels::parity(),
         oom::tests(),
         update::tests(),
         cri::tests(),

@@ -3,9 +3,7 @@
 //! The order is the same for all: exits are kept (the pid is not known yet, and the process may end at any time), the
 //! stdio is connected, the runtime is called, the pid that it wrote is read and waited for, and exits are kept no more.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use podhook_hooks::exec::{self, Exit};
@@ -17,6 +15,7 @@ use super::restore::Checkpoint;
 use crate::containerd::options::Options;
 use crate::error::{Error, Result};
 use crate::host::descriptors::{CONNECTING, Reserve};
+use crate::host::file;
 use crate::runtime::{ExecArgs, OciRuntime, RestoreArgs};
 use crate::stdio::{ConsoleSocket, Owner, ProcessIo, Stdio};
 use crate::{runtime, stdio};
@@ -216,14 +215,7 @@ impl Files {
             process: bundle.join(format!("{name}.json")),
             pid: bundle.join(format!("{name}.pid")),
         };
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&files.process)
-            .and_then(|mut file| file.write_all(process))
-            .map_err(Error::io("write", &files.process))?;
+        file::write_private(&files.process, process)?;
         Ok(files)
     }
 }

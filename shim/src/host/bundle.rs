@@ -6,7 +6,7 @@ use std::path::Path;
 use podhook_hooks::config_json::cgroups_path;
 
 use super::file;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Whether a name from outside stays one part of a path. containerd's own names are stricter.
 pub fn is_plain(name: &str) -> bool {
@@ -18,8 +18,7 @@ const DELETED: &str = "deleted";
 
 /// Tells the `delete` that follows that the OCI runtime has nothing left to delete.
 pub fn mark_deleted(bundle: &Path) -> Result<()> {
-    let path = bundle.join(DELETED);
-    fs::write(&path, "").map_err(Error::io("write", &path))
+    file::write_private(&bundle.join(DELETED), b"")
 }
 
 /// Whether [`mark_deleted`] was called, and no container was made in the bundle since.

@@ -1,8 +1,8 @@
-//! Files by what they are, and their removal.
+//! Files by what they are, how they are written, and their removal.
 
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -40,10 +40,47 @@ impl From<&Metadata> for Identity {
     }
 }
 
+/// Writes a file of the bundle's, for the shim's user alone whatever the umask is. A link in its place is an error.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .and_then(|mut file| file.write_all(content))
+        .map_err(Error::io("write", path))
+}
+
 /// Removes a file; one that is gone already is fine.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_private_file_goes_through_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, victim) = (folder.path().join("a"), folder.path().join("victim"));
+        fs::write(&victim, "kept").unwrap();
+        symlink(&victim, &path).unwrap();
+        let error = write_private(&path, b"x").unwrap_err().to_string();
+        assert!(error.contains("symbolic links"), "{error}");
+        assert_eq!(fs::read(&victim).unwrap(), b"kept");
+        remove(&path).unwrap();
+        for text in ["longer", "x"] {
+            write_private(&path, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
     }
 }

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::bundle::is_plain;
+use super::file;
 use crate::error::{Error, Result};
 
 const SUFFIX: &str = "+members";
@@ -54,8 +55,7 @@ impl Members {
             .map_err(Error::io("create directory", &member))?;
         self.hold();
         let place = member.join(BUNDLE);
-        fs::write(&place, bundle.as_os_str().as_encoded_bytes())
-            .map_err(Error::io("write", &place))?;
+        file::write_private(&place, bundle.as_os_str().as_encoded_bytes())?;
         for name in FIRST {
             link(bundle, &member, name)?;
         }

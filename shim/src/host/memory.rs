@@ -14,6 +14,16 @@ const STACK_KEPT: usize = 16 << 10;
 
 static WORKED: Notify = Notify::const_new();
 
+/// One arena for all threads: the shim has one that allocates. Before there is another. By `MALLOC_ARENA_MAX` what the
+/// shim starts would have it, too.
+pub fn share_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: plain integers.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Something was done that took memory.
 pub fn worked() {
     WORKED.notify_one();

@@ -1,8 +1,8 @@
 //! Output to a file, to a pipe, or to nowhere: copies that end with their source.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,13 +29,13 @@ where
     R: AsyncRead + Send + Unpin + 'static,
 {
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(Error::io("create directory", dir))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(dir)
+            .map_err(Error::io("create directory", dir))?;
     }
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(Error::io("open", path))?;
+    let file = open(path).map_err(Error::io("open", path))?;
     let (file, path) = (Arc::new(file), path.to_owned());
     copies.spawn(async move {
         let mut lost = Lost::default();
@@ -54,6 +54,36 @@ where
         }
     });
     Ok(())
+}
+
+/// Opens for appending, with the Go shim's mode. The file may be a link only where nobody else can have put it there:
+/// whoever owns a folder of logs would have root append to any file of the node.
+fn open(path: &Path) -> io::Result<File> {
+    let open = |flags| {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o644)
+            .custom_flags(flags | libc::O_NOCTTY)
+            .open(path)
+    };
+    match open(libc::O_NOFOLLOW) {
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) && is_own_link(path) => open(0),
+        opened => opened,
+    }
+}
+
+/// Whether the link is the shim's user's, in a folder in which nobody else can replace it.
+fn is_own_link(path: &Path) -> bool {
+    const WRITABLE: u32 = 0o022;
+    let own = nix::unistd::geteuid().as_raw();
+    let is_own = |metadata: &fs::Metadata| metadata.uid() == own;
+    let folder = path.parent().map(fs::metadata);
+    let keeps = |folder: &fs::Metadata| {
+        is_own(folder) && (folder.mode() & WRITABLE == 0 || folder.mode() & libc::S_ISVTX != 0)
+    };
+    fs::symlink_metadata(path).is_ok_and(|link| is_own(&link))
+        && folder.is_some_and(|folder| folder.is_ok_and(|folder| keeps(&folder)))
 }
 
 /// Output that could not be written. It is told when that begins and how much it was when it ends: a line for every
@@ -114,7 +144,39 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_link_is_followed_where_nobody_else_can_have_made_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, victim) = (dir.path().join("logs"), dir.path().join("victim"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&victim, "").unwrap();
+        let link = folder.join("log");
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        let set = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+        for (mode, follows) in [
+            (0o755, true),
+            (0o1777, true),
+            (0o777, false),
+            (0o775, false),
+        ] {
+            set(mode);
+            assert_eq!(open(&link).is_ok(), follows, "{mode:o}");
+        }
+        set(0o755);
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(1000), None).unwrap();
+            let refused = open(&link).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::ELOOP));
+            std::os::unix::fs::lchown(&link, Some(0), None).unwrap();
+            std::os::unix::fs::chown(&folder, Some(1000), None).unwrap();
+            assert!(open(&link).is_err());
+        }
+        assert_eq!(fs::read(&victim).unwrap(), b"");
+    }
 
     #[test]
     fn a_full_disk_is_told_once_and_counted() {

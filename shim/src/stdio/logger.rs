@@ -39,6 +39,8 @@ impl Logger {
         let mut command = Command::new(path);
         command
             .args(args)
+            // As in the Go shim: what containerd's environment holds (credentials of a proxy) is not for loggers.
+            .env_clear()
             .env("CONTAINER_ID", owner.id)
             .env("CONTAINER_NAMESPACE", owner.namespace)
             .stdin(Stdio::null())

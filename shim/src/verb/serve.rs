@@ -34,6 +34,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves until containerd says `Shutdown`, or a signal ends the shim.
 pub fn serve(flags: &Flags) -> Result<()> {
+    memory::share_arena();
     let mount = own_binary::inherited_mount();
     sanitize()?;
     let listener = inherited_listener()?;

@@ -20,7 +20,7 @@ use crate::containerd::socket;
 use crate::containerd::socket::Bound;
 use crate::error::{Error, Result};
 use crate::host::own_binary::{MOUNT_FD, Program};
-use crate::host::signal_mask;
+use crate::host::{file, signal_mask};
 
 /// The file descriptor that the server finds its listening socket at, as with the Go shim.
 pub const SOCKET_FD: i32 = 3;
@@ -62,7 +62,7 @@ pub fn start(flags: &Flags) -> Result<()> {
 /// Says where the shim is, in the file and in the answer.
 fn tell(params: &Params, address: &str) -> Result<()> {
     // containerd 1.6 and 1.7 find the shim again through this file after a restart.
-    fs::write("address", address).map_err(Error::io("write", "address"))?;
+    file::write_private(Path::new("address"), address.as_bytes())?;
     let reply = params.reply(address)?;
     let mut stdout = io::stdout();
     let printed = stdout.write_all(&reply).and_then(|()| stdout.flush());
@@ -110,8 +110,6 @@ fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Chil
         ])
         .args(params.debug.then_some("-debug"))
         .env("TTRPC_ADDRESS", &params.ttrpc_address)
-        // One arena: the shim has one thread that allocates.
-        .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

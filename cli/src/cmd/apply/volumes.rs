@@ -48,7 +48,8 @@ fn host_path(volume: &str, host: &HostPathVolumeSource) -> Result<(), Error> {
             .create(path)
             .map_err(StoreError::io("create", path))?,
         "FileOrCreate" if !path.exists() => {
-            std::fs::write(path, "").map_err(StoreError::io("create", path))?;
+            // A link that leads nowhere yet is somebody's, and no file.
+            std::fs::File::create_new(path).map_err(StoreError::io("create", path))?;
             set_mode(path, 0o644)?;
         }
         _ => {}

@@ -88,6 +88,23 @@ const RUNTIME: &[&str] = &[
     "update::",
 ];
 
+/// The machines with a security module, by their number: it is chosen when the kernel starts, and changes what every
+/// container is.
+const APPARMOR: usize = 2;
+const SELINUX: usize = 3;
+
+/// The parameters of a machine's kernel that choose its security module. SELinux is permissive: the labels count.
+pub fn security(number: usize) -> &'static str {
+    match number {
+        APPARMOR => "apparmor=1 selinux=0 security=apparmor",
+        SELINUX => "apparmor=0 selinux=1 security=selinux enforcing=0",
+        _ => "apparmor=0 selinux=0",
+    }
+}
+
+/// The tests of those machines.
+const LABELS: &str = "labels::";
+
 /// The machines by their number, each with its runs in their order: about the same work for each.
 pub fn machines() -> Vec<(usize, Vec<Run>)> {
     vec![
@@ -148,6 +165,15 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                 run("protocol", "protocol", "podhook/stdio::stdio_that_nobody"),
             ],
         ),
+        (
+            APPARMOR,
+            vec![suite(
+                "apparmor",
+                "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX='1.6/podhook 1.6/runc'",
+                &[LABELS],
+            )],
+        ),
+        (SELINUX, vec![run("selinux", "protocol", LABELS)]),
     ]
 }
 
@@ -162,7 +188,12 @@ pub fn choose(machines: Vec<(usize, Vec<Run>)>, filter: &str) -> (Vec<(usize, Ve
     };
     let mut runs = machines.iter().flat_map(|(_, runs)| runs);
     let Some(rest) = runs.find_map(of_run) else {
-        return (machines, filter.to_owned());
+        // The machines with a security module have no other tests, and these are nowhere else.
+        let labels = filter.starts_with(LABELS);
+        let has = |number| matches!(number, APPARMOR | SELINUX);
+        let chosen = machines.into_iter();
+        let chosen = chosen.filter(|(number, _)| has(*number) == labels);
+        return (chosen.collect(), filter.to_owned());
     };
     let chosen = machines.into_iter().filter_map(|(number, runs)| {
         let runs: Vec<_> = runs
@@ -233,5 +264,11 @@ mod tests {
         assert_eq!(filter, "1.6.20/podhook/oom::");
         let (chosen, filter) = choose(machines(), "oom::");
         assert_eq!((chosen.len(), filter.as_str()), (2, "oom::"));
+        let (chosen, _) = choose(machines(), "labels::");
+        let names = chosen.iter().flat_map(|(_, runs)| runs);
+        assert_eq!(
+            names.map(|run| run.name).collect::<Vec<_>>(),
+            ["apparmor", "selinux"]
+        );
     }
 }

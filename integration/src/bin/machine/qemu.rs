@@ -15,6 +15,7 @@ use podhook_integration::wait::{self, SOON};
 
 use crate::Error;
 use crate::disk::Disk;
+use crate::plan;
 use crate::tsc;
 
 /// Several times what the tests take on a quiet machine.
@@ -26,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub const NUMBER: &str = "podhook.machine";
 
 /// `no_timer_check`: on a busy machine the kernel would find too few ticks and give up.
-const KERNEL: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off apparmor=0 selinux=0 audit=0 \
+const KERNEL: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off audit=0 \
     random.trust_cpu=on cgroup_no_v1=all systemd.show_status=0 \
     no_timer_check";
 
@@ -82,7 +83,8 @@ pub fn boot(
 fn kernel(number: usize) -> Result<String, Error> {
     let khz = tsc::khz()?;
     Ok(format!(
-        "{KERNEL} tsc=reliable tsc_early_khz={khz} {NUMBER}={number}"
+        "{KERNEL} {} tsc=reliable tsc_early_khz={khz} {NUMBER}={number}",
+        plan::security(number),
     ))
 }
 

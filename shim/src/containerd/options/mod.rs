@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::message_type::{RUNC, any_is};
 use crate::error::{Error, Result};
+use crate::host::file;
 use generic::GenericOptions;
 
 /// The options of one container. The names in JSON are those of `options.json` as the Go shim
@@ -144,8 +145,8 @@ impl Options {
     /// Writes `options.json` and `runtime` into the bundle, for `delete`.
     pub fn save(&self, bundle: &Path) -> Result<()> {
         let json = serde_json::to_vec(self).map_err(Error::failed("encode options.json"))?;
-        write_private(&bundle.join("options.json"), &json)?;
-        write_private(&bundle.join("runtime"), self.binary_name.as_bytes())
+        file::write_private(&bundle.join("options.json"), &json)?;
+        file::write_private(&bundle.join("runtime"), self.binary_name.as_bytes())
     }
 
     /// Reads them back. A bundle without them (a failed create) has the defaults.
@@ -170,19 +171,6 @@ fn is_generic(any: &Any) -> bool {
 
 fn is_create_options(any: &Any) -> bool {
     any.type_url.rsplit('/').next() == Some(CREATE_OPTIONS)
-}
-
-fn write_private(path: &Path, content: &[u8]) -> Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(content))
-        .map_err(Error::io("write", path))
 }
 
 impl From<RuncOptions> for Options {
