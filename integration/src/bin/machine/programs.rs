@@ -76,6 +76,14 @@ fn compile(selection: &[&str]) -> Result<Vec<(String, PathBuf)>, Error> {
         .args(selection)
         .current_dir(repository())
         .stderr(Stdio::inherit());
+    // What `cargo run` says of this program. Crates whose build looks at it (ring) would be built again, and so would
+    // all that depends on them, here and by the next call of cargo.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     let output = command.output()?;
     if !output.status.success() {
         return Err(format!("{command:?} failed").into());
