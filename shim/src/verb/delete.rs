@@ -24,15 +24,15 @@ use crate::runtime::Presence;
 use crate::{mount, runtime};
 
 /// How long all of it may take: containerd gives `delete` 5 s, kills it then, and asks no second time.
-const LIMIT: Duration = Duration::from_millis(4250);
+const LIMIT: Duration = Duration::from_secs(4);
 /// Until when the OCI runtime's calls that were under way are waited for.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(1250);
 /// Until when the OCI runtime's own `delete` is waited for. A slow one goes on after that, and after this process.
-const DELETE_LIMIT: Duration = Duration::from_millis(3500);
+const DELETE_LIMIT: Duration = Duration::from_secs(3);
 /// Until when what was killed may take to end.
-const KILL_LIMIT: Duration = Duration::from_millis(4000);
+const KILL_LIMIT: Duration = Duration::from_millis(3500);
 /// Until when the other containers of the shim may take to be deleted.
-pub(super) const MEMBERS_LIMIT: Duration = Duration::from_millis(4400);
+pub(super) const MEMBERS_LIMIT: Duration = Duration::from_millis(4250);
 /// How long systemd may take to stop a scope.
 const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
