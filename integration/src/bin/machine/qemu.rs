@@ -40,30 +40,31 @@ pub struct End {
 }
 
 /// Boots the machines with these numbers, gives `each` line of their second serial lines (none where there was no line
-/// for [`SILENCE`]), and returns once they are off. The emulators end with this process, however that ends, and the files of `disk` have no name any more
-/// by then.
+/// for [`SILENCE`]), and returns once they are off. The emulators end with this process, however that ends. Where these
+/// are the `last` that need `disk`, its files have no name any more by then.
 pub fn boot(
-    disk: Disk,
+    disk: &mut Option<Disk>,
     numbers: &[usize],
+    last: bool,
     mut each: impl FnMut(Option<(usize, &str)>),
 ) -> Result<Vec<(usize, End)>, Error> {
     let (sender, lines) = mpsc::channel();
     let mut machines = Vec::new();
     for &number in numbers {
-        machines.push((number, Machine::start(&disk, number, sender.clone())?));
+        let disk = disk.as_ref().ok_or("the disk is gone")?;
+        machines.push((number, Machine::start(disk, number, sender.clone())?));
     }
     drop(sender);
     let start = Instant::now();
-    let mut disk = Some(disk);
     let mut silent = numbers.to_vec();
     let stopped = loop {
         let left = LIMIT.saturating_sub(start.elapsed());
         match lines.recv_timeout(left.min(SILENCE)) {
             Ok((number, line)) => {
                 silent.retain(|other| *other != number);
-                if silent.is_empty() {
+                if silent.is_empty() && last {
                     // All have opened their files.
-                    disk = None;
+                    *disk = None;
                 }
                 each(Some((number, &line)));
             }
@@ -72,7 +73,6 @@ pub fn boot(
             Err(RecvTimeoutError::Timeout) => break true,
         }
     };
-    drop(disk);
     let end = |(number, machine): (usize, Machine)| Ok((number, machine.end(stopped)?));
     machines.into_iter().map(end).collect()
 }
