@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, io, thread};
 
+use podhook_integration::node::Container;
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
@@ -100,6 +101,15 @@ fn check_run(record: &Record, hook: &str, result: &str, least: Duration) -> Outc
     Ok(())
 }
 
+/// The container runs: its postStart was as it should be, and it is stopped.
+fn check_post_start(container: Container<'_>, result: &str, least: Duration) -> Outcome {
+    check_run(&container.recorded()?, "postStart", result, least)?;
+    container.kill("SIGTERM")?;
+    assert_eq!(container.wait_exit(SOON)?, 7);
+    container.delete()?;
+    Ok(())
+}
+
 /// The limits, s: far beyond what the machine needs to jump.
 const LIMIT: u64 = 20;
 
@@ -119,15 +129,7 @@ fn a_jump_ends_no_post_start_early(node: &Node) -> Outcome {
         assert_eq!(container.recorded()?.result("postStart"), "");
         trace.release("hook")?;
         starting.join().map_err(|_| "ctr panicked")??.success()?;
-        check_run(
-            &container.recorded()?,
-            "postStart",
-            "Succeeded",
-            Duration::from_secs(3),
-        )?;
-        container.kill("SIGTERM")?;
-        assert_eq!(container.wait_exit(SOON)?, 7);
-        container.delete()?;
+        check_post_start(container, "Succeeded", Duration::from_secs(3))?;
     }
     Ok(())
 }
@@ -151,15 +153,7 @@ fn a_jump_ends_no_post_start_late(node: &Node) -> Outcome {
         trace.wait("begun")?;
         clock.jump(jump)?;
         starting.join().map_err(|_| "ctr panicked")??.success()?;
-        check_run(
-            &container.recorded()?,
-            "postStart",
-            "TimedOut",
-            Duration::from_secs(LIMIT),
-        )?;
-        container.kill("SIGTERM")?;
-        assert_eq!(container.wait_exit(SOON)?, 7);
-        container.delete()?;
+        check_post_start(container, "TimedOut", Duration::from_secs(LIMIT))?;
     }
     Ok(())
 }

@@ -29,10 +29,18 @@ pub struct Exec {
     starting: tokio::sync::Mutex<()>,
 }
 
+/// What containerd has asked for.
+struct Asked {
+    /// The OCI process as it was sent, for the OCI runtime.
+    spec: Vec<u8>,
+    /// The same, read.
+    process: engine::Process,
+}
+
 /// How far it is.
 enum Phase {
-    /// The OCI process as containerd sent it.
-    Added(Vec<u8>),
+    /// Start has not been asked for.
+    Added(Box<Asked>),
     /// Start makes the process, until it is told to give up.
     Starting(oneshot::Sender<GivenUp>),
     Started,
@@ -95,14 +103,14 @@ impl Exec {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From Added to Starting: the specification, and the end of the channel where the reason to give up comes.
-    fn claim(&self) -> Result<(Vec<u8>, oneshot::Receiver<GivenUp>)> {
+    /// From Added to Starting: the process, and the end of the channel where the reason to give up comes.
+    fn claim(&self) -> Result<(Box<Asked>, oneshot::Receiver<GivenUp>)> {
         let (sender, given_up) = oneshot::channel();
         let mut phase = self.phase();
         match std::mem::replace(&mut *phase, Phase::Started) {
-            Phase::Added(spec) => {
+            Phase::Added(asked) => {
                 *phase = Phase::Starting(sender);
-                Ok((spec, given_up))
+                Ok((asked, given_up))
             }
             other => {
                 *phase = other;
@@ -155,11 +163,6 @@ impl Container {
             &request.stderr,
             request.terminal,
         );
-        let exec = Exec {
-            process: Process::new(exec_id.clone(), stdio),
-            phase: Mutex::new(Phase::Added(request.spec.value.clone())),
-            starting: tokio::sync::Mutex::default(),
-        };
         {
             let mut execs = self.execs();
             // In the Go shim's order: an id that is taken comes first.
@@ -167,8 +170,14 @@ impl Container {
                 return Err(Error::AlreadyExists(format!("id {exec_id}")));
             }
             self.allows(Operation::Exec)?;
-            engine::Process::from_json(&request.spec.value)
+            let spec = request.spec.value.clone();
+            let process = engine::Process::from_json(&spec)
                 .map_err(|e| Error::InvalidArgument(e.to_string()))?;
+            let exec = Exec {
+                process: Process::new(exec_id.clone(), stdio),
+                phase: Mutex::new(Phase::Added(Box::new(Asked { spec, process }))),
+                starting: tokio::sync::Mutex::default(),
+            };
             execs.insert(exec_id.clone(), Arc::new(exec));
         }
         self.deps.events.publish(TaskExecAdded {
@@ -189,7 +198,7 @@ impl Container {
             return Err(Error::NotFound(format!("process does not exist {exec_id}")));
         };
         let starting = exec.starting.lock().await;
-        let (spec, given_up) = exec.claim()?;
+        let (asked, given_up) = exec.claim()?;
         // After the claim: when init ends, claimed processes are given up.
         if self.lock().init_gone {
             exec.give_up(GivenUp::InitGone);
@@ -198,7 +207,7 @@ impl Container {
             // What is given up is not run, though it may be there.
             biased;
             Ok(why) = given_up => Err((why.error(&self.id), why.status())),
-            started = self.make(&exec, &spec) => started.map_err(|e| (e, 255)),
+            started = self.make(&exec, &asked) => started.map_err(|e| (e, 255)),
             () = over(deadline) => {
                 let why = GivenUp::TooLate;
                 Err((why.error(&self.id), why.status()))
@@ -243,7 +252,7 @@ impl Container {
     }
 
     /// Makes the process: by the engine where that can do it, else by the OCI runtime.
-    async fn make(&self, exec: &Exec, spec: &[u8]) -> Result<oneshot::Receiver<Exit>> {
+    async fn make(&self, exec: &Exec, asked: &Asked) -> Result<oneshot::Receiver<Exit>> {
         if self.is_paused() {
             // Its process would wait for the thaw, and Start with it.
             return Err(Error::ExecGivenUp(
@@ -254,7 +263,8 @@ impl Container {
         self.entrypoint().await;
         let by_engine = match self.target() {
             Ok(target) if self.node.exec == ExecEngine::Native => {
-                self.make_by_engine(target.as_ref(), exec, spec).await?
+                self.make_by_engine(target.as_ref(), exec, &asked.process)
+                    .await?
             }
             Ok(_) => Err("exec = \"runtime\"".to_owned()),
             Err(reason) => Err(reason.clone()),
@@ -266,7 +276,7 @@ impl Container {
             }
             Err(reason) => {
                 log::debug!(id = self.id.as_str(); "exec by the OCI runtime: {reason}");
-                let exit = self.make_by_runtime(exec, spec).await?;
+                let exit = self.make_by_runtime(exec, &asked.spec).await?;
                 self.deps.counters.count_runtime_exec(&reason);
                 (exit, "runtime")
             }
@@ -292,7 +302,7 @@ impl Container {
         &self,
         target: &dyn Joined,
         exec: &Exec,
-        spec: &[u8],
+        command: &engine::Process,
     ) -> Result<std::result::Result<oneshot::Receiver<Exit>, String>> {
         let process = &exec.process;
         let failed = |e: engine::Error| {
@@ -306,12 +316,11 @@ impl Container {
                 source: e,
             }
         };
-        let command = engine::Process::from_json(spec).map_err(failed)?;
         let children = &self.deps.children;
         let owner = self.owner(process);
         if process.stdio.terminal {
             let mut spare = Reserve::take(CONNECTING)?;
-            let made = target.spawn_on_terminal(&command, children).await;
+            let made = target.spawn_on_terminal(command, children).await;
             let (made, master) = match made {
                 Ok((made, master)) => (Unadopted::new(made), master),
                 Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
@@ -328,7 +337,7 @@ impl Container {
             stdout: child.stdout,
             stderr: child.stderr.ok_or(Error::Missing("no stderr"))?,
         };
-        let made = match target.spawn(&command, child, children).await {
+        let made = match target.spawn(command, child, children).await {
             Ok(made) => Unadopted::new(made),
             Err(e) if e.is_unsupported() => return Ok(Err(e.to_string())),
             Err(e) => return Err(failed(e)),

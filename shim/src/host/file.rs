@@ -61,6 +61,14 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder with all that is in it; one that is gone already is fine.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

@@ -75,8 +75,8 @@ impl Members {
     /// Forgets a container that is deleted.
     pub fn remove(&self, id: &str) {
         match remove(&self.folder, id) {
-            Ok(Left::Some) => {}
-            Ok(Left::None) => *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Ok(true) => {}
+            Ok(false) => *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None,
             Err(e) => log::warn!(id = id; "{e}"),
         }
     }
@@ -104,25 +104,13 @@ fn folder(own_bundle: &Path) -> PathBuf {
     own_bundle.with_file_name(format!(".{}{SUFFIX}", id.to_string_lossy()))
 }
 
-/// Whether there are other members in a folder.
-enum Left {
-    Some,
-    None,
-}
-
-fn remove(folder: &Path, id: &str) -> Result<Left> {
-    let member = folder.join(id);
-    match fs::remove_dir_all(&member) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io("remove", &member)(e));
-        }
-        _ => {}
-    }
+/// Removes a member, and the folder with the last one. Tells whether there are others.
+fn remove(folder: &Path, id: &str) -> Result<bool> {
+    file::remove_tree(&folder.join(id))?;
     match fs::remove_dir(folder) {
-        Ok(()) => Ok(Left::None),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Left::None),
-        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(Left::Some),
-        Err(e) => Err(Error::io("remove", folder)(e)),
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(true),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", folder)(e)),
+        _ => Ok(false),
     }
 }
 
@@ -158,11 +146,7 @@ pub fn kept(own_bundle: &Path) -> Vec<(String, PathBuf)> {
 
 /// Forgets all that a shim with this bundle has kept: it is gone, and they are deleted.
 pub fn forget_all(own_bundle: &Path) -> Result<()> {
-    let folder = folder(own_bundle);
-    match fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &folder)(e)),
-        _ => Ok(()),
-    }
+    file::remove_tree(&folder(own_bundle))
 }
 
 /// Forgets the container of this bundle, which is deleted, where its shim has kept it.

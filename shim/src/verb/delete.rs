@@ -31,8 +31,6 @@ const RUNTIME_LIMIT: Duration = Duration::from_millis(1250);
 const DELETE_LIMIT: Duration = Duration::from_secs(3);
 /// Until when what was killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_millis(3500);
-/// Until when the other containers of the shim may take to be deleted.
-pub(super) const MEMBERS_LIMIT: Duration = Duration::from_millis(4250);
 /// How long systemd may take to stop a scope.
 const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -88,7 +86,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     {
         warn(&e);
     }
-    members.finish(flags, &bundle, deadline::after(begun, MEMBERS_LIMIT));
+    members.finish(flags, &bundle, begun);
     if let Err(e) = members::forget(&bundle) {
         warn(&e);
     }

@@ -20,7 +20,7 @@ use containerd_shim_protos::protobuf::Message;
 use podhook_hooks::deadline;
 use tokio::runtime;
 
-use super::delete::{MEMBERS_LIMIT, warn};
+use super::delete::warn;
 use crate::containerd::events::{Events, Publisher};
 use crate::containerd::{socket, version};
 use crate::error::Result;
@@ -28,6 +28,8 @@ use crate::host::{bundle, members, pidfd};
 
 /// Since this one containerd itself calls `delete` for each container, and publishes its exit.
 const CLEANS_UP: (u32, u32) = (2, 4);
+/// Until when the containers may take to be deleted: within the 5 s that containerd gives `delete`.
+const LIMIT: Duration = Duration::from_millis(4250);
 /// How long containerd may take to say its version, and to take the events.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
@@ -47,7 +49,7 @@ impl Members {
         let kept = members::kept(bundle);
         let address = bundle::address(bundle).unwrap_or_default();
         if !socket::has_listener(&address) && !members::is_held(bundle) {
-            return Self::call(flags, kept);
+            return Self::begin(flags, kept);
         }
         if !kept.is_empty()
             && !containerd_cleans_up(flags)
@@ -68,7 +70,7 @@ impl Members {
         }
     }
 
-    fn call(flags: &Flags, kept: Vec<(String, PathBuf)>) -> Self {
+    fn begin(flags: &Flags, kept: Vec<(String, PathBuf)>) -> Self {
         let call = |(id, member): (String, PathBuf)| {
             let child = call(flags, "delete", &id, &member, |command| {
                 command.stdout(Stdio::piped())
@@ -87,9 +89,10 @@ impl Members {
         }
     }
 
-    /// Waits for them, forgets what the shim with this bundle has kept, and publishes the containers' exits, where
-    /// containerd does not.
-    pub fn finish(self, flags: &Flags, bundle: &Path, deadline: Instant) {
+    /// Waits for them, which have begun then, forgets what the shim with this bundle has kept, and publishes the
+    /// containers' exits, where containerd does not.
+    pub fn finish(self, flags: &Flags, bundle: &Path, begun: Instant) {
+        let deadline = deadline::after(begun, LIMIT);
         let exits: Vec<_> = self
             .calls
             .into_iter()
@@ -146,8 +149,8 @@ pub fn watch(flags: &Flags) -> Result<()> {
         thread::sleep(WATCH_PAUSE);
     }
     let begun = Instant::now();
-    let members = Members::call(flags, members::kept(bundle));
-    members.finish(flags, bundle, deadline::after(begun, MEMBERS_LIMIT));
+    let members = Members::begin(flags, members::kept(bundle));
+    members.finish(flags, bundle, begun);
     socket::remove_stale(&flags.socket)
 }
 

@@ -241,15 +241,7 @@ impl Spawning {
             self.discard_tree().await;
             return Ended::Failed(error);
         };
-        let outside = match self.is_inside(pid) {
-            Ok(true) => None,
-            Ok(false) => Some(Error::System {
-                operation: "the pid of the new process was tampered with",
-                source: std::io::Error::from_raw_os_error(libc::EPERM),
-            }),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = outside {
+        if let Err(error) = self.check_inside(pid) {
             self.discard_tree().await;
             return Ended::Failed(error);
         }
@@ -293,7 +285,7 @@ impl Spawning {
         if !is_own_child(pid) {
             return Ok(());
         }
-        if !self.is_inside(pid).unwrap_or(false) {
+        if self.check_inside(pid).is_err() {
             return Err(Failure {
                 step: Step::JoinCgroup,
                 errno: libc::EPERM,
@@ -316,7 +308,7 @@ impl Spawning {
         let _ = (&mut self.launched.exit).await;
         self.launched.close();
         if let Some(pid) = self.launched.command()
-            && self.is_inside(pid).unwrap_or(false)
+            && self.check_inside(pid).is_ok()
         {
             let exit = self.children.wait(pid);
             let tree = self.settled_tree(pid);
@@ -335,20 +327,21 @@ impl Spawning {
     /// A process of the container with CAP_SYS_PTRACE can write to the memory of the new one, and so to the
     /// page that tells its pid: a lie must at least not name a process outside the container. (Which of
     /// its own processes it names is the container's affair; [`Children`] gives none away twice.)
-    fn is_inside(&self, pid: libc::pid_t) -> Result<bool, Error> {
+    fn check_inside(&self, pid: libc::pid_t) -> Result<(), Error> {
         let Some(container) = self.pid_namespace else {
-            return Ok(true);
+            return Ok(());
         };
-        let found = match namespaces::pid_namespace(pid) {
-            // EACCES is also what proc_ns_get_link says of a process reaped since it was looked up.
-            Err(error) => match namespaces::pid_namespace(pid) {
-                Err(_) => return Err(error),
-                again => again?,
-            },
-            found => found?,
-        };
-        // Reaped already: nothing is done with it but to ask for its exit.
-        Ok(found.is_none_or(|found| container == found))
+        // EACCES is also what proc_ns_get_link says of a process reaped since it was looked up.
+        let found = namespaces::pid_namespace(pid)
+            .or_else(|error| namespaces::pid_namespace(pid).map_err(|_| error))?;
+        match found {
+            Some(found) if found != container => Err(Error::System {
+                operation: "the pid of the new process was tampered with",
+                source: std::io::Error::from_raw_os_error(libc::EPERM),
+            }),
+            // Reaped already: nothing is done with it but to ask for its exit.
+            _ => Ok(()),
+        }
     }
 
     /// Where the leaf took no process the command is in the container's own cgroup.
