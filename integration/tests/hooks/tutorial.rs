@@ -81,6 +81,16 @@ impl<'a> Kube<'a> {
         Ok(id.ok_or(format!("no container id in {pod}"))?.to_owned())
     }
 
+    /// A connection to the pod's nginx. Until nginx listens, a stop signal may come before its handlers are there, and
+    /// PID 1 of a container is not ended by a signal that it has no handler for.
+    fn connect(&self, name: &str) -> Result<TcpStream, Error> {
+        let pod = self.pod(name)?;
+        let ip = pod["status"]["podIP"].as_str();
+        let ip = ip.ok_or(format!("no podIP in {pod}"))?;
+        let listening = || TcpStream::connect((ip, 80)).ok();
+        Ok(wait::until("nginx to listen", SOON, listening)?)
+    }
+
     /// What the shim logged of a container.
     fn log(&self, id: &str) -> Vec<String> {
         let log = self.node.containerd().log();
@@ -113,6 +123,7 @@ fn the_post_start_message_is_there_when_the_pod_runs(node: &Node) -> Outcome {
     let message = kube.ok(&["exec", name, "--", "cat", "/usr/share/message"])?;
     assert_eq!(message, "Hello from the postStart handler\n");
     let id = kube.container(name)?;
+    kube.connect(name)?;
     kube.ok(&["delete", "pod", name])?;
     let exit = node.events().wait(&id, "exit", SOON)?;
     // The image's SIGQUIT: nginx ends by itself.
@@ -135,13 +146,8 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
     })?;
     kube.ok(&["apply", "-f", &manifest])?;
     let id = kube.container(name)?;
-    let pod = kube.pod(name)?;
-    let ip = pod["status"]["podIP"]
-        .as_str()
-        .ok_or(format!("no podIP in {pod}"))?;
-    let mut server = wait::until("nginx to listen", SOON, || {
-        TcpStream::connect((ip, 80)).ok()
-    })?;
+    let mut server = kube.connect(name)?;
+    let address = server.peer_addr()?;
     server.set_read_timeout(Some(wait::scaled(SOON)))?;
     // Half a request, for which nginx waits: it is over when this side wants it. The kernel has it at once, and nginx
     // long before the pod's hook.
@@ -149,7 +155,7 @@ fn nginx_quits_gracefully_with_a_request_in_flight(node: &Node) -> Outcome {
     let answer = thread::scope(|scope| -> Result<_, Error> {
         let deleting = scope.spawn(|| kube.ok(&["delete", "pod", name]).map(|_| ()));
         wait::until_true("nginx to take no more connections", SOON, || {
-            TcpStream::connect((ip, 80)).is_err()
+            TcpStream::connect(address).is_err()
         })?;
         // An answer of 32 KiB that nginx sends in about four seconds.
         server.write_all(b"Connection: close\r\n\r\n")?;
@@ -197,6 +203,7 @@ fn the_pre_stop_message_is_on_the_node_after_the_pod(node: &Node) -> Outcome {
     let message = folder.join("message");
     assert!(!message.exists());
     let id = kube.container(name)?;
+    kube.connect(name)?;
     kube.ok(&["delete", "pod", name])?;
     assert_eq!(
         fs::read_to_string(message)?,

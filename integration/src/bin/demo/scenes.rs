@@ -74,6 +74,8 @@ pub fn post_start(stage: &mut Stage) -> Outcome {
             .is_some_and(|end| clock::timestamp(end.into()) <= started),
     )?;
     stage.podhook(&["describe", "pod", pod])?;
+    // A PID 1 that has no handler yet is not reached by a signal.
+    serving(stage, pod)?;
     stage.podhook(&["delete", "pod", pod])?;
     stage.prove(
         "postStart: without a preStop the pod ends by its image's own stop signal, status 0",
@@ -221,7 +223,6 @@ pub fn pre_stop_on_the_node(stage: &mut Stage) -> Outcome {
         "before the end there is no /tmp/message on the node",
         !Path::new(message::PATH).exists(),
     )?;
-    // A PID 1 that has no handler yet is not reached by a signal.
     serving(stage, pod)?;
     stage.podhook(&["delete", "pod", pod])?;
     let gone = stage.command().try_run(&["get", "pods"])?;
