@@ -1,5 +1,5 @@
-//! The wall clock jumps by hours, forward and back, while hooks and grace periods run. Only the machine's own may: its runs
-//! of these tests are by themselves (`PODHOOK_SETS_CLOCK`).
+//! The wall clock jumps by hours, forward and back, or has a leap second, and the machine is suspended, while hooks and
+//! grace periods run. Only the machine's own may: its runs of these tests are by themselves (`PODHOOK_SETS_CLOCK`).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -28,6 +28,9 @@ pub fn tests() -> Vec<Test> {
         a_jump_ends_no_post_start_early,
         a_jump_ends_no_post_start_late,
         a_jump_changes_no_pre_stop_and_no_grace_period,
+        a_leap_second_ends_no_post_start_early,
+        a_suspend_takes_nothing_of_a_post_starts_time,
+        a_suspend_takes_nothing_of_a_grace_period,
     ]
 }
 
@@ -58,14 +61,72 @@ impl Clock {
         })
     }
 
+    /// The wall clock shows some seconds before the end of its day, in UTC.
+    fn to_midnight(&self, seconds: i64) -> Outcome {
+        const DAY: i64 = 24 * 3600;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let now = i64::try_from(now.as_secs())?;
+        Ok(set(now - now % DAY + DAY - seconds)?)
+    }
+
     fn jump(&self, seconds: i64) -> Outcome {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         Ok(set(i64::try_from(now.as_secs())? + seconds)?)
     }
 }
 
+/// What the kernel does at the end of a day, in UTC: a second more, or one less.
+const LEAPS: [libc::c_int; 2] = [libc::STA_INS, libc::STA_DEL];
+
+/// Tells the kernel, and gives its answer: where in a leap second the clock is.
+fn leap(status: libc::c_int) -> io::Result<libc::c_int> {
+    // SAFETY: all of it are numbers.
+    let mut time: libc::timex = unsafe { std::mem::zeroed() };
+    time.modes = libc::ADJ_STATUS;
+    time.status = status;
+    // SAFETY: `time` outlives the call.
+    match unsafe { libc::adjtimex(&raw mut time) } {
+        -1 => Err(io::Error::last_os_error()),
+        state => Ok(state),
+    }
+}
+
+/// The time since boot, with that in which the machine was suspended.
+fn since_boot() -> io::Result<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` outlives the call.
+    if unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Duration::new(
+        time.tv_sec.cast_unsigned(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    ))
+}
+
+/// How long the machine is suspended, s.
+const SUSPENDED: u64 = 15;
+
+/// Suspends the machine, which its hardware clock wakes.
+fn suspend() -> Outcome {
+    let (ran, passed) = (Instant::now(), since_boot()?);
+    fs::write("/sys/class/rtc/rtc0/wakealarm", format!("+{SUSPENDED}"))?;
+    fs::write("/sys/power/state", "mem")?;
+    let asleep = since_boot()?.saturating_sub(passed);
+    let asleep = asleep.saturating_sub(ran.elapsed());
+    // The alarm runs while the machine still falls asleep.
+    if asleep < Duration::from_secs(SUSPENDED / 2) {
+        return Err(format!("the machine was suspended for {asleep:?} only").into());
+    }
+    Ok(())
+}
+
 impl Drop for Clock {
     fn drop(&mut self) {
+        let _ = leap(0);
         let right = self.right + self.since.elapsed();
         if let Ok(right) = right.duration_since(SystemTime::UNIX_EPOCH) {
             let _ = set(right.as_secs().cast_signed());
@@ -212,5 +273,93 @@ fn a_jump_changes_no_pre_stop_and_no_grace_period(node: &Node) -> Outcome {
         assert_eq!(container.delete()?, 137);
         clock.jump(jump)?;
     }
+    Ok(())
+}
+
+fn a_leap_second_ends_no_post_start_early(node: &Node) -> Outcome {
+    let clock = Clock::take()?;
+    for status in LEAPS {
+        let trace = Trace::new(node)?;
+        let hook = with(
+            exec(&format!(
+                "{}; exec sleep 6000",
+                podhook_integration::trace::mark("begun")
+            )),
+            json!({"timeoutSeconds": LIMIT, "onFailure": "Ignore"}),
+        );
+        let (container, starting) = node
+            .container("leap")
+            .flag(["--mount", &trace.mount()])
+            .lifecycle(&json!({"postStart": hook}).to_string())
+            .start_behind(&words(&polite()))?;
+        trace.wait("begun")?;
+        clock.to_midnight(3)?;
+        leap(status)?;
+        starting.join().map_err(|_| "ctr panicked")??.success()?;
+        // It has had its leap second.
+        assert_eq!(leap(status)?, libc::TIME_WAIT);
+        leap(0)?;
+        check_post_start(container, "TimedOut", Duration::from_secs(LIMIT))?;
+    }
+    Ok(())
+}
+
+fn a_suspend_takes_nothing_of_a_post_starts_time(node: &Node) -> Outcome {
+    let _clock = Clock::take()?;
+    let trace = Trace::new(node)?;
+    let hook = with(
+        exec(&format!(
+            "{}; exec sleep 6000",
+            podhook_integration::trace::mark("begun")
+        )),
+        json!({"timeoutSeconds": LIMIT, "onFailure": "Ignore"}),
+    );
+    let before = since_boot()?;
+    let (container, starting) = node
+        .container("asleep")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&json!({"postStart": hook}).to_string())
+        .start_behind(&words(&polite()))?;
+    trace.wait("begun")?;
+    suspend()?;
+    starting.join().map_err(|_| "ctr panicked")??.success()?;
+    outlasts_the_suspend(before)?;
+    check_post_start(container, "TimedOut", Duration::from_secs(LIMIT))
+}
+
+fn a_suspend_takes_nothing_of_a_grace_period(node: &Node) -> Outcome {
+    let _clock = Clock::take()?;
+    let trace = Trace::new(node)?;
+    let container = node
+        .container("asleep")
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&json!({"terminationGracePeriodSeconds": LIMIT}).to_string())
+        .start(&words(&stubborn()))?;
+    trace.wait("ready")?;
+    let before = since_boot()?;
+    container.kill("SIGTERM")?;
+    trace.wait("got-TERM")?;
+    suspend()?;
+    assert_eq!(container.wait_exit(SOON)?, 137);
+    outlasts_the_suspend(before)?;
+    let record = container.wait_end()?;
+    let killed = record
+        .time("/termination/killedAt")?
+        .duration_since(record.time("/termination/requestedAt")?)?;
+    assert!(
+        killed >= Duration::from_secs(LIMIT) && killed < AN_HOUR,
+        "{record:?}"
+    );
+    assert_eq!(container.delete()?, 137);
+    Ok(())
+}
+
+/// What has a limit and began after `before` had all of it besides the suspend, which is half of `SUSPENDED` at least.
+fn outlasts_the_suspend(before: Duration) -> Outcome {
+    let passed = since_boot()?.saturating_sub(before);
+    assert!(
+        passed >= Duration::from_secs(LIMIT + SUSPENDED / 2),
+        "{passed:?}"
+    );
     Ok(())
 }
