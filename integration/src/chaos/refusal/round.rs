@@ -75,12 +75,47 @@ impl<'a> Keeper<'a> {
         fs::read_link(format!("/proc/{}/cwd", self.shim)).is_ok()
     }
 
-    /// How many descriptors and threads its shim has.
-    fn holds(&self) -> [usize; 2] {
-        ["fd", "task"].map(|what| {
+    /// What its shim has.
+    fn holds(&self) -> Held {
+        let entries = |what| {
             let entries = fs::read_dir(format!("/proc/{}/{what}", self.shim));
-            entries.map_or(0, |entries| entries.flatten().count())
-        })
+            entries.into_iter().flatten().flatten()
+        };
+        let targets = entries("fd").filter_map(|entry| fs::read_link(entry.path()).ok());
+        Held {
+            descriptors: targets.map(|it| it.display().to_string()).collect(),
+            threads: entries("task").count(),
+        }
+    }
+}
+
+/// The descriptors of a shim, by what they are of, and how many threads it has.
+#[derive(Debug)]
+struct Held {
+    descriptors: Vec<String>,
+    threads: usize,
+}
+
+impl Held {
+    fn is_more_than(&self, before: &Self) -> bool {
+        self.descriptors.len() > before.descriptors.len() || self.threads > before.threads
+    }
+
+    /// What there was not before.
+    fn more_than(&self, before: &Self) -> String {
+        let mut descriptors = self.descriptors.clone();
+        for known in &before.descriptors {
+            if let Some(at) = descriptors.iter().position(|it| it == known) {
+                descriptors.swap_remove(at);
+            }
+        }
+        format!(
+            "descriptors {} to {}, threads {} to {}, new: {descriptors:?}",
+            before.descriptors.len(),
+            self.descriptors.len(),
+            before.threads,
+            self.threads
+        )
     }
 }
 
@@ -136,14 +171,10 @@ pub fn run(
         let next = next(node, runtime, &id, group);
         faults.extend(next.err().map(|error| format!("the next one: {error}")));
         let at_rest = wait::until_true("the shim at rest", SOON, || {
-            let now = keeper.holds();
-            now.iter().zip(held).all(|(now, before)| *now <= before)
+            !keeper.holds().is_more_than(&held)
         });
         if group.is_some() && at_rest.is_err() {
-            faults.push(format!(
-                "descriptors, threads: {held:?}, now {:?}",
-                keeper.holds()
-            ));
+            faults.push(keeper.holds().more_than(&held));
         }
     }
     // A thread of the standard library panics where it gets no memory.

@@ -27,16 +27,20 @@ const SHOWN: [&str; 2] = ["--quiet=all", "--decode-fds=path"];
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calls {
     pub counts: Counts,
+    /// Those that failed, as strace shows them.
+    pub refused: Vec<String>,
     /// A call has failed that cannot: to wake a thread by an eventfd is to add to a number.
     pub unreal: bool,
 }
 
 impl Calls {
     fn of(output: &str) -> Self {
-        let is_unreal = |line: &str| line.contains("(INJECTED)") && line.contains("[eventfd]");
+        let refused = output.lines().filter(|line| line.contains("(INJECTED)"));
+        let refused: Vec<_> = refused.map(str::to_owned).collect();
         Self {
             counts: counts(output),
-            unreal: output.lines().any(is_unreal),
+            unreal: refused.iter().any(|line| line.contains("[eventfd]")),
+            refused,
         }
     }
 }
