@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -23,6 +26,8 @@ use crate::trace::mark;
 use crate::wait::{self, SOON};
 
 const SIGTERM: i32 = 15;
+/// In which what is on its way ends.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// What became of a round.
 #[derive(Debug, Clone)]
@@ -48,6 +53,8 @@ impl Seen {
 pub struct Keeper<'a> {
     container: Container<'a>,
     shim: i32,
+    /// What its shim has when nothing goes on: with the connection for events, which a refusal closes until the next event.
+    at_rest: Held,
 }
 
 impl<'a> Keeper<'a> {
@@ -62,7 +69,17 @@ impl<'a> Keeper<'a> {
         let shims = remains::shims(&node.containerd().address());
         let shim = shims.iter().find(|shim| shim.id == id);
         let shim = shim.ok_or("the keeper has no shim")?.pid;
-        Ok(Self { container, shim })
+        let mut at_rest = Held::by(shim);
+        wait::until_true("the shim at rest", SOON, || {
+            thread::sleep(A_MOMENT);
+            let before = mem::replace(&mut at_rest, Held::by(shim));
+            at_rest == before
+        })?;
+        Ok(Self {
+            container,
+            shim,
+            at_rest,
+        })
     }
 
     fn id(&self) -> &str {
@@ -74,29 +91,28 @@ impl<'a> Keeper<'a> {
     pub fn lives(&self) -> bool {
         fs::read_link(format!("/proc/{}/cwd", self.shim)).is_ok()
     }
-
-    /// What its shim has.
-    fn holds(&self) -> Held {
-        let entries = |what| {
-            let entries = fs::read_dir(format!("/proc/{}/{what}", self.shim));
-            entries.into_iter().flatten().flatten()
-        };
-        let targets = entries("fd").filter_map(|entry| fs::read_link(entry.path()).ok());
-        Held {
-            descriptors: targets.map(|it| it.display().to_string()).collect(),
-            threads: entries("task").count(),
-        }
-    }
 }
 
 /// The descriptors of a shim, by what they are of, and how many threads it has.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Held {
     descriptors: Vec<String>,
     threads: usize,
 }
 
 impl Held {
+    fn by(shim: i32) -> Self {
+        let entries = |what| {
+            let entries = fs::read_dir(format!("/proc/{shim}/{what}"));
+            entries.into_iter().flatten().flatten()
+        };
+        let targets = entries("fd").filter_map(|entry| fs::read_link(entry.path()).ok());
+        Self {
+            descriptors: targets.map(|it| it.display().to_string()).collect(),
+            threads: entries("task").count(),
+        }
+    }
+
     fn is_more_than(&self, before: &Self) -> bool {
         self.descriptors.len() > before.descriptors.len() || self.threads > before.threads
     }
@@ -132,7 +148,7 @@ pub fn run(
     refusal: Option<&Refusal>,
 ) -> Result<Seen, Error> {
     let group = operation.verb().is_none().then(|| keeper.id());
-    let (held, panics) = (keeper.holds(), panics(node));
+    let panics = panics(node);
     let id = new_id();
     let mut life = Life::in_group(node, runtime, &id, None, group)?;
     prepare(&mut life, operation)?;
@@ -140,13 +156,13 @@ pub fn run(
         Some(_) => {
             wrapper.plan(operation, &id, refusal)?;
             perform(&mut life, operation)?;
-            wrapper.calls(operation, &id)?
+            wrapper.calls(operation, &id, refusal)?
         }
         None => {
             let output = output(node, &id);
             let tracer = Tracer::attach(keeper.shim, refusal, &output)?;
             let performed = perform(&mut life, operation);
-            let calls = tracer.detach();
+            let calls = tracer.detach(refusal);
             performed?;
             calls?
         }
@@ -171,10 +187,10 @@ pub fn run(
         let next = next(node, runtime, &id, group);
         faults.extend(next.err().map(|error| format!("the next one: {error}")));
         let at_rest = wait::until_true("the shim at rest", SOON, || {
-            !keeper.holds().is_more_than(&held)
+            !Held::by(keeper.shim).is_more_than(&keeper.at_rest)
         });
         if group.is_some() && at_rest.is_err() {
-            faults.push(keeper.holds().more_than(&held));
+            faults.push(Held::by(keeper.shim).more_than(&keeper.at_rest));
         }
     }
     // A thread of the standard library panics where it gets no memory.

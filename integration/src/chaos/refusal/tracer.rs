@@ -29,20 +29,36 @@ pub struct Calls {
     pub counts: Counts,
     /// Those that failed, as strace shows them.
     pub refused: Vec<String>,
-    /// A call has failed that cannot: to wake a thread by an eventfd is to add to a number.
+    /// A call has failed that cannot: to wake a thread by an eventfd is to add to a number; and where strace lets the shim
+    /// go before it has put its error in the place of the call's, the call was none (ENOSYS).
     pub unreal: bool,
 }
 
 impl Calls {
-    fn of(output: &str) -> Self {
+    fn of(output: &str, refusal: Option<&Refusal>) -> Self {
         let refused = output.lines().filter(|line| line.contains("(INJECTED)"));
         let refused: Vec<_> = refused.map(str::to_owned).collect();
         Self {
             counts: counts(output),
-            unreal: refused.iter().any(|line| line.contains("[eventfd]")),
+            unreal: refused.iter().any(|line| line.contains("[eventfd]"))
+                || refusal.is_some_and(|refusal| is_cut_off(output, refusal)),
             refused,
         }
     }
+}
+
+/// Whether strace went away while the call was on its way.
+fn is_cut_off(output: &str, refusal: &Refusal) -> bool {
+    let begin = format!("{}(", refusal.call);
+    let mut made: BTreeMap<&str, usize> = BTreeMap::new();
+    output.lines().any(|line| {
+        let Some((process, rest)) = line.split_once(&begin) else {
+            return false;
+        };
+        let count = made.entry(process.trim()).or_default();
+        *count += 1;
+        *count == refusal.nth && rest.contains("<detached")
+    })
 }
 
 fn options(refusal: Option<&Refusal>) -> Vec<String> {
@@ -85,7 +101,7 @@ impl Tracer {
     }
 
     /// Lets the shim go, and says what it has called.
-    pub fn detach(mut self) -> Result<Calls, Error> {
+    pub fn detach(mut self, refusal: Option<&Refusal>) -> Result<Calls, Error> {
         let pid = Pid::from_raw(i32::try_from(self.strace.id())?);
         let _ = kill(pid, Signal::SIGINT);
         let over = wait::until_true("the end of strace", SOON, || {
@@ -95,7 +111,7 @@ impl Tracer {
             self.strace.kill()?;
             self.strace.wait()?;
         }
-        Ok(Calls::of(&fs::read_to_string(&self.output)?))
+        Ok(Calls::of(&fs::read_to_string(&self.output)?, refusal))
     }
 }
 
@@ -169,9 +185,14 @@ impl Wrapper {
     }
 
     /// What the verb has called.
-    pub(super) fn calls(&self, operation: Operation, id: &str) -> io::Result<Calls> {
+    pub(super) fn calls(
+        &self,
+        operation: Operation,
+        id: &str,
+        refusal: Option<&Refusal>,
+    ) -> io::Result<Calls> {
         let output = fs::read_to_string(self.path(operation, id, "out"))?;
-        Ok(Calls::of(&output))
+        Ok(Calls::of(&output, refusal))
     }
 
     fn path(&self, operation: Operation, id: &str, what: &str) -> PathBuf {
@@ -209,10 +230,19 @@ mod tests {
                       10 <... openat resumed>) = 4\n11 +++ exited with 0 +++\n\
                       11 --- SIGCHLD {si_signo=SIGCHLD} ---\n";
         let wanted = Counts::from([("openat".to_owned(), 2)]);
-        assert!(!Calls::of(output).unreal);
+        assert!(!Calls::of(output, None).unreal);
         let wakes =
             "10 write(5<anon_inode:[eventfd]>, \"\\1\", 8) = -1 EINTR (Interrupted) (INJECTED)\n";
-        assert!(Calls::of(wakes).unreal);
+        assert!(Calls::of(wakes, None).unreal);
+        let leaves =
+            "10 epoll_wait(4, [], 1024, 0) = 0\n10 epoll_wait(4, 0x5, 1024, -1 <detached ...>\n";
+        let nth = |nth| Refusal {
+            call: "epoll_wait".to_owned(),
+            error: "EINTR",
+            nth,
+        };
+        assert!(Calls::of(leaves, Some(&nth(2))).unreal);
+        assert!(!Calls::of(leaves, Some(&nth(1))).unreal);
         assert_eq!(counts(output), wanted);
         assert_eq!(
             counts("close(3) = 0\n"),
