@@ -116,7 +116,8 @@ refusal: build images ## Let every system call of the shim that can fail fail in
 	$(alive) $(run) refusal -- $(refusal_flags)
 
 .PHONY: refusal-short
-refusal-short: build images ## The same with a sample of them
+refusal-short: SEED ?= 1
+refusal-short: build images ## The same with a sample of them, always the same one (SEED=2 for another)
 	$(build_bin) refusal
 	$(alive) $(run) refusal -- --short $(refusal_flags)
 
@@ -181,8 +182,8 @@ fuzz: deps ## Fuzz what reads input from outside, an hour each (SECONDS=60, TARG
 	$(alive) fuzz/run $(SECONDS) $(TARGET)
 
 .PHONY: fuzz-short
-fuzz-short: deps ## The same, some seconds each
-	$(alive) fuzz/run 15 $(TARGET)
+fuzz-short: deps ## The same, some seconds each, from the same beginning (SEED=2 for another)
+	SEED=$(or $(SEED),1) $(alive) fuzz/run 15 $(TARGET)
 
 .PHONY: fuzz-tables
 fuzz-tables: ## Write the tables of what Go makes of URLs and quantities, fuzz/go/*.jsonl (needs Go)
