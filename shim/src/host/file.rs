@@ -1,6 +1,6 @@
 //! Files by what they are, how they are written, and their removal.
 
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -37,6 +37,17 @@ impl From<&Metadata> for Identity {
             device: metadata.dev(),
             inode: metadata.ino(),
         }
+    }
+}
+
+/// A file that its opener has locked, until this is dropped: before its children let go of it, too. (That of nix panics
+/// where the kernel refuses to unlock.)
+#[derive(Debug)]
+pub struct Locked(pub File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }
 

@@ -6,18 +6,14 @@
 //! the files that the verb reads, and `bundle`, the path of the real one. No id has such a name, and containerd passes
 //! over what begins with a dot. The shim holds a lock on the folder: who waits for that learns of its end.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-
 use super::bundle::is_plain;
-use super::file;
+use super::file::{self, Locked};
 use crate::error::{Error, Result};
 
 const SUFFIX: &str = "+members";
@@ -32,7 +28,7 @@ const FIRST: [&str; 4] = ["config.json", "options.json", "runtime", "runtime.loc
 pub struct Members {
     folder: PathBuf,
     /// The lock on the folder, while there is one.
-    held: Mutex<Option<Flock<OwnedFd>>>,
+    held: Mutex<Option<Locked>>,
 }
 
 impl Members {
@@ -87,9 +83,9 @@ impl Members {
         if held.is_some() {
             return;
         }
-        let lock = |folder: File| {
-            Flock::lock(folder.into(), FlockArg::LockExclusiveNonblock)
-                .map_err(|(_, e): (OwnedFd, _)| e.into())
+        let lock = |folder: File| -> io::Result<_> {
+            folder.try_lock()?;
+            Ok(Locked(folder))
         };
         match File::open(&self.folder).and_then(lock) {
             Ok(lock) => *held = Some(lock),
@@ -164,24 +160,23 @@ pub fn forget(bundle: &Path) -> Result<()> {
 
 /// Whether a shim holds what it has kept: it lives, though its socket may have been removed.
 pub fn is_held(own_bundle: &Path) -> bool {
-    let lock = |folder: File| Flock::lock(folder, FlockArg::LockSharedNonblock);
-    let locked = File::open(folder(own_bundle)).map(lock);
-    matches!(locked, Ok(Err((_, Errno::EAGAIN))))
+    let locked = File::open(folder(own_bundle)).map(|folder| folder.try_lock_shared());
+    matches!(locked, Ok(Err(TryLockError::WouldBlock)))
 }
 
 /// Waits until no shim holds what it has kept, where it has kept any. Tells whether it has.
 pub fn wait_unheld(own_bundle: &Path) -> Result<bool> {
     let folder = folder(own_bundle);
-    let mut open: OwnedFd = match File::open(&folder) {
-        Ok(open) => open.into(),
+    let open = match File::open(&folder) {
+        Ok(open) => open,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(Error::io("open", &folder)(e)),
     };
     loop {
-        match Flock::lock(open, FlockArg::LockExclusive) {
-            Ok(_) => return Ok(true),
-            Err((back, Errno::EINTR)) => open = back,
-            Err((_, e)) => return Err(Error::io("lock", &folder)(e.into())),
+        match open.lock() {
+            Ok(()) => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::io("lock", &folder)(e)),
         }
     }
 }

@@ -12,7 +12,6 @@ const MEMORY: &[&str] = &["ENOMEM"];
 pub const ERRORS: &[(&str, &[&str])] = &[
     ("accept4", &["EMFILE", "ENFILE", "ENOMEM", "EINTR"]),
     ("bind", &["ENOMEM", "ENOSPC", "EROFS", "EIO"]),
-    ("brk", MEMORY),
     ("chdir", &["ENOMEM", "EIO"]),
     ("chmod", NAME),
     ("chown", NAME),
@@ -137,7 +136,7 @@ pub fn errors(call: &str) -> &'static [&'static str] {
 /// Whether the shim may end: its allocator gets nothing, and it cannot go on.
 #[must_use]
 pub(super) fn may_end_the_shim(call: &str) -> bool {
-    matches!(call, "mmap" | "brk" | "mremap" | "mprotect")
+    matches!(call, "mmap" | "mremap" | "mprotect")
 }
 
 #[cfg(test)]

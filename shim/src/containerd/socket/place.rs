@@ -1,18 +1,14 @@
 //! Names in the directory of the shims' sockets: who makes or removes one holds the directory's lock, and
 //! removes only the file that he means.
 
-use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-
 use crate::error::{Error, Result};
-use crate::host::file::{Identity, remove};
+use crate::host::file::{Identity, Locked, remove};
 use crate::host::passing;
 
 /// The lock is held for microseconds. A process that has it longer was stopped, and the node's containers do not
@@ -22,21 +18,24 @@ const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// The directory, locked until this is dropped.
 pub(crate) struct Lock {
-    _lock: Option<Flock<OwnedFd>>,
+    _lock: Option<Locked>,
 }
 
 impl Lock {
     /// Locks the directory itself: a file for it would have to stay there for good.
     pub(crate) fn of(dir: &Path) -> io::Result<Self> {
         let started = Instant::now();
-        let mut dir: OwnedFd = File::open(dir)?.into();
+        let dir = File::open(dir)?;
         loop {
-            match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self { _lock: Some(lock) }),
-                Err((back, Errno::EAGAIN)) if started.elapsed() < LOCK_LIMIT => dir = back,
+            match dir.try_lock() {
+                Ok(()) => {
+                    let _lock = Some(Locked(dir));
+                    return Ok(Self { _lock });
+                }
+                Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_LIMIT => {}
                 // By the identity of the files alone then.
-                Err((_, Errno::EAGAIN)) => return Ok(Self { _lock: None }),
-                Err((_, e)) => return Err(e.into()),
+                Err(TryLockError::WouldBlock) => return Ok(Self { _lock: None }),
+                Err(TryLockError::Error(e)) => return Err(e),
             }
             thread::sleep(LOCK_PAUSE);
         }
