@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Test> {
     ];
     all.extend(podhook_only(tests![direct:
         start_and_delete_run_no_program,
+        no_program_is_run_of_any_tested_version,
         a_program_is_run_where_the_node_says_so,
         a_script_called_runc_sees_every_call,
         another_program_called_runc_sees_every_call,
@@ -93,32 +94,39 @@ fn end(stage: &Stage, client: &Client, id: &str) -> Outcome {
 }
 
 fn start_and_delete_run_no_program(stage: &Stage) -> Outcome {
-    for of in [
-        OciRuntime::Runc1_1,
+    lives_without(stage, OciRuntime::Runc1_1)
+}
+
+fn no_program_is_run_of_any_tested_version(stage: &Stage) -> Outcome {
+    [
         OciRuntime::Runc1_3,
         OciRuntime::Runc1_4,
         OciRuntime::Runc1_5,
-    ] {
-        let runc = copy(stage, of)?;
-        let id = of.name();
-        let client = created(stage, id, &options(&runc))?;
-        spoil(&runc)?;
-        client.start(id, "")?;
-        assert_eq!(client.state(id, "")?.status(), Status::RUNNING);
-        client.exec(id, "e1", &["sh", "-c", "exit 4"])?;
-        client.start(id, "e1")?;
-        assert_eq!(client.wait(id, "e1")?.exit_status, 4);
-        end(stage, &client, id)?;
-        // One that was never started.
-        let runc = copy(stage, of)?;
-        let unstarted = format!("{id}-unstarted");
-        let client = created(stage, &unstarted, &options(&runc))?;
-        spoil(&runc)?;
-        assert_eq!(client.delete(&unstarted, "")?.exit_status, 137);
-        client.shutdown(&unstarted);
-        stage.wait_gone(&unstarted)?;
-    }
-    Ok(())
+    ]
+    .into_iter()
+    .try_for_each(|of| lives_without(stage, of))
+}
+
+/// A container whose runc cannot be executed any more once it has been created.
+fn lives_without(stage: &Stage, of: OciRuntime) -> Outcome {
+    let runc = copy(stage, of)?;
+    let id = of.name();
+    let client = created(stage, id, &options(&runc))?;
+    spoil(&runc)?;
+    client.start(id, "")?;
+    assert_eq!(client.state(id, "")?.status(), Status::RUNNING);
+    client.exec(id, "e1", &["sh", "-c", "exit 4"])?;
+    client.start(id, "e1")?;
+    assert_eq!(client.wait(id, "e1")?.exit_status, 4);
+    end(stage, &client, id)?;
+    // One that was never started.
+    let runc = copy(stage, of)?;
+    let unstarted = format!("{id}-unstarted");
+    let client = created(stage, &unstarted, &options(&runc))?;
+    spoil(&runc)?;
+    assert_eq!(client.delete(&unstarted, "")?.exit_status, 137);
+    client.shutdown(&unstarted);
+    stage.wait_gone(&unstarted)
 }
 
 /// Shows, too, that a spoilt program is missed where it is run.

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::program::tests::elf;
 use super::state::State;
 use super::{Direct, Unfit};
+use crate::containerd::options::Options;
 
 /// `state.json` of a created container, of real runs.
 const STATES: [(&str, &str); 4] = [
@@ -139,6 +140,26 @@ fn what_runc_does_besides_at_the_end_is_left_to_it() {
             assert!(is_it, "{version}: {found:?}, not {why:?}");
         }
     }
+}
+
+#[test]
+fn calls_are_the_programs_with_systemds_cgroups_and_where_the_node_says_so() {
+    let direct = |direct_calls, systemd_cgroup, id: &str| {
+        let options = Options {
+            direct_calls,
+            systemd_cgroup,
+            ..Options::default()
+        };
+        let root = Path::new("/run/x");
+        Direct::new(&options, "runc", root, id, root).map(|direct| direct.folder)
+    };
+    assert_eq!(
+        direct(true, false, "c1").as_deref(),
+        Some(Path::new("/run/x/c1"))
+    );
+    assert_eq!(direct(false, false, "c1"), None);
+    assert_eq!(direct(true, true, "c1"), None);
+    assert_eq!(direct(true, false, ".."), None);
 }
 
 /// A container as runc has created it.
