@@ -166,7 +166,7 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                 run(
                     "protocol",
                     "protocol",
-                    "podhook/direct:: --skip of_any_tested_version --skip program_is_run_where --skip another_program --skip without_a_pid",
+                    "podhook/direct:: --skip of_any_tested_version",
                 ),
             ],
         ),
