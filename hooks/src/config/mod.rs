@@ -13,7 +13,9 @@ mod tests;
 
 pub use crate::lifecycle::reader::{At, Fields};
 pub use error::ConfigError;
-pub use keys::{ExecEngine, HookKeys, LifecycleKeys, LogKeys, OciKeys, PolicyKeys, SequenceKeys};
+pub use keys::{
+    ExecEngine, HookKeys, LifecycleKeys, LogKeys, OciKeys, PolicyKeys, RuntimeCalls, SequenceKeys,
+};
 pub use node::{Config, DEFAULT_PATH};
 pub use read::read;
 pub use rules::Rule;

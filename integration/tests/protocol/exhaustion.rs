@@ -35,6 +35,7 @@ pub fn tests() -> Vec<Test> {
         an_exec_with_too_few_processes,
         an_exec_with_too_few_descriptors,
         delete_with_too_few_processes,
+        delete_without_the_runtime_takes_no_process,
         delete_with_too_few_descriptors,
         kill_takes_neither_a_process_nor_a_descriptor,
         output_goes_to_its_file_without_a_thread,
@@ -100,7 +101,7 @@ fn descriptors(_: &Stage, shim: i32) -> Result<Box<dyn Scarce>, Failure> {
 type Of = fn(&Stage, i32) -> Result<Box<dyn Scarce>, Failure>;
 
 /// Does something with less and less refused, until it succeeds: `prepare`, then `act` with so much left, then `tidy`
-/// with enough again, which is told whether it has succeeded.
+/// with enough again, which is told whether it has succeeded. It is refused at least once.
 fn at_each_point(
     stage: &Stage,
     of: Of,
@@ -108,6 +109,19 @@ fn at_each_point(
     act: impl Fn(&Client, &str) -> Answer<()>,
     tidy: impl Fn(&Client, &str, bool) -> Outcome,
 ) -> Outcome {
+    let refused = times_refused(stage, of, prepare, act, tidy)?;
+    assert!(refused > 0, "nothing was refused");
+    Ok(())
+}
+
+/// The same, and how often it was refused.
+fn times_refused(
+    stage: &Stage,
+    of: Of,
+    prepare: impl Fn(&Client, &str) -> Outcome,
+    act: impl Fn(&Client, &str) -> Answer<()>,
+    tidy: impl Fn(&Client, &str, bool) -> Outcome,
+) -> Result<u64, Failure> {
     let client = stage.shim("c", &["sleep", "600"])?;
     client.run(stage, "c")?;
     let shim = stage.shim_pid("c").ok_or("no shim")?;
@@ -135,11 +149,12 @@ fn at_each_point(
             break;
         }
     }
-    assert!((1..ENOUGH).contains(&refused), "refused {refused} times");
+    assert!(refused < ENOUGH, "refused {refused} times");
     wait::until_true("what was opened to be closed", SOON, || {
         open.used().is_ok_and(|used| used <= before)
     })?;
-    Ok(client.end("c")?)
+    client.end("c")?;
+    Ok(refused)
 }
 
 /// A container whose hooks run in it.
@@ -332,12 +347,21 @@ fn an_exec_with_too_few_descriptors(stage: &Stage) -> Outcome {
     execs(stage, descriptors)
 }
 
-fn delete(stage: &Stage, of: Of) -> Outcome {
-    at_each_point(
+fn delete(stage: &Stage, of: Of, runtime: &str) -> Result<u64, Failure> {
+    let options = any(&Options {
+        binary_name: runtime.to_owned(),
+        ..Default::default()
+    });
+    times_refused(
         stage,
         of,
         |client, id| {
-            client.run(stage, id)?;
+            let request = CreateTaskRequest {
+                options: Some(options.clone()).into(),
+                ..create_request(stage, id)
+            };
+            client.call::<CreateTaskResponse>("Create", &request)?;
+            client.start(id, "")?;
             client.kill(id, "", 9, false)?;
             Ok(client.wait(id, "").map(drop)?)
         },
@@ -352,11 +376,20 @@ fn delete(stage: &Stage, of: Of) -> Outcome {
 }
 
 fn delete_with_too_few_processes(stage: &Stage) -> Outcome {
-    delete(stage, processes)
+    // A script, so that it is asked.
+    let (runtime, _) = stage.recording_runtime("")?;
+    assert!(delete(stage, processes, &runtime)? > 0);
+    Ok(())
+}
+
+fn delete_without_the_runtime_takes_no_process(stage: &Stage) -> Outcome {
+    assert_eq!(delete(stage, processes, "runc")?, 0);
+    Ok(())
 }
 
 fn delete_with_too_few_descriptors(stage: &Stage) -> Outcome {
-    delete(stage, descriptors)
+    assert!(delete(stage, descriptors, "runc")? > 0);
+    Ok(())
 }
 
 fn kill_takes_neither_a_process_nor_a_descriptor(stage: &Stage) -> Outcome {

@@ -22,6 +22,8 @@ pub fn tests() -> Vec<Test> {
     // The original leaves its socket, and cgroups as well.
     podhook_only(tests![killed:
         nothing_is_left_of_a_container_that_was_being_made,
+        nothing_is_left_of_a_container_that_was_being_started,
+        nothing_is_left_of_a_container_that_was_being_deleted,
         what_the_runtime_has_started_makes_nothing_after_delete,
         a_runtime_whose_delete_hangs_leaves_nothing,
         a_runtime_whose_delete_is_killed_leaves_nothing,
@@ -72,6 +74,51 @@ fn nothing_is_left_of_a_container_that_was_being_made(stage: &Stage) -> Outcome 
         assert!(left.is_empty(), "later, after {delay} ms: {left:?}");
     }
     Ok(())
+}
+
+/// Kills the shim a little later each time after `call` was begun for a container that `prepare` has got there.
+fn killed_during(
+    stage: &Stage,
+    prepare: impl Fn(&Client, &str) -> Answer<()>,
+    call: fn(&Client, &str) -> Answer<()>,
+) -> Outcome {
+    // What podhook does itself takes some milliseconds.
+    for delay in (0..6000).step_by(300) {
+        let id = format!("c{delay}");
+        let client = stage.shim(&id, &["sleep", "600"])?;
+        client.create(stage, &id)?;
+        prepare(&client, &id)?;
+        let pid = stage.shim_pid(&id);
+        let calling = {
+            let (client, id) = (client.clone(), id.clone());
+            thread::spawn(move || call(&client, &id))
+        };
+        thread::sleep(Duration::from_micros(delay));
+        kill9(pid)?;
+        let output = stage.delete_verb(&id)?;
+        assert!(output.status.success(), "{output:?}");
+        let left = stage.left_of(&id);
+        assert!(left.is_empty(), "after {delay} us: {left:?}");
+        let _ = calling.join();
+    }
+    Ok(())
+}
+
+fn nothing_is_left_of_a_container_that_was_being_started(stage: &Stage) -> Outcome {
+    killed_during(
+        stage,
+        |_, _| Ok(()),
+        |client, id| client.start(id, "").map(drop),
+    )
+}
+
+fn nothing_is_left_of_a_container_that_was_being_deleted(stage: &Stage) -> Outcome {
+    let ended = |client: &Client, id: &str| {
+        client.start(id, "")?;
+        client.kill(id, "", 9, false)?;
+        client.wait(id, "").map(drop)
+    };
+    killed_during(stage, ended, |client, id| client.delete(id, "").map(drop))
 }
 
 /// A runtime whose `create` leaves a process of its own that makes the container's cgroup later, as crun's does.

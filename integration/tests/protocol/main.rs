@@ -6,6 +6,7 @@ mod bundle;
 mod client;
 mod criu;
 mod daemon;
+mod direct;
 mod ending;
 mod entrypoint;
 mod events;
@@ -117,6 +118,7 @@ fn main() -> ExitCode {
     let tests = [
         bootstrap::tests(),
         criu::tests(),
+        direct::tests(),
         ending::tests(),
         entrypoint::tests(),
         events::tests(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::error::Error;
+use super::noted::remove_tree;
 use super::processes;
 use crate::host::pidfd;
 
@@ -157,15 +158,6 @@ impl Leftover {
             }
         }
     }
-}
-
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)?.flatten() {
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
-        }
-    }
-    fs::remove_dir(dir)
 }
 
 /// The path below a hierarchy's root.

@@ -12,6 +12,7 @@ mod hugetlb;
 mod kernel_log;
 mod leftover;
 mod locate;
+mod noted;
 #[allow(unsafe_code)]
 mod notify;
 mod oom;
@@ -32,6 +33,7 @@ use locate::Layout;
 
 pub use error::Error;
 pub use leftover::Leftover;
+pub use noted::Noted;
 pub use oom::OomWatch;
 
 const V1_METRICS: &str = "io.containerd.cgroups.v1.Metrics";
@@ -132,11 +134,7 @@ impl Cgroup {
                 let state = file::read(&dir.join("freezer.state"))?;
                 Ok(state.is_some_and(|state| matches!(state.trim(), "FREEZING" | "FROZEN")))
             }
-            Layout::V2(dir) => {
-                let frozen = file::parse(dir, "cgroup.events", |text| file::key(text, "frozen"))?;
-                let asked = file::value(dir, "cgroup.freeze")?;
-                Ok(frozen.flatten() == Some(1) || asked == Some(1))
-            }
+            Layout::V2(dir) => noted::is_frozen(dir),
         }
     }
 

@@ -3,6 +3,7 @@
 #[allow(unsafe_code)]
 mod call;
 mod criu;
+mod direct;
 mod failure;
 pub mod log_json;
 mod presence;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::host::bundle::INIT_PID;
 use crate::host::reaper::Reaper;
 use call::call;
+use direct::{Direct, Unfit};
 use failure::FailureParts;
 
 pub use call::{Late, Stdio, has_died, output};
@@ -41,16 +43,21 @@ pub fn binary(options: &Options) -> &str {
     }
 }
 
-/// The arguments before the command.
-pub fn global_args(options: &Options, namespace: &str, log: &Path) -> Vec<String> {
+/// Where the runtime keeps the states of a namespace's containers.
+fn state_root(options: &Options, namespace: &str) -> PathBuf {
     let root = if options.root.is_empty() {
         DEFAULT_ROOT
     } else {
         &options.root
     };
+    Path::new(root).join(namespace)
+}
+
+/// The arguments before the command.
+pub fn global_args(options: &Options, namespace: &str, log: &Path) -> Vec<String> {
     let mut args = vec![
         "--root".to_owned(),
-        Path::new(root).join(namespace).display().to_string(),
+        state_root(options, namespace).display().to_string(),
         "--log".to_owned(),
         log.display().to_string(),
         "--log-format".to_owned(),
@@ -126,6 +133,8 @@ pub struct Runtime {
     log: PathBuf,
     id: String,
     reaper: Arc<Reaper>,
+    /// What is done without the program, if anything.
+    direct: Option<Direct>,
 }
 
 /// What `exec` needs to know.
@@ -148,7 +157,9 @@ impl Runtime {
         reaper: Arc<Reaper>,
     ) -> Self {
         let log = bundle.join("log.json");
+        let root = state_root(options, namespace);
         Self {
+            direct: Direct::new(options, binary(options), &root, id, bundle),
             binary: binary(options).to_owned(),
             globals: global_args(options, namespace, &log),
             bundle: bundle.to_owned(),
@@ -168,6 +179,15 @@ impl Runtime {
     async fn run(&self, mut command: Command, verb: &'static str, stdio: Stdio) -> Result<()> {
         command.arg(&self.id);
         self.run_bare(command, verb, stdio).await
+    }
+
+    /// Notes who has done a call that need not be the program's.
+    fn log_direct(&self, verb: &str, unfit: Option<&Unfit>) {
+        let id = self.id.as_str();
+        match unfit {
+            None => log::debug!(id = id; "{verb}: done without the OCI runtime"),
+            Some(why) => log::debug!(id = id; "{verb}: by the OCI runtime: {why}"),
+        }
     }
 
     async fn run_bare(&self, command: Command, verb: &'static str, stdio: Stdio) -> Result<()> {
@@ -223,8 +243,24 @@ impl OciRuntime for Runtime {
     }
 
     async fn start(&self) -> Result<()> {
-        self.run(self.command("start"), "start", Stdio::null()?)
-            .await
+        let mut fifo = None;
+        if let Some(direct) = &self.direct {
+            match direct.start().await {
+                Ok(()) => {
+                    self.log_direct("start", None);
+                    return Ok(());
+                }
+                Err(unstarted) => {
+                    self.log_direct("start", Some(&unstarted.why));
+                    fifo = unstarted.fifo;
+                }
+            }
+        }
+        let called = self
+            .run(self.command("start"), "start", Stdio::null()?)
+            .await;
+        drop(fifo);
+        called
     }
 
     #[allow(unsafe_code)]
@@ -263,6 +299,13 @@ impl OciRuntime for Runtime {
     }
 
     async fn delete(&self, force: bool) -> Result<()> {
+        if let Some(direct) = self.direct.as_ref().filter(|_| !force) {
+            let deleted = direct.delete().await;
+            self.log_direct("delete", deleted.as_ref().err());
+            if deleted.is_ok() {
+                return Ok(());
+            }
+        }
         let mut command = self.command("delete");
         if force {
             command.arg("--force");

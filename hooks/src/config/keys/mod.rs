@@ -11,5 +11,5 @@ pub use allowed::PolicyKeys;
 pub use hooks::{ExecEngine, HookKeys};
 pub use lifecycles::LifecycleKeys;
 pub use log::LogKeys;
-pub use oci::OciKeys;
+pub use oci::{OciKeys, RuntimeCalls};
 pub use sequence::SequenceKeys;

@@ -12,6 +12,7 @@ keys! {
         runtime: Option<String> = Runtime,
         root: Option<PathBuf> = Root,
         systemd_cgroup: bool = SystemdCgroup,
+        calls: RuntimeCalls = Calls,
     }
 }
 
@@ -68,6 +69,36 @@ impl Key for SystemdCgroup {
     }
 }
 
+/// Who does what the OCI runtime's calls do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RuntimeCalls {
+    /// podhook, where it can; else the runtime's program.
+    #[default]
+    Direct,
+    /// Always the runtime's program.
+    Program,
+}
+
+/// Whether the runtime's program is run where that is not needed.
+struct Calls;
+
+impl Key for Calls {
+    type Value = RuntimeCalls;
+
+    const NAME: &'static str = "runtime_calls";
+    const MEANING: &'static str = "`direct`: what runc's `start` and `delete` do for a plain container is done by podhook, \
+        on runc's own files, where the runtime is runc itself, of a tested version; else, and always with `program`, the \
+        runtime is called";
+    const DEFAULT: &'static str = "`direct`";
+
+    fn read(at: At) -> Result<RuntimeCalls, FieldError> {
+        at.choice(&[
+            ("direct", RuntimeCalls::Direct),
+            ("program", RuntimeCalls::Program),
+        ])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +128,17 @@ mod tests {
         refused(
             "systemd_cgroup = 1",
             "line 1: systemd_cgroup: must be true or false",
+        );
+    }
+
+    #[test]
+    fn the_runtimes_program_can_be_asked_for() {
+        assert_eq!(given("").oci.calls, RuntimeCalls::Direct);
+        let calls = given("runtime_calls = 'program'").oci.calls;
+        assert_eq!(calls, RuntimeCalls::Program);
+        refused(
+            "runtime_calls = 'fast'",
+            "line 1: runtime_calls: \"fast\" must be direct or program",
         );
     }
 }

@@ -116,6 +116,7 @@ fn take(fields: &mut Fields) -> std::result::Result<Options, FieldError> {
         criu_image_path,
         criu_work_path,
         podhook_config,
+        direct_calls: false,
     })
 }
 
@@ -172,6 +173,7 @@ mod tests {
             criu_image_path: "/i".to_owned(),
             criu_work_path: "/w".to_owned(),
             podhook_config: Some("/etc/podhook/other.toml".to_owned()),
+            ..Options::default()
         };
         assert_eq!(from_toml(text).unwrap(), expected);
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options as RuncOptions;
-use podhook_hooks::config::{Config, DEFAULT_PATH, OciKeys};
+use podhook_hooks::config::{Config, DEFAULT_PATH, OciKeys, RuntimeCalls};
 use serde::{Deserialize, Serialize};
 
 use super::message_type::{RUNC, any_is};
@@ -54,6 +54,9 @@ pub struct Options {
     /// podhook's own configuration file, where the runtime options name one.
     #[serde(skip)]
     pub podhook_config: Option<String>,
+    /// Whether the shim does itself what it can of the runtime's calls. Not the verb `delete`.
+    #[serde(skip)]
+    pub direct_calls: bool,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -139,6 +142,7 @@ impl Options {
         }
         // An unset bool is false on the wire: only "true" can be told.
         self.systemd_cgroup |= node.systemd_cgroup;
+        self.direct_calls = node.calls == RuntimeCalls::Direct;
         self
     }
 
@@ -187,6 +191,7 @@ impl From<RuncOptions> for Options {
             criu_image_path: o.criu_image_path,
             criu_work_path: o.criu_work_path,
             podhook_config: None,
+            direct_calls: false,
         }
     }
 }
