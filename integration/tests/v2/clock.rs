@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, io, thread};
 
-use podhook_integration::node::Container;
+use podhook_integration::node::{Container, Starting};
 use podhook_integration::suite::Test;
-use podhook_integration::trace::Trace;
+use podhook_integration::trace::{Trace, mark};
 use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::json;
@@ -38,7 +38,8 @@ pub fn tests() -> Vec<Test> {
 struct Clock {
     _alone: MutexGuard<'static, ()>,
     right: SystemTime,
-    since: Instant,
+    /// Since boot, for a machine may be suspended meanwhile.
+    since: Duration,
 }
 
 /// A jump, s.
@@ -57,7 +58,7 @@ impl Clock {
         Ok(Self {
             _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
             right: SystemTime::now(),
-            since: Instant::now(),
+            since: since_boot()?,
         })
     }
 
@@ -110,8 +111,8 @@ fn since_boot() -> io::Result<Duration> {
 /// How long the machine is suspended, s.
 const SUSPENDED: u64 = 15;
 
-/// Suspends the machine, which its hardware clock wakes.
-fn suspend() -> Outcome {
+/// Suspends the machine, which its hardware clock wakes. Gives how long it was so.
+fn suspend() -> Result<Duration, Error> {
     let (ran, passed) = (Instant::now(), since_boot()?);
     fs::write("/sys/class/rtc/rtc0/wakealarm", format!("+{SUSPENDED}"))?;
     fs::write("/sys/power/state", "mem")?;
@@ -121,13 +122,14 @@ fn suspend() -> Outcome {
     if asleep < Duration::from_secs(SUSPENDED / 2) {
         return Err(format!("the machine was suspended for {asleep:?} only").into());
     }
-    Ok(())
+    Ok(asleep)
 }
 
 impl Drop for Clock {
     fn drop(&mut self) {
         let _ = leap(0);
-        let right = self.right + self.since.elapsed();
+        let passed = since_boot().unwrap_or_default().saturating_sub(self.since);
+        let right = self.right + passed;
         if let Ok(right) = right.duration_since(SystemTime::UNIX_EPOCH) {
             let _ = set(right.as_secs().cast_signed());
         }
@@ -174,6 +176,30 @@ fn check_post_start(container: Container<'_>, result: &str, least: Duration) -> 
 /// The limits, s: far beyond what the machine needs to jump.
 const LIMIT: u64 = 20;
 
+/// A container whose postStart runs until `LIMIT` is over, and the folder that it marks.
+fn endless_post_start<'a>(
+    node: &'a Node,
+    name: &str,
+) -> Result<(Trace, Container<'a>, Starting), Error> {
+    let trace = Trace::new(node)?;
+    let hook = with(
+        exec(&format!("{}; exec sleep 6000", mark("begun"))),
+        json!({"timeoutSeconds": LIMIT, "onFailure": "Ignore"}),
+    );
+    let (container, starting) = node
+        .container(name)
+        .flag(["--mount", &trace.mount()])
+        .lifecycle(&json!({"postStart": hook}).to_string())
+        .start_behind(&words(&polite()))?;
+    trace.wait("begun")?;
+    Ok((trace, container, starting))
+}
+
+fn has_started(starting: Starting) -> Outcome {
+    starting.join().map_err(|_| "ctr panicked")??.success()?;
+    Ok(())
+}
+
 fn a_jump_ends_no_post_start_early(node: &Node) -> Outcome {
     let clock = Clock::take()?;
     for jump in JUMPS {
@@ -189,7 +215,7 @@ fn a_jump_ends_no_post_start_early(node: &Node) -> Outcome {
         thread::sleep(Duration::from_secs(3));
         assert_eq!(container.recorded()?.result("postStart"), "");
         trace.release("hook")?;
-        starting.join().map_err(|_| "ctr panicked")??.success()?;
+        has_started(starting)?;
         check_post_start(container, "Succeeded", Duration::from_secs(3))?;
     }
     Ok(())
@@ -198,22 +224,9 @@ fn a_jump_ends_no_post_start_early(node: &Node) -> Outcome {
 fn a_jump_ends_no_post_start_late(node: &Node) -> Outcome {
     let clock = Clock::take()?;
     for jump in JUMPS {
-        let trace = Trace::new(node)?;
-        let hook = with(
-            exec(&format!(
-                "{}; exec sleep 6000",
-                podhook_integration::trace::mark("begun")
-            )),
-            json!({"timeoutSeconds": LIMIT, "onFailure": "Ignore"}),
-        );
-        let (container, starting) = node
-            .container("late")
-            .flag(["--mount", &trace.mount()])
-            .lifecycle(&json!({"postStart": hook}).to_string())
-            .start_behind(&words(&polite()))?;
-        trace.wait("begun")?;
+        let (_trace, container, starting) = endless_post_start(node, "late")?;
         clock.jump(jump)?;
-        starting.join().map_err(|_| "ctr panicked")??.success()?;
+        has_started(starting)?;
         check_post_start(container, "TimedOut", Duration::from_secs(LIMIT))?;
     }
     Ok(())
@@ -279,23 +292,10 @@ fn a_jump_changes_no_pre_stop_and_no_grace_period(node: &Node) -> Outcome {
 fn a_leap_second_ends_no_post_start_early(node: &Node) -> Outcome {
     let clock = Clock::take()?;
     for status in LEAPS {
-        let trace = Trace::new(node)?;
-        let hook = with(
-            exec(&format!(
-                "{}; exec sleep 6000",
-                podhook_integration::trace::mark("begun")
-            )),
-            json!({"timeoutSeconds": LIMIT, "onFailure": "Ignore"}),
-        );
-        let (container, starting) = node
-            .container("leap")
-            .flag(["--mount", &trace.mount()])
-            .lifecycle(&json!({"postStart": hook}).to_string())
-            .start_behind(&words(&polite()))?;
-        trace.wait("begun")?;
+        let (_trace, container, starting) = endless_post_start(node, "leap")?;
         clock.to_midnight(3)?;
         leap(status)?;
-        starting.join().map_err(|_| "ctr panicked")??.success()?;
+        has_started(starting)?;
         // It has had its leap second.
         assert_eq!(leap(status)?, libc::TIME_WAIT);
         leap(0)?;
@@ -306,24 +306,10 @@ fn a_leap_second_ends_no_post_start_early(node: &Node) -> Outcome {
 
 fn a_suspend_takes_nothing_of_a_post_starts_time(node: &Node) -> Outcome {
     let _clock = Clock::take()?;
-    let trace = Trace::new(node)?;
-    let hook = with(
-        exec(&format!(
-            "{}; exec sleep 6000",
-            podhook_integration::trace::mark("begun")
-        )),
-        json!({"timeoutSeconds": LIMIT, "onFailure": "Ignore"}),
-    );
-    let before = since_boot()?;
-    let (container, starting) = node
-        .container("asleep")
-        .flag(["--mount", &trace.mount()])
-        .lifecycle(&json!({"postStart": hook}).to_string())
-        .start_behind(&words(&polite()))?;
-    trace.wait("begun")?;
-    suspend()?;
-    starting.join().map_err(|_| "ctr panicked")??.success()?;
-    outlasts_the_suspend(before)?;
+    let (_trace, container, starting) = endless_post_start(node, "asleep")?;
+    let least = all_of_its_time_after_a_suspend()?;
+    has_started(starting)?;
+    assert!(since_boot()? >= least);
     check_post_start(container, "TimedOut", Duration::from_secs(LIMIT))
 }
 
@@ -336,12 +322,11 @@ fn a_suspend_takes_nothing_of_a_grace_period(node: &Node) -> Outcome {
         .lifecycle(&json!({"terminationGracePeriodSeconds": LIMIT}).to_string())
         .start(&words(&stubborn()))?;
     trace.wait("ready")?;
-    let before = since_boot()?;
     container.kill("SIGTERM")?;
     trace.wait("got-TERM")?;
-    suspend()?;
+    let least = all_of_its_time_after_a_suspend()?;
     assert_eq!(container.wait_exit(SOON)?, 137);
-    outlasts_the_suspend(before)?;
+    assert!(since_boot()? >= least);
     let record = container.wait_end()?;
     let killed = record
         .time("/termination/killedAt")?
@@ -354,12 +339,10 @@ fn a_suspend_takes_nothing_of_a_grace_period(node: &Node) -> Outcome {
     Ok(())
 }
 
-/// What has a limit and began after `before` had all of it besides the suspend, which is half of `SUSPENDED` at least.
-fn outlasts_the_suspend(before: Duration) -> Outcome {
-    let passed = since_boot()?.saturating_sub(before);
-    assert!(
-        passed >= Duration::from_secs(LIMIT + SUSPENDED / 2),
-        "{passed:?}"
-    );
-    Ok(())
+/// Suspends the machine, and gives the time since boot before which nothing is over that has begun just now, with a limit
+/// of `LIMIT`.
+fn all_of_its_time_after_a_suspend() -> Result<Duration, Error> {
+    let limit = since_boot()? + Duration::from_secs(LIMIT);
+    // It has begun a little before.
+    Ok(limit + suspend()? - Duration::from_secs(5))
 }
