@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_first_calls_fail_and_the_last() {
-        let counts = Counts::from([("brk".to_owned(), 9), ("getpid".to_owned(), 3)]);
+        let counts = Counts::from([("mmap".to_owned(), 9), ("getpid".to_owned(), 3)]);
         let nths: Vec<_> = refusals(&counts, 2).iter().map(|it| it.nth).collect();
         assert_eq!(nths, [1, 2, 9]);
         let all: Vec<_> = refusals(&counts, 20).iter().map(|it| it.nth).collect();
