@@ -8,7 +8,9 @@ const MEMORY: &[&str] = &["ENOMEM"];
 
 /// What Linux answers with where something is used up, read-only, broken, interrupted or not there. What is not in the list cannot
 /// fail so (getpid, close_range of what is open), or has no effect that is anybody's (madvise). A stream that says EAGAIN is one
-/// that is told of when it can go on; without that the reader waits for ever, as it must: no EAGAIN for these.
+/// that is told of when it can go on; without that the reader waits for ever, as it must: no EAGAIN for these. From `connect` that is
+/// the answer of a listener whose queue is full, and so of one that lives. What receives into its own buffer takes no memory. `brk`
+/// is left out: it fails by an answer that is no error, the end of the heap as it was, and glibc takes an errno for that end.
 pub const ERRORS: &[(&str, &[&str])] = &[
     ("accept4", &["EMFILE", "ENFILE", "ENOMEM", "EINTR"]),
     ("bind", &["ENOMEM", "ENOSPC", "EROFS", "EIO"]),
