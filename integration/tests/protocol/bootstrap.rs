@@ -180,11 +180,7 @@ fn options_of_another_type_are_refused(stage: &Stage) -> Outcome {
         ..Default::default()
     };
     let client = stage.shim("c1", &["sleep", "600"])?;
-    let request = CreateTaskRequest {
-        options: Some(wrong.clone()).into(),
-        ..create_request(stage, "c1")
-    };
-    let answer = client.call::<CreateTaskResponse>("Create", &request);
+    let answer = client.create_with(stage, "c1", &wrong);
     let error = answer.err().ok_or("it was created")?;
     assert_eq!(error.code, Code::INVALID_ARGUMENT);
     assert!(error.message.contains("windows.hcs.v1.Options"), "{error}");

@@ -155,6 +155,20 @@ impl Client {
         self.call("Create", &create_request(stage, id))
     }
 
+    /// The same, with these runtime options.
+    pub fn create_with(
+        &self,
+        stage: &Stage,
+        id: &str,
+        options: &Any,
+    ) -> Answer<CreateTaskResponse> {
+        let request = CreateTaskRequest {
+            options: Some(options.clone()).into(),
+            ..create_request(stage, id)
+        };
+        self.call("Create", &request)
+    }
+
     /// Create and Start; the pid.
     pub fn run(&self, stage: &Stage, id: &str) -> Answer<u32> {
         self.create(stage, id)?;

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use containerd_shim_protos::api::{CreateTaskResponse, Status};
+use containerd_shim_protos::api::Status;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::containerd::remains;
@@ -13,7 +13,7 @@ use podhook_integration::{Generation, OciRuntime, Outcome};
 use serde_json::json;
 
 use crate::Test;
-use crate::client::{Client, create_request};
+use crate::client::Client;
 use crate::options::generic;
 use crate::podhook_only;
 use crate::stage::{Failure, Stage, any};
@@ -76,9 +76,7 @@ fn created(stage: &Stage, id: &str, options: &Any) -> Result<Client, Failure> {
 
 fn created_of(stage: &Stage, id: &str, options: &Any) -> Result<Client, Failure> {
     let client = stage.start(id, Some(options))?;
-    let mut request = create_request(stage, id);
-    request.options = Some(options.clone()).into();
-    client.call::<CreateTaskResponse>("Create", &request)?;
+    client.create_with(stage, id, options)?;
     Ok(client)
 }
 

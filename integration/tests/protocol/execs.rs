@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use containerd_shim_protos::api::{CreateTaskResponse, Empty};
+use containerd_shim_protos::api::Empty;
 use podhook_integration::Outcome;
 use serde_json::json;
 
 use crate::Test;
-use crate::client::{Client, create_request, exec_request};
+use crate::client::{Client, exec_request};
 use crate::options::generic;
 use crate::podhook_only;
 use crate::stage::Stage;
@@ -69,9 +69,7 @@ fn by_the_runtime_the_request_says_whether_there_is_a_terminal(stage: &Stage) ->
     let client = stage.shim("c1", &["sleep", "600"])?;
     let path = stage.dir().join("podhook.toml");
     fs::write(&path, "exec = \"runtime\"\n")?;
-    let mut request = create_request(stage, "c1");
-    request.options = Some(generic(&path.display().to_string(), "")).into();
-    client.call::<CreateTaskResponse>("Create", &request)?;
+    client.create_with(stage, "c1", &generic(&path.display().to_string(), ""))?;
     client.start("c1", "")?;
     asked_without_a_terminal(stage, &client)
 }

@@ -356,11 +356,7 @@ fn delete(stage: &Stage, of: Of, runtime: &str) -> Result<u64, Failure> {
         stage,
         of,
         |client, id| {
-            let request = CreateTaskRequest {
-                options: Some(options.clone()).into(),
-                ..create_request(stage, id)
-            };
-            client.call::<CreateTaskResponse>("Create", &request)?;
+            client.create_with(stage, id, &options)?;
             client.start(id, "")?;
             client.kill(id, "", 9, false)?;
             Ok(client.wait(id, "").map(drop)?)

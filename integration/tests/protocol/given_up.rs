@@ -335,9 +335,7 @@ fn a_shim_whose_last_container_is_deleted_for_nobody_ends(stage: &Stage) -> Outc
     });
     stage.make_bundle("c1", &stage.spec("c1", &["true"]))?;
     let client = stage.start("c1", Some(&options))?;
-    let mut request = create_request(stage, "c1");
-    request.options = Some(options).into();
-    client.call::<CreateTaskResponse>("Create", &request)?;
+    client.create_with(stage, "c1", &options)?;
     client.start("c1", "")?;
     client.wait("c1", "")?;
     let request = DeleteRequest {

@@ -41,11 +41,7 @@ pub fn tests() -> Vec<Test> {
 fn create_arguments(stage: &Stage, options: &Any) -> Result<(String, String), Failure> {
     stage.recording_runtime("exit 1")?;
     let client = stage.shim("c1", &["true"])?;
-    let request = CreateTaskRequest {
-        options: Some(options.clone()).into(),
-        ..create_request(stage, "c1")
-    };
-    let answer = client.call::<CreateTaskResponse>("Create", &request);
+    let answer = client.create_with(stage, "c1", options);
     let Err(error) = answer else {
         return Err("it was created".into());
     };
@@ -133,11 +129,7 @@ fn the_path_in_the_generic_options_is_our_own_configuration(stage: &Stage) -> Ou
 fn toml_with_an_unknown_key_is_refused(stage: &Stage) -> Outcome {
     let client = stage.shim("c1", &["true"])?;
     let options = generic("", "Nonsense = 1\n");
-    let request = CreateTaskRequest {
-        options: Some(options).into(),
-        ..create_request(stage, "c1")
-    };
-    let answer = client.call::<CreateTaskResponse>("Create", &request);
+    let answer = client.create_with(stage, "c1", &options);
     let error = answer.err().ok_or("it was created")?;
     assert!(error.message.contains("Nonsense"), "{error}");
     assert_eq!(error.code, ttrpc::Code::INVALID_ARGUMENT);

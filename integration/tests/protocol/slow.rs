@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use containerd_shim_protos::api::{CreateTaskResponse, Status};
+use containerd_shim_protos::api::Status;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim::oci::Options;
 use podhook_integration::Outcome;
@@ -12,7 +12,7 @@ use podhook_integration::wait::{self, SOON};
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::client::{Client, create_request};
+use crate::client::Client;
 use crate::options::generic;
 use crate::podhook_only;
 use crate::stage::{Failure, Stage, any};
@@ -45,9 +45,7 @@ fn slow(stage: &Stage, seconds: &str) -> Result<(Any, String), Failure> {
 
 fn created(stage: &Stage, id: &str, options: &Any) -> Result<Client, Failure> {
     let client = stage.start(id, Some(options))?;
-    let mut request = create_request(stage, id);
-    request.options = Some(options.clone()).into();
-    client.call::<CreateTaskResponse>("Create", &request)?;
+    client.create_with(stage, id, options)?;
     Ok(client)
 }
 

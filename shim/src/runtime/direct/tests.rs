@@ -227,6 +227,10 @@ impl Created {
             .to_string()
     }
 
+    async fn undeleted(&self) -> String {
+        self.direct.delete().await.unwrap_err().to_string()
+    }
+
     fn end(&mut self) {
         let _ = self.init.kill();
         self.init.wait().unwrap();
@@ -335,15 +339,7 @@ async fn nothing_begins_while_delete_looks_for_what_is_left() {
     assert!(presence.is_over());
     assert!(created.unstarted().await.contains("lock"));
     created.end();
-    assert!(
-        created
-            .direct
-            .delete()
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("lock")
-    );
+    assert!(created.undeleted().await.contains("lock"));
     assert!(created.path("exec.fifo").exists());
     drop(presence);
     created.direct.delete().await.unwrap();
@@ -352,8 +348,7 @@ async fn nothing_begins_while_delete_looks_for_what_is_left() {
 #[tokio::test(flavor = "current_thread")]
 async fn all_of_a_container_that_has_ended_is_removed() {
     let mut created = Created::new("exec sleep 600");
-    let refused = created.direct.delete().await.unwrap_err().to_string();
-    assert_eq!(refused, "its init is alive");
+    assert_eq!(created.undeleted().await, "its init is alive");
     assert!(created.path("exec.fifo").exists());
     created.end();
     let victim = created.root.path().join("victim");
@@ -362,15 +357,7 @@ async fn all_of_a_container_that_has_ended_is_removed() {
     created.direct.delete().await.unwrap();
     assert!(!created.path("").exists());
     assert_eq!(fs::read(victim).unwrap(), b"kept");
-    assert!(
-        created
-            .direct
-            .delete()
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("No such file")
-    );
+    assert!(created.undeleted().await.contains("No such file"));
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -378,8 +365,7 @@ async fn what_is_the_programs_to_delete_is_not_touched() {
     let mut created = Created::new("exec sleep 600");
     created.note(|state| state["config"]["Hooks"] = json!({"poststop": [{"path": "/x"}]}));
     created.end();
-    let refused = created.direct.delete().await.unwrap_err().to_string();
-    assert_eq!(refused, "it has a poststop hook");
+    assert_eq!(created.undeleted().await, "it has a poststop hook");
     assert!(created.path("state.json").exists());
 }
 
