@@ -32,7 +32,7 @@ pub const AT_ONCE: &str = "PODHOOK_FAILURES_AT_ONCE";
 pub const MARK: &str = "| ";
 
 /// Tests that mostly wait; more than the cores of a small machine.
-const THREADS: usize = 4;
+const THREADS: usize = 6;
 
 /// One behaviour.
 #[derive(Debug, Clone, Copy)]

@@ -108,7 +108,7 @@ const KINDS: [(&str, Kind); 4] = [
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(4);
+    arguments.test_threads.get_or_insert(6);
     podhook_integration::containerd::scrub::stale();
     panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
     let criu = podhook_integration::criu::works();
