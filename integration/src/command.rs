@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,6 +36,22 @@ pub enum Error {
         /// Standard output and error.
         output: String,
     },
+}
+
+/// Has a command start as a service manager starts a daemon, and not as this program was started: no signal is ignored, as
+/// SIGHUP is below `nohup` and would be in every container, and an interrupt of the terminal does not end it under the feet of
+/// the clean-up.
+pub fn as_a_service(command: &mut Command) -> &mut Command {
+    let defaults = || {
+        for signal in 1..=libc::SIGRTMAX() {
+            // SAFETY: signal(2) is async-signal-safe. It refuses some numbers, which nobody ignores then.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: it calls nothing else.
+    unsafe { command.pre_exec(defaults) };
+    command.process_group(0)
 }
 
 /// What a command left.

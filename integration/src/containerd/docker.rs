@@ -1,7 +1,6 @@
 //! A dockerd that runs its containers on a private containerd. It makes no network.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -63,8 +62,8 @@ impl Containerd {
         let log = dir.join("log");
         let log = fs::File::create(&log).map_err(io_error("create", &log))?;
         let program = generation::docker("dockerd")?;
-        let daemon = self
-            .command(&program)
+        let mut daemon = self.command(&program);
+        daemon
             .arg(format!("--config-file={}/daemon.json", dir.display()))
             .arg(format!("--data-root={}/data", dir.display()))
             .arg(format!("--exec-root={}/exec", dir.display()))
@@ -82,10 +81,10 @@ impl Containerd {
             .env_clear()
             .env("PATH", self.path())
             .current_dir(&dir)
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(io_error("open", &dir))?)
-            .stderr(log)
+            .stderr(log);
+        let daemon = command::as_a_service(&mut daemon)
             .spawn()
             .map_err(io_error("start", &program))?;
         let mut docker = Docker {

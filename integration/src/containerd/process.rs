@@ -3,7 +3,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use super::error::io_error;
 use super::lock;
 use super::remains;
 use super::{Containerd, Error};
+use crate::command::as_a_service;
 use crate::cri::{self, Cri};
 use crate::wait::{self, SOON, TimedOut};
 
@@ -43,18 +43,18 @@ impl Containerd {
         // containerd leaves what it unpacks for a restore.
         let temporary = self.dir.join("tmp");
         fs::create_dir_all(&temporary).map_err(io_error("create", &temporary))?;
-        let child = through(before, self.command(&program))
+        let mut command = through(before, self.command(&program));
+        command
             .arg("--config")
             .arg(self.dir.join("config.toml"))
             .env_clear()
             .env("PATH", self.path())
             .env("TMPDIR", temporary)
             .current_dir(&self.dir)
-            // Not in the terminal's group: an interrupt would end it under the feet of the clean-up.
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(out)
-            .stderr(err)
+            .stderr(err);
+        let child = as_a_service(&mut command)
             .spawn()
             .map_err(io_error("start", &program))?;
         let pid = self.dir.join("pid");

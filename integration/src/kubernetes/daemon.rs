@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use super::Error;
 use super::error::io_error;
+use crate::command::as_a_service;
 use crate::wait::{self, SOON};
 
 /// How much of a log a message shows.
@@ -53,10 +54,10 @@ impl Daemon {
             )
             .env("HOME", home)
             .current_dir(home)
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err);
+        as_a_service(&mut command);
         let program = PathBuf::from(command.get_program());
         let child = spawn(command).map_err(io_error("start", &program))?;
         *self.child() = Some(child);

@@ -76,7 +76,7 @@ fn stat(pid: i32) -> Option<(String, i32)> {
 }
 
 /// Of the hooks here, s. Whoever stops the shim within it is quick enough.
-const TIMEOUT: u64 = 8;
+const TIMEOUT: u64 = 15;
 
 /// Longer than that.
 fn beyond_the_timeout() {

@@ -10,6 +10,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use podhook_integration::command::as_a_service;
 use podhook_integration::{Generation, Outcome};
 
 use crate::bundle::Spec;
@@ -29,6 +30,7 @@ impl Stage {
             .env("MAX_SHIM_VERSION", "2")
             .env("PATH", self.path())
             .current_dir(self.bundle(id));
+        as_a_service(&mut command);
         Ok(command)
     }
 
@@ -156,7 +158,7 @@ impl Stage {
             .env("TTRPC_ADDRESS", self.daemon().path())
             .env("PATH", self.path())
             .current_dir(self.bundle(id));
-        output(&mut command, b"")
+        output(as_a_service(&mut command), b"")
     }
 }
 
