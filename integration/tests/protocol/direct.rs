@@ -18,6 +18,7 @@ use crate::options::generic;
 use crate::podhook_only;
 use crate::stage::{Failure, Stage, any};
 use crate::tests;
+use crate::unless;
 
 pub fn tests() -> Vec<Test> {
     // These are runc's words and runc's work, whoever does it.
@@ -35,6 +36,10 @@ pub fn tests() -> Vec<Test> {
         a_container_without_a_pid_namespace_is_deleted_by_runc,
         what_runc_knows_of_is_what_there_is,
     ]));
+    all.extend(unless(
+        podhook_only(tests![direct: with_systemds_cgroups_start_runs_no_program]),
+        |_| (!Path::new("/run/systemd/system").exists()).then_some("systemd does not run here"),
+    ));
     all
 }
 
@@ -125,6 +130,32 @@ fn lives_without(stage: &Stage, of: OciRuntime) -> Outcome {
     assert_eq!(client.delete(&unstarted, "")?.exit_status, 137);
     client.shutdown(&unstarted);
     stage.wait_gone(&unstarted)
+}
+
+/// Delete is the program's: systemd stops the scope.
+fn with_systemds_cgroups_start_runs_no_program(stage: &Stage) -> Outcome {
+    let runc = copy(stage, OciRuntime::Runc1_1)?;
+    let options = any(&Options {
+        binary_name: runc.display().to_string(),
+        systemd_cgroup: true,
+        ..Default::default()
+    });
+    let mut spec = stage.spec("c1", &["sleep", "600"]);
+    spec.0["linux"]["cgroupsPath"] = json!(format!("system.slice:{}:c1", stage.namespace()));
+    stage.make_bundle("c1", &spec)?;
+    let client = created_of(stage, "c1", &options)?;
+    let whole = runc.with_file_name("whole");
+    fs::copy(&runc, &whole)?;
+    spoil(&runc)?;
+    client.start("c1", "")?;
+    assert_eq!(client.state("c1", "")?.status(), Status::RUNNING);
+    client.kill("c1", "", 9, false)?;
+    client.wait("c1", "")?;
+    assert!(client.delete("c1", "").is_err(), "deleted without runc");
+    fs::rename(whole, &runc)?;
+    client.delete("c1", "")?;
+    client.shutdown("c1");
+    stage.wait_gone("c1")
 }
 
 /// Shows, too, that a spoilt program is missed where it is run.

@@ -47,8 +47,7 @@ impl Direct {
         id: &str,
         bundle: &Path,
     ) -> Option<Self> {
-        let plain = !options.systemd_cgroup && bundle::is_plain(id);
-        (options.direct_calls && plain).then(|| Self {
+        (options.direct_calls && bundle::is_plain(id)).then(|| Self {
             binary: binary.to_owned(),
             id: id.to_owned(),
             folder: root.join(id),

@@ -88,9 +88,6 @@ impl State {
         if noting.rootless || noting.config.rootless || noting.config.cgroups.rootless {
             return Err(Unfit::Is("the container is of a runtime without root"));
         }
-        if noting.config.cgroups.systemd {
-            return Err(Unfit::Is("its cgroups are systemd's"));
-        }
         let cgroups = Noted::new(noting.cgroup_paths);
         let has_rdt_path = [noting.intel_rdt_path, noting.intel_rdt_mon_path]
             .iter()
@@ -135,7 +132,9 @@ impl State {
 
     /// What has to be done for it at its end besides the removal of its cgroups and its state, if anything.
     pub fn to_do_at_end(&self) -> Option<&'static str> {
-        if self.has_rdt_group {
+        if self.config.cgroups.systemd {
+            Some("its cgroups are systemd's")
+        } else if self.has_rdt_group {
             Some("it may have an Intel RDT group")
         } else if self.config.has_poststop {
             Some("it has a poststop hook")

@@ -84,10 +84,6 @@ fn what_is_not_understood_is_left_to_the_program() {
             |s| s["config"]["cgroups"]["Rootless"] = json!(true),
             "without root",
         ),
-        (
-            |s| s["config"]["cgroups"]["Systemd"] = json!(true),
-            "systemd's",
-        ),
     ];
     for (version, text) in STATES {
         for (change, why) in changes {
@@ -112,6 +108,10 @@ fn what_runc_does_besides_at_the_end_is_left_to_it() {
             Some("RDT"),
         ),
         (|s| s["config"]["intel_rdt"] = json!({}), Some("RDT")),
+        (
+            |s| s["config"]["cgroups"]["Systemd"] = json!(true),
+            Some("systemd's"),
+        ),
         (
             |s| s["config"]["Hooks"] = json!({"poststop": [{"path": "/x"}]}),
             Some("poststop"),
@@ -143,23 +143,18 @@ fn what_runc_does_besides_at_the_end_is_left_to_it() {
 }
 
 #[test]
-fn calls_are_the_programs_with_systemds_cgroups_and_where_the_node_says_so() {
-    let direct = |direct_calls, systemd_cgroup, id: &str| {
+fn calls_are_the_programs_where_the_node_says_so() {
+    let direct = |direct_calls, id: &str| {
         let options = Options {
             direct_calls,
-            systemd_cgroup,
             ..Options::default()
         };
         let root = Path::new("/run/x");
         Direct::new(&options, "runc", root, id, root).map(|direct| direct.folder)
     };
-    assert_eq!(
-        direct(true, false, "c1").as_deref(),
-        Some(Path::new("/run/x/c1"))
-    );
-    assert_eq!(direct(false, false, "c1"), None);
-    assert_eq!(direct(true, true, "c1"), None);
-    assert_eq!(direct(true, false, ".."), None);
+    assert_eq!(direct(true, "c1").as_deref(), Some(Path::new("/run/x/c1")));
+    assert_eq!(direct(false, "c1"), None);
+    assert_eq!(direct(true, ".."), None);
 }
 
 /// A container as runc has created it.
