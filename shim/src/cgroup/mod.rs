@@ -126,14 +126,7 @@ impl Cgroup {
     /// Whether the container is paused (or being paused, or below a cgroup that is).
     pub fn is_frozen(&self) -> Result<bool, Error> {
         match &self.layout {
-            Layout::V1(cgroup) => {
-                let Some(dir) = cgroup.dir("freezer") else {
-                    return Ok(false);
-                };
-                // THAWED, FREEZING or FROZEN (cgroup-v1/freezer-subsystem.rst).
-                let state = file::read(&dir.join("freezer.state"))?;
-                Ok(state.is_some_and(|state| matches!(state.trim(), "FREEZING" | "FROZEN")))
-            }
+            Layout::V1(cgroup) => cgroup.dir("freezer").map_or(Ok(false), noted::is_frozen_v1),
             Layout::V2(dir) => noted::is_frozen(dir),
         }
     }

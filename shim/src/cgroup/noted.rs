@@ -44,8 +44,7 @@ impl Noted {
     /// Where that cannot be read.
     pub fn is_frozen(&self) -> Result<bool, Error> {
         if let Some(dir) = self.0.get("freezer") {
-            let state = file::read(&dir.join("freezer.state"))?;
-            return Ok(state.is_some_and(|state| state.trim() != "THAWED"));
+            return is_frozen_v1(dir);
         }
         match self.0.get(UNIFIED) {
             Some(dir) if self.0.len() == 1 => Ok(is_frozen(dir)?),
@@ -66,6 +65,12 @@ impl Noted {
         }
         kept.map_or(Ok(()), Err)
     }
+}
+
+/// The same for a freezer of cgroup v1: THAWED, FREEZING or FROZEN (cgroup-v1/freezer-subsystem.rst).
+pub(super) fn is_frozen_v1(dir: &Path) -> Result<bool, Error> {
+    let state = file::read(&dir.join("freezer.state"))?;
+    Ok(state.is_some_and(|state| state.trim() != "THAWED"))
 }
 
 /// The same for cgroup v2.
