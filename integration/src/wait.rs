@@ -1,5 +1,6 @@
 //! Waiting for something to become true, with a limit and a name for it.
 
+use std::net::TcpStream;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -56,6 +57,17 @@ pub fn until<T>(
         // What takes long to look at is looked at less often: the processor is for what is waited for.
         thread::sleep(INTERVAL.max(took * 3));
     }
+}
+
+/// Polls until somebody listens there, and gives the connection. For a server that has just been started: only then it has
+/// handlers for its stop signals, too, without which they do not end the first process of a pid namespace.
+///
+/// # Errors
+/// [`TimedOut`] when nobody does after a time that a busy machine needs.
+pub fn until_listening(ip: &str, port: u16) -> Result<TcpStream, TimedOut> {
+    until("nginx to listen", SOON * 6, || {
+        TcpStream::connect((ip, port)).ok()
+    })
 }
 
 /// Polls until `condition` is true.

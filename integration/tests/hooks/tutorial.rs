@@ -81,14 +81,12 @@ impl<'a> Kube<'a> {
         Ok(id.ok_or(format!("no container id in {pod}"))?.to_owned())
     }
 
-    /// A connection to the pod's nginx. Until nginx listens, a stop signal may come before its handlers are there, and
-    /// PID 1 of a container is not ended by a signal that it has no handler for.
+    /// A connection to the pod's nginx.
     fn connect(&self, name: &str) -> Result<TcpStream, Error> {
         let pod = self.pod(name)?;
         let ip = pod["status"]["podIP"].as_str();
         let ip = ip.ok_or(format!("no podIP in {pod}"))?;
-        let listening = || TcpStream::connect((ip, 80)).ok();
-        Ok(wait::until("nginx to listen", SOON, listening)?)
+        Ok(wait::until_listening(ip, 80)?)
     }
 
     /// What the shim logged of a container.

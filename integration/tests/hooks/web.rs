@@ -1,14 +1,13 @@
 //! A real nginx in a pod, with HTTP and several kinds of HTTPS, and hooks that ask it.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use podhook_integration::image::Image;
 use podhook_integration::node::{Pod, PodContainer, PodContainerBuilder};
 use podhook_integration::trace::Trace;
-use podhook_integration::wait::{self, SOON};
+use podhook_integration::wait;
 use podhook_integration::{Node, Outcome, command};
 use serde_json::{Value, json};
 
@@ -174,10 +173,7 @@ impl<'a> Web<'a> {
 
 /// Waits until the nginx on this address listens.
 pub fn listens(ip: &str) -> Outcome {
-    // Its start waits for no client: on a busy machine it takes its time.
-    wait::until_true("nginx to listen", SOON * 6, || {
-        TcpStream::connect((ip, PORT)).is_ok()
-    })?;
+    wait::until_listening(ip, PORT)?;
     Ok(())
 }
 

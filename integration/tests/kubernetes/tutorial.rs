@@ -2,13 +2,12 @@
 //! with podhook's annotations instead, and with podhook as the runtime of pods that name none.
 
 use std::fs;
-use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 
 use podhook_integration::kubernetes::suite::{Test, on_every_side};
 use podhook_integration::kubernetes::{Namespace, annotated};
 use podhook_integration::shim::podhook_shim;
-use podhook_integration::wait::{self, SOON};
+use podhook_integration::wait;
 use podhook_integration::{Outcome, kubernetes_tests};
 use serde_json::Value;
 
@@ -68,9 +67,7 @@ fn nginx_quits_gracefully(kube: &Namespace<'_>) -> Outcome {
     let id = id.trim_start_matches("containerd://").to_owned();
     let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
     // Before that there is no nginx that could be told to quit.
-    wait::until_true("nginx to listen", SOON, || {
-        TcpStream::connect((ip, 80)).is_ok()
-    })?;
+    wait::until_listening(ip, 80)?;
     let watch = kube.watch(GRACEFUL)?;
     deleted(kube, GRACEFUL)?;
     let ended = |pod: &Value| {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use podhook_integration::cri::v1;
@@ -236,10 +235,7 @@ fn stop_without_grace_kills_at_once(node: &Node) -> Outcome {
 fn stop_uses_the_images_signal(node: &Node) -> Outcome {
     let pod = node.pod("nginx").run()?;
     let container = pod.container("nginx").image(Image::Nginx).start()?;
-    let address = format!("{}:80", pod.ip()?);
-    let mut server = wait::until("nginx to listen", SOON, || {
-        TcpStream::connect(&address).ok()
-    })?;
+    let mut server = wait::until_listening(&pod.ip()?, 80)?;
     server.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     server.read_to_string(&mut answer)?;

@@ -1,7 +1,6 @@
 //! The scenes, in the order they are played.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -346,10 +345,7 @@ fn serving(stage: &Stage, pod: &str) -> Result<String, Error> {
 
 /// One HTTP request; the whole answer.
 fn get(host: &str, path: &str) -> Result<String, Error> {
-    let address = format!("{host}:80");
-    let mut stream = wait::until(&format!("{address} to listen"), SOON, || {
-        TcpStream::connect(&address).ok()
-    })?;
+    let mut stream = wait::until_listening(host, 80)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     write!(
         stream,
