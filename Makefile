@@ -183,7 +183,7 @@ fuzz: deps ## Fuzz what reads input from outside, an hour each (SECONDS=60, TARG
 
 .PHONY: fuzz-short
 fuzz-short: deps ## The same, built quickly, some seconds each, from the same beginning (SEED=2 for another)
-	SEED=$(or $(SEED),1) QUICK=1 $(alive) fuzz/run 15 $(TARGET)
+	SEED=$(or $(SEED),1) $(alive) fuzz/run short $(TARGET)
 
 .PHONY: fuzz-tables
 fuzz-tables: ## Write the tables of what Go makes of URLs and quantities, fuzz/go/*.jsonl (needs Go)
@@ -222,8 +222,6 @@ fmt-check: ## Check the format
 .PHONY: clippy
 clippy: deps ## Lint; every warning is an error
 	$(alive) $(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
-	@# What a plain `cargo test` leaves out, --all-targets leaves out too. Of the workspace, so that nothing is compiled twice.
-	$(alive) $(CARGO) clippy --locked --workspace --test v2 --test kubernetes -- --deny warnings
 
 .PHONY: deny
 deny: ## Check the licences, sources and advisories of the dependencies
