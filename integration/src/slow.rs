@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 /// What libtest takes for long, too.
 const LONG: Duration = Duration::from_secs(60);
@@ -19,7 +19,11 @@ struct Running {
     told: u32,
 }
 
+/// How many of the longest are named.
+const NAMED: usize = 10;
+
 static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+static LONGEST: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
 
 /// Runs a test, and says so every minute as long as it runs.
 pub fn watched<T>(name: &str, test: impl FnOnce() -> T) -> T {
@@ -42,7 +46,21 @@ struct Over(u64);
 
 impl Drop for Over {
     fn drop(&mut self) {
-        running().retain(|test| test.number != self.0);
+        let mut running = running();
+        let over = running.extract_if(.., |test| test.number == self.0);
+        lock(&LONGEST).extend(over.map(|test| (test.since.elapsed(), test.name)));
+    }
+}
+
+/// Names the tests that took longest, by which a run becomes shorter.
+pub fn tell_longest() {
+    let mut all = mem::take(&mut *lock(&LONGEST));
+    if all.len() > NAMED {
+        all.sort_by(|one, other| other.cmp(one));
+        println!("\nthe longest tests:");
+        for (took, name) in all.iter().take(NAMED) {
+            println!("{:6.1} s {name}", took.as_secs_f64());
+        }
     }
 }
 
@@ -60,5 +78,9 @@ fn tell() {
 }
 
 fn running() -> MutexGuard<'static, Vec<Running>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&RUNNING)
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }

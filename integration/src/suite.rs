@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::panics;
 use crate::place::Place;
 use crate::results::{Outcomes, Results};
-use crate::slow::watched;
+use crate::slow::{self, watched};
 
 /// The original shim as the yardstick, and each configuration of podhook, on the oldest containerd, the long-term
 /// release and the newest.
@@ -171,6 +171,7 @@ pub fn run_with_threads(tests: Vec<Test>, threads: usize) -> ExitCode {
     }
     panics::keep();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    slow::tell_longest();
     let clean = shared.close();
     let written = Results::wanted(&arguments).map_or(Ok(()), |results| results.write(&outcomes));
     if let Err(error) = &written {

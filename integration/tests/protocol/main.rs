@@ -42,7 +42,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use podhook_integration::slow::watched;
+use podhook_integration::slow::{tell_longest, watched};
 use podhook_integration::{Generation, Outcome};
 use tokio::runtime::Runtime;
 
@@ -160,7 +160,9 @@ fn main() -> ExitCode {
             }
         }
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    tell_longest();
+    conclusion.exit_code()
 }
 
 thread_local! {

@@ -42,9 +42,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// Machines at a time, each of one processor.
-const AT_ONCE: usize = 2;
-
 /// Whether every test passed.
 fn run(filter: Option<&str>) -> Result<bool, Error> {
     let built = Command::new(repository().join("integration/vm/build")).status()?;
@@ -62,18 +59,9 @@ fn run(filter: Option<&str>) -> Result<bool, Error> {
     let disk = disk::Disk::new(&machines, filter.as_deref(), &programs)?;
     let mut report = report::Report::new(&machines, filter.is_some());
     let numbers: Vec<_> = machines.iter().map(|(number, _)| *number).collect();
-    let mut disk = Some(disk);
-    let mut ends = Vec::new();
-    // The short ones first. More at a time than there are processors, and containerd's 5 s for `delete` are over too soon.
-    let rounds = numbers.chunks(AT_ONCE).rev();
-    let before_last = rounds.len().saturating_sub(1);
-    for (round, numbers) in rounds.enumerate() {
-        println!("booting {} machines", numbers.len());
-        let last = round == before_last;
-        ends.extend(qemu::boot(&mut disk, numbers, last, |said| match said {
-            Some((number, line)) => report.line(number, line),
-            None => report.silence(),
-        })?);
-    }
+    let ends = qemu::boot(disk, &numbers, |said| match said {
+        Some((number, line)) => report.line(number, line),
+        None => report.silence(),
+    })?;
     Ok(report.close(&ends))
 }

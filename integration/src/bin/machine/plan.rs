@@ -108,7 +108,7 @@ pub fn security(number: usize) -> &'static str {
 /// The tests of those machines.
 const LABELS: &str = "labels::";
 
-/// The machines by their number, each with its runs in their order: about the same work for two that run at once.
+/// The machines by their number, in the order of their start, the longest first: each with its runs in their order.
 pub fn machines() -> Vec<(usize, Vec<Run>)> {
     vec![
         (
@@ -129,38 +129,16 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                     ORIGINAL,
                 ),
                 suite("cgroupfs/runc", "PODHOOK_MATRIX=1.6/podhook", DRIVER),
+            ],
+        ),
+        (
+            PARTS,
+            vec![
                 suite(
                     "systemd/crun",
                     "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_OCI_RUNTIME=crun PODHOOK_MATRIX=1.6/podhook",
                     RUNTIME,
                 ),
-                suite(
-                    "cgroupfs/crun",
-                    "PODHOOK_OCI_RUNTIME=crun PODHOOK_MATRIX=1.6/podhook",
-                    RUNTIME,
-                ),
-                Run {
-                    configuration: Some("exec = \"runtime\"\n"),
-                    ..suite(
-                        "runtime-exec",
-                        "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=1.6/podhook",
-                        &["exec::"],
-                    )
-                },
-            ],
-        ),
-        // By itself: the wall clock jumps.
-        (
-            CLOCK,
-            vec![suite(
-                "clock",
-                "PODHOOK_SETS_CLOCK=1 PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=1.6/podhook",
-                &["clock::"],
-            )],
-        ),
-        (
-            PARTS,
-            vec![
                 run("shim", "containerd_shim_podhook_v1", "cgroup:: --skip v1_"),
                 run(
                     "hooks",
@@ -178,6 +156,30 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                     "protocol",
                     "protocol",
                     "podhook/direct:: --skip of_any_tested_version",
+                ),
+            ],
+        ),
+        (
+            CLOCK,
+            vec![
+                suite(
+                    "cgroupfs/crun",
+                    "PODHOOK_OCI_RUNTIME=crun PODHOOK_MATRIX=1.6/podhook",
+                    RUNTIME,
+                ),
+                Run {
+                    configuration: Some("exec = \"runtime\"\n"),
+                    ..suite(
+                        "runtime-exec",
+                        "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=1.6/podhook",
+                        &["exec::"],
+                    )
+                },
+                // By itself: the wall clock jumps.
+                suite(
+                    "clock",
+                    "PODHOOK_SETS_CLOCK=1 PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=1.6/podhook",
+                    &["clock::"],
                 ),
             ],
         ),
@@ -266,8 +268,7 @@ pub fn program(runs: &[Run], programs: &Programs, filter: Option<&str>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::choose;
-    use super::machines;
+    use super::{CLOCK, choose, machines};
 
     #[test]
     fn a_tests_printed_name_is_a_filter() {
@@ -276,7 +277,7 @@ mod tests {
             .iter()
             .flat_map(|(number, runs)| runs.iter().map(move |run| (*number, run.name)))
             .collect();
-        assert_eq!(names, [(1, "cgroupfs/crun")]);
+        assert_eq!(names, [(CLOCK, "cgroupfs/crun")]);
         assert_eq!(filter, "1.6.20/podhook/oom::");
         let (chosen, filter) = choose(machines(), "oom::");
         assert_eq!((chosen.len(), filter.as_str()), (4, "oom::"));
