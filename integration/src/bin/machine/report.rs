@@ -108,7 +108,7 @@ impl Report {
         let at = |progress: &Progress| match &progress.current {
             Some(current) => format!("{}: {} tests done", current.name, current.tests),
             None if progress.over => "over".to_owned(),
-            None => "booting".to_owned(),
+            None => "to come".to_owned(),
         };
         let all: Vec<_> = self.machines.values().map(at).collect();
         println!("after {:.0} s: {}", self.seconds(), all.join("; "));
