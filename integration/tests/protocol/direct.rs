@@ -52,19 +52,21 @@ fn copy(stage: &Stage, of: OciRuntime) -> Result<PathBuf, Failure> {
     Ok(runc)
 }
 
-/// Makes a file that no kernel executes of it, and that looks the same but for that: one of another processor.
-fn spoil(runc: &Path) -> Outcome {
+/// Makes a file that no kernel executes of it, and that looks the same but for that: one of another processor. Gives
+/// where the whole one is then.
+fn spoil(runc: &Path) -> Result<PathBuf, Failure> {
     const MACHINE: u64 = 18;
-    let spoilt = runc.with_file_name("spoilt");
+    let (spoilt, whole) = (runc.with_file_name("spoilt"), runc.with_file_name("whole"));
     fs::copy(runc, &spoilt)?;
     OpenOptions::new()
         .write(true)
         .open(&spoilt)?
         .write_all_at(&[0xff, 0xff], MACHINE)?;
+    fs::rename(runc, &whole)?;
     fs::rename(spoilt, runc)?;
     let run = Command::new(runc).arg("--version").output();
     assert!(!run.is_ok_and(|output| output.status.success()));
-    Ok(())
+    Ok(whole)
 }
 
 fn options(program: &Path) -> Any {
@@ -144,9 +146,7 @@ fn with_systemds_cgroups_start_runs_no_program(stage: &Stage) -> Outcome {
     spec.0["linux"]["cgroupsPath"] = json!(format!("system.slice:{}:c1", stage.namespace()));
     stage.make_bundle("c1", &spec)?;
     let client = created_of(stage, "c1", &options)?;
-    let whole = runc.with_file_name("whole");
-    fs::copy(&runc, &whole)?;
-    spoil(&runc)?;
+    let whole = spoil(&runc)?;
     client.start("c1", "")?;
     assert_eq!(client.state("c1", "")?.status(), Status::RUNNING);
     client.kill("c1", "", 9, false)?;
@@ -168,9 +168,7 @@ fn a_program_is_run_where_the_node_says_so(stage: &Stage) -> Outcome {
     );
     fs::write(&config, text)?;
     let client = created(stage, "c1", &generic(&config.display().to_string(), ""))?;
-    let whole = runc.with_file_name("whole");
-    fs::copy(&runc, &whole)?;
-    spoil(&runc)?;
+    let whole = spoil(&runc)?;
     assert!(client.start("c1", "").is_err(), "there is no such program");
     fs::rename(whole, &runc)?;
     client.start("c1", "")?;
@@ -297,9 +295,7 @@ fn a_container_without_a_pid_namespace_is_deleted_by_runc(stage: &Stage) -> Outc
     client.start("c1", "")?;
     client.kill("c1", "", 9, false)?;
     client.wait("c1", "")?;
-    let whole = runc.with_file_name("whole");
-    fs::copy(&runc, &whole)?;
-    spoil(&runc)?;
+    let whole = spoil(&runc)?;
     assert!(client.delete("c1", "").is_err(), "deleted without runc");
     let script = format!(
         "#!/bin/sh\necho \"$*\" > {}\nexec {} \"$@\"\n",

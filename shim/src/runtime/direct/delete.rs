@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::state::{State, folder};
+use super::state::{HAS_SCOPE, State, folder};
 use super::{Direct, Unfit};
 use crate::error::Error;
 use crate::host::{apart, file};
@@ -16,6 +16,10 @@ const PAUSES_MS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 impl Direct {
     /// Deletes the container. What could not be done, or is not to be done here, is left for the program.
     pub async fn delete(&self) -> Result<(), Unfit> {
+        if self.has_scope {
+            // Known without a look at its state, which says the same.
+            return Err(Unfit::Is(HAS_SCOPE));
+        }
         let mut pauses = PAUSES_MS.into_iter().map(Duration::from_millis);
         loop {
             let direct = self.clone();

@@ -36,6 +36,8 @@ pub struct Direct {
     /// Where runc notes it.
     folder: PathBuf,
     bundle: PathBuf,
+    /// Its cgroups are systemd's, whose scope Delete would have to stop.
+    has_scope: bool,
 }
 
 impl Direct {
@@ -52,6 +54,7 @@ impl Direct {
             id: id.to_owned(),
             folder: root.join(id),
             bundle: bundle.to_owned(),
+            has_scope: options.systemd_cgroup,
         })
     }
 

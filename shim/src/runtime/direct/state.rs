@@ -19,6 +19,8 @@ use crate::error::Error;
 use crate::host::pidfd;
 
 const FILE: &str = "state.json";
+/// Why Delete is the program's with the systemd driver.
+pub const HAS_SCOPE: &str = "its cgroups are systemd's";
 /// More than a configuration with the largest seccomp profile.
 const LIMIT: u64 = 4 << 20;
 
@@ -133,7 +135,7 @@ impl State {
     /// What has to be done for it at its end besides the removal of its cgroups and its state, if anything.
     pub fn to_do_at_end(&self) -> Option<&'static str> {
         if self.config.cgroups.systemd {
-            Some("its cgroups are systemd's")
+            Some(HAS_SCOPE)
         } else if self.has_rdt_group {
             Some("it may have an Intel RDT group")
         } else if self.config.has_poststop {

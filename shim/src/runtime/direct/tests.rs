@@ -184,6 +184,7 @@ impl Created {
                 id: "c1".to_owned(),
                 folder,
                 bundle: root.path().to_owned(),
+                has_scope: false,
             },
             root,
             init,
@@ -361,6 +362,8 @@ async fn what_is_the_programs_to_delete_is_not_touched() {
     created.note(|state| state["config"]["Hooks"] = json!({"poststop": [{"path": "/x"}]}));
     created.end();
     assert_eq!(created.undeleted().await, "it has a poststop hook");
+    created.direct.has_scope = true;
+    assert_eq!(created.undeleted().await, "its cgroups are systemd's");
     assert!(created.path("state.json").exists());
 }
 
