@@ -59,11 +59,11 @@ pub fn until<T>(
     }
 }
 
-/// Polls until somebody listens there, and gives the connection. For a server that has just been started: only then it has
-/// handlers for its stop signals, too, without which they do not end the first process of a pid namespace.
+/// Polls until the nginx there listens, and gives the connection. Only then it has handlers for its stop signals, too,
+/// without which they do not end the first process of a pid namespace.
 ///
 /// # Errors
-/// [`TimedOut`] when nobody does after a time that a busy machine needs.
+/// [`TimedOut`] when it does not after a time that a busy machine needs.
 pub fn until_listening(ip: &str, port: u16) -> Result<TcpStream, TimedOut> {
     until("nginx to listen", SOON * 6, || {
         TcpStream::connect((ip, port)).ok()

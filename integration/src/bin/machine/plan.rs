@@ -92,8 +92,9 @@ const RUNTIME: &[&str] = &[
 /// container is.
 const APPARMOR: usize = 2;
 const SELINUX: usize = 3;
-/// The others by theirs.
+/// The machine whose clock is set in the end.
 const CLOCK: usize = 4;
+/// The machine with the crates' own tests.
 const PARTS: usize = 5;
 
 /// The parameters of a machine's kernel that choose its security module. SELinux is permissive: the labels count.
