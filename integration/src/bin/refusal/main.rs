@@ -34,9 +34,11 @@ const WORKERS: usize = 3;
 const SAMPLE: usize = 30;
 
 /// What once went wrong: always in it.
-const ONCE_WRONG: [&str; 6] = [
+const ONCE_WRONG: [&str; 8] = [
     "delete-verb/clone3:EAGAIN:1",
     "delete-verb/connect:EINTR:2",
+    "delete-verb/flock:EINTR:2",
+    "delete-verb/flock:ENOMEM:2",
     "delete-verb/memfd_create:EMFILE:2",
     "delete-verb/socket:EMFILE:2",
     "delete-verb/wait4:EINTR:1",

@@ -86,12 +86,18 @@ fn live(node: &Node, arguments: &Arguments) -> Result<Run, Error> {
         Arc::new(AtomicU64::new(0)),
         Arc::new(Counts::default()),
     );
-    let execs = pod_execs(&runtime, &container, containerd)?;
-    let executing = {
-        let (counts, over) = (Arc::clone(&counts), Arc::clone(&over));
-        let (execs, process) = execs;
-        runtime.spawn(async move { pod::execs(execs, process, &counts, &over).await })
-    };
+    let execs = Arc::new(pod_execs(&runtime, &container, containerd)?);
+    let begun = Instant::now();
+    let executing: Vec<_> = (0..pod::EXECS)
+        .map(|_| {
+            let (counts, over) = (Arc::clone(&counts), Arc::clone(&over));
+            let execs = Arc::clone(&execs);
+            runtime.spawn(async move {
+                let (execs, process) = &*execs;
+                pod::execs(execs, process, &counts, begun, &over).await
+            })
+        })
+        .collect();
     let logs = containerd.dir().join("logs");
     let workers: Vec<_> = (0..arguments.parallel)
         .map(|_| {
@@ -107,7 +113,9 @@ fn live(node: &Node, arguments: &Arguments) -> Result<Run, Error> {
         let errors = probing.join().map_err(|_| "the probes panicked")?;
         Ok::<_, Error>((samples?, errors))
     })?;
-    errors.extend(runtime.block_on(executing)?);
+    for executing in executing {
+        errors.extend(runtime.block_on(executing)?);
+    }
     let mut took = Vec::new();
     for worker in workers {
         let (times, wrong) = runtime.block_on(worker)?;

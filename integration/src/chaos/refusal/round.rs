@@ -10,6 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::calls::may_end_the_shim;
 use super::tracer::{Calls, Tracer, Wrapper};
@@ -162,9 +164,14 @@ pub fn run(
             let output = output(node, &id);
             let tracer = Tracer::attach(keeper.shim, refusal, &output)?;
             let performed = perform(&mut life, operation);
-            let calls = tracer.detach(refusal);
-            performed?;
-            calls?
+            let calls = tracer.detach(refusal)?;
+            if calls.unreal && (performed.is_err() || self::panics(node) > panics) {
+                // What was to wake it never did: nothing that it does now says anything.
+                kill(Pid::from_raw(keeper.shim), Signal::SIGKILL)?;
+            } else {
+                performed?;
+            }
+            calls
         }
     };
     let told = told(&life);

@@ -36,8 +36,9 @@ pub struct Calls {
 
 impl Calls {
     fn of(output: &str, refusal: Option<&Refusal>) -> Self {
-        let refused = output.lines().filter(|line| line.contains("(INJECTED)"));
-        let refused: Vec<_> = refused.map(str::to_owned).collect();
+        let lines = whole(output);
+        let refused = lines.into_iter().filter(|line| line.contains("(INJECTED)"));
+        let refused: Vec<_> = refused.collect();
         Self {
             counts: counts(output),
             unreal: refused.iter().any(|line| line.contains("[eventfd]"))
@@ -45,6 +46,25 @@ impl Calls {
             refused,
         }
     }
+}
+
+/// The lines, those of one call that strace has cut in two, for another thread's in between, as one.
+fn whole(output: &str) -> Vec<String> {
+    let mut begun: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for line in output.lines() {
+        let thread = line.split_whitespace().next().unwrap_or_default();
+        if let Some((begin, _)) = line.split_once(" <unfinished ...>") {
+            begun.insert(thread, begin);
+        } else if let Some((_, end)) = line.split_once(" resumed>")
+            && let Some(begin) = begun.remove(thread)
+        {
+            lines.push(format!("{begin}{end}"));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
 }
 
 /// Whether strace went away while the call was on its way.
@@ -234,6 +254,10 @@ mod tests {
         let wakes =
             "10 write(5<anon_inode:[eventfd]>, \"\\1\", 8) = -1 EINTR (Interrupted) (INJECTED)\n";
         assert!(Calls::of(wakes, None).unreal);
+        let cut = "10 write(5<anon_inode:[eventfd]>, \"\\1\", 8 <unfinished ...>\n11 read(6, \"\", 1) = 0\n\
+                   10 <... write resumed>)              = -1 ENOSPC (No space left on device) (INJECTED)\n";
+        assert!(Calls::of(cut, None).unreal);
+        assert!(!Calls::of(&cut.replace("eventfd", "signalfd"), None).unreal);
         let leaves =
             "10 epoll_wait(4, [], 1024, 0) = 0\n10 epoll_wait(4, 0x5, 1024, -1 <detached ...>\n";
         let nth = |nth| Refusal {

@@ -25,19 +25,18 @@ impl Lock {
     /// Locks the directory itself: a file for it would have to stay there for good.
     pub(crate) fn of(dir: &Path) -> io::Result<Self> {
         let started = Instant::now();
-        let dir = File::open(dir)?;
+        let dir = passing::insist(|| File::open(dir), passing::is_passing)?;
         loop {
             match dir.try_lock() {
                 Ok(()) => {
                     let _lock = Some(Locked(dir));
                     return Ok(Self { _lock });
                 }
-                Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_LIMIT => {}
+                Err(TryLockError::Error(e)) if !passing::is_passing(&e) => return Err(e),
+                Err(_) if started.elapsed() < LOCK_LIMIT => thread::sleep(LOCK_PAUSE),
                 // By the identity of the files alone then.
-                Err(TryLockError::WouldBlock) => return Ok(Self { _lock: None }),
-                Err(TryLockError::Error(e)) => return Err(e),
+                Err(_) => return Ok(Self { _lock: None }),
             }
-            thread::sleep(LOCK_PAUSE);
         }
     }
 }
