@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// containerd's socket where nobody says anything else.
+pub const ADDRESS: &str = "/run/containerd/containerd.sock";
+
 /// Runs Pod manifests on a containerd through CRI, without a kubelet, with their lifecycle hooks.
 ///
 /// The verbs, flags and columns are kubectl's. podhook does not restart containers: there is no
@@ -28,7 +31,7 @@ pub struct Global {
         long,
         global = true,
         env = "CONTAINERD_ADDRESS",
-        default_value = "/run/containerd/containerd.sock",
+        default_value = ADDRESS,
         value_name = "PATH"
     )]
     pub address: PathBuf,
@@ -93,6 +96,24 @@ pub enum Command {
     /// A file holds the value of an annotation podhook.dev/lifecycle, or manifests of pods or of what
     /// makes pods (Deployment, StatefulSet, CronJob, …). Needs no containerd.
     Validate(Validate),
+    /// Give this node podhook: the programs, and the runtime in containerd's or docker's configuration.
+    ///
+    /// Finds out what the node has (containerd, alone or for kubeadm's kubelet; k3s, RKE2, MicroK8s, docker,
+    /// nerdctl), changes its configuration, and keeps what was there. Run again it changes nothing.
+    /// containerd is restarted only with --restart.
+    #[command(after_help = INSTALL_EXAMPLES)]
+    Install(Install),
+    /// Take podhook off this node: every file byte for byte as it was before podhook install.
+    ///
+    /// Refuses while containers run on podhook, and where somebody has changed a file since.
+    #[command(after_help = UNINSTALL_EXAMPLES)]
+    Uninstall(Uninstall),
+    /// Check this node: kernel, cgroups, containerd, its configuration, the kubelet, versions.
+    ///
+    /// Says of each check ok, warn or fail, what is wrong, and what mends it. The exit status is 1 when a
+    /// check fails; a warning is none.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Print the completion script of a shell: `source <(podhook completion bash)`.
     Completion(Completion),
     /// What goes on when the command that began it is interrupted.
@@ -320,6 +341,164 @@ pub struct Validate {
 pub struct Completion {
     /// The shell.
     pub shell: clap_complete::Shell,
+}
+
+const INSTALL_EXAMPLES: &str = "\
+Examples:
+  podhook install --dry-run              what would change, as a diff
+  podhook install --restart              install, and restart containerd; containers go on
+  podhook install --default              podhook is the runtime of pods that name none
+  podhook install --for k3s --for docker
+  podhook install --root /mnt/node       a node's root folder that is mounted there";
+
+const UNINSTALL_EXAMPLES: &str = "\
+Examples:
+  podhook uninstall --dry-run
+  podhook uninstall --restart
+  podhook uninstall --changed keep       leave files alone that others have changed since";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  podhook doctor
+  podhook doctor -o json | jq '.checks[] | select(.status != \"ok\")'";
+
+/// What runs a node's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeKind {
+    /// containerd itself: for a kubelet (kubeadm's too), ctr.
+    #[value(alias = "kubeadm")]
+    Containerd,
+    /// k3s.
+    K3s,
+    /// RKE2.
+    Rke2,
+    /// MicroK8s.
+    Microk8s,
+    /// docker.
+    Docker,
+    /// nerdctl, which needs no configuration.
+    Nerdctl,
+}
+
+impl NodeKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Containerd,
+        Self::K3s,
+        Self::Rke2,
+        Self::Microk8s,
+        Self::Docker,
+        Self::Nerdctl,
+    ];
+
+    /// As --for takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::K3s => "k3s",
+            Self::Rke2 => "rke2",
+            Self::Microk8s => "microk8s",
+            Self::Docker => "docker",
+            Self::Nerdctl => "nerdctl",
+        }
+    }
+}
+
+/// A node's root folder, and its containerd.
+#[derive(Debug, Clone, Args)]
+pub struct NodeRoot {
+    /// The root folder of the node. Nothing outside of it is read or written.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// What the node runs containers with; may be given more than once [default: what is found].
+    #[arg(long = "for", value_name = "KIND")]
+    pub kinds: Vec<NodeKind>,
+    /// containerd's configuration, where it is in no usual place.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// containerd's version, where its program is not found [default: as it says].
+    #[arg(long, value_name = "VERSION")]
+    pub containerd_version: Option<String>,
+}
+
+/// `podhook install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// Where.
+    #[command(flatten)]
+    pub node: NodeRoot,
+    /// The name of the runtime handler.
+    #[arg(long, value_name = "NAME", default_value = "podhook")]
+    pub runtime: String,
+    /// Make it the runtime of pods and containers that name none.
+    #[arg(long)]
+    pub default: bool,
+    /// The shim [default: containerd-shim-podhook-v1 beside this program].
+    #[arg(long, value_name = "FILE")]
+    pub shim: Option<PathBuf>,
+    /// Where the programs go [default: where a package has put them, else /usr/local/bin].
+    #[arg(long, value_name = "DIR")]
+    pub bin_dir: Option<PathBuf>,
+    /// Print what would change as a unified diff, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not.
+    #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub restart: Option<String>,
+}
+
+/// What becomes of a file that somebody has changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Changed {
+    /// Nothing is uninstalled.
+    Refuse,
+    /// It stays as it is.
+    Keep,
+    /// It is as before podhook install again; the other changes are lost.
+    Restore,
+}
+
+/// `podhook uninstall`.
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// The root folder of the node. Nothing outside of it is read or written.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Also while containers run on podhook. They go on; the programs stay until they are gone.
+    #[arg(long)]
+    pub force: bool,
+    /// What becomes of a file that somebody has changed since podhook install.
+    #[arg(long, value_name = "WHAT", default_value = "refuse")]
+    pub changed: Changed,
+    /// Print what would change as a unified diff, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not.
+    #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub restart: Option<String>,
+}
+
+/// How `podhook doctor` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DoctorOutput {
+    /// JSON.
+    Json,
+}
+
+/// `podhook doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Where.
+    #[command(flatten)]
+    pub node: NodeRoot,
+    /// The name of the runtime handler.
+    #[arg(long, value_name = "NAME", default_value = "podhook")]
+    pub runtime: String,
+    /// Output format [default: a table].
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<DoctorOutput>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

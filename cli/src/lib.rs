@@ -2,7 +2,7 @@
 //!
 //! `podhook` runs Pod manifests on a containerd through CRI, with no kubelet. From the top down, and no
 //! import runs back up: [`cmd`] has one module per command; [`pods`] and [`node`] are what commands share;
-//! [`manifest`] reads and translates manifests, [`cri`] talks to containerd, [`store`] keeps podhook's own
+//! [`setup`] gives a node podhook; [`manifest`] reads and translates manifests, [`cri`] talks to containerd, [`store`] keeps podhook's own
 //! files; [`output`] prints.
 
 // Nothing that comes from outside may end it by a panic: what is out of a range or too large is decided where it is met.
@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod node;
 pub mod output;
 pub mod pods;
+pub mod setup;
 pub mod store;
 
 pub use cmd::run;

@@ -7,6 +7,7 @@ use crate::manifest;
 use crate::node::{bundles, metrics, query};
 use crate::output::escape;
 use crate::pods::{self, detached};
+use crate::setup;
 use crate::store;
 
 /// Why a command did not do what it was asked.
@@ -27,6 +28,9 @@ pub enum Error {
     Bundles(#[from] bundles::Error),
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
+    /// The node that is set up.
+    #[error(transparent)]
+    Setup(#[from] setup::Error),
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
     /// kubectl's "Error from server": code and text.

@@ -7,15 +7,18 @@ pub mod apply;
 pub mod completion;
 pub mod delete;
 pub mod describe;
+pub mod doctor;
 pub mod error;
 pub mod exec;
 pub mod get;
 pub mod inspect;
+pub mod install;
 mod interrupt;
 pub mod logs;
 pub mod metrics;
 mod outcome;
 pub mod ps;
+pub mod uninstall;
 pub mod validate;
 pub mod worker;
 
@@ -33,6 +36,9 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Inspect(args) => inspect::run(&cli.global, args).await,
         Command::Metrics(args) => metrics::run(&cli.global, args).await,
         Command::Validate(args) => validate::run(args),
+        Command::Install(args) => install::run(&cli.global, args).await,
+        Command::Uninstall(args) => uninstall::run(&cli.global, args),
+        Command::Doctor(args) => doctor::run(&cli.global, args).await,
         Command::Completion(args) => completion::run(args),
         _ => run_connected(&cli).await,
     }
@@ -66,6 +72,9 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         | Command::Inspect(_)
         | Command::Metrics(_)
         | Command::Validate(_)
+        | Command::Install(_)
+        | Command::Uninstall(_)
+        | Command::Doctor(_)
         | Command::Completion(_) => Ok(()),
     }
 }

@@ -173,7 +173,7 @@ fn list(object: &Value, name: &str) -> Vec<String> {
 
 /// Go's `path.Match` without character classes: `*` and `?` do not match `/`. A class (`[…]`) is
 /// taken literally: annotation keys hold no brackets, so such a pattern matches nothing that matters.
-fn path_match(pattern: &str, name: &str) -> bool {
+pub(crate) fn path_match(pattern: &str, name: &str) -> bool {
     fn matches(pattern: &[u8], name: &[u8]) -> bool {
         match (pattern.split_first(), name.split_first()) {
             (None, None) => true,

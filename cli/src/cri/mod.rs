@@ -9,5 +9,6 @@ mod tasks;
 mod tls;
 
 pub use client::{Client, Error};
+pub(crate) use handlers::path_match;
 pub use handlers::{Handlers, RuntimeHandler};
 pub use k8s_cri::v1;

@@ -54,7 +54,7 @@ const TABLES: &[Table] = &[
         lines: &[
             "main lib",
             "cmd",
-            "pods",
+            "pods setup",
             "node",
             "manifest",
             "cri store",
@@ -63,9 +63,23 @@ const TABLES: &[Table] = &[
         ],
     },
     Table {
+        folder: "cli/src/setup",
+        lines: &[
+            "configure restart",
+            "place programs",
+            "state",
+            "change",
+            "docker shims",
+            "containerd units",
+            "version",
+            "root",
+            "error",
+        ],
+    },
+    Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply completion delete describe exec get inspect logs metrics ps validate worker",
+            "apply completion delete describe doctor exec get inspect install logs metrics ps uninstall validate worker",
             "interrupt outcome",
             "error",
         ],

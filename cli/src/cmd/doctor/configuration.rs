@@ -1,0 +1,314 @@
+//! containerd's, docker's and podhook's own configuration.
+
+use std::path::{Path, PathBuf};
+
+use podhook_hooks::config::{Config, DEFAULT_PATH};
+use serde_json::{Map, Value};
+
+use super::check::Check;
+use crate::args::{self, NodeKind};
+use crate::cri::Handlers;
+use crate::setup::configure::{self, missing_annotations};
+use crate::setup::containerd::Generation;
+use crate::setup::containerd::load::{Loaded, default_runtime, runtimes};
+use crate::setup::containerd::section::{self, TYPE, is_podhook};
+use crate::setup::docker;
+use crate::setup::place::{Configuration, Place};
+use crate::setup::root::Root;
+use crate::setup::version::{self, Version};
+
+/// What a configuration says that other checks are about.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Used {
+    /// The shim's program, where the configuration names it.
+    pub(super) shim: Option<PathBuf>,
+    /// The OCI runtime, where it is not runc of PATH.
+    pub(super) binary: Option<String>,
+    /// Whether cgroups are systemd's, as far as the runtime is told.
+    pub(super) systemd: Option<bool>,
+    /// Folders of programs beside PATH.
+    pub(super) programs: Vec<String>,
+}
+
+/// The configuration of one place.
+pub(super) fn check(
+    root: &Root,
+    place: &Place,
+    args: &args::Doctor,
+    version: Option<Version>,
+) -> (Option<Used>, Vec<Check>) {
+    let name = format!("{} configuration", place.kind.name());
+    match &place.configuration {
+        Configuration::Toml(path)
+        | Configuration::Template {
+            generated: path, ..
+        } => {
+            let programs = place
+                .program
+                .iter()
+                .filter_map(|program| program.path.parent());
+            let programs = programs
+                .map(|folder| folder.display().to_string())
+                .collect();
+            let (used, checks) = toml(root, place, path, args, version, &name);
+            (used.map(|used| Used { programs, ..used }), checks)
+        }
+        Configuration::Daemon(path) => (None, vec![daemon(root, path, &args.runtime, name)]),
+        Configuration::None => (None, Vec::new()),
+    }
+}
+
+fn toml(
+    root: &Root,
+    place: &Place,
+    path: &Path,
+    args: &args::Doctor,
+    version: Option<Version>,
+    name: &str,
+) -> (Option<Used>, Vec<Check>) {
+    let one = |check: Check| (None, vec![check]);
+    let install = install_command(place, &args.runtime);
+    let read = configure::generation(root, place, path, version)
+        .and_then(|generation| Loaded::read(root, path, generation));
+    let loaded = match read {
+        Ok(loaded) => loaded,
+        Err(e) => {
+            return one(Check::fail(
+                name,
+                first_line(&e.to_string()),
+                hint(&e.to_string()),
+            ));
+        }
+    };
+    if let Some(file) = loaded.disabled_by() {
+        let message = format!(
+            "CRI is switched off in {}: ctr, nerdctl and docker name the runtime themselves",
+            root.outside(&file.path).display()
+        );
+        return one(Check::ok(name, message));
+    }
+    let cri = loaded.cri();
+    let section = runtimes(&cri).and_then(|all| all.get(&args.runtime));
+    let Some(section) = section.and_then(Value::as_object) else {
+        let message = format!(
+            "no runtime {} in {}",
+            args.runtime,
+            root.outside(path).display()
+        );
+        return one(Check::fail(name, message, install));
+    };
+    if !is_podhook(section) {
+        let message = format!("the runtime {} is not podhook's", args.runtime);
+        return one(Check::fail(
+            name,
+            message,
+            "--runtime NAME says how podhook's is called",
+        ));
+    }
+    let default = default_runtime(&cri);
+    let all = runtimes(&cri);
+    let has_default = all.is_none_or(|all| all.contains_key(default));
+    if !has_default && (!loaded.generation.merges() || default != "runc") {
+        let message = format!("CRI does not start: the default runtime {default} has no section");
+        let mend = format!(
+            "add [….containerd.runtimes.{default}] with its runtime_type (runc: \"io.containerd.runc.v2\")"
+        );
+        return one(Check::fail(name, message, mend));
+    }
+    let (used, mut checks) = of_section(root, section, loaded.generation, name, &install);
+    if checks.is_empty() {
+        let message = format!(
+            "runtime {} in {}",
+            args.runtime,
+            last_file(root, &loaded, &args.runtime)
+        );
+        checks.push(Check::ok(name, message));
+    }
+    (Some(used), checks)
+}
+
+fn last_file(root: &Root, loaded: &Loaded, name: &str) -> String {
+    let has = |cri: &Value| runtimes(cri).is_some_and(|all| all.contains_key(name));
+    let file = loaded.last(|file| has(&file.cri()));
+    file.map_or_else(String::new, |file| {
+        root.outside(&file.path).display().to_string()
+    })
+}
+
+/// What is wrong with the runtime's section.
+fn of_section(
+    root: &Root,
+    section: &Map<String, Value>,
+    generation: Generation,
+    name: &str,
+    install: &str,
+) -> (Used, Vec<Check>) {
+    let mut checks = Vec::new();
+    let text = |key: &str| section.get(key).and_then(Value::as_str).unwrap_or_default();
+    let options = section.get("options").and_then(Value::as_object);
+    let option = |key: &str| options.and_then(|options| options.get(key));
+    if text("runtime_type") != TYPE
+        && !text("runtime_path").is_empty()
+        && !generation.has_runtime_path()
+    {
+        let message = format!(
+            "containerd {} makes no use of runtime_path: pods get the original shim, and no hooks",
+            generation.version
+        );
+        checks.push(Check::fail(
+            name,
+            message,
+            format!("{install}, or runtime_type = \"{TYPE}\""),
+        ));
+    }
+    let shim = section::program(section);
+    if let Some(shim) = &shim
+        && root.real_path(shim).is_none()
+    {
+        let message = format!(
+            "it names {}, which is not there",
+            root.outside(shim).display()
+        );
+        checks.push(Check::fail(name, message, install));
+    }
+    if shim.is_none()
+        && !version::PATH
+            .iter()
+            .any(|folder| root.has(&format!("{folder}/{}", section::SHIM)))
+    {
+        let message = format!("{TYPE} needs {} in containerd's PATH", section::SHIM);
+        checks.push(Check::fail(name, message, install));
+    }
+    let missing = missing_annotations(section);
+    if !missing.is_empty() {
+        let missing: Vec<String> = missing
+            .iter()
+            .map(|(key, pattern)| format!("{key} {pattern}"))
+            .collect();
+        let message = format!("annotations do not reach the shim: {}", missing.join(", "));
+        checks.push(Check::fail(name, message, install));
+    }
+    let keys = options.into_iter().flat_map(Map::keys);
+    let dropped: Vec<&str> = keys
+        .map(String::as_str)
+        .filter(|key| *key != "ConfigPath")
+        .collect();
+    if !generation.passes_options()
+        && text("runtime_type") != "io.containerd.runc.v2"
+        && !dropped.is_empty()
+    {
+        let message = format!(
+            "containerd {} drops the options {}",
+            generation.version,
+            dropped.join(", ")
+        );
+        let mend = format!("say them in {DEFAULT_PATH}: systemd_cgroup, runtime, root");
+        checks.push(Check::warn(name, message, mend));
+    }
+    let binary = option("BinaryName")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty());
+    let used = Used {
+        shim,
+        binary: binary.map(str::to_owned),
+        systemd: option("SystemdCgroup").and_then(Value::as_bool),
+        programs: Vec::new(),
+    };
+    (used, checks)
+}
+
+fn daemon(root: &Root, path: &Path, name: &str, check: String) -> Check {
+    let shown = root.outside(path).display().to_string();
+    let text = path
+        .to_str()
+        .and_then(|path| root.text(path))
+        .unwrap_or_else(|| "{}".to_owned());
+    let config: Value = match serde_json::from_str(&text) {
+        Ok(config) => config,
+        Err(e) => {
+            let message = format!("{shown} is not JSON: {e}");
+            return Check::fail(check, message, "docker does not start with it: mend it");
+        }
+    };
+    match config.get("runtimes").and_then(|all| all.get(name)) {
+        Some(runtime) if docker::is_podhook(runtime) => {
+            Check::ok(check, format!("runtime {name} in {shown}"))
+        }
+        Some(_) => Check::fail(
+            check,
+            format!("the runtime {name} of {shown} is not podhook's"),
+            "--runtime NAME says how podhook's is called",
+        ),
+        None => Check::warn(
+            check,
+            format!("no runtime {name} in {shown}; docker run --runtime {TYPE} works without"),
+            "podhook install --for docker",
+        ),
+    }
+}
+
+/// Whether a running containerd has read what its files say.
+pub(super) fn loaded(place: &Place, handlers: &Handlers, name: &str) -> Check {
+    let check = format!("running {}", place.kind.name());
+    match handlers.get(name) {
+        Some(handler) if handler.is_podhook() => {
+            Check::ok(check, format!("it has the runtime {name}"))
+        }
+        _ if place.kind == NodeKind::Docker => Check::ok(check, "docker's containerd has no CRI"),
+        _ => Check::fail(
+            check,
+            format!("it has no runtime {name}: it has not read its configuration since"),
+            place.restart_command(),
+        ),
+    }
+}
+
+/// podhook's own.
+pub(super) fn node(root: &Root) -> (Check, Option<Config>) {
+    let path = Path::new(DEFAULT_PATH);
+    let shown = root.outside(path).display().to_string();
+    let text = match root.read(path) {
+        Ok(None) => {
+            let check = Check::ok("podhook configuration", format!("no {shown}: the defaults"));
+            return (check, Some(Config::default()));
+        }
+        Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) => {
+            let check = Check::fail(
+                "podhook configuration",
+                e.to_string(),
+                format!("mend {shown}"),
+            );
+            return (check, None);
+        }
+    };
+    match Config::parse(&text, &shown) {
+        Ok(config) => (Check::ok("podhook configuration", shown), Some(config)),
+        Err(e) => {
+            let check = Check::fail(
+                "podhook configuration",
+                e.to_string(),
+                "mend the line: no container is created while it is wrong",
+            );
+            (check, None)
+        }
+    }
+}
+
+fn install_command(place: &Place, name: &str) -> String {
+    let mut command = format!("podhook install --for {}", place.kind.name());
+    if name != "podhook" {
+        command.push_str(" --runtime ");
+        command.push_str(name);
+    }
+    command
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn hint(text: &str) -> String {
+    let hint = text.split_once("hint: ").map(|(_, hint)| hint);
+    hint.map_or_else(|| "mend it".to_owned(), first_line)
+}

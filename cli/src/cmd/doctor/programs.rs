@@ -1,0 +1,218 @@
+//! containerd, the shim, the OCI runtime, and the shims that run.
+
+use std::path::{Path, PathBuf};
+
+use super::check::Check;
+use super::configuration::Used;
+use crate::args::NodeKind;
+use crate::setup::containerd::section::SHIM;
+use crate::setup::place::Place;
+use crate::setup::root::Root;
+use crate::setup::state::{Now, State};
+use crate::setup::version::{self, Version};
+use crate::setup::{programs, shims};
+
+pub(super) fn containerd(place: &Place, said: Option<Version>) -> Check {
+    let name = place.kind.name();
+    let oldest = match place.kind {
+        // Runtimes by type are of 23.0.
+        NodeKind::Docker => Version(23, 0, 0),
+        NodeKind::Nerdctl => Version(1, 0, 0),
+        _ => Version(1, 6, 0),
+    };
+    match (said.or(place.version()), &place.program) {
+        (Some(version), _) if version < oldest => Check::fail(
+            name,
+            format!("{version} is older than {}.{}", oldest.0, oldest.1),
+            format!("upgrade it to {}.{} or later", oldest.0, oldest.1),
+        ),
+        (Some(version), Some(program)) => {
+            Check::ok(name, format!("{version}, {}", program.path.display()))
+        }
+        (Some(version), None) => Check::ok(name, version.to_string()),
+        (None, Some(program)) => Check::warn(
+            name,
+            format!("{} does not say its version", program.path.display()),
+            "--containerd-version VERSION says it",
+        ),
+        (None, None) => Check::warn(
+            name,
+            "it is configured, but its program was not found",
+            "--containerd-version VERSION says its version",
+        ),
+    }
+}
+
+/// The shim that the configuration names, else the one that was installed, else where one would be.
+pub(super) fn shim(root: &Root, used: &Used) -> PathBuf {
+    let installed = || State::load(root).ok().flatten().map(|state| state.shim);
+    let in_path = || {
+        let folders = version::PATH.into_iter();
+        folders
+            .map(|folder| Path::new(folder).join(SHIM))
+            .find(|path| root.real_path(path).is_some())
+    };
+    let shim = used.shim.clone().or_else(installed).or_else(in_path);
+    shim.unwrap_or_else(|| Path::new(programs::FOLDER).join(SHIM))
+}
+
+pub(super) fn check_shim(root: &Root, shim: &Path) -> Check {
+    let shown = root.outside(shim).display().to_string();
+    if root.real_path(shim).is_none() {
+        return Check::fail("shim", format!("there is no {shown}"), "podhook install");
+    }
+    let own = env!("CARGO_PKG_VERSION");
+    let said = version::says(root, shim, "-v");
+    match said.and_then(|text| Version::find(&text)) {
+        None => Check::fail(
+            "shim",
+            format!("{shown} cannot be run, or does not say its version"),
+            "podhook install puts it there again; a file system that is mounted noexec cannot have it",
+        ),
+        Some(version) if Some(version) != Version::parse(own) => Check::warn(
+            "shim",
+            format!("{shown} is {version}, this podhook is {own}"),
+            "install both from one release: podhook install",
+        ),
+        Some(version) => Check::ok("shim", format!("{version}, {shown}")),
+    }
+}
+
+/// Under SELinux a shim without containerd's label starts containers without theirs.
+pub(super) fn labels(root: &Root, shim: &Path) -> Option<Check> {
+    let enforcing = root.text("/sys/fs/selinux/enforce")?;
+    let reference = version::PATH
+        .into_iter()
+        .map(|folder| Path::new(folder).join("containerd-shim-runc-v2"))
+        .find(|path| root.real_path(path).is_some())?;
+    let kind = |path: &Path| {
+        let label = label(&root.real_path(path)?)?;
+        Some(label.split(':').nth(2)?.to_owned())
+    };
+    let (ours, theirs) = (kind(shim)?, kind(&reference)?);
+    if ours == theirs {
+        return Some(Check::ok("selinux", format!("the shim is {ours}")));
+    }
+    let message = format!("the shim is {ours}, the original is {theirs}");
+    let mend = format!(
+        "chcon --reference={} {}",
+        root.outside(&reference).display(),
+        root.outside(shim).display()
+    );
+    Some(if enforcing.trim() == "1" {
+        Check::fail("selinux", message, mend)
+    } else {
+        Check::warn("selinux", message, mend)
+    })
+}
+
+fn label(path: &Path) -> Option<String> {
+    let mut label = [0_u8; 1024];
+    let length = rustix::fs::getxattr(path, "security.selinux", &mut label[..]).ok()?;
+    let label = String::from_utf8_lossy(label.get(..length)?);
+    Some(label.trim_end_matches('\0').to_owned())
+}
+
+/// The shims that run, and whether their program is the one that is there now.
+pub(super) fn shims(root: &Root, shim: &Path) -> Option<Check> {
+    let all = shims::all(root);
+    let ours: Vec<_> = all.iter().filter(|one| one.runs(root, shim)).collect();
+    let replaced = ours.iter().filter(|one| one.replaced).count();
+    let count = ours.len();
+    if count == 0 {
+        return None;
+    }
+    if replaced == 0 {
+        return Some(Check::ok(
+            "running shims",
+            format!("{count}, none of a program that was replaced since"),
+        ));
+    }
+    Some(Check::warn(
+        "running shims",
+        format!("{replaced} of {count} run a program that was replaced since"),
+        "nothing needs to be done: they go on as they are, and end with their pods; to have it at once, \
+         kubectl rollout restart",
+    ))
+}
+
+pub(super) fn oci(root: &Root, used: &Used) -> Check {
+    let name = used.binary.as_deref().unwrap_or("runc");
+    let found = if name.starts_with('/') {
+        let path = Path::new(name);
+        let folder = path.parent().and_then(Path::to_str).unwrap_or("/");
+        let file = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        version::program(root, &file.unwrap_or_default(), [folder], "--version")
+    } else {
+        let folders = used.programs.iter().map(String::as_str);
+        version::program(
+            root,
+            name,
+            version::PATH.into_iter().chain(folders),
+            "--version",
+        )
+    };
+    let Some(program) = found else {
+        return Check::fail(
+            "OCI runtime",
+            format!("there is no {name} in PATH"),
+            "install runc (apt-get install runc), or name another one: BinaryName of the runtime's options",
+        );
+    };
+    let shown = program.path.display().to_string();
+    let oldest = if shown.ends_with("crun") {
+        Version(1, 8, 0)
+    } else {
+        Version(1, 1, 0)
+    };
+    match program.version {
+        Some(version) if version < oldest => Check::fail(
+            "OCI runtime",
+            format!("{shown} {version} is older than {}.{}", oldest.0, oldest.1),
+            format!("upgrade it to {}.{} or later", oldest.0, oldest.1),
+        ),
+        Some(version) => Check::ok("OCI runtime", format!("{shown} {version}")),
+        None => Check::warn(
+            "OCI runtime",
+            format!("{shown} does not say its version"),
+            format!("run it: {shown} --version"),
+        ),
+    }
+}
+
+/// Whether what podhook install wrote is as it was written.
+pub(super) fn installed(root: &Root) -> Check {
+    let state = match State::load(root) {
+        Ok(Some(state)) => state,
+        Ok(None) => {
+            return Check::ok(
+                "install",
+                "podhook install has not been run: configured by hand",
+            );
+        }
+        Err(e) => return Check::warn("install", e.to_string(), "see docs/install.md"),
+    };
+    let is_changed = |path: &Path, now: Now| now != Now::Written && !path.as_os_str().is_empty();
+    let changed: Vec<String> = state
+        .files
+        .iter()
+        .filter(|entry| {
+            let found = root.read_to_edit(&entry.path).ok().flatten();
+            is_changed(&entry.path, entry.now(found.as_ref()))
+        })
+        .map(|entry| root.outside(&entry.path).display().to_string())
+        .collect();
+    if changed.is_empty() {
+        return Check::ok(
+            "install",
+            format!("by podhook {}, unchanged since", state.podhook),
+        );
+    }
+    Check::warn(
+        "install",
+        format!("changed since podhook install: {}", changed.join(", ")),
+        "podhook install writes what is missing; podhook uninstall will ask what is to become of it",
+    )
+}

@@ -1,0 +1,182 @@
+//! `podhook uninstall`.
+
+use super::error::Error;
+use crate::args::{self, Changed, Global};
+use crate::output::print;
+use crate::setup::change::Change;
+use crate::setup::place::Place;
+use crate::setup::root::{Access, Root};
+use crate::setup::state::{Entry, Now, State};
+use crate::setup::{self, restart, shims};
+
+/// How many containers are named.
+const NAMED: usize = 5;
+
+/// Runs the command.
+///
+/// # Errors
+/// While containers run on podhook, where somebody has changed a file, and when one cannot be restored.
+pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
+    let root = Root::open(&args.root)?;
+    if !args.dry_run {
+        root.lock()?;
+    }
+    let Some(mut state) = State::load(&root)? else {
+        print("nothing to do: podhook install has not been run here\n")?;
+        return Ok(());
+    };
+    if args.restart.as_ref().is_some_and(String::is_empty) && !root.is_host() {
+        return Err(setup::Error::refused(
+            "--restart with --root: the services of another root are not this machine's",
+            "--restart=COMMAND names what restarts its containerd",
+        )
+        .into());
+    }
+    let running = running(&root, &state);
+    if !running.is_empty() && !args.force && !args.dry_run {
+        return Err(in_use(&running).into());
+    }
+    let mut todo = Vec::new();
+    let mut kept = Vec::new();
+    let mut refused = Vec::new();
+    for entry in &state.files {
+        if entry.program && !running.is_empty() {
+            // containerd calls it when the container ends.
+            kept.push(entry.clone());
+            continue;
+        }
+        let found = root.read_to_edit(&entry.path)?;
+        match (entry.now(found.as_ref()), args.changed) {
+            (Now::Restored, _) => {}
+            (Now::Written, _) | (Now::Changed, Changed::Restore) => todo.push((entry, found)),
+            (Now::Changed, Changed::Keep) => {
+                print(&format!(
+                    "left alone: {}\n",
+                    root.outside(&entry.path).display()
+                ))?;
+            }
+            (Now::Changed, Changed::Refuse) => refused.push(entry),
+        }
+    }
+    if let Some(entry) = refused.first() {
+        return Err(changed(&root, entry, &state).into());
+    }
+    if args.dry_run {
+        for (entry, found) in todo {
+            let now = found.map(|found| (found.bytes, found.access));
+            print(&back(&root, entry, now)?)?;
+        }
+        return Ok(());
+    }
+    // What names the program goes first.
+    todo.sort_by_key(|(entry, _)| entry.program);
+    for (entry, _) in &todo {
+        entry.restore(&root)?;
+        let verb = if entry.before.is_some() {
+            "restored"
+        } else {
+            "removed"
+        };
+        print(&format!("{verb} {}\n", root.outside(&entry.path).display()))?;
+    }
+    let texts = todo.iter().any(|(entry, _)| !entry.program);
+    let places: Vec<Place> = state
+        .places
+        .iter()
+        .filter_map(|kind| Place::find(&root, *kind))
+        .collect();
+    if kept.is_empty() {
+        state.remove(&root)?;
+    } else {
+        state.files = kept;
+        state.save(&root)?;
+        print(
+            "the programs stay, since containers run on them: podhook uninstall again when those are gone\n",
+        )?;
+    }
+    let again: Vec<&Place> = places.iter().filter(|_| texts).collect();
+    print(&restart::all(
+        &root,
+        &again,
+        args.restart.as_deref(),
+        &global.address,
+    )?)?;
+    Ok(())
+}
+
+/// The containers of podhook's shims.
+fn running(root: &Root, state: &State) -> Vec<String> {
+    let shims = shims::all(root).into_iter();
+    let mut running: Vec<String> = shims
+        .filter(|shim| shim.runs(root, &state.shim))
+        .map(|shim| shim.container)
+        .collect();
+    running.dedup();
+    running
+}
+
+fn in_use(running: &[String]) -> setup::Error {
+    let mut names: Vec<&str> = running.iter().take(NAMED).map(String::as_str).collect();
+    if running.len() > NAMED {
+        names.push("…");
+    }
+    setup::Error::refused(
+        format!(
+            "{} pods or containers run on podhook: {}",
+            running.len(),
+            names.join(", ")
+        ),
+        "drain the node (kubectl drain), or remove them; --force restores the configuration all the same, and leaves \
+         the programs to them",
+    )
+}
+
+fn changed(root: &Root, entry: &Entry, state: &State) -> setup::Error {
+    let path = root.outside(&entry.path).display().to_string();
+    let compare = match entry.copy() {
+        Some(copy) => format!("compare: diff {} {path}", root.outside(&copy).display()),
+        None => "there was no such file before".to_owned(),
+    };
+    setup::Error::refused(
+        format!("{path} was changed by somebody else since podhook install"),
+        format!(
+            "{compare}\n        --changed keep leaves it as it is (take the runtime {} out of it by hand), \
+             --changed restore brings back what was before",
+            state.runtime
+        ),
+    )
+}
+
+/// The way back as a diff.
+fn back(
+    root: &Root,
+    entry: &Entry,
+    now: Option<(Vec<u8>, Access)>,
+) -> Result<String, setup::Error> {
+    let path = root.outside(&entry.path).display().to_string();
+    let copy = match entry.copy() {
+        Some(copy) => root.read_to_edit(&copy)?,
+        None => None,
+    };
+    if entry.program {
+        let verb = if copy.is_some() {
+            "restored"
+        } else {
+            "removed"
+        };
+        return Ok(format!("Program {path}: {verb}\n"));
+    }
+    let Some(copy) = copy else {
+        return Ok(format!("File {path}: removed\n"));
+    };
+    let before = now.map(|(bytes, access)| setup::root::Found { bytes, access });
+    let change = Change {
+        path: entry.path.clone(),
+        before,
+        after: copy.bytes,
+        access: copy.access,
+        program: false,
+        carries: true,
+    };
+    Ok(change.diff(root))
+}

@@ -1,0 +1,434 @@
+//! What is to change so that a place has podhook's runtime.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use toml_edit::DocumentMut;
+
+use super::change::Change;
+use super::containerd::load::{Loaded, Source, default_runtime, runtimes, to_json};
+use super::containerd::section::{CONTAINER_ANNOTATIONS, POD_ANNOTATIONS, Section, is_podhook};
+use super::containerd::{Generation, edit, template};
+use super::docker;
+use super::error::Error;
+use super::place::{Configuration, Place};
+use super::root::{Found, Root};
+use super::version::{self, Version};
+use crate::cri::path_match;
+
+/// The file that podhook has alone where containerd's configuration imports a folder. It sorts behind others'.
+pub const DROP_IN: &str = "99-podhook.toml";
+/// The same for k3s' and RKE2's own configuration.
+const SETTINGS: &str = "99-podhook.yaml";
+/// podhook's own configuration.
+const NODE: &str = podhook_hooks::config::DEFAULT_PATH;
+const WRITTEN: &str = "# Written by `podhook install`; `podhook uninstall` takes it away.\n";
+
+/// What the user wants.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The handler's name.
+    pub name: String,
+    /// Whether it is that of pods which name none.
+    pub default: bool,
+    /// The shim, as the node has it.
+    pub shim: PathBuf,
+    /// containerd's version, where it does not say it itself.
+    pub version: Option<Version>,
+    /// containerd's configuration, where it is not in the usual place.
+    pub file: Option<PathBuf>,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct Configured {
+    pub changes: Vec<Change>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// Plans it for one place.
+///
+/// # Errors
+/// When its configuration cannot be read, or cannot be given the runtime.
+pub fn plan(root: &Root, place: &Place, wanted: &Wanted) -> Result<Configured, Error> {
+    match &place.configuration {
+        Configuration::Toml(path) => {
+            let path = wanted.file.as_ref().unwrap_or(path);
+            toml(root, place, path, wanted)
+        }
+        Configuration::Template {
+            generated,
+            folder,
+            settings,
+        } => from_template(root, place, generated, folder, settings, wanted),
+        Configuration::Daemon(path) => daemon(root, path, wanted),
+        Configuration::None => Ok(Configured {
+            notes: vec![
+                "nerdctl: nothing to configure, the shim in containerd's PATH is enough: \
+                 nerdctl run --runtime io.containerd.podhook.v1 …"
+                    .to_owned(),
+            ],
+            ..Configured::default()
+        }),
+    }
+}
+
+/// The generation of a place's containerd.
+///
+/// # Errors
+/// When neither its program nor the configuration says it.
+pub fn generation(
+    root: &Root,
+    place: &Place,
+    path: &Path,
+    version: Option<Version>,
+) -> Result<Generation, Error> {
+    let said = || {
+        let text = root.text(path.to_str()?)?;
+        let document: DocumentMut = text.parse().ok()?;
+        match document.get("version")?.as_integer()? {
+            3 => Some(Version(2, 0, 0)),
+            4.. => Some(Version(2, 3, 0)),
+            _ => None,
+        }
+    };
+    let version = version.or(place.version()).or_else(said);
+    let version = version.ok_or_else(|| {
+        let program = place.program.as_ref().map_or_else(
+            || "no containerd was found".to_owned(),
+            |program| format!("{} does not say its version", program.path.display()),
+        );
+        Error::refused(
+            format!("the version of containerd is not known: {program}"),
+            "say it: --containerd-version 1.7.24 (its configuration means something else in each generation)",
+        )
+    })?;
+    Ok(Generation { version })
+}
+
+fn toml(root: &Root, place: &Place, path: &Path, wanted: &Wanted) -> Result<Configured, Error> {
+    let generation = generation(root, place, path, wanted.version)?;
+    let loaded = Loaded::read(root, path, generation)?;
+    let mut configured = Configured::default();
+    if let Some(file) = loaded.disabled_by() {
+        configured.notes.push(format!(
+            "containerd: CRI is switched off (disabled_plugins of {}): no runtime handler is needed; ctr and nerdctl: \
+             --runtime io.containerd.podhook.v1",
+            root.outside(&file.path).display()
+        ));
+        return Ok(configured);
+    }
+    let cri = loaded.cri();
+    let section = section(&cri, generation, wanted)?;
+    let target = target(root, &loaded, path, &wanted.name)?;
+    let mut changed = target.clone();
+    let carries = has_podhook(&target.cri(), &wanted.name);
+    if edit::add(&mut changed, &section) {
+        let text = changed.document.to_string();
+        check(root, &loaded, &changed, &text, wanted)?;
+        let before = root.read_to_edit(&target.path)?;
+        let change = Change::text(&target.path, before, text, carries);
+        configured.changes.push(change);
+    }
+    configured.changes.extend(node(root, &section.node)?);
+    Ok(configured)
+}
+
+fn section(cri: &Value, generation: Generation, wanted: &Wanted) -> Result<Section, Error> {
+    Section::new(cri, generation, &wanted.name, &wanted.shim, wanted.default)
+}
+
+/// The file that is to have the runtime.
+fn target(root: &Root, loaded: &Loaded, main: &Path, name: &str) -> Result<Source, Error> {
+    let merges = loaded.generation.merges();
+    let has = |file: &Source| has_podhook(&file.cri(), name);
+    let own = loaded.last(has).filter(|_| merges);
+    let plugin = || loaded.last(Source::has_plugin).filter(|_| !merges);
+    if let Some(file) = own.or_else(plugin) {
+        return of_names(root, file.clone());
+    }
+    let Some(first) = loaded.main() else {
+        let mut file = Source::new(main, loaded.generation.newest());
+        sign(&mut file.document);
+        return Ok(file);
+    };
+    if merges && let Some(path) = loaded.drop_in(DROP_IN) {
+        // 2.0 to 2.2 take files of one version only.
+        let mut file = Source::new(&path, first.version().max(2));
+        sign(&mut file.document);
+        return Ok(file);
+    }
+    let mut file = first.clone();
+    if file.document.get("version").is_none() && file.document.is_empty() {
+        let version = loaded.generation.newest();
+        file.document.insert("version", toml_edit::value(version));
+    }
+    of_names(root, file)
+}
+
+/// A file whose plugins have their whole names, as they have from version 2 on.
+fn of_names(root: &Root, file: Source) -> Result<Source, Error> {
+    if file.version() >= 2 {
+        return Ok(file);
+    }
+    let shown = root.outside(&file.path).display().to_string();
+    Err(Error::refused(
+        format!("{shown} is a configuration of version 1"),
+        format!(
+            "bring it to version 2 first: `containerd --config {shown} config migrate`, or `version = 2` \
+             and plugins by their whole names"
+        ),
+    ))
+}
+
+fn sign(document: &mut DocumentMut) {
+    document.decor_mut().set_prefix(WRITTEN);
+}
+
+fn has_podhook(cri: &Value, name: &str) -> bool {
+    let section = runtimes(cri).and_then(|all| all.get(name));
+    section.and_then(Value::as_object).is_some_and(is_podhook)
+}
+
+/// Reads the new text as containerd will: the runtime is to be there, and nothing has the last word over it.
+fn check(
+    root: &Root,
+    loaded: &Loaded,
+    changed: &Source,
+    text: &str,
+    wanted: &Wanted,
+) -> Result<(), Error> {
+    let shown = root.outside(&changed.path).display().to_string();
+    let document: DocumentMut = text.parse().map_err(|_| {
+        Error::refused(
+            format!("{shown} is written in a way that podhook cannot add to"),
+            "add the section by hand: docs/configuration.md has it",
+        )
+    })?;
+    let new = Source {
+        document,
+        ..changed.clone()
+    };
+    let all = loaded.with(&new);
+    let cri = all.cri();
+    let section = runtimes(&cri).and_then(|all| all.get(&wanted.name));
+    let section = section.and_then(Value::as_object);
+    if !section.is_some_and(|section| is_podhook(section) && passes_annotations(section)) {
+        return Err(Error::refused(
+            format!("another file that is imported has the last word over {shown}"),
+            format!(
+                "give it the runtime {} by hand, or put the files in one",
+                wanted.name
+            ),
+        ));
+    }
+    if wanted.default && default_runtime(&cri) != wanted.name {
+        let sets = |file: &Source| {
+            let containerd = file.cri();
+            let containerd = containerd.get("containerd");
+            containerd.is_some_and(|c| c.get("default_runtime_name").is_some())
+        };
+        let other = all.last(sets).map_or(Path::new(""), |file| &file.path);
+        return Err(Error::refused(
+            format!(
+                "{} is read later, and sets default_runtime_name",
+                root.outside(other).display()
+            ),
+            "take that line out of it",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a handler lets the annotations through that the shim reads.
+#[must_use]
+pub fn passes_annotations(section: &Map<String, Value>) -> bool {
+    missing_annotations(section).is_empty()
+}
+
+/// What a handler does not let through: key and pattern.
+#[must_use]
+pub fn missing_annotations(section: &Map<String, Value>) -> Vec<(&'static str, &'static str)> {
+    let passes = |key: &str, pattern: &str| {
+        let name = pattern.replace('*', "name");
+        let patterns = section.get(key).and_then(Value::as_array);
+        let mut patterns = patterns.into_iter().flatten().filter_map(Value::as_str);
+        patterns.any(|pattern| path_match(pattern, &name))
+    };
+    let pod = POD_ANNOTATIONS.map(|pattern| ("pod_annotations", pattern));
+    let container = CONTAINER_ANNOTATIONS.map(|pattern| ("container_annotations", pattern));
+    let all = pod.into_iter().chain(container);
+    all.filter(|(key, pattern)| !passes(key, pattern)).collect()
+}
+
+fn from_template(
+    root: &Root,
+    place: &Place,
+    generated: &Path,
+    folder: &Path,
+    settings: &Path,
+    wanted: &Wanted,
+) -> Result<Configured, Error> {
+    let kind = place.kind.name();
+    let Some(text) = generated.to_str().and_then(|path| root.text(path)) else {
+        return Err(Error::refused(
+            format!(
+                "{kind} has not written {} yet",
+                root.outside(generated).display()
+            ),
+            format!("start it once: systemctl start {}", place.unit),
+        ));
+    };
+    // k3s writes version 2 for the containerd 1.7 it had, and where the template is that for it.
+    let version = wanted.version.or(place.version()).or_else(|| {
+        let document: DocumentMut = text.parse().ok()?;
+        let is_old = document.get("version")?.as_integer()? == 2;
+        is_old.then_some(Version(1, 7, 1))
+    });
+    let generation = generation(root, place, generated, version)?;
+    let loaded = Loaded::read(root, generated, generation)?;
+    let version = loaded.main().map_or(2, Source::version).max(2);
+    let mut cri = loaded.cri();
+    if let Some(all) = runtimes_mut(&mut cri)
+        && all
+            .get(&wanted.name)
+            .and_then(Value::as_object)
+            .is_some_and(is_podhook)
+    {
+        // podhook's own, of an install before: it is to be as runc's is now.
+        all.remove(&wanted.name);
+    }
+    let mut section = section(&cri, generation, wanted)?;
+    let mut configured = Configured::default();
+    let name = if version >= 3 {
+        "config-v3.toml.tmpl"
+    } else {
+        "config.toml.tmpl"
+    };
+    let path = folder.join(name);
+    let drop_in = loaded.drop_in(DROP_IN).filter(|_| generation.merges());
+    let there = root.read_to_edit(&path)?;
+    let is_ours = |found: &Found| String::from_utf8_lossy(&found.bytes).contains("podhook install");
+    match drop_in {
+        // An install of before the folder was imported goes on in its template.
+        Some(path) if !there.as_ref().is_some_and(is_ours) => {
+            let before = root.read_to_edit(&path)?;
+            let mut source = Source::new(&path, version);
+            sign(&mut source.document);
+            edit::add(&mut source, &section);
+            let change = Change::text(&path, before, source.document.to_string(), true);
+            configured
+                .changes
+                .extend(change.is_needed().then_some(change));
+        }
+        _ => {
+            let default = std::mem::take(&mut section.default);
+            let mut source = Source::new(&path, version);
+            edit::add(&mut source, &section);
+            source.document.remove("version");
+            let block = source.document.to_string();
+            let text = there
+                .as_ref()
+                .map(|found| String::from_utf8_lossy(&found.bytes));
+            let text = template::add(text.as_deref(), &block, &wanted.name)?;
+            let change = Change::text(&path, there, text, true);
+            configured
+                .changes
+                .extend(change.is_needed().then_some(change));
+            if default {
+                let path = settings.join(SETTINGS);
+                let before = root.read_to_edit(&path)?;
+                let text = format!("{WRITTEN}default-runtime: {}\n", wanted.name);
+                let change = Change::text(&path, before, text, true);
+                configured
+                    .changes
+                    .extend(change.is_needed().then_some(change));
+            }
+        }
+    }
+    Ok(configured)
+}
+
+fn runtimes_mut(cri: &mut Value) -> Option<&mut Map<String, Value>> {
+    cri.get_mut("containerd")?
+        .get_mut("runtimes")?
+        .as_object_mut()
+}
+
+fn daemon(root: &Root, path: &Path, wanted: &Wanted) -> Result<Configured, Error> {
+    let before = root.read_to_edit(path)?;
+    let text = before
+        .as_ref()
+        .map(|found| String::from_utf8_lossy(&found.bytes).into_owned());
+    let shown = root.outside(path).display().to_string();
+    let shim = wanted.shim.display().to_string();
+    let folder = wanted.shim.parent().and_then(Path::to_str);
+    let in_path = folder.is_some_and(|folder| version::PATH.contains(&folder));
+    let runtime = docker::runtime(&shim, in_path, docker_has_systemd(root, text.as_deref()));
+    let new = docker::add(
+        text.as_deref(),
+        &shown,
+        &wanted.name,
+        &runtime,
+        wanted.default,
+    )?;
+    let carries = text.is_some_and(|text| text.contains(&*wanted.name));
+    let change = new.map(|new| Change::text(path, before, new, carries));
+    Ok(Configured {
+        changes: change.into_iter().collect(),
+        notes: Vec::new(),
+    })
+}
+
+/// Whether docker's cgroups are systemd's: what it is told, else what it takes by itself.
+fn docker_has_systemd(root: &Root, text: Option<&str>) -> bool {
+    let config: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
+    let options = config.as_ref().and_then(|config| config.get("exec-opts"));
+    let options = options.and_then(Value::as_array).into_iter().flatten();
+    let mut drivers =
+        options.filter_map(|option| option.as_str()?.strip_prefix("native.cgroupdriver="));
+    match drivers.next() {
+        Some(driver) => driver == "systemd",
+        None => root.has("/run/systemd/system") && root.has("/sys/fs/cgroup/cgroup.controllers"),
+    }
+}
+
+/// podhook's own configuration with what containerd 1.6 does not pass on. What is said there already stays.
+fn node(root: &Root, keys: &Map<String, Value>) -> Result<Option<Change>, Error> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let path = Path::new(NODE);
+    let before = root.read_to_edit(path)?;
+    let text = before
+        .as_ref()
+        .map(|found| String::from_utf8_lossy(&found.bytes));
+    let mut document: DocumentMut = match &text {
+        None => {
+            let mut document = DocumentMut::new();
+            sign(&mut document);
+            document
+        }
+        Some(text) => text.parse().map_err(|e: toml_edit::TomlError| {
+            Error::refused(
+                format!(
+                    "{} is not TOML: {}",
+                    root.outside(path).display(),
+                    e.message()
+                ),
+                "mend it first: no container is created with it",
+            )
+        })?,
+    };
+    let there = to_json(document.as_item());
+    for (key, value) in keys {
+        if there.get(key).is_none()
+            && let Some(value) = super::containerd::load::from_json(value)
+        {
+            document.insert(key, toml_edit::Item::Value(value));
+        }
+    }
+    let change = Change::text(path, before, document.to_string(), false);
+    Ok(change.is_needed().then_some(change))
+}

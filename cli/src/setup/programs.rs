@@ -1,0 +1,78 @@
+//! The two programs, and where they are to be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::change::Change;
+use super::containerd::section::SHIM;
+use super::error::Error;
+use super::root::{Access, Root};
+use super::version;
+
+/// Where they go by default: in systemd's PATH, and so in containerd's.
+pub const FOLDER: &str = "/usr/local/bin";
+
+/// What is to be done about them.
+#[derive(Debug)]
+pub struct Programs {
+    /// The shim, as the node has it.
+    pub shim: PathBuf,
+    pub changes: Vec<Change>,
+}
+
+/// Finds them beside the program `own`, or where the user says. What a package has put into a folder of PATH stays there.
+///
+/// # Errors
+/// When the shim is nowhere, or a file cannot be read.
+pub fn plan(
+    root: &Root,
+    own: &Path,
+    folder: Option<&Path>,
+    shim: Option<&Path>,
+) -> Result<Programs, Error> {
+    let here = own.parent().unwrap_or(Path::new("/"));
+    let is_placed = here
+        .to_str()
+        .is_some_and(|here| version::PATH.contains(&here));
+    if root.is_host() && folder.is_none() && shim.is_none() && is_placed {
+        let shim = here.join(SHIM);
+        if shim.is_file() {
+            let changes = Vec::new();
+            return Ok(Programs { shim, changes });
+        }
+    }
+    let source = shim.map_or_else(|| here.join(SHIM), Path::to_owned);
+    if !source.is_file() {
+        return Err(Error::refused(
+            format!("there is no shim at {}", source.display()),
+            format!("--shim FILE names {SHIM}; `make install` puts both programs into {FOLDER}"),
+        ));
+    }
+    let folder = folder.unwrap_or(Path::new(FOLDER));
+    if !folder.is_absolute() {
+        return Err(Error::refused(
+            format!("--bin-dir {}: not an absolute path", folder.display()),
+            "containerd starts the shim by it, wherever it runs",
+        ));
+    }
+    let shim = folder.join(SHIM);
+    let mut changes = Vec::new();
+    for (from, to) in [(&*source, shim.clone()), (own, folder.join("podhook"))] {
+        let bytes = fs::read(from).map_err(|e| Error::io("read", from, e))?;
+        let before = root.read_to_edit(&to)?;
+        let access = before.as_ref().map_or(Access::PROGRAM, |before| Access {
+            mode: before.access.mode | 0o555,
+            ..before.access
+        });
+        let change = Change {
+            path: to,
+            before,
+            after: bytes,
+            access,
+            program: true,
+            carries: false,
+        };
+        changes.extend(change.is_needed().then_some(change));
+    }
+    Ok(Programs { shim, changes })
+}
