@@ -4,7 +4,9 @@
 //! [`crate::node`]. What ends a command is an [`error::Error`], whatever went wrong below.
 
 pub mod apply;
+pub mod check;
 pub mod completion;
+pub mod convert;
 pub mod delete;
 pub mod describe;
 pub mod error;
@@ -16,7 +18,6 @@ pub mod logs;
 pub mod metrics;
 mod outcome;
 pub mod ps;
-pub mod validate;
 pub mod worker;
 
 use crate::args::{Cli, Command, Worker};
@@ -32,7 +33,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Ps(args) => ps::run(&cli.global, args).await,
         Command::Inspect(args) => inspect::run(&cli.global, args).await,
         Command::Metrics(args) => metrics::run(&cli.global, args).await,
-        Command::Validate(args) => validate::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Convert(args) => convert::run(args),
         Command::Completion(args) => completion::run(args),
         _ => run_connected(&cli).await,
     }
@@ -65,7 +67,8 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         Command::Ps(_)
         | Command::Inspect(_)
         | Command::Metrics(_)
-        | Command::Validate(_)
+        | Command::Check(_)
+        | Command::Convert(_)
         | Command::Completion(_) => Ok(()),
     }
 }

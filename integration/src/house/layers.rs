@@ -65,7 +65,7 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply completion delete describe exec get inspect logs metrics ps validate worker",
+            "apply check completion convert delete describe exec get inspect logs metrics ps worker",
             "interrupt outcome",
             "error",
         ],
