@@ -232,6 +232,7 @@ install: deps ## Build optimised and install the shim and podhook into PREFIX/bi
 	$(alive) $(CARGO) build --locked --release --package containerd-shim-podhook-v1 --package podhook
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(dir $(target_dir))release/containerd-shim-podhook-v1 $(dir $(target_dir))release/podhook $(DESTDIR)$(PREFIX)/bin
+	ln -sf podhook $(DESTDIR)$(PREFIX)/bin/kubectl-podhook
 
 .PHONY: release
 release: deps ## Build what is released into target/podhook: programs, SBOMs, hashes
@@ -249,7 +250,7 @@ sbom: ## Write what is in the optimised programs as CycloneDX beside them (after
 
 .PHONY: uninstall
 uninstall: ## Remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-podhook-v1 $(DESTDIR)$(PREFIX)/bin/podhook
+	rm -f $(DESTDIR)$(PREFIX)/bin/containerd-shim-podhook-v1 $(DESTDIR)$(PREFIX)/bin/podhook $(DESTDIR)$(PREFIX)/bin/kubectl-podhook
 
 .PHONY: clean
 clean: ## Remove what was built; the downloads in .cache/ stay

@@ -2,11 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use podhook::args::Cli;
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = podhook::args::plugin::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -4,7 +4,9 @@
 //! [`crate::node`]. What ends a command is an [`error::Error`], whatever went wrong below.
 
 pub mod apply;
+pub mod check;
 pub mod completion;
+pub mod convert;
 pub mod delete;
 pub mod describe;
 pub mod doctor;
@@ -19,7 +21,6 @@ pub mod metrics;
 mod outcome;
 pub mod ps;
 pub mod uninstall;
-pub mod validate;
 pub mod worker;
 
 use crate::args::{Cli, Command, Worker};
@@ -35,10 +36,11 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Ps(args) => ps::run(&cli.global, args).await,
         Command::Inspect(args) => inspect::run(&cli.global, args).await,
         Command::Metrics(args) => metrics::run(&cli.global, args).await,
-        Command::Validate(args) => validate::run(args),
         Command::Install(args) => install::run(&cli.global, args).await,
         Command::Uninstall(args) => uninstall::run(&cli.global, args),
         Command::Doctor(args) => doctor::run(&cli.global, args).await,
+        Command::Check(args) => check::run(args),
+        Command::Convert(args) => convert::run(args),
         Command::Completion(args) => completion::run(args),
         _ => run_connected(&cli).await,
     }
@@ -71,10 +73,11 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         Command::Ps(_)
         | Command::Inspect(_)
         | Command::Metrics(_)
-        | Command::Validate(_)
         | Command::Install(_)
         | Command::Uninstall(_)
         | Command::Doctor(_)
+        | Command::Check(_)
+        | Command::Convert(_)
         | Command::Completion(_) => Ok(()),
     }
 }

@@ -20,7 +20,9 @@ pub(crate) type Annotations = BTreeMap<String, String>;
 /// What is refused, and where.
 pub(crate) struct Refusal {
     pub(crate) key: String,
-    /// The field of its value, and why.
+    /// The field of its value; empty for all of it.
+    pub(crate) path: String,
+    /// The field, and why.
     pub(crate) reason: String,
 }
 
@@ -59,6 +61,7 @@ pub(crate) fn create(
     let value = annotations.get(&key).filter(|_| field.example.is_some());
     let proposal = value.and_then(|value| proposal(value, ports));
     Err(Refusal {
+        path: field.path.clone(),
         reason: reason(field, proposal),
         key,
     })

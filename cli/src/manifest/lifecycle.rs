@@ -109,7 +109,7 @@ pub(super) fn validate_annotations(pod: &Pod, causes: &mut Vec<Cause>) {
 ///
 /// # Errors
 /// All that is wrong, each as `podhook apply` says it.
-pub fn in_spec(container: &Value, path: &str) -> Result<Option<Lifecycle>, Vec<String>> {
+pub fn in_spec(container: &Value, path: &str) -> Result<Option<Lifecycle>, Vec<Fault>> {
     let lifecycle = &container["lifecycle"];
     if lifecycle.is_null() {
         return Ok(None);
@@ -118,10 +118,10 @@ pub fn in_spec(container: &Value, path: &str) -> Result<Option<Lifecycle>, Vec<S
     let field = format!("{path}.lifecycle");
     schema::check(lifecycle, &fields::LIFECYCLE, &field, &mut errors);
     if !errors.is_empty() {
-        return Err(errors.iter().map(ToString::to_string).collect());
+        return Err(errors.into_iter().map(Fault::Schema).collect());
     }
     let mut causes = Vec::new();
-    let typed = typed(container).map_err(|error| vec![format!("{path}.{error}")])?;
+    let typed = typed(container).map_err(|error| vec![Fault::Schema(error.below(path))])?;
     validate(&typed, path, &mut causes);
     let mut said = None;
     if causes.is_empty() {
@@ -131,17 +131,50 @@ pub fn in_spec(container: &Value, path: &str) -> Result<Option<Lifecycle>, Vec<S
     if causes.is_empty() {
         return Ok(said.filter(|lifecycle| !lifecycle.is_empty()));
     }
-    Err(causes.iter().map(ToString::to_string).collect())
+    Err(causes.into_iter().map(Fault::Cause).collect())
+}
+
+/// What is wrong with a lifecycle in a spec.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Its form.
+    #[error(transparent)]
+    Schema(SchemaError),
+    /// What it says.
+    #[error("{0}")]
+    Cause(Cause),
+}
+
+impl Fault {
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::Schema(error) => error.path(),
+            Self::Cause(cause) => &cause.path,
+        }
+    }
+
+    /// Without the path.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Schema(error) => error.reason(),
+            Self::Cause(cause) => cause.message.clone(),
+        }
+    }
+
+    /// Whether it is a field that Kubernetes does not have.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Schema(SchemaError::Unknown { .. }))
+    }
 }
 
 /// Of a container what its lifecycle is judged by.
-fn typed(container: &Value) -> Result<Container, String> {
+fn typed(container: &Value) -> Result<Container, SchemaError> {
     let value = json!({
         "name": container["name"].as_str().unwrap_or_default(),
         "ports": container["ports"],
         "lifecycle": container["lifecycle"],
     });
-    serde_path_to_error::deserialize(&value).map_err(|e| SchemaError::from(e).to_string())
+    serde_path_to_error::deserialize(&value).map_err(SchemaError::from)
 }
 
 /// The same, for [`overlap`].

@@ -82,24 +82,42 @@ fn items(mut document: Value) -> Vec<Value> {
 }
 
 /// Why `podhook apply` would not take a document that is a Pod. Of each reason: whether it is podhook's alone, and a
-/// kubelet may run the pod.
-pub(crate) fn refusals(document: &Value) -> Vec<(bool, String)> {
+/// kubelet may run the pod; and the field.
+pub(crate) fn refusals(document: &Value) -> Vec<(bool, String, String)> {
     match object(document.clone(), "", None) {
         Ok(_) => Vec::new(),
         Err(Error::Fields { errors, .. }) => errors
             .iter()
-            .map(|error| (error.is_kubernetes(), error.to_string()))
+            .map(|error| {
+                (
+                    error.is_kubernetes(),
+                    error.path().to_owned(),
+                    error.to_string(),
+                )
+            })
             .collect(),
         Err(Error::Invalid { causes, .. }) => causes
             .iter()
             .filter(|cause| !cause.path.starts_with("metadata.annotations["))
-            .map(|cause| (cause.message.contains("by podhook"), cause.to_string()))
+            .map(|cause| {
+                let podhook_alone = cause.message.contains("by podhook");
+                (podhook_alone, cause.path.clone(), cause.to_string())
+            })
             .collect(),
         Err(Error::Kind { what, reason, .. }) => {
-            vec![(false, format!("{what}: podhook runs Pods, {reason}"))]
+            let text = format!("{what}: podhook runs Pods, {reason}");
+            vec![(false, String::new(), text)]
         }
-        Err(error) => vec![(false, error.to_string())],
+        Err(error) => vec![(false, String::new(), error.to_string())],
     }
+}
+
+/// What Kubernetes does not have in a template of pods, whose place in its object is `path`.
+pub(crate) fn unknown_in_template(pod: &Value, path: &str) -> Vec<SchemaError> {
+    let mut errors = Vec::new();
+    schema::check(pod, &fields::POD, path, &mut errors);
+    errors.retain(|error| !error.is_kubernetes());
+    errors
 }
 
 fn object(document: Value, origin: &str, namespace: Option<&str>) -> Result<Object, Error> {
@@ -167,7 +185,8 @@ fn typed<T: DeserializeOwned>(document: &Value, rule: &Rule, origin: &str) -> Re
     serde_path_to_error::deserialize(document).map_err(|e| failed(vec![e.into()]))
 }
 
-fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+/// What `-f` names: a file, stdin, or the manifests of a folder, in order.
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if path == Path::new("-") || path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
@@ -199,7 +218,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<(String, String), Error> {
+/// What a file is called in messages, and its text.
+pub(crate) fn read(path: &Path) -> Result<(String, String), Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,

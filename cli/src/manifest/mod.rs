@@ -3,7 +3,10 @@
 //! The translation is the kubelet's, field by field, so that a pod runs here as it runs under a
 //! kubelet; only `lifecycle` goes another way: into the annotation that podhook's shim reads.
 
+pub mod admission;
+pub(crate) mod check;
 pub mod container;
+pub mod convert;
 mod defaults;
 mod dns;
 mod env;
@@ -15,14 +18,17 @@ pub mod judgement;
 mod labels;
 mod lifecycle;
 mod load;
+mod path;
 mod quantity;
 mod resources;
 pub mod sandbox;
 mod schema;
 mod security;
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
 mod validate;
+pub(crate) mod workload;
 pub mod yaml;
 
 use std::path::PathBuf;
@@ -32,12 +38,14 @@ pub use env::Facts;
 pub use error::{Cause, Error};
 pub use image::normalize as normalize_image;
 pub use labels::{CONTAINER_NAME, GRACE_PERIOD, POD_NAME, POD_NAMESPACE, POD_UID, PORTS};
+pub use lifecycle::Fault;
 pub use lifecycle::{
     ANNOTATION_PREFIX, OWN_ANNOTATION, annotation as lifecycle_annotation,
     doubts as lifecycle_doubts, in_spec as lifecycle_in_spec, overlap_in_spec,
 };
-pub(crate) use load::refusals;
 pub use load::{Object, load, parse};
+pub(crate) use load::{files, read, refusals, unknown_in_template};
+pub use path::{Path, Step};
 pub use quantity::Quantity;
 pub use resources::{Qos, qos};
 pub use schema::SchemaError;

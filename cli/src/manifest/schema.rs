@@ -74,6 +74,8 @@ impl fmt::Display for SchemaError {
     }
 }
 
+impl std::error::Error for SchemaError {}
+
 impl From<serde_path_to_error::Error<serde_json::Error>> for SchemaError {
     fn from(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
         Self::Type {
@@ -84,6 +86,42 @@ impl From<serde_path_to_error::Error<serde_json::Error>> for SchemaError {
 }
 
 impl SchemaError {
+    /// The field.
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::Unknown { path, .. }
+            | Self::Unsupported { path }
+            | Self::UnsupportedValue { path, .. }
+            | Self::Type { path, .. } => path,
+        }
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Unknown { hint: None, .. } => "unknown field".to_owned(),
+            Self::Unknown {
+                hint: Some(hint), ..
+            } => format!("unknown field ({hint})"),
+            Self::Type { message, .. } => message.clone(),
+            Self::Unsupported { path } | Self::UnsupportedValue { path, .. } => {
+                let text = self.to_string();
+                let reason = text.strip_prefix(&format!("{path}: "));
+                reason.unwrap_or(&text).to_owned()
+            }
+        }
+    }
+
+    /// The same, in what is at `above`.
+    pub(super) fn below(mut self, above: &str) -> Self {
+        let (Self::Unknown { path, .. }
+        | Self::Unsupported { path }
+        | Self::UnsupportedValue { path, .. }
+        | Self::Type { path, .. }) = &mut self;
+        *path = format!("{above}.{path}");
+        self
+    }
+
     /// Whether Kubernetes knows what is refused, and only podhook does not do it.
     pub(crate) fn is_kubernetes(&self) -> bool {
         matches!(

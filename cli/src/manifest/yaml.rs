@@ -10,6 +10,27 @@ use serde_saphyr::{Error, Localizer, Location, MessageFormatter, Options, UserMe
 /// # Errors
 /// What is wrong, and where.
 pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
+    read(text).map_err(|wrong| wrong.to_string())
+}
+
+/// What is wrong with a text, and where; both counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) reason: String,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    /// The reason, with the place where the library puts it.
+    shown: String,
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// [`documents`], for who wants the place by itself.
+pub(crate) fn read(text: &str) -> Result<Vec<Value>, Wrong> {
     let mut options = Options::default();
     // `mode: 0777` is 511.
     options.legacy_octal_numbers = true;
@@ -28,7 +49,7 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
         };
         let Some(quoted) = lone_dash(&error, &text).filter(|_| words.quoted.len() < MAX_DASHES)
         else {
-            return Err(error.render_with_formatter(&words));
+            return Err(words.wrong(&error));
         };
         words.quoted.extend(error.location());
         text = Cow::Owned(quoted);
@@ -81,21 +102,46 @@ fn whole_numbers(value: &mut Value) {
 struct Words {
     /// The dashes that have been put in quotes.
     quoted: Vec<Location>,
+    /// Whether the place is said elsewhere.
+    without_place: bool,
+}
+
+impl Words {
+    fn wrong(self, error: &Error) -> Wrong {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let place = error.location();
+        let shown = error.render_with_formatter(&self);
+        let line = place.map_or(1, |place| number(place.line()).max(1));
+        let column = place.map_or(1, |place| number(self.column(place)).max(1));
+        let bare = Self {
+            without_place: true,
+            ..self
+        };
+        Wrong {
+            reason: error.render_with_formatter(&bare),
+            line,
+            column,
+            shown,
+        }
+    }
+
+    /// Where it stands in the text as its author wrote it.
+    fn column(&self, location: Location) -> u64 {
+        let (line, column) = (location.line(), location.column());
+        let before = |dash: &&Location| dash.line() == line && dash.column() < column;
+        let quotes: u64 = self.quoted.iter().filter(before).map(|_| 2).sum();
+        column.saturating_sub(quotes)
+    }
 }
 
 impl Localizer for Words {
-    /// Where it stands in the text as its author wrote it.
     fn attach_location<'a>(&self, base: Cow<'a, str>, location: Location) -> Cow<'a, str> {
-        let (line, column) = (location.line(), location.column());
-        if line == 0 {
+        let line = location.line();
+        if line == 0 || self.without_place {
             return base;
         }
-        let before = |dash: &&Location| dash.line() == line && dash.column() < column;
-        let quotes: u64 = self.quoted.iter().filter(before).map(|_| 2).sum();
-        Cow::Owned(format!(
-            "{base} at line {line}, column {}",
-            column.saturating_sub(quotes)
-        ))
+        let column = self.column(location);
+        Cow::Owned(format!("{base} at line {line}, column {column}"))
     }
 }
 

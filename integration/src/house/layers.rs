@@ -79,7 +79,7 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply completion delete describe doctor exec get inspect install logs metrics ps uninstall validate worker",
+            "apply check completion convert delete describe doctor exec get inspect install logs metrics ps uninstall worker",
             "interrupt outcome",
             "error",
         ],

@@ -1,5 +1,7 @@
 //! The command line: kubectl's verbs and flags.
 
+pub mod plugin;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -91,11 +93,24 @@ pub enum Command {
     Inspect(Inspect),
     /// Print or serve the counters of the node's shims for Prometheus.
     Metrics(Metrics),
-    /// Say of a lifecycle what the shim would say when the container is created.
+    /// Say what is wrong with the hooks of manifests: file, line, column, and what to do.
     ///
-    /// A file holds the value of an annotation podhook.dev/lifecycle, or manifests of pods or of what
-    /// makes pods (Deployment, StatefulSet, CronJob, …). Needs no containerd.
-    Validate(Validate),
+    /// Takes manifests of pods and of what makes pods (Deployment, StatefulSet, CronJob, …), several documents, JSON, and
+    /// lists. Says of each container what the shim would when it is created, and what would not be as it looks: an
+    /// annotation for a container that is not there, a hook that wants more time than the grace period has, hooks in the
+    /// spec and in an annotation, no runtimeClassName. A FILE without -f may also hold the value of one annotation.
+    /// Needs no containerd and no cluster.
+    #[command(visible_alias = "validate", after_help = CHECK_EXAMPLES)]
+    Check(Check),
+    /// Let podhook run the hooks that manifests have for a kubelet, or the other way round.
+    ///
+    /// Moves the lifecycle of every container into podhook's annotations of its pod, and sets the pod's
+    /// runtimeClassName; --back moves them into the containers again. Takes pods and what makes pods (Deployment,
+    /// StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job, CronJob, PodTemplate, List), several documents, and
+    /// JSON. Everything else stays as it is written, comments too. Where something cannot be moved, nothing is written.
+    /// Needs no containerd and no cluster.
+    #[command(after_help = CONVERT_EXAMPLES)]
+    Convert(Convert),
     /// Give this node podhook: the programs, and the runtime in containerd's or docker's configuration.
     ///
     /// Finds out what the node has (containerd, alone or for kubeadm's kubelet; k3s, RKE2, MicroK8s, docker,
@@ -324,17 +339,81 @@ pub struct Metrics {
     pub timeout: f64,
 }
 
-/// `podhook validate`.
+/// `podhook check`.
 #[derive(Debug, Args)]
-pub struct Validate {
-    /// Files, or - for stdin.
-    #[arg(required = true, value_name = "FILE")]
+pub struct Check {
+    /// Files: manifests, or the value of an annotation; - for stdin.
+    #[arg(required_unless_present = "filenames", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// A manifest file, a directory of them, or - for stdin.
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub filenames: Vec<PathBuf>,
     /// The node's configuration, as /etc/podhook/config.toml: what its allowed_handlers and allowed_hosts do not
     /// allow is refused.
     #[arg(long, value_name = "CONFIG")]
     pub config: Option<PathBuf>,
+    /// Warn of what `podhook apply` does not do, too, as a probe.
+    #[arg(long)]
+    pub apply: bool,
+    /// Warnings count as errors.
+    #[arg(long)]
+    pub strict: bool,
+    /// Output format [default: lines to read].
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<CheckOutput>,
 }
+
+/// How `podhook check` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// JSON.
+    Json,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Exit status: 0 where nothing is wrong, warnings included; 1 for an error, with --strict for a
+warning too; 2 for a command line that is wrong.
+
+Examples:
+  # The manifests of a directory
+  podhook check -f deploy/
+
+  # What a chart makes, in CI
+  helm template shop ./chart | podhook check --strict -f -
+
+  # The value of one annotation
+  echo '{\"preStop\": {\"sleep\": {\"seconds\": 5}}}' | podhook check -";
+
+/// `podhook convert`.
+#[derive(Debug, Args)]
+pub struct Convert {
+    /// A manifest file, a directory of them, or - for stdin.
+    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    pub filenames: Vec<PathBuf>,
+    /// The RuntimeClass that pods get, or with --back lose [default: podhook]. '' leaves the field alone.
+    #[arg(long, value_name = "NAME")]
+    pub runtime_class: Option<String>,
+    /// Write the files themselves instead of stdout.
+    #[arg(short, long)]
+    pub in_place: bool,
+    /// From podhook's annotations to the containers.
+    #[arg(long)]
+    pub back: bool,
+}
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  # What would change
+  podhook convert -f web.yaml | diff web.yaml -
+
+  # All manifests of a directory, as files
+  podhook convert -f deploy/ --in-place
+
+  # What a chart makes
+  helm template shop ./chart | podhook convert -f - | kubectl apply -f -
+
+  # Back to the kubelet's hooks
+  podhook convert --back -f web.yaml --in-place";
 
 /// `podhook completion`.
 #[derive(Debug, Args)]
