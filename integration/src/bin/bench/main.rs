@@ -39,6 +39,7 @@ mod ways;
 mod worker;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use std::{env, thread};
@@ -58,6 +59,9 @@ pub type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// For the clean-up after an interrupt.
 static STAGE: Mutex<Option<Arc<Stage>>> = Mutex::new(None);
+
+/// What fails from then on does so because everything is being removed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -99,6 +103,7 @@ fn interruptible(arguments: Arguments) -> Fallible<()> {
             _ = terminate.recv() => Err("interrupted".into()),
         }
     });
+    INTERRUPTED.store(true, Ordering::Relaxed);
     if let Some(stage) = current().take() {
         stage.close();
     }
@@ -160,7 +165,11 @@ fn at(spot: Spot, arguments: &Arguments, report: &mut Report) -> Fallible<()> {
         let begun = Instant::now();
         println!("\n--- {spot}: {}", part.name());
         let mut sheet = Sheet::new(part.name(), &spot);
-        if let Err(error) = part.run(&stage, arguments.sizes, &mut sheet) {
+        let run = part.run(&stage, arguments.sizes, &mut sheet);
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err("interrupted".into());
+        }
+        if let Err(error) = run {
             sheet.missing("the rest of it", &error);
         }
         println!("  ({} s)", begun.elapsed().as_secs());

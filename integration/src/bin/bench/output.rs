@@ -20,7 +20,6 @@ use crate::arguments::Sizes;
 use crate::cpu::Used;
 use crate::row::Label;
 use crate::sheet::Sheet;
-
 use crate::stage::Stage;
 use crate::ways::process;
 
