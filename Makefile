@@ -159,19 +159,22 @@ cluster: build ## Run a node of Kubernetes to try things by hand, until Ctrl-C (
 	$(run) cluster -- $(KUBERNETES) $(SHIM)
 
 # Benchmarks are of optimised programs.
-bench bench-exec: PROFILE = release
+bench bench-report: PROFILE = release
+
+# PLACES="2.4 2.4+crun" where, PARTS="cold alone" what of it, ROUNDS how often (25), LONG=1 as much as the goals name; WRITE=1 writes
+# docs/evidence/bench.json and what is made of it.
+bench_flags = $(addprefix --part ,$(PARTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LONG),--long) $(if $(WRITE),--write) $(PLACES)
 
 .PHONY: bench
-bench: build ## Measure podhook beside containerd-shim-runc-v2: containers, memory, answers
-	$(alive) integration/images/build
+bench: build images ## Measure podhook beside the original and the published Rust shim (PARTS="cold alone", PLACES=2.4, ROUNDS=5, WRITE=1)
+	$(alive) integration/rust-shim
 	$(build_bin) bench
-	$(run) bench
+	$(alive) $(run) bench -- $(bench_flags)
 
-.PHONY: bench-exec
-bench-exec: build ## Measure exec: engine, bare C, nsenter, runc, crun, and a client's through containerd
-	$(alive) integration/images/build
+.PHONY: bench-report
+bench-report: ## Write the documents of make bench from docs/evidence/bench.json alone
 	$(build_bin) bench
-	$(run) bench exec
+	$(run) bench -- report
 
 # How long each target is fuzzed; TARGET=annotation for one of fuzz/fuzz_targets.
 SECONDS ?= 3600

@@ -1,7 +1,7 @@
 /* The least that an exec into a container can be: fork, every cgroup, every namespace, fork, exec.
  *
  * No user, capability, seccomp, label, or limit is set, no output read, no failure explained:
- * a lower bound to measure an engine by, not an engine. `make bench-exec` builds and runs it:
+ * a lower bound to measure an engine by, not an engine. `make bench` builds and runs it:
  *
  *     bare PID CGROUP.PROCS...    for each line `bare N` on stdin: N execs of /bin/true, one after the
  *                                 other, and one line with the nanoseconds of each

@@ -29,9 +29,12 @@ pub mod node;
 mod panics;
 #[cfg(test)]
 mod parts;
+pub mod pattern;
 pub mod place;
+pub mod plot;
 pub mod podhook;
 pub mod progress;
+pub mod protocol;
 pub mod record;
 pub mod registry;
 pub mod results;

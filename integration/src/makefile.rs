@@ -28,7 +28,7 @@ fn no_target_compiles_or_downloads_in_silence() {
     for target in [
         "demo",
         "bench",
-        "bench-exec",
+        "bench-report",
         "test",
         "test-v2",
         "test-matrix",

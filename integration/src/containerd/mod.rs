@@ -17,6 +17,7 @@ use std::process::Child;
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 
@@ -43,6 +44,8 @@ pub struct Features {
     /// Pods reach out and have ports of the host: only in a network namespace of one's own, for whose whole network
     /// forwarding is switched on.
     pub host_ports: bool,
+    /// Its state is on a tmpfs, as everybody's is in `/run`.
+    pub state_in_memory: bool,
     /// Images come from the registries that [`Containerd::registry_hosts`] names.
     pub registry: bool,
 }
@@ -129,6 +132,9 @@ impl Containerd {
         this.node_address = network::create(&this.dir, features.host_ports)?;
         this.link_programs()?;
         this.make_scratch()?;
+        if features.state_in_memory {
+            in_memory(&this.dir.join("state"))?;
+        }
         let config = this.dir.join("config.toml");
         fs::write(&config, config::render(place, &this.dir, default, features))
             .map_err(io_error("write", &config))?;
@@ -320,6 +326,14 @@ impl Drop for Containerd {
     fn drop(&mut self) {
         self.destroy();
     }
+}
+
+/// Mounts a tmpfs there; it goes with the folder.
+fn in_memory(dir: &Path) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(io_error("make", dir))?;
+    let (kind, flags) = (Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
+    let mounted = mount(kind, dir, kind, flags, Some("mode=755"));
+    mounted.map_err(|errno| io_error("mount a tmpfs at", dir)(errno.into()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

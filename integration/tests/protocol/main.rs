@@ -2,10 +2,8 @@
 //! over ttrpc. What containerd-shim-runc-v2 does too is tested with it first.
 
 mod bootstrap;
-mod bundle;
 mod client;
 mod criu;
-mod daemon;
 mod direct;
 mod ending;
 mod entrypoint;
@@ -39,12 +37,11 @@ mod wording;
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use podhook_integration::protocol::{bundle, daemon, runtime};
 use podhook_integration::slow::{tell_longest, watched};
 use podhook_integration::{Generation, Outcome};
-use tokio::runtime::Runtime;
 
 use stage::{Kind, Stage};
 
@@ -90,12 +87,6 @@ pub fn unless(tests: Vec<Test>, reason: fn(Kind) -> Option<&'static str>) -> Vec
             ..test
         })
         .collect()
-}
-
-/// Where the clients and the events' server run.
-pub fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
 }
 
 /// The yardsticks: the oldest, the long-term release and the newest.

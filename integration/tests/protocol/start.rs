@@ -3,14 +3,13 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use containerd_shim_protos::bootstrap_api::{
-    BootstrapParams, BootstrapResult, Extension, LogLevel,
-};
+use containerd_shim_protos::bootstrap_api::{BootstrapParams, Extension, LogLevel};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::command::as_a_service;
+use podhook_integration::protocol::reply;
 use podhook_integration::{Generation, Outcome};
 
 use crate::bundle::Spec;
@@ -97,21 +96,11 @@ impl Stage {
 
     /// A connection to the address in the answer of `start`.
     pub fn connect(&self, output: &Output) -> Result<Client, Failure> {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
-            return Err(format!("start: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
+            let text = [&*output.stdout, &*output.stderr].concat();
+            return Err(format!("start: {}", String::from_utf8_lossy(&text)).into());
         }
-        let (version, address) = if let Ok(reply) = serde_json::from_str::<serde_json::Value>(&text)
-        {
-            (
-                reply["version"].as_i64().unwrap_or(2),
-                reply["address"].as_str().unwrap_or_default().to_owned(),
-            )
-        } else if let Ok(reply) = BootstrapResult::parse_from_bytes(&output.stdout) {
-            (i64::from(reply.version), reply.address)
-        } else {
-            (2, text.trim().to_owned())
-        };
+        let (version, address) = reply::parse(&output.stdout);
         Client::connect(&address, version)
     }
 

@@ -3,109 +3,106 @@
 use std::thread;
 use std::time::Duration;
 
-use podhook_integration::ShimKind;
+use containerd_shim_protos::api::{KillRequest, StateRequest};
 use podhook_integration::containerd::remains;
 use podhook_integration::progress::Progress;
+use podhook_integration::record;
 
 use crate::Fallible;
+use crate::arguments::Sizes;
+use crate::client::Direct;
+use crate::pods::Runs;
+use crate::row::Label;
 use crate::samples::Samples;
+use crate::sheet::Sheet;
+use crate::shims::Shim;
 use crate::stage::Stage;
-use crate::table::{self, Budget, ms};
-use crate::tasks::Shim;
 
 /// `State` calls per phase.
 const CALLS: usize = 2000;
+
+pub const KILL: &str = "Kill that starts a preStop";
+pub const STATE: &str = "State while hooks run";
 
 /// A preStop that runs until the pod is removed.
 const LIFECYCLE: &str = r#"{"preStop": {"exec": {"command": ["sleep", "1000000"]}},
     "terminationGracePeriodSeconds": 86400}"#;
 
-/// Measures and prints, with so many hooks in one pod.
+/// Measures, with as many hooks in one pod as the sizes say.
 ///
 /// # Errors
 /// When something cannot be measured.
-pub fn run(stage: &Stage, hooks: usize) -> Fallible<Vec<Budget>> {
-    let node = stage.node(ShimKind::Podhook);
-    let pod = node.pod("hooks").run()?;
-    let mut containers = Vec::new();
+pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
+    let hooks = sizes.or_long(50, 100);
+    let pods = stage.pods()?;
+    let pod = pods.run(Shim::Podhook, pods.config())?;
+    let mut ids = Vec::new();
     let mut progress = Progress::new("container", hooks);
-    for number in 0..hooks {
-        let container = pod
-            .container(&format!("c{number}"))
-            .command(&["sleep", "1000000"])
-            .annotation("podhook.dev/lifecycle", LIFECYCLE);
-        containers.push(container.start()?);
-        progress.done(number + 1);
+    for number in 1..=hooks {
+        let id = pod.create(Runs::Sleep, Some(LIFECYCLE))?;
+        pod.start(&id)?;
+        ids.push(id);
+        progress.done(number);
     }
-    let ids: Vec<_> = containers.iter().map(|c| c.id().to_owned()).collect();
-    let key = ("k8s.io".to_owned(), pod.id().to_owned());
+    let key = ("k8s.io".to_owned(), pod.id.clone());
     let socket = remains::socket(&stage.containerd().address(), &key);
-    let shim = Shim::connect(&socket)?;
+    // Version 2 of the service is the one that every shim has.
+    let shim = Direct::connect(&format!("unix://{}", socket.display()), 2)?;
+    let state = |id: &str| {
+        let request = StateRequest {
+            id: id.to_owned(),
+            ..Default::default()
+        };
+        shim.call("State", &request)
+    };
     let states = || -> Fallible<Samples> {
-        let wall = ids.iter().cycle().take(CALLS).map(|id| shim.state(id));
+        let wall = ids.iter().cycle().take(CALLS).map(|id| state(id));
         Ok(Samples {
             wall: wall.collect::<Fallible<_>>()?,
-            ..Samples::default()
+            cpu: None,
         })
     };
     thread::sleep(Duration::from_secs(1));
     let before = states()?;
     let (mut kill, mut between) = (Samples::default(), Samples::default());
     for id in &ids {
-        kill.wall.push(shim.kill(id, 15)?);
+        let request = KillRequest {
+            id: id.clone(),
+            signal: 15,
+            ..Default::default()
+        };
+        kill.push(shim.call("Kill", &request)?);
         // The hook of this Kill is being started now.
         for _ in 0..5 {
-            between.wall.push(shim.state(id)?);
+            between.push(state(id)?);
         }
     }
     thread::sleep(Duration::from_secs(1));
     let during = states()?;
-    let running = containers
-        .iter()
-        .filter_map(podhook_integration::node::PodContainer::record)
-        .filter(|record| record.phase == "PreStop")
-        .count();
+    let bundle = |id: &String| stage.containerd().bundle("k8s.io", id);
+    let records = ids.iter().filter_map(|id| record::read(&bundle(id)));
+    let running = records.filter(|record| record.phase == "PreStop").count();
     if running != hooks {
         return Err(format!("{running} of {hooks} hooks run").into());
     }
-    let row = |name: String, samples: &Samples| {
-        vec![
-            name,
-            samples.wall.len().to_string(),
-            ms(samples.median()),
-            ms(samples.p99()),
-            ms(samples.quantile(1.0)),
-        ]
-    };
-    table::print(
-        &format!("Answers of one shim, {hooks} containers with preStop, over ttrpc"),
-        &["", "n", "median", "p99", "slowest"],
-        &[
-            row("State, no hook runs".to_owned(), &before),
-            row("Kill that starts preStop".to_owned(), &kill),
-            row("State right after each Kill".to_owned(), &between),
-            row(format!("State, {hooks} hooks run"), &during),
-        ],
-    );
-    let in_ms = |samples: &Samples| samples.p99().as_secs_f64() * 1000.0;
-    Ok(vec![
-        Budget {
-            what: "Kill with a preStop configured: p99",
-            measured: in_ms(&kill),
-            limit: 5.0,
-            unit: " ms",
-        },
-        Budget {
-            what: "State while hooks run: p99",
-            measured: in_ms(&during),
-            limit: 5.0,
-            unit: " ms",
-        },
-        Budget {
-            what: "State while hooks are started: p99",
-            measured: in_ms(&between),
-            limit: 5.0,
-            unit: " ms",
-        },
-    ])
+    for (what, samples) in [
+        ("State, no hook runs", &before),
+        (KILL, &kill),
+        ("State right after each Kill", &between),
+        (STATE, &during),
+    ] {
+        let label = Label::new(what, Shim::Podhook.name()).at_once(hooks);
+        sheet.times(&label, samples);
+    }
+    // A removal would wait for hooks that never end: SIGKILL ends them.
+    for id in ids {
+        let request = KillRequest {
+            id,
+            signal: 9,
+            ..Default::default()
+        };
+        shim.call("Kill", &request)?;
+    }
+    pod.stop()?;
+    pod.remove()
 }

@@ -1,5 +1,6 @@
 //! CPU time by cgroup: nothing that a shim starts, and leaves, is missed or counted twice.
 
+use std::ops::{Add, Sub};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io, process, thread};
@@ -57,12 +58,66 @@ impl Account {
     }
 }
 
-/// User and system time of several cgroups, none of them inside another.
+/// CPU time by who had it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// This program, and what it runs itself.
+    pub client: Duration,
+    pub containerd: Duration,
+    /// The shims and the OCI runtime.
+    pub shim: Duration,
+    /// The processes of the containers.
+    pub container: Duration,
+}
+
+impl Used {
+    /// Of everything on the node.
+    #[must_use]
+    pub fn all(self) -> Duration {
+        self.client + self.containerd + self.shim + self.container
+    }
+}
+
+impl Add for Used {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            client: self.client + other.client,
+            containerd: self.containerd + other.containerd,
+            shim: self.shim + other.shim,
+            container: self.container + other.container,
+        }
+    }
+}
+
+impl Sub for Used {
+    type Output = Self;
+
+    /// Nothing where there is less than before.
+    fn sub(self, before: Self) -> Self {
+        Self {
+            client: self.client.saturating_sub(before.client),
+            containerd: self.containerd.saturating_sub(before.containerd),
+            shim: self.shim.saturating_sub(before.shim),
+            container: self.container.saturating_sub(before.container),
+        }
+    }
+}
+
+/// CPU time of a process, of its threads that there are.
 ///
 /// # Errors
-/// When one is gone.
-pub fn used(accounts: &[Account]) -> io::Result<Duration> {
-    accounts.iter().map(Account::used).sum()
+/// When it has ended.
+pub fn of_process(pid: u32) -> io::Result<Duration> {
+    let mut all = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end meanwhile.
+        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        let nanos = text.split(' ').next().and_then(|word| word.parse().ok());
+        all += Duration::from_nanos(nanos.unwrap_or(0));
+    }
+    Ok(all)
 }
 
 /// Accounts of this program's own: one for itself, one for containerd and the shims.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use podhook_integration::Node;
-use podhook_integration::generation::OciRuntime;
 use podhook_integration::node::Container;
 use serde_json::{Value, json};
 
@@ -41,7 +40,9 @@ impl<'a> Runtime<'a> {
         fs::write(dir.join("config.json"), serde_json::to_vec(&config)?)?;
         Ok(Self {
             _asleep: asleep,
-            program: containerd.generation().oci_runtime(OciRuntime::Runc)?,
+            program: containerd
+                .generation()
+                .oci_runtime(containerd.place().runtime)?,
             dir,
             lower: bundle.join("rootfs"),
         })

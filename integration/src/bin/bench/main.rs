@@ -1,48 +1,78 @@
-//! `make bench` and `make bench-exec`: podhook beside containerd-shim-runc-v2 on one private containerd, in
-//! one run. Numbers and ratios are printed, never asserted; docs/benchmarks.md says how to read them.
+//! `make bench`: podhook beside containerd-shim-runc-v2 of the same containerd and the Rust shim that containerd's project publishes,
+//! interleaved on one private containerd. Numbers and ratios are reported, never asserted; docs/benchmarks.md says how to read them.
 //!
-//! `PODHOOK_GENERATION` chooses another containerd than the system's own (1.6); `PODHOOK_BENCH_ROUNDS`
-//! and `PODHOOK_BENCH_HOOKS` change how much is measured.
+//! usage: bench [--part NAME]... [--rounds N] [--long] [--write] [PLACE]...     (default: every part on 1.6, 2.3, 2.4 and 2.4+crun)
+//!        bench report                                                         the documents from docs/evidence/bench.json alone
+//!
+//! `--write` puts what was measured into docs/evidence/bench.json, in the place of what was there of the same parts and places, and
+//! writes docs/evidence/bench.md, docs/pictures/bench-*.svg and the goals in docs/benchmarks.md.
 
 mod answers;
+mod arguments;
+mod client;
+mod cold;
 mod cpu;
-mod exec;
+mod ctr_run;
+mod direct;
 mod floor;
+mod hooks;
+mod hot;
 mod machine;
+mod measuring;
 mod memory;
-mod peer;
+mod output;
+mod part;
+mod pods;
+mod probes;
+mod report;
 mod rounds;
-mod run;
+mod row;
+mod run_dir;
 mod samples;
+mod saturation;
+mod sheet;
+mod shims;
+mod spot;
 mod stage;
-mod table;
-mod tasks;
+mod verbs;
+mod ways;
 mod worker;
 
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use std::{env, thread};
 
-use podhook_integration::Generation;
+use podhook_integration::containerd::scrub;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use arguments::Arguments;
+use report::Report;
+use sheet::Sheet;
+use spot::Spot;
 use stage::Stage;
 
 /// What a part of the bench gives; errors end it with their message.
 pub type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// For the clean-up after an interrupt.
-static STAGE: OnceLock<Stage> = OnceLock::new();
+static STAGE: Mutex<Option<Arc<Stage>>> = Mutex::new(None);
+
+/// What fails from then on does so because everything is being removed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["worker", id, pid, config] => worker::serve(id, pid, config),
-        ["exec"] => play(|stage| exec::run(stage, count("PODHOOK_BENCH_ROUNDS", 25)?)),
-        [] => play(everything_else),
-        _ => Err("usage: bench [exec]".into()),
+        ["logger", dir] => output::serve_logger(dir),
+        ["report"] => Report::load().and_then(|report| report.write()),
+        _ => Arguments::parse(&words)
+            .map_err(Into::into)
+            .and_then(interruptible),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,25 +83,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn everything_else(stage: &Stage) -> Fallible<()> {
-    let mut budgets = run::run(stage, count("PODHOOK_BENCH_ROUNDS", 25)?)?;
-    budgets.extend(memory::run(stage)?);
-    budgets.extend(answers::run(stage, count("PODHOOK_BENCH_HOOKS", 100)?)?);
-    table::print_budgets(&budgets);
-    Ok(())
-}
-
-fn count(variable: &str, default: usize) -> Fallible<usize> {
-    match env::var(variable) {
-        Ok(text) => text
-            .parse()
-            .map_err(|_| format!("{variable}: {text:?} is no number").into()),
-        Err(_) => Ok(default),
-    }
-}
-
-/// Runs `scene` on a stage that is removed at the end, whatever the end is.
-fn play(scene: fn(&Stage) -> Fallible<()>) -> Fallible<()> {
+/// Measures; what it has made is removed at the end, whatever the end is.
+fn interruptible(arguments: Arguments) -> Fallible<()> {
+    scrub::stale();
+    // Before there is a thread.
+    run_dir::in_memory()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -79,29 +95,90 @@ fn play(scene: fn(&Stage) -> Fallible<()>) -> Fallible<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let (done, ended) = oneshot::channel();
-        // The scene blocks; this thread waits for its end or for the user's.
-        thread::spawn(move || done.send(open(scene)));
+        // It blocks; this thread waits for its end or for the user's.
+        thread::spawn(move || done.send(all(&arguments)));
         tokio::select! {
             outcome = ended => outcome.unwrap_or_else(|_| Err("it panicked".into())),
             _ = interrupt.recv() => Err("interrupted".into()),
             _ = terminate.recv() => Err("interrupted".into()),
         }
     });
-    if let Some(stage) = STAGE.get() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+    if let Some(stage) = current().take() {
         stage.close();
     }
     outcome
 }
 
-fn open(scene: fn(&Stage) -> Fallible<()>) -> Fallible<()> {
-    let wanted = env::var("PODHOOK_GENERATION").unwrap_or_else(|_| "1.6".to_owned());
-    let generation =
-        Generation::named(&wanted).ok_or("PODHOOK_GENERATION: 1.6, 1.7, 2, 2.3 or 2.4")?;
-    let stage = Stage::open(generation)?;
-    let stage = STAGE.get_or_init(|| stage);
-    machine::print(stage.containerd());
-    scene(stage)?;
-    println!();
-    machine::print_load("after");
+fn current() -> MutexGuard<'static, Option<Arc<Stage>>> {
+    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn all(arguments: &Arguments) -> Fallible<()> {
+    let begun = Instant::now();
+    let mut report = match arguments.write {
+        true => Report::load()?,
+        false => Report::default(),
+    };
+    report.machine = machine::lines();
+    let sizes = arguments.sizes;
+    report.machine.push(format!(
+        "{} rounds{}, load average before: {}",
+        sizes.rounds,
+        if sizes.long { " (LONG=1)" } else { "" },
+        machine::load()
+    ));
+    for line in &report.machine {
+        println!("{line}");
+    }
+    for spot in &arguments.spots {
+        at(*spot, arguments, &mut report)?;
+    }
+    println!(
+        "\n{} minutes, load average after: {}",
+        begun.elapsed().as_secs().div_ceil(60),
+        machine::load()
+    );
+    report.print_goals();
+    match arguments.write {
+        true => report.write(),
+        false => Ok(()),
+    }
+}
+
+/// All parts at one place. What cannot be measured is said and left out.
+fn at(spot: Spot, arguments: &Arguments, report: &mut Report) -> Fallible<()> {
+    let mut opening = Sheet::new("all", &spot);
+    println!("\n=== {spot}");
+    let stage = match Stage::open(spot, &mut opening) {
+        Ok(stage) => Arc::new(stage),
+        Err(error) => {
+            opening.missing("everything", &error);
+            report.take(opening);
+            return Ok(());
+        }
+    };
+    report.take(opening);
+    report.visited(spot.versions());
+    *current() = Some(Arc::clone(&stage));
+    for part in &arguments.parts {
+        let begun = Instant::now();
+        println!("\n--- {spot}: {}", part.name());
+        let mut sheet = Sheet::new(part.name(), &spot);
+        let run = part.run(&stage, arguments.sizes, &mut sheet);
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err("interrupted".into());
+        }
+        if let Err(error) = run {
+            sheet.missing("the rest of it", &error);
+        }
+        println!("  ({} s)", begun.elapsed().as_secs());
+        report.take(sheet);
+        if arguments.write {
+            report.save()?;
+        }
+    }
+    *current() = None;
+    stage.close();
     Ok(())
 }

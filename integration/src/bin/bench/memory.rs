@@ -1,128 +1,172 @@
-//! What an idle shim costs, alone and per container of its pod.
+//! What an idle shim costs: alone, after many execs, per container of its pod and per process; and the size of its program.
 
+use std::fs;
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
-use podhook_integration::ShimKind;
+use podhook_integration::execs::Execs;
+use podhook_integration::progress::Progress;
+use tokio::runtime::Builder;
 
 use crate::Fallible;
+use crate::arguments::Sizes;
+use crate::client::Tasks;
+use crate::pods::{Pods, Runs, Sandbox};
+use crate::row::Label;
+use crate::sheet::Sheet;
+use crate::shims::Shim;
 use crate::stage::Stage;
-use crate::table::{self, Budget};
+use crate::ways::process;
 
 /// How long a shim is left alone before it is looked at: longer than its idle threads live.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Containers in the pod beside the first, for the cost of one.
-const FURTHER: u32 = 20;
-
-/// One shim at rest; memory in kB.
-#[derive(Debug, Clone, Copy, Default)]
+/// One shim at rest; memory in kB of 1,000 bytes.
+#[derive(Debug, Clone, Copy)]
 struct Footprint {
-    private_dirty: f64,
-    resident: f64,
+    private: f64,
     proportional: f64,
+    resident: f64,
     threads: f64,
+    files: f64,
 }
 
 impl Footprint {
+    /// Once it has been left alone.
     fn of(pid: i32) -> Fallible<Self> {
+        thread::sleep(IDLE);
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let field = |text: &str, name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse().ok()
+        let kb = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+            Some(kib * 1.024)
         };
-        let read = || {
-            Some(Self {
-                private_dirty: field(&rollup, "Private_Dirty:")?,
-                resident: field(&rollup, "Rss:")?,
-                proportional: field(&rollup, "Pss:")?,
-                threads: field(&status, "Threads:")?,
-            })
-        };
-        read().ok_or_else(|| format!("/proc/{pid}: no memory").into())
+        let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map(Iterator::count);
+        let read = |name| kb(name).ok_or_else(|| format!("/proc/{pid}: no {name}"));
+        Ok(Self {
+            private: read("Private_Dirty:")?,
+            proportional: read("Pss:")?,
+            resident: read("Rss:")?,
+            threads: count("task")? as f64,
+            files: count("fd")? as f64,
+        })
     }
 
-    fn growth(self, from: Self) -> Self {
-        let each = |after: f64, before: f64| (after - before) / f64::from(FURTHER);
+    fn each_since(self, before: Self, count: usize) -> Self {
+        let each = |after: f64, before: f64| (after - before) / count as f64;
         Self {
-            private_dirty: each(self.private_dirty, from.private_dirty),
-            resident: each(self.resident, from.resident),
-            proportional: each(self.proportional, from.proportional),
-            threads: each(self.threads, from.threads),
+            private: each(self.private, before.private),
+            proportional: each(self.proportional, before.proportional),
+            resident: each(self.resident, before.resident),
+            threads: each(self.threads, before.threads),
+            files: each(self.files, before.files),
         }
     }
 
-    fn row(self, name: String, decimals: usize) -> Vec<String> {
-        let kb = |value: f64| format!("{value:.decimals$} kB");
-        vec![
-            name,
-            kb(self.private_dirty),
-            kb(self.proportional),
-            kb(self.resident),
-            format!("{:.decimals$}", self.threads),
-        ]
+    fn report(self, sheet: &mut Sheet, what: &str, shim: Shim) {
+        for (name, unit, value) in [
+            ("private dirty", "kB", self.private),
+            ("PSS", "kB", self.proportional),
+            ("RSS", "kB", self.resident),
+            ("threads", "", self.threads),
+            ("descriptors", "", self.files),
+        ] {
+            let label = Label::new(&format!("{what}: {name}"), shim.name());
+            sheet.values(&label, unit, &[value], None);
+        }
     }
 }
 
-/// Measures and prints.
+/// Measures.
 ///
 /// # Errors
 /// When something cannot be measured.
-pub fn run(stage: &Stage) -> Fallible<Vec<Budget>> {
-    let mut rows = Vec::new();
-    let mut podhook = [Footprint::default(); 2];
-    for shim in [ShimKind::Podhook, ShimKind::Runc] {
-        let name = match shim {
-            ShimKind::Runc => "runc-v2",
-            _ => "podhook",
-        };
-        let node = stage.node(shim);
-        let asleep = ["sleep", "1000000"];
-        let alone = node.container("alone").start(&asleep)?;
-        thread::sleep(IDLE);
-        let pid = stage.shim_of(node.ctr().namespace(), alone.id())?;
-        let one = Footprint::of(pid)?;
+pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
+    let pods = stage.pods()?;
+    for shim in stage.shims() {
+        let program = shim.program(stage.spot.generation)?;
+        let size = fs::metadata(program)?.len() as f64 / 1000.0;
+        let label = Label::new("size of the program", shim.name());
+        sheet.values(&label, "kB", &[size], None);
+        of_shim(stage, &pods, *shim, sizes, sheet)?;
+    }
+    Ok(())
+}
 
-        let pod = node.pod("pod").run()?;
-        let mut containers = vec![pod.container("c0").command(&asleep).start()?];
-        let pid = stage.shim_of("k8s.io", pod.id())?;
-        thread::sleep(IDLE);
-        let first = Footprint::of(pid)?;
-        for number in 1..=FURTHER {
-            let container = pod.container(&format!("c{number}"));
-            containers.push(container.command(&asleep).start()?);
-        }
-        thread::sleep(IDLE);
-        let further = Footprint::of(pid)?.growth(first);
-        rows.push(one.row(format!("{name}: one container"), 0));
-        rows.push(first.row(format!("{name}: a pod of one"), 0));
-        rows.push(further.row(format!("{name}: each further container of the pod"), 1));
-        if shim == ShimKind::Podhook {
-            podhook = [one, further];
+fn of_shim(
+    stage: &Stage,
+    pods: &Pods<'_>,
+    shim: Shim,
+    sizes: Sizes,
+    sheet: &mut Sheet,
+) -> Fallible<()> {
+    let (pod, container) = pods.asleep(shim)?;
+    let pid = stage.shim_of(&pod.id)?;
+    let one = Footprint::of(pid)?;
+    one.report(sheet, "a pod of one", shim);
+
+    let mut running = 1;
+    for size in [5, 20, 50] {
+        fill(&pod, size - running)?;
+        running = size;
+        let now = Footprint::of(pid)?;
+        match size {
+            50 => {
+                let each = now.each_since(one, size - 1);
+                each.report(sheet, "each container, 1 to 50", shim);
+            }
+            _ => now.report(sheet, &format!("a pod of {size}"), shim),
         }
     }
-    let heads = ["", "private dirty", "PSS", "RSS", "threads"];
-    table::print("The shim at rest", &heads, &rows);
-    let [one, further] = podhook;
-    Ok(vec![
-        Budget {
-            what: "idle shim, one container: private dirty",
-            measured: one.private_dirty / 1000.0 * 1.024,
-            limit: 0.7,
-            unit: " MB",
-        },
-        Budget {
-            what: "idle shim, one container: threads",
-            measured: one.threads,
-            limit: 2.0,
-            unit: "",
-        },
-        Budget {
-            what: "each further container of the pod: private dirty",
-            measured: further.private_dirty * 1.024,
-            limit: 60.0,
-            unit: " kB",
-        },
-    ])
+    pod.stop()?;
+    pod.remove()?;
+    drop(container);
+
+    let (pod, container) = pods.asleep(shim)?;
+    let pid = stage.shim_of(&pod.id)?;
+    let bundle = stage.containerd().bundle("k8s.io", &container);
+    let count = sizes.or_long(1000, 10_000);
+    let mut tasks = Tasks::connect(&stage.containerd().address(), "k8s.io")?;
+    let short = process(&bundle, &["/bin/true"])?;
+    let mut progress = Progress::new("exec", count);
+    for number in 1..=count {
+        tasks.exec(&container, &short)?;
+        progress.done(number);
+    }
+    let after = Footprint::of(pid)?;
+    after.report(sheet, &format!("after {count} execs"), shim);
+
+    let count = sizes.or_long(500, 2000);
+    processes(stage, &container, count)?;
+    let each = Footprint::of(pid)?.each_since(after, count);
+    each.report(sheet, &format!("each process, 1 to {count}"), shim);
+    pod.stop()?;
+    pod.remove()
+}
+
+fn fill(pod: &Sandbox<'_>, count: usize) -> Fallible<()> {
+    let mut progress = Progress::new("container", count);
+    for number in 1..=count {
+        let container = pod.create(Runs::Pause, None)?;
+        pod.start(&container)?;
+        progress.done(number);
+    }
+    Ok(())
+}
+
+/// So many that sleep; they end with the container.
+fn processes(stage: &Stage, container: &str, count: usize) -> Fallible<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let bundle = stage.containerd().bundle("k8s.io", container);
+    let asleep = process(&bundle, &["sleep", "1000000"])?;
+    let address = stage.containerd().address();
+    let mut progress = Progress::new("process", count);
+    runtime.block_on(async {
+        let execs = Execs::connect(&address, "k8s.io", container).await?;
+        for number in 1..=count {
+            execs.start(&format!("asleep-{number}"), &asleep).await?;
+            progress.done(number);
+        }
+        Ok(())
+    })
 }

@@ -1,41 +1,41 @@
 //! Things measured side by side: a few of each per round, so that a busy moment of the machine hits all.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podhook_integration::progress::Progress;
 
 use crate::Fallible;
-use crate::cpu::{self, Account};
+use crate::row::Label;
 use crate::samples::Samples;
+use crate::sheet::Sheet;
+use crate::stage::Stage;
 
 /// What is left to do after the last answer (events, reaping) is counted too.
-const SETTLE: Duration = Duration::from_millis(50);
+pub const SETTLE: Duration = Duration::from_millis(50);
+
+/// Does something so many times; gives the time of each.
+pub type Batch<'a> = Box<dyn FnMut(usize) -> Fallible<Vec<Duration>> + 'a>;
 
 /// One thing to measure.
 pub struct Method<'a> {
-    pub name: &'static str,
+    pub label: Label,
     /// How often per round.
     pub batch: usize,
-    /// Where its CPU time is found.
-    pub accounts: Vec<Account>,
-    /// Does it so many times; gives the time of each.
-    pub run: Box<dyn FnMut(usize) -> Fallible<Vec<Duration>> + 'a>,
+    pub run: Batch<'a>,
     pub samples: Samples,
 }
 
 impl<'a> Method<'a> {
     /// A method without samples yet.
     pub fn new(
-        name: &'static str,
+        label: Label,
         batch: usize,
-        accounts: &[Account],
         run: impl FnMut(usize) -> Fallible<Vec<Duration>> + 'a,
     ) -> Self {
         Self {
-            name,
+            label,
             batch,
-            accounts: accounts.to_vec(),
             run: Box::new(run),
             samples: Samples::default(),
         }
@@ -43,37 +43,46 @@ impl<'a> Method<'a> {
 
     /// One that does one thing at a time.
     pub fn each(
-        name: &'static str,
+        label: Label,
         batch: usize,
-        accounts: &[Account],
         mut one: impl FnMut() -> Fallible<Duration> + 'a,
     ) -> Self {
-        Self::new(name, batch, accounts, move |count| {
+        Self::new(label, batch, move |count| {
             (0..count).map(|_| one()).collect()
         })
     }
+
+    /// Does it so many times, and keeps what that took where it `counts`.
+    fn measure(&mut self, stage: &Stage, count: usize, counts: bool) -> Fallible<()> {
+        let before = stage.used()?;
+        let Label { what, shim, .. } = &self.label;
+        let times = (self.run)(count).map_err(|error| format!("{what}, {shim}: {error}"))?;
+        thread::sleep(SETTLE);
+        let used = stage.used()? - before;
+        if counts {
+            self.samples.wall.extend(times);
+            self.samples.spent(used);
+        }
+        Ok(())
+    }
 }
 
-/// Runs `rounds` rounds, after one to warm up that is not counted. Each round begins with another method.
+/// Runs `rounds` rounds over all of them, after one to warm up, which is not to be counted. Each round begins with another one.
 ///
 /// # Errors
-/// The first failure of a method.
-pub fn interleave(methods: &mut [Method<'_>], rounds: usize) -> Fallible<()> {
-    let mut progress = Progress::new("round", rounds);
+/// The first failure.
+pub fn rotate<T>(
+    what: &'static str,
+    rounds: usize,
+    all: &mut [T],
+    mut one: impl FnMut(&mut T, bool) -> Fallible<()>,
+) -> Fallible<()> {
+    let mut progress = Progress::new(what, rounds);
     for round in 0..=rounds {
-        let count = methods.len();
-        for offset in 0..count {
-            let Some(method) = methods.get_mut((round + offset) % count) else {
-                continue;
-            };
-            let before = cpu::used(&method.accounts)?;
-            let times =
-                (method.run)(method.batch).map_err(|error| format!("{}: {error}", method.name))?;
-            thread::sleep(SETTLE);
-            let used = cpu::used(&method.accounts)?.saturating_sub(before);
-            if round > 0 {
-                method.samples.wall.extend(times);
-                method.samples.cpu += used;
+        for offset in 0..all.len() {
+            let at = (round + offset) % all.len();
+            if let Some(each) = all.get_mut(at) {
+                one(each, round > 0)?;
             }
         }
         progress.done(round);
@@ -81,11 +90,68 @@ pub fn interleave(methods: &mut [Method<'_>], rounds: usize) -> Fallible<()> {
     Ok(())
 }
 
-/// The samples of the method called `name`; none where it was not measured.
-#[must_use]
-pub fn samples<'a>(methods: &'a [Method<'_>], name: &str) -> Option<&'a Samples> {
-    methods
-        .iter()
-        .find(|method| method.name == name)
-        .map(|method| &method.samples)
+/// The methods in a tight loop, a batch of each in turn.
+///
+/// # Errors
+/// The first failure of a method.
+pub fn interleave(stage: &Stage, methods: &mut [Method<'_>], rounds: usize) -> Fallible<()> {
+    rotate("round", rounds, methods, |method, counts| {
+        method.measure(stage, method.batch, counts)
+    })
+}
+
+/// Each method once in every `period`, at moments as far from each other as that allows: nothing that another has just done
+/// for the kernel helps it.
+///
+/// # Errors
+/// The first failure of a method.
+pub fn alone(
+    stage: &Stage,
+    methods: &mut [Method<'_>],
+    rounds: usize,
+    period: Duration,
+) -> Fallible<()> {
+    let slot = period / u32::try_from(methods.len())?.max(1);
+    let mut due = Instant::now();
+    rotate("second", rounds, methods, |method, counts| {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        due = due.max(Instant::now()) + slot;
+        method.measure(stage, 1, counts)
+    })
+}
+
+/// The rows of them.
+pub fn report(sheet: &mut Sheet, methods: &[Method<'_>]) {
+    for method in methods {
+        sheet.times(&method.label, &method.samples);
+    }
+}
+
+/// What it gives, and how long it took.
+///
+/// # Errors
+/// Its own.
+pub fn timed<T, E>(what: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
+    let begun = Instant::now();
+    let done = what()?;
+    Ok((done, begun.elapsed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_begins_with_another_and_the_first_one_does_not_count() {
+        let mut seen = Vec::new();
+        let mut all = ['a', 'b', 'c'];
+        let noted = rotate("round", 2, &mut all, |each, counts| {
+            seen.push((*each, counts));
+            Ok(())
+        });
+        assert!(noted.is_ok());
+        let order: String = seen.iter().map(|(each, _)| *each).collect();
+        assert_eq!(order, "abcbcacab");
+        assert_eq!(seen.iter().filter(|(_, counts)| *counts).count(), 6);
+    }
 }

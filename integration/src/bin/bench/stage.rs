@@ -1,33 +1,45 @@
-//! The private containerd that everything is measured on, with both shims.
+//! The private containerd that everything is measured on, with every shim.
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
-use podhook_integration::containerd::remains;
-use podhook_integration::{Containerd, Generation, Node, ShimKind};
+use podhook_integration::containerd::{Features, remains};
+use podhook_integration::{Containerd, Image, Node, ShimKind, wait};
 
 use crate::Fallible;
-use crate::cpu::{Account, Accounts};
+use crate::cpu::{self, Account, Accounts, Used};
+use crate::pods::Pods;
+use crate::sheet::Sheet;
+use crate::shims::{self, Shim};
+use crate::spot::Spot;
 
 /// The containerd and the accounts of CPU time.
 #[derive(Debug)]
 pub struct Stage {
+    pub spot: Spot,
     containerd: Arc<Containerd>,
     accounts: Accounts,
+    containers: Account,
+    shims: Vec<Shim>,
 }
 
 impl Stage {
-    /// Starts it without debug logs, and without a subscriber to its events.
+    /// Starts it without debug logs and without a subscriber to its events, its state on a tmpfs. A shim that cannot make
+    /// a pod there is said to be missing.
     ///
     /// # Errors
-    /// When the machine lacks something.
-    pub fn open(generation: Generation) -> Fallible<Self> {
+    /// When the machine lacks something, or the original makes no pod.
+    pub fn open(spot: Spot, sheet: &mut Sheet) -> Fallible<Self> {
         let accounts = Accounts::open()?;
-        let started = Self::start(generation, &accounts);
-        match started {
-            Ok(containerd) => Ok(Self {
+        let opened = Self::start(spot, &accounts, sheet);
+        match opened {
+            Ok((containerd, shims)) => Ok(Self {
+                spot,
+                containers: Account::named(containerd.id())?,
                 containerd,
                 accounts,
+                shims,
             }),
             Err(error) => {
                 accounts.close();
@@ -36,9 +48,16 @@ impl Stage {
         }
     }
 
-    fn start(generation: Generation, accounts: &Accounts) -> Fallible<Arc<Containerd>> {
-        // Under the original shim's name nothing stands in: both shims are there.
-        let containerd = Containerd::start(generation, ShimKind::Runc)?;
+    fn start(
+        spot: Spot,
+        accounts: &Accounts,
+        sheet: &mut Sheet,
+    ) -> Fallible<(Arc<Containerd>, Vec<Shim>)> {
+        let features = Features {
+            state_in_memory: true,
+            ..Features::default()
+        };
+        let containerd = Containerd::start_featuring(spot.place(), ShimKind::Runc, features)?;
         containerd.stop()?;
         let path = containerd.dir().join("config.toml");
         let config = fs::read_to_string(&path)?;
@@ -46,10 +65,30 @@ impl Stage {
             &path,
             config.replace("level = \"debug\"", "level = \"warn\""),
         )?;
+        let published = shims::add_published(&containerd, &path);
         containerd.up()?;
         containerd.events().stop();
         accounts.leave_node()?;
-        Ok(Arc::new(containerd))
+        let cri = containerd.cri()?;
+        for image in [Image::Busybox, Image::Pause] {
+            containerd.import("k8s.io", image)?;
+            wait::until_true("CRI to know the image", wait::SOON, || {
+                cri.has_image(image.reference()).unwrap_or(false)
+            })?;
+        }
+        let mut able = Vec::new();
+        for shim in Shim::ALL {
+            let tried = match (shim, &published) {
+                (Shim::Rust, Err(reason)) => Err(reason.to_string().into()),
+                _ => Pods::new(&containerd)?.trial(&containerd, shim),
+            };
+            match tried {
+                Ok(()) => able.push(shim),
+                Err(error) if shim == Shim::Rust => sheet.missing(shim.name(), &error),
+                Err(error) => return Err(format!("{}: {error}", shim.name()).into()),
+            }
+        }
+        Ok((Arc::new(containerd), able))
     }
 
     /// The containerd.
@@ -58,41 +97,56 @@ impl Stage {
         &self.containerd
     }
 
-    /// The node with one of the shims.
+    /// The shims that work here.
     #[must_use]
-    pub fn node(&self, shim: ShimKind) -> Node {
-        Node::new(Arc::clone(&self.containerd), shim)
+    pub fn shims(&self) -> &[Shim] {
+        &self.shims
     }
 
-    /// CPU time of what this program runs itself, the processes in the containers included.
+    /// podhook and the original.
+    #[must_use]
+    pub fn pair(&self) -> [Shim; 2] {
+        [Shim::Podhook, Shim::Original]
+    }
+
+    /// What is made by CRI.
+    ///
+    /// # Errors
+    /// Where there is no connection.
+    pub fn pods(&self) -> Fallible<Pods<'_>> {
+        Pods::new(&self.containerd)
+    }
+
+    /// The node of tests, with the original.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        Node::new(Arc::clone(&self.containerd), ShimKind::Runc)
+    }
+
+    /// CPU time of everything so far.
     ///
     /// # Errors
     /// Where the machine accounts none.
-    pub fn direct(&self) -> Fallible<[Account; 2]> {
-        let containers = Account::named(self.containerd.id())?;
-        Ok([self.accounts.bench.clone(), containers])
+    pub fn used(&self) -> Fallible<Used> {
+        let pid = self.containerd.pid().ok_or("containerd has ended")?;
+        let containerd = cpu::of_process(pid)?;
+        Ok(Used {
+            client: self.accounts.bench.used()?,
+            containerd,
+            shim: self.accounts.node.used()?.saturating_sub(containerd),
+            // Made with the first container.
+            container: self.containers.used().unwrap_or(Duration::ZERO),
+        })
     }
 
-    /// CPU time of everything: this program as the client, containerd, the shims, the OCI runtime, the
-    /// processes in the containers.
-    ///
-    /// # Errors
-    /// Where the machine accounts none.
-    pub fn everything(&self) -> Fallible<[Account; 3]> {
-        let [bench, containers] = self.direct()?;
-        Ok([bench, self.accounts.node.clone(), containers])
-    }
-
-    /// The process of the shim that was started for `id`.
+    /// The process of the shim that was started for a pod.
     ///
     /// # Errors
     /// When there is none.
-    pub fn shim_of(&self, namespace: &str, id: &str) -> Fallible<i32> {
+    pub fn shim_of(&self, pod: &str) -> Fallible<i32> {
         let shims = remains::shims(&self.containerd.address());
-        let found = shims
-            .iter()
-            .find(|shim| shim.namespace == namespace && shim.id == id);
-        Ok(found.ok_or_else(|| format!("no shim of {id}"))?.pid)
+        let found = shims.iter().find(|shim| shim.id == pod);
+        Ok(found.ok_or_else(|| format!("no shim of {pod}"))?.pid)
     }
 
     /// Ends and removes everything.

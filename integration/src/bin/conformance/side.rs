@@ -79,6 +79,7 @@ fn play(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), Err
         nri: true,
         host_ports: true,
         registry: true,
+        ..Features::default()
     };
     let containerd = Containerd::start_featuring(place, shim, features)?;
     let containerd = CONTAINERD.get_or_init(|| Arc::new(containerd));

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use containerd_client::services::v1 as api;
 use podhook_integration::execs::Execs;
+use podhook_integration::pattern::Pattern;
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::pattern::Pattern;
 
 /// Of each further process, beside the probe.
 const EXECS: u32 = 3;

@@ -9,8 +9,6 @@
 mod arguments;
 mod cycle;
 mod growth;
-mod pattern;
-mod plot;
 mod pod;
 mod report;
 mod run;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use podhook_integration::Place;
 use podhook_integration::generation::repository;
+use podhook_integration::plot::{Line, Panel, svg};
 
 use crate::Error;
 use crate::arguments::Arguments;
 use crate::cycle::Took;
 use crate::growth::SERIES;
-use crate::plot::{Line, Panel, svg};
 use crate::run::Run;
 use crate::watch::Sample;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use podhook_integration::containerd::remains;
 use podhook_integration::execs::Execs;
+use podhook_integration::pattern::Pattern;
 use podhook_integration::progress::Progress;
 use podhook_integration::{Containerd, Node, Place};
 use podhook_integration::{record, wait};
@@ -19,7 +20,6 @@ use crate::Error;
 use crate::arguments::Arguments;
 use crate::cycle::{Cycle, Took};
 use crate::growth::SERIES;
-use crate::pattern::Pattern;
 use crate::pod::{self, Counts};
 use crate::watch::Sample;
 

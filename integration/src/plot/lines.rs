@@ -1,6 +1,8 @@
-//! The picture: one panel for each series, one line for each place.
+//! Lines over time: one panel for each series, one line for each place.
 
 use std::fmt::Write;
+
+use super::{COLOURS, escaped, nice, number};
 
 const WIDTH: f64 = 760.0;
 const PANEL: f64 = 120.0;
@@ -8,19 +10,20 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 46.0;
 const GAP: f64 = 44.0;
-/// Told apart by the blind to colours as well.
-const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
 /// A line: its points by time and value.
 pub type Line = Vec<(f64, f64)>;
 
 /// A panel: its title, and a line for each place.
+#[derive(Debug)]
 pub struct Panel {
     pub title: String,
+    /// In the order of the places.
     pub lines: Vec<Line>,
 }
 
 /// The whole of it as SVG.
+#[must_use]
 pub fn svg(title: &str, names: &[String], panels: &[Panel]) -> String {
     let height = TOP + panels.len() as f64 * (PANEL + GAP);
     let mut text = format!(
@@ -96,39 +99,13 @@ impl Panel {
     }
 }
 
-/// The next round number.
-fn nice(most: f64) -> f64 {
-    let unit = 10_f64.powf(most.max(1.0).log10().floor());
-    let steps = [1.0, 2.0, 4.0, 5.0, 10.0];
-    let step = steps.into_iter().find(|step| step * unit >= most);
-    step.unwrap_or(10.0) * unit
-}
-
-fn number(value: f64) -> String {
-    match value.fract() == 0.0 {
-        true => format!("{value:.0}"),
-        false => format!("{value:.1}"),
-    }
-}
-
 fn minutes(seconds: f64) -> String {
     format!("{} min", number((seconds / 6.0).round() / 10.0))
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_axis_ends_at_a_round_number_that_holds_every_value() {
-        for (most, wanted) in [(0.0, 1.0), (7.0, 10.0), (13.0, 20.0), (410.0, 500.0)] {
-            assert_eq!(nice(most), wanted, "{most}");
-        }
-    }
 
     #[test]
     fn a_line_stays_in_its_panel() {

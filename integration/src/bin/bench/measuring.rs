@@ -8,13 +8,13 @@ use crate::Fallible;
 
 /// Such a program; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Peer {
+pub struct Measuring {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
-impl Peer {
+impl Measuring {
     /// Starts it.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for Measuring {
     fn drop(&mut self) {
         self.input = None;
         let _ = self.child.wait();

@@ -15,7 +15,7 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 
-use crate::Error;
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Keeps a snapshot that no container names yet from containerd's garbage collection.
 const ROOT: &str = "containerd.io/gc.root";
@@ -31,6 +31,9 @@ pub struct Pattern {
 
 impl Pattern {
     /// That of a container without a task.
+    ///
+    /// # Errors
+    /// containerd's answer.
     pub async fn of(channel: Channel, namespace: &str, id: &str) -> Result<Self, Error> {
         let mut this = Self {
             channel,
@@ -60,6 +63,8 @@ impl Pattern {
         request
     }
 
+    /// Its task service.
+    #[must_use]
     pub fn tasks(&self) -> TasksClient<Channel> {
         TasksClient::new(self.channel.clone())
     }
@@ -74,6 +79,9 @@ impl Pattern {
 
     /// Makes a container with other arguments and annotations; no task yet. Gives what its rootfs is mounted from, and the
     /// process of its specification.
+    ///
+    /// # Errors
+    /// containerd's answer.
     pub async fn make(
         &self,
         id: &str,
@@ -110,6 +118,9 @@ impl Pattern {
     }
 
     /// Removes a container that has no task any more.
+    ///
+    /// # Errors
+    /// containerd's answer.
     pub async fn remove(&self, id: &str) -> Result<(), Error> {
         let delete = self.request(api::DeleteContainerRequest { id: id.to_owned() });
         self.containers().delete(delete).await?;

@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use podhook_integration::Outcome;
 use serde_json::{Value, json};
 
+use crate::Outcome;
+
 /// What a container is to be.
+#[derive(Debug, Clone)]
 pub struct Spec(pub Value);
 
 impl Spec {
     /// A container of namespace `namespace` that runs `args` on busybox.
+    #[must_use]
     pub fn new(namespace: &str, id: &str, args: &[&str]) -> Self {
         let capabilities = ["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_SETGID"];
         let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
@@ -42,6 +45,8 @@ impl Spec {
         }))
     }
 
+    /// The same with an annotation.
+    #[must_use]
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.0["annotations"][key] = json!(value);
         self
@@ -49,6 +54,9 @@ impl Spec {
 }
 
 /// Makes the bundle with all that containerd puts there, the log's fifo too.
+///
+/// # Errors
+/// Where a file of it cannot be made.
 pub fn make(bundle: &Path, work: &Path, spec: &Spec) -> Outcome {
     fs::create_dir_all(bundle.join("rootfs"))?;
     fs::create_dir_all(work)?;
@@ -59,6 +67,9 @@ pub fn make(bundle: &Path, work: &Path, spec: &Spec) -> Outcome {
 }
 
 /// A root filesystem with busybox, to be mounted from.
+///
+/// # Errors
+/// Where a file of it cannot be made.
 pub fn rootfs(dir: &Path) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
     let rootfs = dir.join("busybox");
     for folder in ["bin", "proc", "dev", "tmp", "sys", "etc"] {
