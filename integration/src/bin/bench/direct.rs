@@ -51,7 +51,8 @@ pub const EMPTY: &str = "an empty C program";
 pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
     let mounts = stage.containerd().mount_namespace();
     let mounts = mounts.map(|fd| fd.try_clone_to_owned()).transpose()?;
-    let bare = Bare::open(stage.spot, mounts)?;
+    let state = stage.containerd().dir().join("state/direct");
+    let bare = Bare::open(stage.spot, state, mounts)?;
     let empty = empty_program(stage)?;
     let mut able = Vec::new();
     for shim in stage.shims() {

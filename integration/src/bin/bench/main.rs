@@ -17,6 +17,7 @@ mod direct;
 mod floor;
 mod hooks;
 mod hot;
+mod logger;
 mod machine;
 mod measuring;
 mod memory;
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["worker", id, pid, config] => worker::serve(id, pid, config),
-        ["logger", dir] => output::serve_logger(dir),
+        ["logger", dir] => logger::serve(dir),
         ["report"] => Report::load().and_then(|report| report.write()),
         _ => Arguments::parse(&words)
             .map_err(Into::into)

@@ -1,7 +1,6 @@
 //! Output at full speed: through a fifo, to a file, from a terminal, to a logger.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -18,6 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::Fallible;
 use crate::arguments::Sizes;
 use crate::cpu::Used;
+use crate::logger;
 use crate::row::Label;
 use crate::sheet::Sheet;
 use crate::stage::Stage;
@@ -97,7 +97,7 @@ impl Writer {
         let _ = fs::remove_file(&to);
         let (uri, terminal) = match kind {
             "file" => (format!("file://{}", to.display()), false),
-            "logger" => (logger(&self.dir)?, false),
+            "logger" => (logger::uri(&self.dir)?, false),
             kind => (to.display().to_string(), kind == "terminal"),
         };
         let reader = match kind {
@@ -122,7 +122,7 @@ impl Writer {
         let arrived = match read.transpose()? {
             Some(read) => read?,
             None if kind == "file" => fs::metadata(&to)?.len() as usize,
-            None => logged(&self.dir)?,
+            None => logger::counted(&self.dir)?,
         };
         fs::remove_file(&to).or_else(|error| match kind {
             "logger" => Ok(()),
@@ -181,60 +181,6 @@ fn read_all(fifo: &Path) -> JoinHandle<std::io::Result<usize>> {
     let fifo = fifo.to_owned();
     thread::spawn(move || {
         let mut file = File::open(fifo)?;
-        count(&mut file)
+        logger::count(&mut file)
     })
-}
-
-fn count(file: &mut File) -> std::io::Result<usize> {
-    let mut buffer = vec![0; 1 << 16];
-    let mut all = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(all),
-            read => all += read,
-        }
-    }
-}
-
-/// This program as a logger, which counts into a folder.
-fn logger(dir: &Path) -> Fallible<String> {
-    let program = std::env::current_exe()?;
-    let _ = fs::remove_file(dir.join("logged"));
-    Ok(format!(
-        "binary://{}?logger={}",
-        program.display(),
-        dir.display()
-    ))
-}
-
-fn logged(dir: &Path) -> Fallible<usize> {
-    let path = dir.join("logged");
-    // It may write its count after the shim has told the exit.
-    podhook_integration::wait::until_true("the logger", podhook_integration::wait::SOON, || {
-        path.exists()
-    })?;
-    Ok(fs::read_to_string(path)?.trim().parse()?)
-}
-
-/// `bench logger DIR`, as a shim starts it: the outputs are 3 and 4, and what is closed when it is ready 5.
-///
-/// # Errors
-/// Where an output cannot be read.
-pub fn serve_logger(dir: &str) -> Fallible<()> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: nobody else in this process has them: the shim passes them on for this.
-    let (mut out, err, ready) = unsafe {
-        (
-            File::from_raw_fd(3),
-            File::from_raw_fd(4),
-            File::from_raw_fd(5),
-        )
-    };
-    let err = thread::spawn(move || count(&mut { err }));
-    drop(ready);
-    let written = count(&mut out)?;
-    let _ = err.join();
-    let new = Path::new(dir).join(".logged");
-    fs::write(&new, written.to_string())?;
-    Ok(fs::rename(new, Path::new(dir).join("logged"))?)
 }

@@ -1,8 +1,10 @@
 //! A shim's binary without containerd: its bundles, its verbs, and somebody who takes its events.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,6 @@ use std::time::Duration;
 
 use containerd_shim_protos::bootstrap_api::BootstrapParams;
 use containerd_shim_protos::protobuf::Message;
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
 use podhook_integration::Generation;
 use podhook_integration::command::as_a_service;
@@ -30,6 +31,7 @@ use crate::spot::Spot;
 /// What the shims are started in, as containerd of a generation does.
 pub struct Bare {
     dir: PathBuf,
+    state: PathBuf,
     _lock: File,
     generation: Generation,
     mounts: Option<Arc<OwnedFd>>,
@@ -39,17 +41,13 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// A folder with all of it; the mount namespace is that of a containerd whose OCI runtime wants one.
+    /// A folder with all of it, but for the bundles: they are in `state`, a folder on a tmpfs. The mount namespace is that of a
+    /// containerd whose OCI runtime wants one.
     ///
     /// # Errors
     /// Where a file cannot be made.
-    pub fn open(spot: Spot, mounts: Option<OwnedFd>) -> Fallible<Self> {
+    pub fn open(spot: Spot, state: PathBuf, mounts: Option<OwnedFd>) -> Fallible<Self> {
         let (dir, lock) = scrub::new_folder()?;
-        let state = dir.join("state");
-        std::fs::create_dir(&state)?;
-        // As users have it in /run; it goes with the folder.
-        let (kind, none) = (Some("tmpfs"), None::<&str>);
-        mount(kind, &state, kind, MsFlags::empty(), none)?;
         symlink(
             spot.generation.oci_runtime(spot.runtime)?,
             dir.join("bin/runc"),
@@ -58,6 +56,7 @@ impl Bare {
             daemon: Daemon::start(&dir.join("containerd.sock.ttrpc"))?,
             rootfs: bundle::rootfs(&dir)?,
             dir,
+            state,
             _lock: lock,
             generation: spot.generation,
             mounts: mounts.map(Arc::new),
@@ -73,7 +72,7 @@ impl Bare {
     /// Where the bundle of a container is.
     #[must_use]
     pub fn bundle(&self, id: &str) -> PathBuf {
-        let tasks = self.dir.join("state/io.containerd.runtime.v2.task");
+        let tasks = self.state.join("io.containerd.runtime.v2.task");
         tasks.join(self.namespace()).join(id)
     }
 
@@ -128,8 +127,13 @@ impl Bare {
         }
         as_a_service(&mut command);
         if let Some(mounts) = self.mounts.clone() {
-            let join = move || Ok(setns(&*mounts, CloneFlags::CLONE_NEWNS)?);
-            // SAFETY: setns(2) is async-signal-safe, and the descriptor is open here.
+            let bundle = CString::new(self.bundle(id).into_os_string().into_vec())?;
+            // A mount namespace is joined at its root.
+            let join = move || {
+                setns(&*mounts, CloneFlags::CLONE_NEWNS)?;
+                Ok(nix::unistd::chdir(bundle.as_c_str())?)
+            };
+            // SAFETY: setns(2) and chdir(2) are async-signal-safe; the descriptor is open here, and the path made before.
             unsafe { command.pre_exec(join) };
         }
         Ok(command)
@@ -200,7 +204,8 @@ fn ended(command: &mut Command, input: &[u8]) -> Fallible<Vec<u8>> {
     if !output.status.success() {
         let said = [&*output.stdout, &*output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        return Err(format!("{command:?}: {}: {said}", output.status).into());
+        let verb = command.get_args().last().unwrap_or_default();
+        return Err(format!("{}: {}, {}", verb.display(), said.trim(), output.status).into());
     }
     Ok(output.stdout)
 }

@@ -1,104 +1,11 @@
-//! The goals, and whether they are reached.
+//! The goals, in the order of the table.
 
-use super::Report;
+use super::goal::{Bound, Goal, at, by, cpu, less, over_at, own, ratio};
 use super::select::{Measure, Pick};
 use crate::row::NO_SHIM;
 use crate::{answers, cold, ctr_run, direct, probes, saturation, ways};
 
 const PODHOOK: &str = "podhook";
-const ORIGINAL: &str = "containerd-shim-runc-v2";
-
-/// What is to come out.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Bound {
-    #[must_use]
-    pub fn holds(self, value: f64) -> bool {
-        match self {
-            Self::AtMost(most) => value <= most,
-            Self::AtLeast(least) => value >= least,
-        }
-    }
-}
-
-/// `(of − less) / (over − less)`: without `less` nothing is taken off, without `over` it is no ratio.
-#[derive(Debug, Clone, Copy)]
-pub struct Goal {
-    pub what: &'static str,
-    of: Pick,
-    less: Option<Pick>,
-    over: Option<Pick>,
-    /// Where what it is compared with was measured, if that is another place.
-    over_at: Option<&'static str>,
-    /// Of what is no ratio.
-    pub unit: &'static str,
-    pub bound: Bound,
-    /// Where it is a goal; everywhere where none is named.
-    places: &'static [&'static str],
-}
-
-/// podhook's number by the original's.
-const fn ratio(what: &'static str, part: &'static str, row: &'static str, bound: Bound) -> Goal {
-    Goal {
-        what,
-        of: Pick::median(part, row, PODHOOK),
-        less: None,
-        over: Some(Pick::median(part, row, ORIGINAL)),
-        over_at: None,
-        unit: "",
-        bound,
-        places: &[],
-    }
-}
-
-/// A number of podhook's own, in a unit.
-const fn own(what: &'static str, of: Pick, unit: &'static str, bound: Bound) -> Goal {
-    Goal {
-        what,
-        of,
-        less: None,
-        over: None,
-        over_at: None,
-        unit,
-        bound,
-        places: &[],
-    }
-}
-
-/// One number by another.
-const fn by(what: &'static str, of: Pick, over: Pick, bound: Bound) -> Goal {
-    Goal {
-        over: Some(over),
-        ..own(what, of, "", bound)
-    }
-}
-
-const fn at(goal: Goal, places: &'static [&'static str]) -> Goal {
-    Goal { places, ..goal }
-}
-
-const fn cpu(goal: Goal) -> Goal {
-    let over = match goal.over {
-        Some(over) => Some(over.measure(Measure::Cpu)),
-        None => None,
-    };
-    Goal {
-        of: goal.of.measure(Measure::Cpu),
-        over,
-        ..goal
-    }
-}
-
-const fn less(goal: Goal, less: Pick) -> Goal {
-    Goal {
-        less: Some(less),
-        ..goal
-    }
-}
 
 const RUNC: &[&str] = &["2.3", "2.4"];
 const CRUN: &[&str] = &["2.4+crun"];
@@ -112,40 +19,40 @@ const fn none(part: &'static str, what: &'static str) -> Pick {
     Pick::median(part, what, NO_SHIM)
 }
 
-/// In the order of the table.
+/// All of them.
 pub const GOALS: &[Goal] = &[
     at(
         ratio("StartContainer", "cold", "StartContainer", most(0.75)),
         RUNC,
     ),
     at(
-        ratio("StartContainer", "cold", "StartContainer", most(0.70)),
+        ratio("StartContainer, crun", "cold", "StartContainer", most(0.70)),
         CRUN,
     ),
     at(
-        ratio("StopContainer", "cold", "StopContainer", most(0.5)),
+        ratio("StopContainer, 2.3", "cold", "StopContainer", most(0.5)),
         &["2.3"],
     ),
     at(
-        ratio("StopContainer", "cold", "StopContainer", most(0.35)),
+        ratio("StopContainer, 2.4", "cold", "StopContainer", most(0.35)),
         &["2.4", "2.4+crun"],
     ),
     at(ratio("CreatePod", "cold", "RunPodSandbox", most(0.7)), RUNC),
     at(
-        ratio("CreatePod", "cold", "RunPodSandbox", most(0.65)),
+        ratio("CreatePod, crun", "cold", "RunPodSandbox", most(0.65)),
         CRUN,
     ),
     at(ratio("StopPod", "cold", "StopPodSandbox", most(0.5)), NEW),
     at(
-        Goal {
-            over_at: Some("2.4"),
-            ..ratio(
+        over_at(
+            ratio(
                 "CreatePod, of the original with runc",
                 "cold",
                 "RunPodSandbox",
                 most(0.5),
-            )
-        },
+            ),
+            "2.4",
+        ),
         CRUN,
     ),
     at(
@@ -293,36 +200,13 @@ pub const GOALS: &[Goal] = &[
     ),
 ];
 
-impl Goal {
-    /// Whether it is one at this place.
-    #[must_use]
-    pub fn is_of(&self, place: &str) -> bool {
-        self.places.is_empty() || self.places.contains(&place)
-    }
-
-    /// What came out there; nothing where a part of it was not measured.
-    #[must_use]
-    pub fn value(&self, report: &Report, place: &str) -> Option<f64> {
-        let of = self.of.at(report, place)?;
-        let less = match self.less {
-            Some(less) => less.at(report, place)?,
-            None => 0.0,
-        };
-        let value = match self.over {
-            Some(over) => {
-                let over = over.at(report, self.over_at.unwrap_or(place))?;
-                (of - less) / (over - less)
-            }
-            None => of - less,
-        };
-        value.is_finite().then_some(value)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Report;
     use super::super::tests::sheet;
     use super::*;
+
+    const ORIGINAL: &str = "containerd-shim-runc-v2";
 
     fn goal(what: &str) -> &'static Goal {
         GOALS.iter().find(|goal| goal.what == what).expect("a goal")

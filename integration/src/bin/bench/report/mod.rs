@@ -1,5 +1,6 @@
 //! Everything that was measured: docs/evidence/bench.json, and the documents that are made of it.
 
+mod goal;
 mod goals;
 mod page;
 mod pictures;

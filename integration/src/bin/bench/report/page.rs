@@ -6,7 +6,8 @@ use std::fs;
 use podhook_integration::generation::repository;
 
 use super::Report;
-use super::goals::{Bound, GOALS};
+use super::goal::Bound;
+use super::goals::GOALS;
 use super::pictures::PICTURES;
 use crate::Fallible;
 use crate::part::Part;
