@@ -109,6 +109,31 @@ fn exit_statuses_are_those_of_the_page() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_does_not_hide_what_is_wrong_with_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("a.yaml"), b"a: \xff\n").expect("a file");
+    fs::write(folder.path().join("b.yaml"), "a: [\n").expect("a file");
+    let (status, _, stderr) = podhook(folder.path(), &["check", "-f", "."], "");
+    assert_eq!(status, Some(1));
+    assert!(
+        stderr.contains("error: ./a.yaml:1:1: cannot read")
+            && stderr.contains("error: ./b.yaml:1:4: "),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_change_that_would_reach_further_is_refused_and_says_how_far() {
+    let text = "kind: Pod\nmetadata:\n  name: a\n  annotations: &all\n    x: y\n  labels: *all\nspec:\n  containers:\n  - name: \
+                web\n    lifecycle: {preStop: {sleep: {seconds: 1}}}\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let (status, stdout, stderr) = podhook(folder.path(), &["convert", "-f", "-"], text);
+    assert_eq!((status, stdout.as_str()), (Some(1), ""));
+    let says = "error: STDIN:6:3: metadata.labels[lifecycle.podhook.dev/web] would change as well\n  hint: ";
+    assert!(stderr.starts_with(says), "{stderr}");
+}
+
+#[test]
 fn files_are_written_all_or_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let pod = |name: &str, handler: &str| {

@@ -30,8 +30,14 @@ impl Source<'_> {
         for (i, (wanted, got)) in wanted.iter().zip(&got).enumerate() {
             if let Some(path) = difference(&comparable(wanted), &comparable(got), &Path::default())
             {
-                let reason =
-                    format!("{path} cannot be left as it is, or changed, without the rest");
+                let mut ops = changes
+                    .iter()
+                    .filter(|change| change.document == i)
+                    .flat_map(|change| &change.ops);
+                let reason = match ops.any(|op| path.steps().starts_with(op.path().steps())) {
+                    true => format!("{path} cannot be changed as it is written"),
+                    false => format!("{path} would change as well"),
+                };
                 return Err(refuse(self.place(i, &path), reason, PLAIN));
             }
         }
