@@ -46,11 +46,12 @@ impl fmt::Display for Report {
             Severity::Error => "error: ",
         };
         write!(f, "{word}{}:{}:{}: ", self.file, self.line, self.column)?;
-        // A message that is about a part of the object names the field itself.
-        let path = if self.subject.is_empty() && !self.message.contains(&self.path) {
-            &self.path
-        } else {
-            ""
+        // A message may name the field itself.
+        let start = self.message.split(": ").next().unwrap_or_default();
+        let is_named = self.message.contains(&self.path) || self.path.ends_with(start);
+        let path = match is_named || !self.subject.is_empty() {
+            true => "",
+            false => &self.path,
         };
         let parts = [&self.object, &self.subject, path];
         for part in parts.into_iter().filter(|part| !part.is_empty()) {

@@ -30,12 +30,12 @@ pub fn run(args: &args::Check) -> Result<(), Error> {
     let mut reports = Vec::new();
     for path in &args.files {
         for file in manifest::files(path)? {
-            reports.extend(of_file(&file, Input::Any, &rules)?);
+            reports.extend(of_file(&file, Input::Any, &rules));
         }
     }
     for path in &args.filenames {
         for file in manifest::files(path)? {
-            reports.extend(of_file(&file, Input::Manifests, &rules)?);
+            reports.extend(of_file(&file, Input::Manifests, &rules));
         }
     }
     let count = |severity| reports.iter().filter(|r| r.severity == severity).count();
@@ -85,9 +85,15 @@ fn say(reports: &[Report]) -> Result<(), Error> {
 }
 
 /// What there is to say of a file.
-fn of_file(path: &Path, input: Input, rules: &Rules) -> Result<Vec<Report>, Error> {
-    let (origin, text) = manifest::read(path)?;
-    Ok(reports(&text, &origin, input, rules))
+fn of_file(path: &Path, input: Input, rules: &Rules) -> Vec<Report> {
+    match manifest::read(path) {
+        Ok((origin, text)) => reports(&text, &origin, input, rules),
+        // The others are of interest all the same.
+        Err(error) => {
+            let origin = path.display().to_string();
+            vec![report(Severity::Error, &origin, (1, 1), &error.to_string())]
+        }
+    }
 }
 
 fn reports(text: &str, origin: &str, input: Input, rules: &Rules) -> Vec<Report> {

@@ -641,7 +641,7 @@ fn written(style: usize, value: &Value) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_pod_is_the_same_after_there_and_back(pod in pod(), kind in 0..4_usize, style in 0..5_usize) {
         let has_class = pod["spec"].get("runtimeClassName").is_some();
