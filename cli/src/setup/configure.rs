@@ -277,7 +277,10 @@ fn from_template(
                 "{kind} has not written {} yet",
                 root.outside(generated).display()
             ),
-            format!("start it once: systemctl start {}", place.unit),
+            format!(
+                "start it once: systemctl start {}; where it is used no more, --for names what is",
+                place.unit
+            ),
         ));
     };
     // k3s writes version 2 for the containerd 1.7 it had, and where the template is that for it.

@@ -41,6 +41,9 @@ const RKE2: Rancher = Rancher {
 /// containerd's configuration.
 const CONFIG: &str = "/etc/containerd/config.toml";
 
+/// docker's; its folder alone says nothing, others keep certificates there.
+const DAEMON: &str = "/etc/docker/daemon.json";
+
 /// How the configuration is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Configuration {
@@ -211,12 +214,12 @@ fn microk8s(root: &Root) -> Option<Place> {
 
 fn docker(root: &Root) -> Option<Place> {
     let program = version::program(root, "dockerd", version::PATH, "--version");
-    if program.is_none() && !root.has("/etc/docker") {
+    if program.is_none() && !root.has(DAEMON) {
         return None;
     }
     Some(Place {
         kind: NodeKind::Docker,
-        configuration: Configuration::Daemon("/etc/docker/daemon.json".into()),
+        configuration: Configuration::Daemon(DAEMON.into()),
         program,
         unit: "docker",
         // It reads its runtimes again without being started again.
