@@ -34,7 +34,7 @@ fn life(pods: &Pods<'_>, shim: Shim) -> Fallible<[Duration; 6]> {
     let (pod, create_pod) = timed(|| pods.run(shim, config))?;
     let (container, create) = timed(|| pod.create(Runs::Pause, None))?;
     let ((), start) = timed(|| pod.start(&container))?;
-    pods.wait_ready(&container)?;
+    pods.wait_ready(&container, Runs::Pause)?;
     let ((), stop) = timed(|| pod.stop_container(&container))?;
     let ((), stop_pod) = timed(|| pod.stop())?;
     let ((), remove) = timed(|| pod.remove())?;
@@ -132,7 +132,7 @@ fn filled<'a>(pods: &Pods<'a>, shim: Shim, size: usize) -> Fallible<crate::pods:
     }
     // The others are ready by then.
     if let Some(last) = last {
-        pods.wait_ready(&last)?;
+        pods.wait_ready(&last, Runs::Pause)?;
     }
     Ok(pod)
 }

@@ -120,7 +120,7 @@ fn hooked(
         _ => Ok(()),
     };
     let ((), start) = timed(|| pod.start(&container).and_then(|()| by_client()))?;
-    pods.wait_ready(&container)?;
+    pods.wait_ready(&container, Runs::Script)?;
     let ((), stop) = timed(|| by_client().and_then(|()| pod.stop_container(&container)))?;
     pod.stop()?;
     pod.remove()?;

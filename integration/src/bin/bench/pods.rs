@@ -45,8 +45,12 @@ pub struct Sandbox<'a> {
     removed: AtomicBool,
 }
 
-/// Whether `/proc/PID/status` says so.
-fn has_handler(status: &str, signal: i32) -> bool {
+/// Whether `/proc/PID/status` is that of such a program with a handler.
+fn has_handler(status: &str, name: &str, signal: i32) -> bool {
+    let named = status.lines().find_map(|line| line.strip_prefix("Name:"));
+    if named.map(str::trim) != Some(name) {
+        return false;
+    }
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     caught.unwrap_or(0) >> (signal - 1) & 1 == 1
@@ -72,16 +76,22 @@ impl<'a> Pods<'a> {
     }
 
     /// Waits until the first process of a container has a handler for SIGTERM: what ends a process that has none yet, as the
-    /// first one of its namespace, is the grace period.
+    /// first one of its namespace, is the grace period. Before it is executed it is a process of the OCI runtime, and one of
+    /// runc's has handlers for everything.
     ///
     /// # Errors
     /// When it gets none.
-    pub fn wait_ready(&self, container: &str) -> Fallible<()> {
+    pub fn wait_ready(&self, container: &str, runs: Runs) -> Fallible<()> {
+        let name = match runs {
+            Runs::Pause => "pause",
+            Runs::Sleep => "sleep",
+            Runs::Script => "sh",
+        };
         let bundle = self.containerd.bundle("k8s.io", container);
         let pid = fs::read_to_string(bundle.join("init.pid"))?;
         let status = PathBuf::from(format!("/proc/{}/status", pid.trim()));
         let begun = Instant::now();
-        while !has_handler(&fs::read_to_string(&status)?, libc::SIGTERM) {
+        while !has_handler(&fs::read_to_string(&status)?, name, libc::SIGTERM) {
             if begun.elapsed() > wait::scaled(wait::SOON) {
                 return Err(format!("{container} has no handler for SIGTERM").into());
             }
@@ -293,8 +303,14 @@ mod tests {
     #[test]
     fn a_handler_is_seen_in_the_mask_of_caught_signals() {
         let status = "Name:\tpause\nSigIgn:\t0000000000004000\nSigCgt:\t0000000000014002\n";
-        assert!(has_handler(status, libc::SIGTERM));
-        assert!(!has_handler(status, libc::SIGHUP));
-        assert!(!has_handler("Name:\tpause\n", libc::SIGTERM));
+        assert!(has_handler(status, "pause", libc::SIGTERM));
+        assert!(!has_handler(status, "pause", libc::SIGHUP));
+        assert!(!has_handler("Name:\tpause\n", "pause", libc::SIGTERM));
+    }
+
+    #[test]
+    fn what_is_still_the_oci_runtime_is_not_ready() {
+        let status = "Name:\trunc:[2:INIT]\nSigCgt:\tfffffffdffc1feff\n";
+        assert!(!has_handler(status, "pause", libc::SIGTERM));
     }
 }
