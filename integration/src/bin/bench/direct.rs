@@ -155,7 +155,8 @@ fn killed(bare: &Bare, client: &Direct, id: &str) -> Fallible<(Duration, Duratio
     Ok((kill, exit))
 }
 
-fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
+#[must_use]
+pub fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
     let rootfs = Mount {
         type_: "bind".to_owned(),
         source: bare.rootfs().display().to_string(),
@@ -170,7 +171,8 @@ fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
     }
 }
 
-fn start_request(id: &str) -> StartRequest {
+#[must_use]
+pub fn start_request(id: &str) -> StartRequest {
     StartRequest {
         id: id.to_owned(),
         ..Default::default()

@@ -76,6 +76,12 @@ impl Bare {
         tasks.join(self.namespace()).join(id)
     }
 
+    /// The folder of it all.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The busybox that containers are made of.
     #[must_use]
     pub fn rootfs(&self) -> &Path {
@@ -106,7 +112,12 @@ impl Bare {
     }
 
     fn command(&self, shim: Shim, id: &str) -> Fallible<Command> {
-        let mut command = Command::new(shim.program(self.generation)?);
+        Ok(self.as_containerd(Command::new(shim.program(self.generation)?), id))
+    }
+
+    /// A shim's program, with what containerd starts one with.
+    #[must_use]
+    pub fn as_containerd(&self, mut command: Command, id: &str) -> Command {
         let bin = self.dir.join("bin");
         command
             .args(["-namespace", self.namespace(), "-address"])
@@ -136,11 +147,14 @@ impl Bare {
             // SAFETY: setns(2) and chdir(2) are async-signal-safe; the descriptor is open here, and the path made before.
             unsafe { command.pre_exec(join) };
         }
-        Ok(command)
+        command
     }
 
     /// What containerd writes to the stdin of `start`.
-    fn input(&self, id: &str) -> Fallible<Vec<u8>> {
+    ///
+    /// # Errors
+    /// Where containerd does not say its version.
+    pub fn input(&self, id: &str) -> Fallible<Vec<u8>> {
         if self.generation < Generation::V2_3 {
             return Ok(Vec::new());
         }
@@ -194,7 +208,10 @@ impl Bare {
 }
 
 /// Runs a command to its end with something on its stdin; gives its output.
-fn ended(command: &mut Command, input: &[u8]) -> Fallible<Vec<u8>> {
+///
+/// # Errors
+/// Its status, where that is not 0.
+pub fn ended(command: &mut Command, input: &[u8]) -> Fallible<Vec<u8>> {
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not read its input is no error.
