@@ -43,6 +43,7 @@ pub mod config_json;
 pub mod counters;
 pub mod deadline;
 pub mod exec;
+pub mod forks;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod handler;

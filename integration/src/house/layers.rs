@@ -42,7 +42,7 @@ const TABLES: &[Table] = &[
             "config",
             "sequence",
             "lifecycle",
-            "deadline linux moment named null_device signal trace",
+            "deadline forks linux moment named null_device signal trace",
         ],
     },
     Table {

@@ -4,11 +4,15 @@
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, io, thread};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use podhook_hooks::forks::Fork;
 use podhook_hooks::linux::mount::{attach, detached, map_ids};
+
+use crate::host::pidfd;
 
 /// A user namespace with these maps, each `container:host:size`, several separated by commas.
 pub(super) fn user_namespace(uids: &str, gids: &str) -> io::Result<OwnedFd> {
@@ -36,12 +40,19 @@ fn kernel_map(maps: &str) -> io::Result<String> {
     Ok(lines)
 }
 
+/// Longer than it takes to kill a process.
+const END_LIMIT: Duration = Duration::from_secs(1);
+
 /// A process that does nothing, in a user namespace of its own; killed when dropped.
-struct Holder(libc::pid_t);
+struct Holder(
+    libc::pid_t,
+    #[expect(dead_code, reason = "for its end")] Fork,
+);
 
 impl Holder {
     fn new() -> io::Result<Self> {
         let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
+        let fork = Fork::new();
         // SAFETY: a fork without a new stack; the child calls nothing but prctl and pause, which are
         // async-signal-safe.
         let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
@@ -54,7 +65,7 @@ impl Holder {
                     unsafe { libc::pause() };
                 }
             }
-            Ok(pid) if pid > 0 => Ok(Self(pid)),
+            Ok(pid) if pid > 0 => Ok(Self(pid, fork)),
             _ => Err(io::Error::last_os_error()),
         }
     }
@@ -65,6 +76,10 @@ impl Drop for Holder {
         // Only SIGKILL ends it, so the pid is still its own. The shim reaps it as every child.
         // SAFETY: integer arguments only.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
+        // Until it is dead it has copies of what this process has open.
+        if let Ok(holder) = pidfd::open(self.0) {
+            let _ = pidfd::ends_within(&holder, END_LIMIT);
+        }
     }
 }
 

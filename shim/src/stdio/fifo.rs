@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use podhook_hooks::forks::Before;
 use tokio::io::AsyncRead;
 use tokio::net::unix::pipe::{self, Sender};
 use tokio::task::JoinSet;
@@ -24,7 +25,8 @@ const LOOK_MAX: Duration = Duration::from_millis(100);
 ///
 /// containerd opens its end when it gets round to it. A process may have ended by then; a fifo that was
 /// closed already would have lost what it printed, and containerd would wait for another writer for ever.
-/// So the end is kept open until containerd has opened its own, or the copy is aborted.
+/// So the end is kept open until containerd has opened its own, or the copy is aborted. A fork that is about to join
+/// a container has what this process had open: its copy of the end for reading is no reader.
 pub fn copy<R>(copies: &mut JoinSet<()>, mut from: R, path: &Path) -> Result<()>
 where
     R: AsyncRead + Send + Unpin + 'static,
@@ -87,7 +89,9 @@ async fn only_writing(to: Sender, path: &Path) -> Option<File> {
 
 async fn wait_for_reader(to: &File) {
     let mut pause = LOOK_MIN;
-    while !has_reader(to) {
+    // Since the last of them the only ends for reading are those of others.
+    let forks = Before::now();
+    while !(forks.are_over() && has_reader(to)) {
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(LOOK_MAX);
     }
@@ -118,6 +122,7 @@ mod tests {
 
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
+    use podhook_hooks::forks::Fork;
     use tokio::time::timeout;
 
     use super::*;
@@ -156,6 +161,25 @@ mod tests {
             timeout(SOON, copies.join_next()).await.unwrap();
             assert_eq!(reader.join().unwrap().as_bytes(), text);
         }
+    }
+
+    #[tokio::test]
+    async fn a_forks_copy_of_the_shims_own_end_is_no_reader() {
+        let (_dir, path) = fifo();
+        let mut copies = JoinSet::new();
+        copy(&mut copies, &b"said"[..], &path).unwrap();
+        let fork = Fork::new();
+        let mut inherited = OpenOptions::new();
+        let inherited = inherited.read(true).write(true).open(&path).unwrap();
+        settle().await;
+        assert!(copies.try_join_next().is_none(), "ended without a reader");
+        drop(inherited);
+        drop(fork);
+        settle().await;
+        assert!(copies.try_join_next().is_none(), "ended without a reader");
+        let reader = reader(&path);
+        timeout(SOON, copies.join_next()).await.unwrap();
+        assert_eq!(reader.join().unwrap(), "said");
     }
 
     #[tokio::test]

@@ -13,7 +13,6 @@ use crate::manifest;
 use crate::manifest::convert::Wish;
 use crate::output::print;
 use crate::output::report::Report;
-
 use text::Converted;
 
 /// What pods get where nobody names a class.

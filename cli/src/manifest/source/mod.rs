@@ -13,11 +13,10 @@ use serde_json::Value;
 
 use super::path::Path;
 use super::yaml::{self, Wrong};
+use tree::Tree;
 
 pub(crate) use edit::Change;
 pub(crate) use tree::Place;
-
-use tree::Tree;
 
 /// A text and what it says.
 #[derive(Debug)]

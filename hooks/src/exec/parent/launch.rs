@@ -16,6 +16,7 @@ use super::places::{Counted, Move};
 use crate::exec::plan::report::{Failure, Step};
 use crate::exec::plan::{STACK, Shared, sys};
 use crate::exec::{Error, child};
+use crate::forks::Fork;
 use crate::linux::pidfd;
 
 /// A launched joiner.
@@ -27,6 +28,8 @@ pub(crate) struct Launched {
     pub leaf_refused: bool,
     /// What the command waits for, and where it is to be moved first.
     pub go: Option<(OwnedFd, Vec<Move>)>,
+    /// Joiner and command are copies of this process, until the command has executed its program.
+    _fork: Fork,
 }
 
 /// What is heard of the joiner and the command.
@@ -87,6 +90,7 @@ pub(crate) fn launch(build: &mut Build<'_>, children: &dyn Children) -> Result<L
     let foreign = build.foreign(page.0)?;
     let mut plan = build.plan(&attempt, foreign);
     let start = (&raw mut plan).cast::<c_void>();
+    let fork = Fork::new();
     let (into, leaf_first) = (&build.places.into, build.places.leaf_first);
     // A handler of this process must not run in the child: it would write into our own wake-up pipe.
     let mask = sys::set_signal_mask(u64::MAX).map_err(os_error("sigprocmask"))?;
@@ -116,6 +120,7 @@ pub(crate) fn launch(build: &mut Build<'_>, children: &dyn Children) -> Result<L
         page,
         leaf_refused: leaf_first && place != 0,
         go,
+        _fork: fork,
     })
 }
 
