@@ -112,12 +112,14 @@ impl Bare {
     }
 
     fn command(&self, shim: Shim, id: &str) -> Fallible<Command> {
-        Ok(self.as_containerd(Command::new(shim.program(self.generation)?), id))
+        self.as_containerd(Command::new(shim.program(self.generation)?), id)
     }
 
     /// A shim's program, with what containerd starts one with.
-    #[must_use]
-    pub fn as_containerd(&self, mut command: Command, id: &str) -> Command {
+    ///
+    /// # Errors
+    /// A path that no program can be given.
+    pub fn as_containerd(&self, mut command: Command, id: &str) -> Fallible<Command> {
         let bin = self.dir.join("bin");
         command
             .args(["-namespace", self.namespace(), "-address"])
@@ -147,7 +149,7 @@ impl Bare {
             // SAFETY: setns(2) and chdir(2) are async-signal-safe; the descriptor is open here, and the path made before.
             unsafe { command.pre_exec(join) };
         }
-        command
+        Ok(command)
     }
 
     /// What containerd writes to the stdin of `start`.

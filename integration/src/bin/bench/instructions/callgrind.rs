@@ -47,7 +47,7 @@ impl<'a> Callgrind<'a> {
         Ok(Self { bare, program })
     }
 
-    fn command(&self, id: &str) -> Command {
+    fn command(&self, id: &str) -> Fallible<Command> {
         let mut command = Command::new("valgrind");
         command
             .args(["-q", "--tool=callgrind"])
@@ -90,7 +90,7 @@ impl<'a> Callgrind<'a> {
     /// What it prints.
     pub fn start_verb(&self, id: &str) -> Fallible<u64> {
         let _log = self.bare.make_bundle(id, id)?;
-        let mut command = self.command(id);
+        let mut command = self.command(id)?;
         command.arg("start");
         let output = ended(&mut command, &self.bare.input(id)?)?;
         let (version, address) = reply::parse(&output);
@@ -140,7 +140,7 @@ impl<'a> Callgrind<'a> {
     }
 
     fn serve(&self, id: &str, listener: &UnixListener) -> Fallible<Child> {
-        let mut command = self.command(id);
+        let mut command = self.command(id)?;
         let socket = listener.as_raw_fd();
         let give = move || {
             // SAFETY: integers only.

@@ -72,7 +72,8 @@ pub fn check(write: bool) -> Fallible<()> {
 
 fn count() -> Fallible<Counts> {
     let spot = Spot::named("2.4").ok_or("no containerd 2.4")?;
-    let bare = Bare::open(spot, None)?;
+    let state = tempfile::tempdir()?;
+    let bare = Bare::open(spot, state.path().to_owned(), None)?;
     let callgrind = Callgrind::new(&bare, &Shim::Podhook.program(spot.generation)?)?;
     let verb = callgrind.start_verb("verb")?;
     let nothing = callgrind.server("nothing", |_| Ok(()))?;
