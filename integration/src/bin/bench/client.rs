@@ -95,14 +95,7 @@ impl Direct {
     /// # Errors
     /// The shim's answer.
     pub fn call(&self, method: &str, request: &impl Message) -> Fallible<Duration> {
-        self.call_bytes(method, request.write_to_bytes()?)
-    }
-
-    /// The same with an encoded request.
-    ///
-    /// # Errors
-    /// The shim's answer.
-    pub fn call_bytes(&self, method: &str, payload: Vec<u8>) -> Fallible<Duration> {
+        let payload = request.write_to_bytes()?;
         let ((), elapsed) = timed(|| protocol::runtime().block_on(self.answered(method, payload)))?;
         Ok(elapsed)
     }

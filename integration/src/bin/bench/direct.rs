@@ -155,8 +155,7 @@ fn killed(bare: &Bare, client: &Direct, id: &str) -> Fallible<(Duration, Duratio
     Ok((kill, exit))
 }
 
-#[must_use]
-pub fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
+fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
     let rootfs = Mount {
         type_: "bind".to_owned(),
         source: bare.rootfs().display().to_string(),
@@ -171,8 +170,7 @@ pub fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
     }
 }
 
-#[must_use]
-pub fn start_request(id: &str) -> StartRequest {
+fn start_request(id: &str) -> StartRequest {
     StartRequest {
         id: id.to_owned(),
         ..Default::default()

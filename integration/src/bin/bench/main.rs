@@ -3,7 +3,6 @@
 //!
 //! usage: bench [--part NAME]... [--rounds N] [--long] [--write] [PLACE]...     (default: every part on 1.6, 2.3, 2.4 and 2.4+crun)
 //!        bench report                                                         the documents from docs/evidence/bench.json alone
-//!        bench check [--write]                                                instructions, beside those of integration/bench/instructions.json
 //!
 //! `--write` puts what was measured into docs/evidence/bench.json, in the place of what was there of the same parts and places, and
 //! writes docs/evidence/bench.md, docs/pictures/bench-*.svg and the goals in docs/benchmarks.md.
@@ -18,7 +17,6 @@ mod direct;
 mod floor;
 mod hooks;
 mod hot;
-mod instructions;
 mod logger;
 mod machine;
 mod measuring;
@@ -72,8 +70,6 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["worker", id, pid, config] => worker::serve(id, pid, config),
         ["logger", dir] => logger::serve(dir),
-        ["check"] => instructions::check(false),
-        ["check", "--write"] => instructions::check(true),
         ["report"] => Report::load().and_then(|report| report.write()),
         _ => Arguments::parse(&words)
             .map_err(Into::into)

@@ -76,12 +76,6 @@ impl Bare {
         tasks.join(self.namespace()).join(id)
     }
 
-    /// The folder of it all.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The busybox that containers are made of.
     #[must_use]
     pub fn rootfs(&self) -> &Path {
@@ -112,14 +106,7 @@ impl Bare {
     }
 
     fn command(&self, shim: Shim, id: &str) -> Fallible<Command> {
-        self.as_containerd(Command::new(shim.program(self.generation)?), id)
-    }
-
-    /// A shim's program, with what containerd starts one with.
-    ///
-    /// # Errors
-    /// A path that no program can be given.
-    pub fn as_containerd(&self, mut command: Command, id: &str) -> Fallible<Command> {
+        let mut command = Command::new(shim.program(self.generation)?);
         let bin = self.dir.join("bin");
         command
             .args(["-namespace", self.namespace(), "-address"])
@@ -153,10 +140,7 @@ impl Bare {
     }
 
     /// What containerd writes to the stdin of `start`.
-    ///
-    /// # Errors
-    /// Where containerd does not say its version.
-    pub fn input(&self, id: &str) -> Fallible<Vec<u8>> {
+    fn input(&self, id: &str) -> Fallible<Vec<u8>> {
         if self.generation < Generation::V2_3 {
             return Ok(Vec::new());
         }
@@ -210,10 +194,7 @@ impl Bare {
 }
 
 /// Runs a command to its end with something on its stdin; gives its output.
-///
-/// # Errors
-/// Its status, where that is not 0.
-pub fn ended(command: &mut Command, input: &[u8]) -> Fallible<Vec<u8>> {
+fn ended(command: &mut Command, input: &[u8]) -> Fallible<Vec<u8>> {
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not read its input is no error.
