@@ -122,7 +122,7 @@ fn in_use(running: &[String]) -> setup::Error {
     }
     setup::Error::refused(
         format!(
-            "{} pods or containers run on podhook: {}",
+            "pods or containers run on podhook, {}: {}",
             running.len(),
             names.join(", ")
         ),

@@ -273,10 +273,7 @@ fn nothing_is_taken_away_while_containers_run_on_it() {
     let arguments = ["-namespace", "k8s.io", "-id", "web", "-address", "/x"];
     crate::setup::shims::tests::process(&node.at(""), 7, program, &arguments);
     let error = node.uninstall(&[]).unwrap_err();
-    assert!(
-        error.contains("1 pods or containers run on podhook: k8s.io/web"),
-        "{error}"
-    );
+    assert!(error.contains("run on podhook, 1: k8s.io/web"), "{error}");
     assert!(error.contains("--force"), "{error}");
     node.uninstall(&["--force"]).unwrap();
     assert!(!node.at(CONFIG).exists());
