@@ -572,9 +572,9 @@ pub struct Doctor {
     /// Where.
     #[command(flatten)]
     pub node: NodeRoot,
-    /// The name of the runtime handler.
-    #[arg(long, value_name = "NAME", default_value = "podhook")]
-    pub runtime: String,
+    /// The name of the runtime handler [default: as it was installed, else podhook].
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
     /// Output format [default: a table].
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<DoctorOutput>,

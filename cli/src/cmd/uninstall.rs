@@ -88,8 +88,7 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
     if kept.is_empty() {
         state.remove(&root)?;
     } else {
-        state.files = kept;
-        state.save(&root)?;
+        state.forget_but(&root, kept)?;
         print(
             "the programs stay, since containers run on them: podhook uninstall again when those are gone\n",
         )?;
@@ -122,7 +121,7 @@ fn in_use(running: &[String]) -> setup::Error {
     }
     setup::Error::refused(
         format!(
-            "{} pods or containers run on podhook: {}",
+            "pods or containers run on podhook, {}: {}",
             running.len(),
             names.join(", ")
         ),

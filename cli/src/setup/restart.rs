@@ -45,7 +45,7 @@ pub fn all(
             Some(command) => {
                 let lived = run(root, place, command, &place.socket(root, address))?;
                 format!(
-                    "restarted {}: {lived} running containers went on\n",
+                    "restarted {}; containers that went on: {lived}\n",
                     place.kind.name()
                 )
             }

@@ -25,10 +25,8 @@ impl Shim {
     /// one.
     #[must_use]
     pub fn runs(&self, root: &Root, path: &Path) -> bool {
-        self.program == path
-            || root
-                .real_path_inside(path)
-                .is_some_and(|path| self.program == path)
+        let real = [root.real_path_inside(path), root.real_path(path)];
+        self.program == path || real.into_iter().flatten().any(|path| self.program == path)
     }
 
     /// Whether the same process is still there.

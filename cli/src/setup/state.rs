@@ -201,18 +201,29 @@ impl State {
         })
     }
 
+    /// Forgets all but some files.
+    ///
+    /// # Errors
+    /// When a copy cannot be removed, or the rest not be written.
+    pub fn forget_but(&mut self, root: &Root, rest: Vec<Entry>) -> Result<(), Error> {
+        self.remove_copies(root, &rest)?;
+        self.files = rest;
+        self.save(root)
+    }
+
+    fn remove_copies(&self, root: &Root, but: &[Entry]) -> Result<(), Error> {
+        let goes = |entry: &&Entry| but.iter().all(|stays| stays.path != entry.path);
+        let mut copies = self.files.iter().filter(goes).filter_map(Entry::copy);
+        copies.try_for_each(|copy| root.remove(&copy))
+    }
+
     /// Removes everything that is kept.
     ///
     /// # Errors
     /// When a file cannot be removed.
     pub fn remove(&self, root: &Root) -> Result<(), Error> {
-        let folder = Path::new(FOLDER);
-        for entry in &self.files {
-            if let Some(before) = &entry.before {
-                root.remove(&folder.join(&before.copy))?;
-            }
-        }
-        root.remove(&folder.join(FILE))?;
+        self.remove_copies(root, &[])?;
+        root.remove(&Path::new(FOLDER).join(FILE))?;
         for folder in self.folders.iter().rev() {
             root.remove_empty_folder(folder);
         }

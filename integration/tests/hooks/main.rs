@@ -12,6 +12,7 @@ mod http_memory;
 mod http_reach;
 mod http_servers;
 mod inspect;
+mod install;
 mod kill;
 mod left_running;
 mod metrics;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let tests = [
         // The longest first: what is left at the end then runs side by side.
         restart::tests(),
+        install::tests(),
         refused::tests(),
         tutorial::tests(),
         stop::tests(),

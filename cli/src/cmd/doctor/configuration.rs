@@ -6,7 +6,7 @@ use podhook_hooks::config::{Config, DEFAULT_PATH};
 use serde_json::{Map, Value};
 
 use super::check::Check;
-use crate::args::{self, NodeKind};
+use crate::args::NodeKind;
 use crate::cri::Handlers;
 use crate::setup::configure::{self, missing_annotations};
 use crate::setup::containerd::Generation;
@@ -34,7 +34,7 @@ pub(super) struct Used {
 pub(super) fn check(
     root: &Root,
     place: &Place,
-    args: &args::Doctor,
+    runtime: &str,
     version: Option<Version>,
 ) -> (Option<Used>, Vec<Check>) {
     let name = format!("{} configuration", place.kind.name());
@@ -50,10 +50,10 @@ pub(super) fn check(
             let programs = programs
                 .map(|folder| folder.display().to_string())
                 .collect();
-            let (used, checks) = toml(root, place, path, args, version, &name);
+            let (used, checks) = toml(root, place, path, runtime, version, &name);
             (used.map(|used| Used { programs, ..used }), checks)
         }
-        Configuration::Daemon(path) => (None, vec![daemon(root, path, &args.runtime, name)]),
+        Configuration::Daemon(path) => (None, vec![daemon(root, path, runtime, name)]),
         Configuration::None => (None, Vec::new()),
     }
 }
@@ -62,12 +62,12 @@ fn toml(
     root: &Root,
     place: &Place,
     path: &Path,
-    args: &args::Doctor,
+    runtime: &str,
     version: Option<Version>,
     name: &str,
 ) -> (Option<Used>, Vec<Check>) {
     let one = |check: Check| (None, vec![check]);
-    let install = install_command(place, &args.runtime);
+    let install = install_command(place, runtime);
     let read = configure::generation(root, place, path, version)
         .and_then(|generation| Loaded::read(root, path, generation));
     let loaded = match read {
@@ -88,17 +88,13 @@ fn toml(
         return one(Check::ok(name, message));
     }
     let cri = loaded.cri();
-    let section = runtimes(&cri).and_then(|all| all.get(&args.runtime));
+    let section = runtimes(&cri).and_then(|all| all.get(runtime));
     let Some(section) = section.and_then(Value::as_object) else {
-        let message = format!(
-            "no runtime {} in {}",
-            args.runtime,
-            root.outside(path).display()
-        );
+        let message = format!("no runtime {runtime} in {}", root.outside(path).display());
         return one(Check::fail(name, message, install));
     };
     if !is_podhook(section) {
-        let message = format!("the runtime {} is not podhook's", args.runtime);
+        let message = format!("the runtime {runtime} is not podhook's");
         return one(Check::fail(
             name,
             message,
@@ -117,11 +113,7 @@ fn toml(
     }
     let (used, mut checks) = of_section(root, section, loaded.generation, name, &install);
     if checks.is_empty() {
-        let message = format!(
-            "runtime {} in {}",
-            args.runtime,
-            last_file(root, &loaded, &args.runtime)
-        );
+        let message = format!("runtime {runtime} in {}", last_file(root, &loaded, runtime));
         checks.push(Check::ok(name, message));
     }
     (Some(used), checks)

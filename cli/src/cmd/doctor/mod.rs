@@ -17,6 +17,7 @@ use crate::output::table::Table;
 use crate::output::{escape, print};
 use crate::setup::place::{Configuration, Place};
 use crate::setup::root::Root;
+use crate::setup::state::State;
 use crate::setup::version::Version;
 use check::{Check, Status};
 
@@ -29,11 +30,12 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 /// When a check fails, or the root folder cannot be opened.
 pub async fn run(global: &args::Global, args: &args::Doctor) -> Result<(), Error> {
     let root = Root::open(&args.node.root)?;
-    let mut checks = checks(&root, args);
+    let name = runtime(&root, args);
+    let mut checks = checks(&root, args, &name);
     if root.is_host() {
         for place in places(&root, args) {
             if let Some(handlers) = ask(&place.socket(&root, &global.address)).await {
-                checks.push(configuration::loaded(&place, &handlers, &args.runtime));
+                checks.push(configuration::loaded(&place, &handlers, &name));
             }
         }
     }
@@ -48,6 +50,13 @@ pub async fn run(global: &args::Global, args: &args::Doctor) -> Result<(), Error
     Ok(())
 }
 
+/// The runtime handler's name.
+fn runtime(root: &Root, args: &args::Doctor) -> String {
+    let installed = || Some(State::load(root).ok()??.runtime);
+    let name = args.runtime.clone().or_else(installed);
+    name.unwrap_or_else(|| "podhook".to_owned())
+}
+
 /// What containerd has read, if it answers.
 async fn ask(socket: &std::path::Path) -> Option<Handlers> {
     let ask = async {
@@ -58,7 +67,7 @@ async fn ask(socket: &std::path::Path) -> Option<Handlers> {
 }
 
 /// All that files say.
-fn checks(root: &Root, args: &args::Doctor) -> Vec<Check> {
+fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
     let mut checks = vec![machine::kernel(root), machine::cgroups(root)];
     checks.push(machine::seccomp(root));
     let places = places(root, args);
@@ -81,7 +90,7 @@ fn checks(root: &Root, args: &args::Doctor) -> Vec<Check> {
             continue;
         }
         checks.extend(machine::unit(root, place));
-        let (found, more) = configuration::check(root, place, args, version);
+        let (found, more) = configuration::check(root, place, name, version);
         checks.extend(more);
         used = used.or(found);
     }

@@ -65,7 +65,8 @@ fn look(node: &tempfile::TempDir) -> Vec<Check> {
     let Command::Doctor(args) = cli.command else {
         panic!("another command");
     };
-    checks(&Root::open(node.path()).unwrap(), &args)
+    let root = Root::open(node.path()).unwrap();
+    checks(&root, &args, &runtime(&root, &args))
 }
 
 #[test]
@@ -192,6 +193,21 @@ fn what_is_wrong_is_found_and_what_mends_it_is_said() {
         assert!(check.mend.is_some(), "{check:?}");
         assert!(table(&checks).contains(&format!("  {name}: ")));
     }
+}
+
+#[test]
+fn the_runtime_is_called_as_it_was_installed() {
+    let node = node();
+    let config = GOOD.replace("runtimes.podhook", "runtimes.hooked");
+    write(node.path(), CONFIG, &config);
+    let state = r#"{"version": 1, "podhook": "0.1.0", "runtime": "hooked", "shim": "/x", "places": [], "files": [], "folders": []}"#;
+    write(node.path(), "var/lib/podhook/install/state.json", state);
+    let checks = look(&node);
+    let failed: Vec<_> = checks
+        .iter()
+        .filter(|check| check.status == Status::Fail)
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
