@@ -16,6 +16,13 @@ pub(super) struct Block<'c> {
 }
 
 impl<'c> Block<'c> {
+    fn new(comments: Comments<'c>) -> Self {
+        Self {
+            out: String::new(),
+            comments,
+        }
+    }
+
     /// The lines of a field; each ends with a line feed.
     pub(super) fn entry(
         indent: usize,
@@ -24,10 +31,7 @@ impl<'c> Block<'c> {
         value: &Value,
         comments: Comments<'c>,
     ) -> String {
-        let mut block = Self {
-            out: String::new(),
-            comments,
-        };
+        let mut block = Self::new(comments);
         block.push_entry(indent, path, key, value);
         block.out
     }
@@ -39,10 +43,7 @@ impl<'c> Block<'c> {
         value: &Value,
         comments: Comments<'c>,
     ) -> String {
-        let mut block = Self {
-            out: String::new(),
-            comments,
-        };
+        let mut block = Self::new(comments);
         for (key, value) in value.as_object().into_iter().flatten() {
             block.push_entry(indent, &path.key(key), key, value);
         }
