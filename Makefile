@@ -25,7 +25,7 @@ deps: ## Install what is needed from Debian's packages, if anything is missing
 
 .PHONY: build
 build: deps ## Build the shim and podhook into target/ (PROFILE=release for optimised ones)
-	$(alive) $(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook
+	$(alive) $(if $(filter release,$(PROFILE)),.ci/optimised,$(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook)
 
 .PHONY: images
 images: deps ## Build the test images, and fetch or build the other containerd generations and promtool, into .cache/
@@ -232,7 +232,7 @@ deny: ## Check the licences, sources and advisories of the dependencies
 
 .PHONY: install
 install: deps ## Build optimised and install the shim and podhook into PREFIX/bin (default /usr/local)
-	$(alive) $(CARGO) build --locked --release --package containerd-shim-podhook-v1 --package podhook
+	$(alive) .ci/optimised
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(dir $(target_dir))release/containerd-shim-podhook-v1 $(dir $(target_dir))release/podhook $(DESTDIR)$(PREFIX)/bin
 	ln -sf podhook $(DESTDIR)$(PREFIX)/bin/kubectl-podhook

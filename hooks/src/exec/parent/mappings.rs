@@ -2,7 +2,6 @@
 //! variables, and what is told to stay.
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use crate::exec::Error;
 use crate::exec::plan::arena::Arena;
@@ -95,17 +94,32 @@ fn top() -> Result<usize, Error> {
 
 /// Where the C library has registered the calling thread's `struct rseq`.
 fn rseq() -> Option<Range> {
-    /// glibc's `__rseq_offset`, from the thread pointer; `None` where there is none.
-    static OFFSET: OnceLock<Option<isize>> = OnceLock::new();
     /// More than the structure has in any Linux.
     const SIZE: usize = 256;
-    let offset = (*OFFSET.get_or_init(|| {
+    let offset = rseq_offset()?;
+    let start = sys::thread_pointer().wrapping_add_signed(offset);
+    Some((start, start.wrapping_add(SIZE)))
+}
+
+/// glibc's `__rseq_offset`, from the thread pointer. A static program is linked with a C library that has it.
+#[cfg(all(target_feature = "crt-static", target_env = "gnu"))]
+fn rseq_offset() -> Option<isize> {
+    unsafe extern "C" {
+        static __rseq_offset: isize;
+    }
+    // SAFETY: an initialised `ptrdiff_t`, which does not change.
+    Some(unsafe { __rseq_offset })
+}
+
+/// glibc's `__rseq_offset`, from the thread pointer; `None` where the C library has none.
+#[cfg(not(all(target_feature = "crt-static", target_env = "gnu")))]
+fn rseq_offset() -> Option<isize> {
+    static OFFSET: std::sync::OnceLock<Option<isize>> = std::sync::OnceLock::new();
+    *OFFSET.get_or_init(|| {
         // SAFETY: a C string; the symbol, where there is one, is an initialised `ptrdiff_t`.
         unsafe {
             let symbol = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr());
             symbol.cast::<isize>().as_ref().copied()
         }
-    }))?;
-    let start = sys::thread_pointer().wrapping_add_signed(offset);
-    Some((start, start.wrapping_add(SIZE)))
+    })
 }
