@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         start_and_delete_run_no_program,
         no_program_is_run_of_any_tested_version,
         a_program_is_run_where_the_node_says_so,
+        sigkill_for_all_runs_no_program_where_the_kernel_kills_all,
         a_script_called_runc_sees_every_call,
         another_program_called_runc_sees_every_call,
         a_container_without_a_pid_namespace_is_deleted_by_runc,
@@ -173,6 +174,24 @@ fn a_program_is_run_where_the_node_says_so(stage: &Stage) -> Outcome {
     fs::rename(whole, &runc)?;
     client.start("c1", "")?;
     end(stage, &client, "c1")
+}
+
+/// As containerd's CRI has it: once to end a pod, and once more before it deletes what has ended.
+fn sigkill_for_all_runs_no_program_where_the_kernel_kills_all(stage: &Stage) -> Outcome {
+    let runc = copy(stage, OciRuntime::Runc1_5)?;
+    let client = created(stage, "c1", &options(&runc))?;
+    client.start("c1", "")?;
+    client.exec("c1", "e1", &["sleep", "600"])?;
+    client.start("c1", "e1")?;
+    spoil(&runc)?;
+    client.kill("c1", "", 9, true)?;
+    assert_eq!(client.wait("c1", "e1")?.exit_status, 137);
+    assert_eq!(client.wait("c1", "")?.exit_status, 137);
+    client.kill("c1", "", 9, true)?;
+    client.delete("c1", "e1")?;
+    client.delete("c1", "")?;
+    client.shutdown("c1");
+    stage.wait_gone("c1")
 }
 
 /// A script in place of runc that notes its calls.

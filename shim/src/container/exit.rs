@@ -37,6 +37,7 @@ impl Container {
         self.lock().init_gone = true;
         self.give_up_execs();
         if self.shared_pid_namespace
+            && !self.is_deserted()
             && let Err(e) = self.runtime.kill_all(libc::SIGKILL).await
         {
             // Nothing left to kill is the usual case.

@@ -6,6 +6,7 @@ use podhook_hooks::sequence::Event;
 
 use super::exec::GivenUp;
 use super::{Container, Freezer, ProcessRef};
+use crate::cgroup;
 use crate::error::{Error, Result};
 
 impl Container {
@@ -25,11 +26,33 @@ impl Container {
         self.lock().freezer == Freezer::Paused || frozen()
     }
 
+    /// Whether it is known that no process is left in its cgroup. With `runtime_calls = "program"` it is the runtime that
+    /// has to know.
+    pub(super) fn is_deserted(&self) -> bool {
+        if !self.options.direct_calls {
+            return false;
+        }
+        match self.cgroup.get().map(|cgroup| cgroup.pids()) {
+            Some(Ok(pids)) => pids.is_empty(),
+            // systemd removes the cgroup of a scope with the last process.
+            Some(Err(cgroup::Error::Gone { .. })) => true,
+            _ => false,
+        }
+    }
+
     /// Passes a signal on to init, or to every process of the container.
     async fn pass_on(&self, signal: i32, all: bool, paused: bool) -> Result<()> {
         let ended = self.init.exit().is_some();
         if all && (signal != 0 || ended) {
             // Other processes may have outlived init. Where none has, the runtimes answer with success.
+            if ended && self.is_deserted() {
+                return Ok(());
+            }
+            // With the first process of a pid namespace the kernel kills all of it.
+            let dies_with_init = self.options.direct_calls && !self.shared_pid_namespace;
+            if dies_with_init && signal == libc::SIGKILL && !ended && !paused {
+                return self.init.signal(signal);
+            }
             return self.runtime.kill_all(signal).await.map_err(kill_error);
         }
         if ended {

@@ -93,22 +93,25 @@ fn what_is_left_of_a_shared_pid_namespace_is_killed_with_init() {
     story(async {
         let world = World::new();
         world.fakes.lock().execs_outlive_init = true;
-        let request = world.request("c1", serde_json::json!({}));
-        let path = format!("{}/config.json", request.bundle);
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(
-            &path,
-            text.replace(r#"{"type":"pid"}"#, r#"{"type":"mount"}"#),
-        )
-        .unwrap();
-        let task = world.create_by(request).await.unwrap();
-        assert_eq!(answer(task.start()).await, "ok");
+        let task = world.running_in_a_shared_pid_namespace("c1").await;
         task.exec("e").unwrap();
         assert_eq!(answer(task.start_exec("e")).await, "ok");
         task.init_exits(0);
         moment().await;
         assert_eq!(world.calls("c1").last().unwrap(), "kill-all 9");
         assert_eq!(world.events("c1")[4..], ["exit/e 137", "exit 0"]);
+    });
+}
+
+#[test]
+fn nothing_is_killed_where_nothing_is_left_of_a_shared_pid_namespace() {
+    story(async {
+        let world = World::new();
+        let task = world.running_in_a_shared_pid_namespace("c1").await;
+        task.init_exits(0);
+        moment().await;
+        assert_eq!(world.calls("c1"), ["create", "start"]);
+        assert_eq!(world.events("c1").last().unwrap(), "exit 0");
     });
 }
 

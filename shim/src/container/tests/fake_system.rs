@@ -67,7 +67,7 @@ impl System for FakeSystem {
         if !self.0.is_alive(pid) {
             return Err(cgroup::Error::Exited { pid });
         }
-        Ok(Box::new(FakeCgroup(self.0.clone(), "/gone".to_owned())))
+        Ok(Box::new(FakeCgroup(self.0.clone(), self.0.name(pid))))
     }
 
     fn open(
@@ -169,9 +169,7 @@ impl Cgroup for FakeCgroup {
     }
 
     fn pids(&self) -> Result<Vec<i32>, cgroup::Error> {
-        Err(cgroup::Error::Gone {
-            path: self.1.clone().into(),
-        })
+        Ok(self.0.alive_in(&self.1))
     }
 
     fn stats(&self) -> Result<Any, cgroup::Error> {

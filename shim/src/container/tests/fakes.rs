@@ -199,6 +199,15 @@ impl Fakes {
         alive.map(|(pid, _)| *pid).collect()
     }
 
+    /// The container, or the container and the exec, that a process is of.
+    pub fn name(&self, pid: i32) -> String {
+        let state = self.lock();
+        state
+            .processes
+            .get(&pid)
+            .map_or_else(String::new, |process| process.name.clone())
+    }
+
     /// The pids of a container's processes that are alive.
     pub fn alive_in(&self, id: &str) -> Vec<i32> {
         let state = self.lock();

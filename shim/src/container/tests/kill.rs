@@ -237,10 +237,52 @@ fn kill_of_all_goes_through_the_runtime() {
     story(async {
         let world = World::new();
         let task = world.running("c1", "").await;
+        assert_eq!(answer(task.kill_all(TERM)).await, "ok");
+        assert_eq!(world.calls("c1"), ["create", "start", "kill-all 15"]);
+        moment().await;
+        assert_eq!(world.events("c1"), ["create", "start", "exit 143"]);
+    });
+}
+
+#[test]
+fn sigkill_of_all_is_that_of_init_where_the_kernel_kills_the_others() {
+    story(async {
+        let world = World::new();
+        let task = world.running("c1", "").await;
         assert_eq!(answer(task.kill_all(KILL)).await, "ok");
-        assert_eq!(world.calls("c1"), ["create", "start", "kill-all 9"]);
+        assert_eq!(world.calls("c1"), ["create", "start"]);
         moment().await;
         assert_eq!(world.events("c1"), ["create", "start", "exit 137"]);
+        let shared = world.running_in_a_shared_pid_namespace("c2").await;
+        assert_eq!(answer(shared.kill_all(KILL)).await, "ok");
+        assert_eq!(world.calls("c2"), ["create", "start", "kill-all 9"]);
+        let world = World::configured("runtime_calls = \"program\"\n");
+        let task = world.running("c1", "").await;
+        assert_eq!(answer(task.kill_all(KILL)).await, "ok");
+        assert_eq!(world.calls("c1"), ["create", "start", "kill-all 9"]);
+    });
+}
+
+#[test]
+fn what_has_outlived_init_is_killed_by_the_runtime_and_nothing_where_nothing_has() {
+    story(async {
+        let world = World::new();
+        let task = world.running("c1", "").await;
+        task.init_exits(0);
+        moment().await;
+        for signal in [TERM, KILL] {
+            assert_eq!(answer(task.kill_all(signal)).await, "ok");
+        }
+        assert_eq!(world.calls("c1"), ["create", "start"]);
+        world.fakes.lock().execs_outlive_init = true;
+        let task = world.running("c2", "").await;
+        task.exec("e").unwrap();
+        assert_eq!(answer(task.start_exec("e")).await, "ok");
+        task.init_exits(0);
+        moment().await;
+        // The answer is the runtime's.
+        drop(task.kill_all(KILL).await);
+        assert_eq!(world.calls("c2").last().unwrap(), "kill-all 9");
     });
 }
 

@@ -43,7 +43,7 @@ async fn call(world: &World, verb: &'static str, does: Does) -> (Task, Rpc<()>) 
             "start" => task.start().await.unwrap().map(drop),
             "exec" => task.start_exec("e").await.unwrap().map(drop),
             "kill" => task.kill(KILL).await.unwrap(),
-            "kill-all" => task.kill_all(KILL).await.unwrap(),
+            "kill-all" => task.kill_all(TERM).await.unwrap(),
             "pause" => task.pause().await.unwrap(),
             "resume" => task.resume().await.unwrap(),
             "update" => task.update().await.unwrap(),

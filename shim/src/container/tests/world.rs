@@ -132,6 +132,18 @@ impl World {
     }
 
     /// A container that runs, past its postStart.
+    /// A container that runs, whose processes are in somebody else's pid namespace.
+    pub async fn running_in_a_shared_pid_namespace(&self, id: &str) -> Task {
+        let request = self.request(id, json!({}));
+        let path = format!("{}/config.json", request.bundle);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace(r#"{"type":"pid"}"#, r#"{"type":"mount"}"#);
+        std::fs::write(&path, text).unwrap();
+        let task = self.create_by(request).await.unwrap();
+        assert_eq!(answer(task.start()).await, "ok");
+        task
+    }
+
     pub async fn running(&self, id: &str, lifecycle: &str) -> Task {
         let task = self.create(id, lifecycle).await.unwrap();
         let start = task.start();
