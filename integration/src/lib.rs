@@ -18,6 +18,7 @@ pub mod driver;
 pub mod events;
 pub mod execs;
 pub mod generation;
+pub mod handler;
 pub mod hanging;
 #[cfg(test)]
 mod house;

@@ -1,10 +1,11 @@
 //! What Kubernetes users have asked for in issues of kubernetes/kubernetes (`k/k`) and containerd, and a
 //! runtime can give: hooks that hang, fail silently, or need what the image does not have.
 
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use podhook_integration::cri::v1;
+use podhook_integration::handler::has_handler;
 use podhook_integration::podhook::Podhook;
 use podhook_integration::suite::{Test, each_once};
 use podhook_integration::trace::{Trace, mark};
@@ -394,6 +395,12 @@ fn an_image_without_sleep_and_shell_can_sleep(node: &Node) -> Outcome {
             )
             .start()?;
         let watch = container.watch_record();
+        // Before that the first process of its namespace has no use for SIGTERM.
+        let status = format!("/proc/{}/status", container.pid()?);
+        wait::until_true("a handler for SIGTERM", SOON, || {
+            let status = fs::read_to_string(&status);
+            status.is_ok_and(|status| has_handler(&status, "pause", libc::SIGTERM))
+        })?;
         container.stop(30)?;
         // It ends by itself on SIGTERM.
         assert_eq!(container.status()?.exit_code, 0);

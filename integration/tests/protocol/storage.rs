@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use podhook_integration::Outcome;
 use podhook_integration::containerd::remains;
@@ -95,13 +96,15 @@ impl State {
 
     fn remount(&self, flags: MsFlags) -> Outcome {
         let flags = MsFlags::MS_REMOUNT | flags;
-        Ok(mount(
-            None::<&str>,
-            &self.dir,
-            None::<&str>,
-            flags,
-            None::<&str>,
-        )?)
+        let none = None::<&str>;
+        // It is not made read-only while somebody writes a file in it.
+        let remounted = wait::until("the end of all writes", SOON, || {
+            match mount(none, &self.dir, none, flags, none) {
+                Err(Errno::EBUSY) => None,
+                done => Some(done),
+            }
+        });
+        Ok(remounted??)
     }
 
     /// What an error says.

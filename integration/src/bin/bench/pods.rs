@@ -8,6 +8,7 @@ use std::{fs, process, thread};
 
 use podhook_integration::containerd::remains;
 use podhook_integration::cri::{Cri, v1};
+use podhook_integration::handler::has_handler;
 use podhook_integration::{Containerd, Image, wait};
 
 use crate::Fallible;
@@ -43,17 +44,6 @@ pub struct Sandbox<'a> {
     config: v1::PodSandboxConfig,
     pub id: String,
     removed: AtomicBool,
-}
-
-/// Whether `/proc/PID/status` is that of such a program with a handler.
-fn has_handler(status: &str, name: &str, signal: i32) -> bool {
-    let named = status.lines().find_map(|line| line.strip_prefix("Name:"));
-    if named.map(str::trim) != Some(name) {
-        return false;
-    }
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    caught.unwrap_or(0) >> (signal - 1) & 1 == 1
 }
 
 fn number() -> u64 {
@@ -293,24 +283,5 @@ impl Drop for Sandbox<'_> {
         {
             eprintln!("pod {}: {error}", self.id);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handler_is_seen_in_the_mask_of_caught_signals() {
-        let status = "Name:\tpause\nSigIgn:\t0000000000004000\nSigCgt:\t0000000000014002\n";
-        assert!(has_handler(status, "pause", libc::SIGTERM));
-        assert!(!has_handler(status, "pause", libc::SIGHUP));
-        assert!(!has_handler("Name:\tpause\n", "pause", libc::SIGTERM));
-    }
-
-    #[test]
-    fn what_is_still_the_oci_runtime_is_not_ready() {
-        let status = "Name:\trunc:[2:INIT]\nSigCgt:\tfffffffdffc1feff\n";
-        assert!(!has_handler(status, "pause", libc::SIGTERM));
     }
 }
