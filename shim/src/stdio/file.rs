@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use super::copy::{chunk, copy};
+use super::copy::{batch, copy};
 use crate::error::{Error, Result};
 use crate::host::apart;
 
@@ -39,7 +39,7 @@ where
     let (file, path) = (Arc::new(file), path.to_owned());
     copies.spawn(async move {
         let mut lost = Lost::default();
-        while let Ok(bytes) = chunk(&mut from).await
+        while let Ok(bytes) = batch(&mut from).await
             && !bytes.is_empty()
         {
             let length = bytes.len();
