@@ -176,6 +176,14 @@ bench-report: ## Write the documents of make bench from docs/evidence/bench.json
 	$(build_bin) bench
 	$(run) bench -- report
 
+.PHONY: bench-check
+bench-check: images ## Count the optimised shim's instructions, and measure ratios, beside integration/bench/check.json (WRITE=1 writes it)
+	$(alive) integration/valgrind
+	$(alive) .ci/optimised containerd-shim-podhook-v1
+	$(build_bin) bench
+	PODHOOK_SHIM=$(abspath $(dir $(target_dir)))/release/containerd-shim-podhook-v1 \
+		$(alive) $(run) bench -- check $(if $(WRITE),--write)
+
 # How long each target is fuzzed; TARGET=annotation for one of fuzz/fuzz_targets.
 SECONDS ?= 3600
 TARGET ?=

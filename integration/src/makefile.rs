@@ -29,6 +29,7 @@ fn no_target_compiles_or_downloads_in_silence() {
         "demo",
         "bench",
         "bench-report",
+        "bench-check",
         "test",
         "test-v2",
         "test-matrix",

@@ -2,9 +2,11 @@
 
 mod bars;
 mod lines;
+mod stacks;
 
 pub use bars::{Bars, Group, bars};
 pub use lines::{Line, Panel, svg};
+pub use stacks::{Stack, Stacks, stacks};
 
 /// Told apart by the blind to colours as well.
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];

@@ -95,7 +95,14 @@ impl Direct {
     /// # Errors
     /// The shim's answer.
     pub fn call(&self, method: &str, request: &impl Message) -> Fallible<Duration> {
-        let payload = request.write_to_bytes()?;
+        self.call_bytes(method, request.write_to_bytes()?)
+    }
+
+    /// The same with an encoded request.
+    ///
+    /// # Errors
+    /// The shim's answer.
+    pub fn call_bytes(&self, method: &str, payload: Vec<u8>) -> Fallible<Duration> {
         let ((), elapsed) = timed(|| protocol::runtime().block_on(self.answered(method, payload)))?;
         Ok(elapsed)
     }

@@ -1,7 +1,7 @@
 //! The shim asked directly, without containerd: each verb and each call of a container's life alone.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use crate::Fallible;
 use crate::arguments::Sizes;
 use crate::client::Direct;
 use crate::cpu;
-use crate::ctr_run;
 use crate::rounds::{rotate, timed};
 use crate::row::{Label, NO_SHIM};
 use crate::samples::Samples;
@@ -56,7 +55,7 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
     let empty = empty_program(stage)?;
     let mut able = Vec::new();
     for shim in stage.shims() {
-        match life(&bare, *shim) {
+        match life(&bare, *shim, &empty) {
             Ok(_) => able.push((*shim, STEPS.map(|_| Samples::default()))),
             Err(error) if *shim == Shim::Rust => sheet.missing(shim.name(), &error),
             Err(error) => return Err(error),
@@ -68,8 +67,8 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
         sizes.rounds,
         &mut able,
         |(shim, steps), counts| {
-            let times = life(&bare, *shim).map_err(|error| format!("{}: {error}", shim.name()))?;
-            let started = ctr_run::timed(&mut Command::new(&empty))?;
+            let life = life(&bare, *shim, &empty);
+            let (times, started) = life.map_err(|error| format!("{}: {error}", shim.name()))?;
             if counts {
                 for (samples, time) in steps.iter_mut().zip(times) {
                     samples.push(time);
@@ -88,12 +87,14 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
     Ok(())
 }
 
-/// A container that sleeps and is killed, in the order of [`STEPS`].
-fn life(bare: &Bare, shim: Shim) -> Fallible<[Duration; 11]> {
+/// A container that sleeps and is killed, in the order of [`STEPS`]; and what the program `empty` takes that is started as the
+/// verb is.
+fn life(bare: &Bare, shim: Shim, empty: &Path) -> Fallible<([Duration; 11], Duration)> {
     static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let (id, second) = (format!("c{number}"), format!("c{number}-second"));
     let _log = bare.make_bundle(&id, &id)?;
+    let nothing = bare.run(Command::new(empty), &id)?;
     let (start_verb, client) = bare.start(shim, &id)?;
     let pid = bare.pid(&id)?;
     let before = cpu::of_process(pid)?;
@@ -118,7 +119,7 @@ fn life(bare: &Bare, shim: Shim) -> Fallible<[Duration; 11]> {
     for id in [&id, &second] {
         fs::remove_dir_all(bare.bundle(id))?;
     }
-    Ok([
+    let steps = [
         start_verb,
         second_verb,
         create,
@@ -130,7 +131,8 @@ fn life(bare: &Bare, shim: Shim) -> Fallible<[Duration; 11]> {
         delete,
         exit + delete,
         delete_verb,
-    ])
+    ];
+    Ok((steps, nothing))
 }
 
 /// SIGKILL with a Wait under way, as containerd has it: until the answer, and until the event is there.
@@ -155,7 +157,8 @@ fn killed(bare: &Bare, client: &Direct, id: &str) -> Fallible<(Duration, Duratio
     Ok((kill, exit))
 }
 
-fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
+#[must_use]
+pub fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
     let rootfs = Mount {
         type_: "bind".to_owned(),
         source: bare.rootfs().display().to_string(),
@@ -170,14 +173,16 @@ fn create_request(bare: &Bare, id: &str) -> CreateTaskRequest {
     }
 }
 
-fn start_request(id: &str) -> StartRequest {
+#[must_use]
+pub fn start_request(id: &str) -> StartRequest {
     StartRequest {
         id: id.to_owned(),
         ..Default::default()
     }
 }
 
-fn delete_request(id: &str) -> DeleteRequest {
+#[must_use]
+pub fn delete_request(id: &str) -> DeleteRequest {
     DeleteRequest {
         id: id.to_owned(),
         ..Default::default()
@@ -197,7 +202,7 @@ fn empty_program(stage: &Stage) -> Fallible<PathBuf> {
 ///
 /// # Errors
 /// When it makes nothing.
-pub fn compiled(source: &std::path::Path, program: &std::path::Path) -> Fallible<()> {
+pub fn compiled(source: &Path, program: &Path) -> Fallible<()> {
     let mut command = Command::new("cc");
     command.arg("-O2").arg("-o").arg(program).arg(source);
     let status = command.status()?;

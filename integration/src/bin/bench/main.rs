@@ -3,12 +3,14 @@
 //!
 //! usage: bench [--part NAME]... [--rounds N] [--long] [--write] [PLACE]...     (default: every part on 1.6, 2.3, 2.4 and 2.4+crun)
 //!        bench report                                                         the documents from docs/evidence/bench.json alone
+//!        bench check [--write]                                                what the shim takes, beside integration/bench/check.json
 //!
 //! `--write` puts what was measured into docs/evidence/bench.json, in the place of what was there of the same parts and places, and
 //! writes docs/evidence/bench.md, docs/pictures/bench-*.svg and the goals in docs/benchmarks.md.
 
 mod answers;
 mod arguments;
+mod check;
 mod client;
 mod cold;
 mod cpu;
@@ -23,6 +25,7 @@ mod measuring;
 mod memory;
 mod output;
 mod part;
+mod phases;
 mod pods;
 mod probes;
 mod report;
@@ -70,10 +73,12 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["worker", id, pid, config] => worker::serve(id, pid, config),
         ["logger", dir] => logger::serve(dir),
+        ["check"] => interruptible(|| check::check(false)),
+        ["check", "--write"] => interruptible(|| check::check(true)),
         ["report"] => Report::load().and_then(|report| report.write()),
         _ => Arguments::parse(&words)
             .map_err(Into::into)
-            .and_then(interruptible),
+            .and_then(|arguments| interruptible(move || all(&arguments))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,9 +90,10 @@ fn main() -> ExitCode {
 }
 
 /// Measures; what it has made is removed at the end, whatever the end is.
-fn interruptible(arguments: Arguments) -> Fallible<()> {
+fn interruptible(work: impl FnOnce() -> Fallible<()> + Send + 'static) -> Fallible<()> {
     scrub::stale();
     // Before there is a thread.
+    run_dir::own_mounts()?;
     run_dir::in_memory()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -97,7 +103,7 @@ fn interruptible(arguments: Arguments) -> Fallible<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let (done, ended) = oneshot::channel();
         // It blocks; this thread waits for its end or for the user's.
-        thread::spawn(move || done.send(all(&arguments)));
+        thread::spawn(move || done.send(work()));
         tokio::select! {
             outcome = ended => outcome.unwrap_or_else(|_| Err("it panicked".into())),
             _ = interrupt.recv() => Err("interrupted".into()),

@@ -77,6 +77,22 @@ impl Footprint {
     }
 }
 
+/// How often the threads of a process have begun to wait, which is how often something has woken them.
+fn wakeups(pid: i32) -> Fallible<u64> {
+    let mut all = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        all += line
+            .ok_or("no voluntary_ctxt_switches")?
+            .trim()
+            .parse::<u64>()?;
+    }
+    Ok(all)
+}
+
 /// Measures.
 ///
 /// # Errors
@@ -104,6 +120,15 @@ fn of_shim(
     let pid = stage.shim_of(&pod.id)?;
     let one = Footprint::of(pid)?;
     one.report(sheet, "a pod of one", shim);
+    let seconds = sizes.or_long(20, 600);
+    let before = wakeups(pid)?;
+    thread::sleep(Duration::from_secs(u64::try_from(seconds)?));
+    let woken = wakeups(pid)?.saturating_sub(before);
+    let label = Label::new(
+        &format!("wakeups of an idle pod in {seconds} s"),
+        shim.name(),
+    );
+    sheet.values(&label, "", &[woken as f64], None);
 
     let mut running = 1;
     for size in [5, 20, 50] {

@@ -3,8 +3,8 @@
 use crate::arguments::Sizes;
 use crate::sheet::Sheet;
 use crate::stage::Stage;
-use crate::{Fallible, answers, cold, ctr_run, direct, hooks, hot, memory, output, probes};
-use crate::{saturation, ways};
+use crate::{Fallible, answers, cold, ctr_run, direct, hooks, hot, memory, output, phases};
+use crate::{probes, saturation, ways};
 
 /// A part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +25,13 @@ pub enum Part {
     Hooks,
     Memory,
     Probes,
+    /// Whose the time of a call is.
+    Phases,
 }
 
 impl Part {
     /// In the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cold,
         Self::Crowd,
         Self::Direct,
@@ -40,6 +42,7 @@ impl Part {
         Self::Hooks,
         Self::Memory,
         Self::Probes,
+        Self::Phases,
     ];
 
     /// As it is chosen.
@@ -56,6 +59,7 @@ impl Part {
             Self::Hooks => "hooks",
             Self::Memory => "memory",
             Self::Probes => "probes",
+            Self::Phases => "phases",
         }
     }
 
@@ -73,6 +77,7 @@ impl Part {
             Self::Hooks => "Hooks",
             Self::Memory => "Memory at rest",
             Self::Probes => "Pods with an exec probe a second each",
+            Self::Phases => "Whose the time of a call is",
         }
     }
 
@@ -114,6 +119,7 @@ impl Part {
             }
             Self::Memory => memory::run(stage, sizes, sheet),
             Self::Probes => probes::run(stage, sizes, sheet),
+            Self::Phases => phases::run(stage, sizes, sheet),
         }
     }
 }

@@ -22,10 +22,6 @@ pub fn in_memory() -> Fallible<()> {
     if statfs(dir)?.filesystem_type() == TMPFS_MAGIC {
         return Ok(());
     }
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let none = None::<&str>;
-    // What others unmount is unmounted here, too.
-    mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)?;
     mount(
         Some("tmpfs"),
         dir,
@@ -33,5 +29,17 @@ pub fn in_memory() -> Fallible<()> {
         MsFlags::empty(),
         Some("mode=755"),
     )?;
+    Ok(())
+}
+
+/// Gives this program, which has one thread, a mount namespace of its own.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn own_mounts() -> Fallible<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    // What others unmount is unmounted here, too.
+    mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)?;
     Ok(())
 }

@@ -76,6 +76,12 @@ impl Bare {
         tasks.join(self.namespace()).join(id)
     }
 
+    /// The folder of it all.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The busybox that containers are made of.
     #[must_use]
     pub fn rootfs(&self) -> &Path {
@@ -106,7 +112,14 @@ impl Bare {
     }
 
     fn command(&self, shim: Shim, id: &str) -> Fallible<Command> {
-        let mut command = Command::new(shim.program(self.generation)?);
+        self.as_containerd(Command::new(shim.program(self.generation)?), id)
+    }
+
+    /// A shim's program, with what containerd starts one with.
+    ///
+    /// # Errors
+    /// A path that no program can be given.
+    pub fn as_containerd(&self, mut command: Command, id: &str) -> Fallible<Command> {
         let bin = self.dir.join("bin");
         command
             .args(["-namespace", self.namespace(), "-address"])
@@ -140,7 +153,10 @@ impl Bare {
     }
 
     /// What containerd writes to the stdin of `start`.
-    fn input(&self, id: &str) -> Fallible<Vec<u8>> {
+    ///
+    /// # Errors
+    /// Where containerd does not say its version.
+    pub fn input(&self, id: &str) -> Fallible<Vec<u8>> {
         if self.generation < Generation::V2_3 {
             return Ok(Vec::new());
         }
@@ -155,6 +171,17 @@ impl Bare {
             ..Default::default()
         };
         Ok(params.write_to_bytes()?)
+    }
+
+    /// The time of any program that is started as `start` is.
+    ///
+    /// # Errors
+    /// What it prints.
+    pub fn run(&self, command: Command, id: &str) -> Fallible<Duration> {
+        let mut command = self.as_containerd(command, id)?;
+        let input = self.input(id)?;
+        let (_, elapsed) = timed(|| ended(&mut command, &input))?;
+        Ok(elapsed)
     }
 
     /// The verb `start`: the time from before the fork until it has ended, and the shim that it has started or found.
@@ -194,7 +221,10 @@ impl Bare {
 }
 
 /// Runs a command to its end with something on its stdin; gives its output.
-fn ended(command: &mut Command, input: &[u8]) -> Fallible<Vec<u8>> {
+///
+/// # Errors
+/// Its status, where that is not 0.
+pub fn ended(command: &mut Command, input: &[u8]) -> Fallible<Vec<u8>> {
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not read its input is no error.

@@ -105,6 +105,13 @@ impl Report {
         page::write(self)
     }
 
+    /// What came out of a goal at a place.
+    #[must_use]
+    pub fn goal(&self, what: &str, place: &str) -> Option<f64> {
+        let goal = goals::GOALS.iter().find(|goal| goal.what == what)?;
+        goal.value(self, place)
+    }
+
     /// What the goals make of it, for the terminal.
     pub fn print_goals(&self) {
         println!("\n{}", page::goals(self));

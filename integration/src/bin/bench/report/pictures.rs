@@ -3,12 +3,12 @@
 use std::fs;
 
 use podhook_integration::generation::repository;
-use podhook_integration::plot::{Bars, Group, bars};
+use podhook_integration::plot::{Bars, Group, Stack, Stacks, bars, stacks};
 
 use super::Report;
-use crate::Fallible;
+use crate::phases::{self, CALLS, OWNERS};
 use crate::shims::Shim;
-use crate::ways;
+use crate::{Fallible, ways};
 
 /// The files, and what they show.
 pub const PICTURES: [(&str, &str); 4] = [
@@ -76,7 +76,45 @@ pub fn write(report: &Report) -> Fallible<()> {
         let path = repository().join("docs/pictures").join(file);
         fs::write(&path, drawn(report, title, &choices(file)))?;
     }
-    Ok(())
+    let path = repository().join("docs/pictures").join(PHASES);
+    Ok(fs::write(path, whose(report))?)
+}
+
+/// In docs/performance.md.
+const PHASES: &str = "bench-phases.svg";
+
+/// Whose the time of a call is: a bar for each call of each shim.
+fn whose(report: &Report) -> String {
+    let stack = |place: &str, call: &str, shim: &str| {
+        let part = |owner: &&str| {
+            let what = phases::what(call, owner);
+            let mut rows = report.rows.iter();
+            let row = rows.find(|row| {
+                (&*row.part, &*row.what, &*row.place, &*row.shim) == ("phases", &*what, place, shim)
+            });
+            row.map(|row| row.median)
+        };
+        Some(Stack {
+            label: format!("{call}, {shim}"),
+            parts: OWNERS.iter().map(part).collect::<Option<_>>()?,
+        })
+    };
+    let panel = |place: &crate::spot::Versions| {
+        let bars = CALLS.iter().flat_map(|call| {
+            [Shim::Original, Shim::Podhook].map(|shim| stack(&place.place, call, shim.name()))
+        });
+        Stacks {
+            title: format!("containerd {}, {}", place.containerd, place.runtime),
+            stacks: bars.flatten().collect(),
+        }
+    };
+    let panels = report.places.iter().map(panel);
+    let panels: Vec<_> = panels.filter(|panel| !panel.stacks.is_empty()).collect();
+    stacks(
+        "Whose the time of a call is, milliseconds",
+        &OWNERS,
+        &panels,
+    )
 }
 
 fn drawn(report: &Report, title: &str, choices: &[Choice]) -> String {
