@@ -66,7 +66,8 @@ impl Sheet {
     pub fn missing(&mut self, what: &str, reason: &impl Display) {
         let reason = reason.to_string();
         // The first line says it; what follows are logs.
-        let reason = reason.lines().next().unwrap_or_default().to_owned();
+        let reason = reason.lines().next().unwrap_or_default();
+        let reason = reason.replace(char::is_control, " ");
         println!("  NOT MEASURED: {what}: {reason}");
         self.missing.push(Missing {
             part: self.part.clone(),
