@@ -47,6 +47,7 @@ pub mod forks;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod handler;
+pub mod journal;
 pub mod lifecycle;
 pub mod linux;
 pub mod moment;

@@ -42,6 +42,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod host;
+mod journal;
 mod mount;
 mod runtime;
 mod server;

@@ -1,8 +1,10 @@
 //! The command line: kubectl's verbs and flags.
 
+pub mod duration;
 pub mod plugin;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -37,8 +39,8 @@ pub struct Global {
         value_name = "PATH"
     )]
     pub address: PathBuf,
-    /// The namespace of the pods [default: the manifest's, or "default"; ps, inspect: all].
-    /// For ps and inspect also containerd's, as "moby".
+    /// The namespace of the pods [default: the manifest's, or "default"; ps, history, inspect: all].
+    /// For these also containerd's, as "moby".
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
     /// containerd's state directory, where the hooks' results are [default: as containerd says].
@@ -87,8 +89,15 @@ pub enum Command {
     /// List the hooks of all containers of the node: what runs, since when, how it ended.
     ///
     /// Reads the results that the shims write, whoever made the containers: a kubelet, podhook,
-    /// docker, nerdctl, ctr. They are gone with their container.
+    /// docker, nerdctl, ctr. They are gone with their container; with --all those of containers that are gone
+    /// come from the node's journal.
     Ps(Ps),
+    /// Show how hooks have ended, also of containers that are gone.
+    ///
+    /// Reads the node's journal, to which the shims append how every hook and every container with hooks has ended. How much it
+    /// keeps, and whether it outlives a boot, the node's configuration says (journal, journal_size, journal_age).
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History(History),
     /// Show everything recorded of one container's hooks.
     Inspect(Inspect),
     /// Print or serve the counters of the node's shims for Prometheus.
@@ -284,14 +293,14 @@ pub struct Delete {
     pub wait: bool,
 }
 
-/// How `podhook ps` and `podhook inspect` print.
+/// How `podhook ps`, `podhook history` and `podhook inspect` print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RecordOutput {
     /// More columns, or more lines.
     Wide,
     /// YAML.
     Yaml,
-    /// JSON, as docs/podhook.schema.json describes it.
+    /// JSON, as docs/podhook.schema.json (history: docs/journal.schema.json) describes it.
     Json,
 }
 
@@ -301,6 +310,9 @@ pub struct Ps {
     /// All namespaces; the default unless --namespace names one.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
+    /// Also containers that are gone, as far as the journal tells.
+    #[arg(short, long)]
+    pub all: bool,
     /// Output format.
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<RecordOutput>,
@@ -310,7 +322,58 @@ pub struct Ps {
     /// After listing, print the changes.
     #[arg(short, long)]
     pub watch: bool,
+    /// With --all.
+    #[command(flatten)]
+    pub journal: JournalPlace,
 }
+
+/// Where the journal is.
+#[derive(Debug, Clone, Args)]
+pub struct JournalPlace {
+    /// Where the node's journal is [default: as /etc/podhook/config.toml says, or podhook/journal below
+    /// containerd's state directory].
+    #[arg(long, env = "PODHOOK_JOURNAL", value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+}
+
+/// `podhook history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// POD, CONTAINER, POD/CONTAINER, NAMESPACE/POD/CONTAINER, or the beginning of a container's ID.
+    pub pod: Option<String>,
+    /// Only what did not succeed: hooks that failed, timed out, were aborted or skipped.
+    #[arg(long)]
+    pub failed: bool,
+    /// Only what is no older, as 30m, 1h30m or 7d.
+    #[arg(long, value_name = "DURATION", value_parser = duration::since)]
+    pub since: Option<Duration>,
+    /// All namespaces; the default unless --namespace names one.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Output format.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<RecordOutput>,
+    /// Print no header line.
+    #[arg(long)]
+    pub no_headers: bool,
+    /// After listing, print what comes; with -o json a line each.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Its place.
+    #[command(flatten)]
+    pub journal: JournalPlace,
+}
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  # What went wrong since yesterday
+  podhook history --failed --since 24h
+
+  # A pod that is gone
+  podhook history web-0 -n shop -o wide
+
+  # Everything from now on, for another program
+  podhook history --since 0 --watch -o json";
 
 /// `podhook inspect`.
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@
 
 use crate::cri;
 use crate::manifest;
-use crate::node::{bundles, metrics, query};
+use crate::node::{bundles, journal, metrics, query};
 use crate::output::escape;
 use crate::pods::{self, detached};
 use crate::setup;
@@ -26,6 +26,8 @@ pub enum Error {
     /// The bundles of the node.
     #[error(transparent)]
     Bundles(#[from] bundles::Error),
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
     /// The node that is set up.

@@ -5,7 +5,7 @@ use podhook_hooks::config_json;
 use super::error::Error;
 use crate::args::{self, RecordOutput};
 use crate::node::bundles::{self, Bundle, Recorded};
-use crate::node::query::{Query, Reports};
+use crate::node::query::{Query, Reports, is_named};
 use crate::node::{page as record_page, state};
 use crate::output::page::Page;
 use crate::output::{self, print};
@@ -42,8 +42,9 @@ fn choose<'a>(all: &'a [Recorded], wanted: &str) -> Result<Option<&'a Recorded>,
     };
     let mut found = of(&|recorded| recorded.bundle.id == wanted);
     if found.is_empty() && !wanted.is_empty() {
-        found =
-            of(&|recorded| is_named(recorded, wanted) || recorded.bundle.id.starts_with(wanted));
+        found = of(&|recorded| {
+            is_named(&recorded.record, wanted) || recorded.bundle.id.starts_with(wanted)
+        });
     }
     if found.len() < 2 {
         return Ok(found.pop());
@@ -58,23 +59,6 @@ fn choose<'a>(all: &'a [Recorded], wanted: &str) -> Result<Option<&'a Recorded>,
         message += &format!("\n  {} ({name})", recorded.bundle.id);
     }
     Err(Error::Refused(message))
-}
-
-/// `POD`, `CONTAINER`, `POD/CONTAINER` or `NAMESPACE/POD/CONTAINER`.
-fn is_named(recorded: &Recorded, wanted: &str) -> bool {
-    let record = &recorded.record;
-    let Some(pod) = record.pod_name() else {
-        return false;
-    };
-    let container = record.container();
-    match wanted.split('/').collect::<Vec<_>>()[..] {
-        [name] => name == pod || name == container,
-        [first, second] => first == pod && second == container,
-        [first, second, third] => {
-            first == record.namespace() && second == pod && third == container
-        }
-        _ => false,
-    }
 }
 
 /// Why nothing can be shown: there is such a container, but nothing useful in it; or none.

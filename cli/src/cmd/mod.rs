@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod error;
 pub mod exec;
 pub mod get;
+pub mod history;
 pub mod inspect;
 pub mod install;
 mod interrupt;
@@ -34,6 +35,7 @@ use error::Error;
 pub async fn run(cli: Cli) -> Result<(), Error> {
     match &cli.command {
         Command::Ps(args) => ps::run(&cli.global, args).await,
+        Command::History(args) => history::run(&cli.global, args).await,
         Command::Inspect(args) => inspect::run(&cli.global, args).await,
         Command::Metrics(args) => metrics::run(&cli.global, args).await,
         Command::Install(args) => install::run(&cli.global, args).await,
@@ -71,6 +73,7 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
             worker::remove::run(&context, pod, *grace).await
         }
         Command::Ps(_)
+        | Command::History(_)
         | Command::Inspect(_)
         | Command::Metrics(_)
         | Command::Install(_)

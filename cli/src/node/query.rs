@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use podhook_hooks::record::Record;
+
 use super::bundles::{self, Recorded};
 use crate::output;
 
@@ -33,19 +35,39 @@ impl Query {
                 Err(e) => reports.add(&e.path.clone(), &e),
             }
         }
-        all.sort_by(|a, b| order(a).cmp(&order(b)));
+        all.sort_by(|a, b| order(&a.record).cmp(&order(&b.record)));
         Ok(all)
     }
 
     pub(crate) fn wants(&self, recorded: &Recorded) -> bool {
-        let (bundle, record) = (&recorded.bundle, &recorded.record);
-        let wanted = |name: &String| *name == bundle.namespace || name == record.namespace();
+        self.wants_record(&recorded.bundle.namespace, &recorded.record)
+    }
+
+    /// The same of a record that is in no bundle.
+    pub(crate) fn wants_record(&self, namespace: &str, record: &Record) -> bool {
+        let wanted = |name: &String| name == namespace || name == record.namespace();
         self.namespace.as_ref().is_none_or(wanted)
     }
 }
 
-fn order(recorded: &Recorded) -> (&str, Option<&str>, &str, &str) {
-    let record = &recorded.record;
+/// `POD`, `CONTAINER`, `POD/CONTAINER` or `NAMESPACE/POD/CONTAINER`.
+pub(crate) fn is_named(record: &Record, wanted: &str) -> bool {
+    let Some(pod) = record.pod_name() else {
+        return false;
+    };
+    let container = record.container();
+    match wanted.split('/').collect::<Vec<_>>()[..] {
+        [name] => name == pod || name == container,
+        [first, second] => first == pod && second == container,
+        [first, second, third] => {
+            first == record.namespace() && second == pod && third == container
+        }
+        _ => false,
+    }
+}
+
+/// The order of the table.
+pub(crate) fn order(record: &Record) -> (&str, Option<&str>, &str, &str) {
     (
         record.namespace(),
         record.pod_name(),

@@ -14,7 +14,8 @@ mod tests;
 pub use crate::lifecycle::reader::{At, Fields};
 pub use error::ConfigError;
 pub use keys::{
-    ExecEngine, HookKeys, LifecycleKeys, LogKeys, OciKeys, PolicyKeys, RuntimeCalls, SequenceKeys,
+    ExecEngine, HookKeys, JournalKeys, JournalPlace, LifecycleKeys, LogKeys, OciKeys, PolicyKeys,
+    RuntimeCalls, SequenceKeys,
 };
 pub use node::{Config, DEFAULT_PATH};
 pub use read::read;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::{fs, io};
 
 use super::key::{Row, Topic};
-use super::keys::{HookKeys, LifecycleKeys, LogKeys, OciKeys, PolicyKeys, SequenceKeys};
+use super::keys::{
+    HookKeys, JournalKeys, LifecycleKeys, LogKeys, OciKeys, PolicyKeys, SequenceKeys,
+};
 use super::{ConfigError, read};
 use crate::lifecycle::Policy;
 
@@ -25,6 +27,8 @@ pub struct Config {
     pub sequence: SequenceKeys,
     /// What annotations may ask for; see [`Config::policy`].
     pub allowed: PolicyKeys,
+    /// What is kept when a container is gone.
+    pub journal: JournalKeys,
     /// What the shim logs.
     pub log: LogKeys,
     /// Which container gets which lifecycle.
@@ -40,6 +44,7 @@ pub(super) fn names() -> Vec<&'static str> {
         HookKeys::NAMES,
         SequenceKeys::NAMES,
         PolicyKeys::NAMES,
+        JournalKeys::NAMES,
         LogKeys::NAMES,
         LifecycleKeys::NAMES,
     ]
@@ -53,6 +58,7 @@ pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
         HookKeys::ROWS,
         SequenceKeys::ROWS,
         PolicyKeys::ROWS,
+        JournalKeys::ROWS,
         LogKeys::ROWS,
         LifecycleKeys::ROWS,
     ]
@@ -67,6 +73,7 @@ impl Default for Config {
             hooks: HookKeys::default(),
             sequence: SequenceKeys::default(),
             allowed: PolicyKeys::default(),
+            journal: JournalKeys::default(),
             log: LogKeys::default(),
             lifecycles: LifecycleKeys::default(),
             path: DEFAULT_PATH.to_owned(),
@@ -119,6 +126,7 @@ impl Config {
                 hooks: HookKeys::read(fields)?,
                 sequence: SequenceKeys::read(fields)?,
                 allowed: PolicyKeys::read(fields)?,
+                journal: JournalKeys::read(fields)?,
                 log: LogKeys::read(fields)?,
                 lifecycles: LifecycleKeys::read(fields)?,
                 path: origin.to_owned(),

@@ -27,6 +27,7 @@ const TABLES: &[Table] = &[
             "cgroup",
             "containerd",
             "mount",
+            "journal",
             "host",
             "counters",
             "error",
@@ -36,6 +37,7 @@ const TABLES: &[Table] = &[
         folder: "hooks/src",
         lines: &[
             "lib",
+            "journal",
             "config_json counters record",
             "handler",
             "exec",
@@ -79,7 +81,7 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply check completion convert delete describe doctor exec get inspect install logs metrics ps uninstall worker",
+            "apply check completion convert delete describe doctor exec get history inspect install logs metrics ps uninstall worker",
             "interrupt outcome",
             "error",
         ],

@@ -1,21 +1,18 @@
 //! `podhook ps` and `podhook inspect`, and the schema of what they read.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::time::Instant;
-use std::{fs, thread};
+use std::fs;
 
 use podhook_integration::generation::repository;
 use podhook_integration::podhook::Podhook;
 use podhook_integration::suite::{Test, each_once, own_containerd};
 use podhook_integration::trace::Trace;
-use podhook_integration::wait::{SOON, scaled};
+use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 use serde_json::{Value, json};
 
 use crate::recorded::{self, Recorded};
 use crate::script::{Error, exec, held, polite, words};
+use crate::watching::Watching;
 
 pub fn tests() -> Vec<Test> {
     let shared = tests![inspect:
@@ -128,13 +125,13 @@ fn real_records_are_as_the_schema_says(node: &Node) -> Outcome {
 }
 
 /// A server that ends on SIGTERM and leaves no marks.
-fn polite_here() -> [String; 3] {
+pub fn polite_here() -> [String; 3] {
     let script = "trap 'exit 0' TERM; while :; do sleep 600 & wait $!; done";
     ["sh".to_owned(), "-c".to_owned(), script.to_owned()]
 }
 
 /// The rows of a table that have this word, as their words.
-fn rows(table: &str, word: &str) -> Vec<Vec<String>> {
+pub fn rows(table: &str, word: &str) -> Vec<Vec<String>> {
     table
         .lines()
         .map(|line| {
@@ -254,60 +251,10 @@ fn ps_shows_the_containers_of_every_namespace(node: &Node) -> Outcome {
     Ok(())
 }
 
-/// `podhook ps --watch`, ended when dropped.
-struct Watching {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Watching {
-    fn start(podhook: &Podhook, namespace: &str) -> Result<Self, Error> {
-        let mut command = podhook.command();
-        command.args(["ps", "--watch", "--no-headers", "-n", namespace]);
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let out = BufReader::new(child.stdout.take().ok_or("no stdout")?);
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { child, lines })
-    }
-
-    /// The lines up to the one with all these words.
-    fn until(&self, words: &[&str]) -> Result<Vec<String>, Error> {
-        let (began, mut seen) = (Instant::now(), Vec::new());
-        loop {
-            let left = scaled(SOON).saturating_sub(began.elapsed());
-            let line = self.lines.recv_timeout(left);
-            let line = line.map_err(|_| format!("no line with {words:?} after {seen:#?}"))?;
-            seen.push(line);
-            let cells: Vec<_> = seen
-                .last()
-                .into_iter()
-                .flat_map(|l| l.split_whitespace())
-                .collect();
-            if words.iter().all(|word| cells.contains(word)) {
-                return Ok(seen);
-            }
-        }
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn a_watch_sees_every_step_to_the_end(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
     let podhook = Podhook::new(node.containerd());
-    let watching = Watching::start(&podhook, node.ctr().namespace())?;
+    let watching = Watching::start(&podhook, &["ps", "-n", node.ctr().namespace()])?;
     let lifecycle = json!({"postStart": held(&trace, "post")?, "preStop": held(&trace, "pre")?});
     let (container, starting) = node
         .container("watched")

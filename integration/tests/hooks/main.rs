@@ -13,6 +13,7 @@ mod http_reach;
 mod http_servers;
 mod inspect;
 mod install;
+mod journal;
 mod kill;
 mod left_running;
 mod metrics;
@@ -36,6 +37,7 @@ mod stopped;
 mod told;
 mod tree;
 mod tutorial;
+mod watching;
 mod web;
 
 use std::process::ExitCode;
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         sources::tests(),
         record::tests(),
         inspect::tests(),
+        journal::tests(),
         delete::tests(),
         names::tests(),
         metrics::tests(),

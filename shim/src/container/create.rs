@@ -132,7 +132,7 @@ impl Container {
                 &request.id,
                 &bundle,
                 deps,
-                &config.path,
+                &config,
             )),
             id: request.id,
             deps: Arc::clone(deps),

@@ -22,6 +22,7 @@ use crate::containerd::events::Events;
 use crate::counters::Counting;
 use crate::error::Result;
 use crate::host::members::Members;
+use crate::journal::Journaling;
 use crate::runtime::RuntimeFactory;
 
 /// What all containers of a shim share.
@@ -33,6 +34,7 @@ pub struct Deps {
     pub events: Arc<dyn Events>,
     pub children: Arc<dyn Children>,
     pub counters: Arc<Counting>,
+    pub journal: Arc<Journaling>,
     /// The kernel, and containerd's own metadata.
     pub system: Box<dyn System>,
     /// The containers that `delete` must find without their bundles.

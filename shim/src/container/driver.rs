@@ -4,9 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use podhook_hooks::counters::How;
+use podhook_hooks::config::Config;
+use podhook_hooks::counters::{How, ledger};
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::handler::HookRun;
+use podhook_hooks::journal::{Entry, Event as Told, Journal};
 use podhook_hooks::lifecycle::{Hook, Lifecycle, Pod, attempt};
 use podhook_hooks::moment::Moment;
 use podhook_hooks::sequence::{
@@ -24,6 +26,7 @@ use super::record::{Records, Times};
 use crate::containerd::log::Labels;
 use crate::counters::Counting;
 use crate::error::{Error, Result};
+use crate::journal::Journaling;
 
 pub(super) struct Driver {
     id: String,
@@ -32,6 +35,9 @@ pub(super) struct Driver {
     records: Records,
     record_path: PathBuf,
     counters: Arc<Counting>,
+    journaling: Arc<Journaling>,
+    /// None where nothing is kept.
+    journal: Option<Arc<Journal>>,
     advice: Advice,
     /// The pod's names in the log.
     _labels: Option<Labels>,
@@ -89,12 +95,14 @@ impl Driver {
         id: &str,
         bundle: &Path,
         deps: &Deps,
-        config: &str,
+        config: &Config,
     ) -> Self {
         let advice = Advice {
             cri: settings.cri,
-            config: config.to_owned(),
+            config: config.path.clone(),
         };
+        let keys = lifecycle.as_ref().map(|_| &config.journal);
+        let journal = keys.and_then(|keys| Journal::of(keys, ledger::state_of(bundle).as_deref()));
         Self {
             id: id.to_owned(),
             sequence: Sequence::new(settings),
@@ -102,6 +110,8 @@ impl Driver {
             lifecycle,
             record_path: bundle.join("podhook.json"),
             counters: Arc::clone(&deps.counters),
+            journaling: Arc::clone(&deps.journal),
+            journal: journal.map(Arc::new),
             advice,
             _labels: labels(spec, id),
             origin: Instant::now(),
@@ -279,6 +289,16 @@ impl Driver {
         });
         let phase = self.sequence.phase();
         self.records.update(phase, termination, &self.record_path);
+        for entry in self.records.news() {
+            self.keep(entry);
+        }
+    }
+
+    /// Appends to the node's journal.
+    fn keep(&self, entry: Entry) {
+        if let Some(journal) = &self.journal {
+            self.journaling.append(journal, entry);
+        }
     }
 
     /// Whether a task is to begin that calls [`Self::retry_record`] from time to time.
@@ -377,6 +397,10 @@ impl Driver {
         };
         let hook = self.hook(HookKind::PostStart);
         let message = hooks::failure(hook, cause, self.post_start.as_ref(), &self.advice);
+        if let Some(mut entry) = self.records.entry(Told::StartFailed) {
+            entry.message = Some(message.clone());
+            self.keep(entry);
+        }
         let _ = reply.send(Err(Error::PostStart(message)));
     }
 }

@@ -15,6 +15,7 @@ mod hooks;
 mod kill;
 mod lifecycle;
 pub mod linux;
+mod news;
 mod pause;
 pub mod process;
 mod record;

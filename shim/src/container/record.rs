@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::handler::{HookRun, Outcome};
+use podhook_hooks::journal::{Entry, Event};
 use podhook_hooks::lifecycle::{Handler, HandlerKind, Pod, text};
 use podhook_hooks::moment::Moment;
 use podhook_hooks::record::{self, HookRecord, HookResult, Record, TerminationRecord};
 use podhook_hooks::sequence::{Abort, HookKind, Phase};
 use podhook_hooks::signal;
 
+use super::news::News;
 use super::process::ExitInfo;
 
 /// The record of a container with a lifecycle; nothing for one without.
@@ -21,6 +23,7 @@ pub struct Records {
     began: Vec<(HookKind, Moment)>,
     /// The last one could not be written.
     is_behind: bool,
+    news: News,
 }
 
 /// The termination's times on the wall clock.
@@ -54,6 +57,7 @@ impl Records {
             written: None,
             began: Vec::new(),
             is_behind: false,
+            news: News::default(),
         }
     }
 
@@ -88,7 +92,7 @@ impl Records {
     pub fn hook_given_up(&mut self, kind: HookKind, cause: Abort, why: String) {
         let began = self.began.iter().rev().find(|(hook, _)| *hook == kind);
         let began = began.map_or_else(Moment::now, |(_, began)| *began);
-        let Some(hook) = self.running(kind) else {
+        let Some((at, hook)) = self.running(kind) else {
             return;
         };
         let took = began.elapsed();
@@ -100,12 +104,15 @@ impl Records {
         hook.message = Some(why);
         hook.finished_at = Some(began.wall_after(took).into());
         hook.duration_ms = Some(took.as_secs_f64() * 1000.0);
+        self.news.given_up(at);
     }
 
-    /// The run of a hook that has not come to its end yet, as far as the record knows.
-    fn running(&mut self, kind: HookKind) -> Option<&mut HookRecord> {
-        let hooks = self.record.as_mut()?.hooks.iter_mut();
-        hooks.rev().find(|hook| hook.hook.known() == Some(kind))
+    /// The run of a hook that has not come to its end yet, as far as the record knows, and its place.
+    fn running(&mut self, kind: HookKind) -> Option<(usize, &mut HookRecord)> {
+        let hooks = self.record.as_mut()?.hooks.iter_mut().enumerate();
+        hooks
+            .rev()
+            .find(|(_, hook)| hook.hook.known() == Some(kind))
     }
 
     /// A hook has ended, by itself or because it was aborted for a cause, which comes in words too.
@@ -122,7 +129,7 @@ impl Records {
             result: verdict,
             message: message.clone(),
         };
-        let Some(hook) = self.running(kind) else {
+        let Some((at, hook)) = self.running(kind) else {
             return ended;
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -146,7 +153,20 @@ impl Records {
         if runs_processes || !result.output.is_empty() {
             hook.output = Some(record::tail(&result.output));
         }
+        self.news.complete(at);
         ended
+    }
+
+    /// What the node's journal is to be told now.
+    pub fn news(&mut self) -> Vec<Entry> {
+        self.record
+            .as_ref()
+            .map_or_else(Vec::new, |record| self.news.of(record))
+    }
+
+    /// An entry of the journal about this container.
+    pub fn entry(&self, event: Event) -> Option<Entry> {
+        Some(Entry::now(event, self.record.as_ref()?))
     }
 
     pub fn exited(&mut self, exit: ExitInfo) {

@@ -12,6 +12,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message;
 use podhook_hooks::{config_json, deadline};
 
+use super::lost;
 use super::members::Members;
 use crate::cgroup::{Leftover, scope};
 use crate::containerd::options::Options;
@@ -31,6 +32,8 @@ const RUNTIME_LIMIT: Duration = Duration::from_millis(1250);
 const DELETE_LIMIT: Duration = Duration::from_secs(3);
 /// Until when what was killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_millis(3500);
+/// How long the node's journal may take.
+const JOURNAL_LIMIT: Duration = Duration::from_millis(500);
 /// How long systemd may take to stop a scope.
 const SCOPE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -68,6 +71,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         leftover: &leftover,
         begun,
     };
+    let is_lost = !bundle::is_deleted(&bundle);
     if let Some(neighbour) = neighbour {
         orphan.end_beside(&neighbour, pid.cast_signed());
     } else if bundle::is_deleted(&bundle) {
@@ -100,6 +104,10 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         status: KILLED,
         at: SystemTime::now(),
     });
+    if is_lost {
+        let limit = JOURNAL_LIMIT.min(orphan.left_until(LIMIT));
+        lost::tell(&origin, &options, &exit, limit);
+    }
     let response = DeleteResponse {
         pid: exit.pid,
         exit_status: exit.status,

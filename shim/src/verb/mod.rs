@@ -2,6 +2,7 @@
 
 pub mod delete;
 pub mod info;
+mod lost;
 pub mod members;
 #[allow(unsafe_code)]
 pub mod serve;

@@ -88,6 +88,7 @@ async fn run(
         events: Arc::new(publisher.clone()),
         children: reaper,
         counters: Counting::new(),
+        journal: Arc::default(),
         system: Box::new(Linux {
             containerd: flags.address.clone(),
         }),
@@ -109,6 +110,7 @@ async fn run(
     drop(own);
     // The reply to Shutdown is on its way; events go before the process.
     let _ = tokio::time::timeout(Duration::from_secs(1), server.shutdown()).await;
+    shim.deps.journal.flush(FLUSH_LIMIT).await;
     shim.deps.counters.hand_over().await;
     publisher.flush(FLUSH_LIMIT).await;
     Ok(())

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::check::Check;
 use super::configuration::Used;
+use crate::args::duration;
 use crate::setup::root::Root;
 
 /// The kubelet's own default.
@@ -125,7 +126,7 @@ impl Kubelet {
             return;
         };
         let get = |key: &str| config.get(key).and_then(Value::as_str);
-        if let Some(timeout) = get("runtimeRequestTimeout").and_then(duration) {
+        if let Some(timeout) = get("runtimeRequestTimeout").and_then(duration::of) {
             // 0 is not set.
             self.timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         }
@@ -144,7 +145,7 @@ impl Kubelet {
         };
         if let Some(timeout) = flag("--runtime-request-timeout")
             .as_deref()
-            .and_then(duration)
+            .and_then(duration::of)
         {
             self.timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         }
@@ -154,52 +155,9 @@ impl Kubelet {
     }
 }
 
-/// Go's: `2m0s`, `1h30m`, `1.5s`, `300ms`, `0`.
-fn duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut sum = 0.0_f64;
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (value, after) = rest.split_at_checked(number)?;
-        let unit = after
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at_checked(unit)?;
-        let scale = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        sum += value.parse::<f64>().ok()? * scale;
-        rest = after;
-    }
-    Duration::try_from_secs_f64(sum)
-        .ok()
-        .filter(|_| !text.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_gos() {
-        let seconds = |text| duration(text).map(|d| d.as_millis());
-        assert_eq!(seconds("2m0s"), Some(120_000));
-        assert_eq!(seconds("1h1.5s"), Some(3_601_500));
-        assert_eq!(seconds("300ms"), Some(300));
-        assert_eq!(seconds("0"), Some(0));
-        for wrong in ["", "5", "s", "1d", "-1s"] {
-            assert_eq!(seconds(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn flags_have_the_last_word() {

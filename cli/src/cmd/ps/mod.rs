@@ -1,6 +1,5 @@
 //! `podhook ps`: the hooks of the node's containers.
 
-mod row;
 mod watch;
 
 use serde_json::json;
@@ -8,11 +7,13 @@ use serde_json::json;
 use super::error::Error;
 use crate::args::{self, RecordOutput};
 use crate::clock;
-use crate::node::query::{Query, Reports};
+use crate::node::bundles::Recorded;
+use crate::node::journal::{self, Reader, Run};
+use crate::node::query::{self, Query, Reports};
+use crate::node::row::{self, header};
 use crate::node::state;
 use crate::output::table::Table;
 use crate::output::{self, print};
-use row::{COLUMNS, WIDE_COLUMNS};
 
 /// Runs the command.
 ///
@@ -34,8 +35,9 @@ pub async fn run(global: &args::Global, args: &args::Ps) -> Result<(), Error> {
         }
         (Some(output @ (RecordOutput::Json | RecordOutput::Yaml)), false) => {
             let mut reports = Reports::default();
-            let found = query.find(&mut reports)?;
-            let items: Vec<_> = found.iter().map(|found| &found.json).collect();
+            let (found, ended) = find(&query, args, &mut reports)?;
+            let live = found.iter().map(|found| &found.json);
+            let items: Vec<_> = ended.iter().map(|run| &run.json).chain(live).collect();
             output::document(output, &json!({ "items": items }))?;
             Ok(reports.end()?)
         }
@@ -46,8 +48,11 @@ pub async fn run(global: &args::Global, args: &args::Ps) -> Result<(), Error> {
 
 fn list(query: &Query, args: &args::Ps) -> Result<(), Error> {
     let mut reports = Reports::default();
-    let found = query.find(&mut reports)?;
-    if found.is_empty() {
+    let (found, ended) = find(query, args, &mut reports)?;
+    let live = found.iter().map(|found| &found.record);
+    let mut records: Vec<_> = ended.iter().map(|run| &run.record).chain(live).collect();
+    records.sort_by(|a, b| query::order(a).cmp(&query::order(b)));
+    if records.is_empty() {
         match &query.namespace {
             Some(namespace) => eprintln!("No hooks found in {namespace} namespace."),
             None => eprintln!("No hooks found"),
@@ -60,8 +65,8 @@ fn list(query: &Query, args: &args::Ps) -> Result<(), Error> {
         table.row(header(wide));
     }
     let now = clock::now();
-    for found in &found {
-        for row in row::rows(&found.record) {
+    for record in records {
+        for row in row::rows(record) {
             table.row(row.cells(wide, now));
         }
     }
@@ -69,7 +74,32 @@ fn list(query: &Query, args: &args::Ps) -> Result<(), Error> {
     Ok(reports.end()?)
 }
 
-fn header(wide: bool) -> Vec<&'static str> {
-    let wide = wide.then_some(WIDE_COLUMNS).into_iter().flatten();
-    COLUMNS.into_iter().chain(wide).chain(["MESSAGE"]).collect()
+/// The containers that there are, and with --all those that are gone.
+fn find(
+    query: &Query,
+    args: &args::Ps,
+    reports: &mut Reports,
+) -> Result<(Vec<Recorded>, Vec<Run>), Error> {
+    // First: one that ends meanwhile is not shown twice.
+    let kept = match args.all {
+        true => kept(query, args, reports)?,
+        false => Vec::new(),
+    };
+    let found = query.find(reports)?;
+    let ended = journal::ended(kept, &found);
+    Ok((found, ended))
+}
+
+/// What the journal tells of.
+fn kept(query: &Query, args: &args::Ps, reports: &mut Reports) -> Result<Vec<Run>, Error> {
+    let folder = journal::folder(args.journal.journal.as_deref(), &query.state)?;
+    let mut lines = Vec::new();
+    Reader::new(&folder).read_all(|item| match item {
+        Ok(line) if query.wants_record(&line.entry.namespace, &line.entry.record()) => {
+            lines.push(line);
+        }
+        Ok(_) => {}
+        Err(e) => reports.add(&e.path, &e),
+    })?;
+    Ok(journal::runs(lines))
 }

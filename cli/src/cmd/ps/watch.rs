@@ -4,30 +4,22 @@
 //! containerd removes the bundle.
 
 use std::collections::BTreeMap;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{fs, io};
+use std::path::Path;
 
 use podhook_hooks::named::OpenEnum;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
-use super::header;
-use super::row::{self, Row};
+use super::find;
 use crate::args::{self, RecordOutput};
 use crate::clock;
 use crate::cmd::error::Error;
 use crate::node::bundles::{self, Bundle, Recorded};
+use crate::node::changes::Changes;
 use crate::node::query::{Query, Reports};
+use crate::node::row::{self, Row, header};
 use crate::output::print;
 use crate::output::table::Table;
-
-/// How often to look without being told: for what the kernel cannot watch, or was not asked to yet.
-const POLL: Duration = Duration::from_secs(1);
 
 /// Prints what there is, then the changes, until it is interrupted.
 pub(crate) async fn run(query: &Query, args: &args::Ps) -> Result<(), Error> {
@@ -39,11 +31,19 @@ pub(crate) async fn run(query: &Query, args: &args::Ps) -> Result<(), Error> {
         known: BTreeMap::new(),
         reports: Reports::default(),
     };
-    let mut changes = Changes::new(&query.state)?;
+    let mut changes = Changes::new()?;
+    if args.all {
+        let (_, ended) = find(query, args, &mut view.reports)?;
+        for run in ended {
+            for row in row::rows(&run.record) {
+                view.line(row.cells(view.wide, clock::now()));
+            }
+        }
+    }
     loop {
         // Before the files are read: what changes meanwhile is told.
         let bundles = bundles::list(&query.state)?;
-        changes.watch(&bundles);
+        watch(&changes, &query.state, &bundles);
         view.update(bundles)?;
         changes.wait().await?;
     }
@@ -137,60 +137,17 @@ fn version(bundle: &Bundle) -> Option<(u64, i64, i64)> {
     Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
-/// inotify on the folders that bundles and records come and go in.
-struct Changes {
-    inotify: AsyncFd<OwnedFd>,
-    state: PathBuf,
-}
-
-impl Changes {
-    fn new(state: &Path) -> io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        // SAFETY: an OwnedFd is the same open descriptor until it is dropped, with the AsyncFd.
-        let inotify = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) };
-        let inotify = inotify.map_err(|e| e.into_parts().1)?;
-        Ok(Self {
-            inotify,
-            state: state.to_owned(),
-        })
-    }
-
-    /// Watches what is there now; watching twice is watching once.
-    fn watch(&self, bundles: &[Bundle]) {
-        let tasks = bundles::folder(&self.state);
-        self.add(&self.state);
-        self.add(&tasks);
-        let mut namespace = "";
-        for bundle in bundles {
-            if bundle.namespace != namespace {
-                namespace = &bundle.namespace;
-                self.add(&tasks.join(namespace));
-            }
-            self.add(&bundle.path);
+/// Watches what is there now.
+fn watch(changes: &Changes, state: &Path, bundles: &[Bundle]) {
+    let tasks = bundles::folder(state);
+    changes.names(state);
+    changes.names(&tasks);
+    let mut namespace = "";
+    for bundle in bundles {
+        if bundle.namespace != namespace {
+            namespace = &bundle.namespace;
+            changes.names(&tasks.join(namespace));
         }
-    }
-
-    fn add(&self, folder: &Path) {
-        let events = WatchFlags::CREATE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::DELETE
-            | WatchFlags::ONLYDIR;
-        // Gone already, or too many watches on this node: the poll sees it.
-        let _ = inotify::add_watch(&self.inotify, folder, events);
-    }
-
-    /// Waits for a change, or for some time.
-    async fn wait(&mut self) -> io::Result<()> {
-        let Ok(ready) = tokio::time::timeout(POLL, self.inotify.readable()).await else {
-            return Ok(());
-        };
-        let mut ready = ready?;
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        // What has changed is found by looking: only that something has is of interest.
-        let mut events = inotify::Reader::new(self.inotify.get_ref(), &mut buffer);
-        while events.next().is_ok() {}
-        ready.clear_ready();
-        Ok(())
+        changes.names(&bundle.path);
     }
 }

@@ -2,6 +2,7 @@
 
 mod allowed;
 mod hooks;
+mod journal;
 mod lifecycles;
 mod log;
 mod oci;
@@ -9,6 +10,7 @@ mod sequence;
 
 pub use allowed::PolicyKeys;
 pub use hooks::{ExecEngine, HookKeys};
+pub use journal::{JournalKeys, JournalPlace};
 pub use lifecycles::LifecycleKeys;
 pub use log::LogKeys;
 pub use oci::{OciKeys, RuntimeCalls};

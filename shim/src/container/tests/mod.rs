@@ -16,6 +16,8 @@ mod execs;
 #[cfg(test)]
 mod exits;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod orders;

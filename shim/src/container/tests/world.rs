@@ -25,6 +25,7 @@ use crate::container::deps::{Deps, TakenIds};
 use crate::counters::Counting;
 use crate::error::{Error, Result};
 use crate::host::members::Members;
+use crate::journal::Journaling;
 
 pub const TERM: i32 = libc::SIGTERM;
 pub const KILL: i32 = libc::SIGKILL;
@@ -227,6 +228,7 @@ fn deps(fakes: &Fakes, folder: &Path) -> Deps {
         events: Arc::new(FakeEvents(fakes.clone())),
         children: Arc::new(fakes.clone()),
         counters: Counting::new(),
+        journal: Arc::<Journaling>::default(),
         system: Box::new(FakeSystem(fakes.clone())),
         members: Members::of(&folder.join("shim")),
         taken: TakenIds::default(),

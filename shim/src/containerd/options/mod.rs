@@ -52,7 +52,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "is_default")]
     pub criu_work_path: String,
     /// podhook's own configuration file, where the runtime options name one.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "is_default")]
     pub podhook_config: Option<String>,
     /// Whether the shim does itself what it can of the runtime's calls. Not the verb `delete`.
     #[serde(skip)]
@@ -321,6 +321,7 @@ mod tests {
             binary_name: "crun".into(),
             io_uid: 7,
             no_new_keyring: true,
+            podhook_config: Some("/etc/podhook/other.toml".into()),
             ..Options::default()
         };
         options.save(bundle.path()).unwrap();

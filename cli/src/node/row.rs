@@ -1,4 +1,4 @@
-//! The rows of the table: one per run of a hook, and one for a container whose hooks have yet to run.
+//! The rows of the table of hooks: one per run of a hook, and one for a container whose hooks have yet to run.
 
 use k8s_openapi::jiff::Timestamp;
 use podhook_hooks::record::{self, HookRecord, Record};
@@ -8,7 +8,7 @@ use crate::output::age;
 use crate::output::duration::short;
 
 /// The columns; the message is last, since it may hold anything.
-pub(crate) const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 10] = [
     "NAMESPACE",
     "POD",
     "CONTAINER",
@@ -21,11 +21,18 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "CPU",
 ];
 /// The further columns of `-o wide`.
-pub(crate) const WIDE_COLUMNS: [&str; 4] = ["MEMORY", "EXIT", "STOP SIGNAL", "CONTAINER ID"];
+const WIDE_COLUMNS: [&str; 4] = ["MEMORY", "EXIT", "STOP SIGNAL", "CONTAINER ID"];
 const PHASE: usize = 3;
-const NONE: &str = "<none>";
+/// Where a cell says nothing.
+pub(crate) const NONE: &str = "<none>";
 /// More would break the lines of most terminals.
 const MAX_MESSAGE: usize = 60;
+
+/// The table's header.
+pub(crate) fn header(wide: bool) -> Vec<&'static str> {
+    let wide = wide.then_some(WIDE_COLUMNS).into_iter().flatten();
+    COLUMNS.into_iter().chain(wide).chain(["MESSAGE"]).collect()
+}
 
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
@@ -84,8 +91,7 @@ impl Row<'_> {
             hook.and_then(cpu).unwrap_or_else(|| NONE.to_owned()),
         ];
         if wide {
-            let memory = hook.and_then(|hook| hook.memory_peak_bytes);
-            let memory = memory.map(|bytes| format!("{}Ki", bytes.div_ceil(1024)));
+            let memory = hook.and_then(memory);
             let signal = record
                 .termination
                 .as_ref()
@@ -114,7 +120,7 @@ fn since(then: Option<record::Timestamp>, now: Timestamp) -> String {
 }
 
 /// How long the hook took, or has run so far.
-fn duration(hook: &HookRecord, now: Timestamp) -> Option<String> {
+pub(crate) fn duration(hook: &HookRecord, now: Timestamp) -> Option<String> {
     if let Some(milliseconds) = hook.duration_ms {
         return Some(short(milliseconds / 1000.0));
     }
@@ -123,20 +129,27 @@ fn duration(hook: &HookRecord, now: Timestamp) -> Option<String> {
     Some(short(now.duration_since(running).as_secs_f64().max(0.0)))
 }
 
-fn cpu(hook: &HookRecord) -> Option<String> {
+/// Its peak.
+pub(crate) fn memory(hook: &HookRecord) -> Option<String> {
+    let bytes = hook.memory_peak_bytes?;
+    Some(format!("{}Ki", bytes.div_ceil(1024)))
+}
+
+/// The CPU time that it has used.
+pub(crate) fn cpu(hook: &HookRecord) -> Option<String> {
     let used = hook.cpu_user_usec?.saturating_add(hook.cpu_system_usec?);
     Some(short(used as f64 / 1e6))
 }
 
 /// What it ended with: an exit code, a signal, an HTTP status.
-fn exit(hook: &HookRecord) -> Option<String> {
+pub(crate) fn exit(hook: &HookRecord) -> Option<String> {
     let code = hook.exit_code.map(|code| code.to_string());
     let status = || hook.http_status.map(|status| format!("HTTP {status}"));
     code.or_else(|| hook.signal.clone()).or_else(status)
 }
 
 /// Why it did not succeed, and the last line that it printed.
-fn message(hook: &HookRecord) -> String {
+pub(crate) fn message(hook: &HookRecord) -> String {
     let output = hook.output.as_deref().unwrap_or_default();
     let line = output.trim_end().lines().next_back().unwrap_or_default();
     let message = hook.message.as_deref().unwrap_or_default();
@@ -145,7 +158,12 @@ fn message(hook: &HookRecord) -> String {
         (false, true) => message.to_owned(),
         (true, _) => line.trim().to_owned(),
     };
-    podhook_hooks::lifecycle::text::shorten(&text, MAX_MESSAGE)
+    short_message(&text)
+}
+
+/// A message as a cell has it.
+pub(crate) fn short_message(text: &str) -> String {
+    podhook_hooks::lifecycle::text::shorten(text, MAX_MESSAGE)
 }
 
 #[cfg(test)]
@@ -163,7 +181,7 @@ mod tests {
     fn table(record: &Record, wide: bool) -> String {
         let now = "2026-11-23T20:01:03.200Z".parse().unwrap();
         let mut table = Table::default();
-        table.row(crate::cmd::ps::header(wide));
+        table.row(header(wide));
         for row in rows(record) {
             table.row(row.cells(wide, now));
         }
