@@ -23,6 +23,10 @@ help: ## Show this list
 deps: ## Install what is needed from Debian's packages, if anything is missing
 	@$(alive) .ci/deps
 
+.PHONY: deps-packages
+deps-packages: ## Install what making and judging packages needs, too
+	@$(alive) .ci/deps packages
+
 .PHONY: build
 build: deps ## Build the shim and podhook into target/ (PROFILE=release for optimised ones)
 	$(alive) $(if $(filter release,$(PROFILE)),.ci/optimised,$(CARGO) build $(cargo_flags) --package containerd-shim-podhook-v1 --package podhook)
@@ -246,11 +250,20 @@ install: deps ## Build optimised and install the shim and podhook into PREFIX/bi
 	ln -sf podhook $(DESTDIR)$(PREFIX)/bin/kubectl-podhook
 
 .PHONY: release
-release: deps ## Build what is released into target/podhook: programs, SBOMs, hashes
+release: deps-packages ## Build what is released into target/podhook: programs, packages, SBOMs, hashes
 	$(alive) .ci/release $(abspath $(dir $(target_dir)))/podhook
 
+.PHONY: package
+package: deps-packages build ## Make a .deb and an .rpm of what is built into target/packages (PROFILE=release for optimised programs)
+	$(alive) .ci/package $(target_dir) $(abspath $(dir $(target_dir)))/packages $(shell dpkg --print-architecture)
+
+.PHONY: test-packages
+test-packages: deps-packages build images ## Install, upgrade and remove packages beside containers that run
+	$(alive) .ci/package-tools
+	$(alive) $(CARGO) test $(cargo_flags) --package podhook-integration --test packages
+
 .PHONY: reproducible
-reproducible: deps ## Build what is committed twice, in two folders, and compare the programs
+reproducible: deps-packages ## Build what is committed twice, in two folders, and compare the programs and packages
 	$(alive) .ci/reproducible
 
 .PHONY: sbom

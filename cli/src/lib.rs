@@ -1,8 +1,8 @@
 //! The `podhook` command as a library.
 //!
 //! `podhook` runs Pod manifests on a containerd through CRI, with no kubelet. From the top down, and no
-//! import runs back up: [`cmd`] has one module per command; [`pods`] and [`node`] are what commands share;
-//! [`setup`] gives a node podhook; [`manifest`] reads and translates manifests, [`cri`] talks to containerd, [`store`] keeps podhook's own
+//! import runs back up: [`cmd`] has one module per command; [`pods`] and [`node`] are what commands share; [`doctor`] looks at a
+//! node; [`setup`] gives a node podhook; [`manifest`] reads and translates manifests, [`cri`] talks to containerd, [`store`] keeps podhook's own
 //! files; [`output`] prints.
 
 // Nothing that comes from outside may end it by a panic: what is out of a range or too large is decided where it is met.
@@ -23,6 +23,7 @@ pub mod args;
 pub mod clock;
 pub mod cmd;
 pub mod cri;
+pub mod doctor;
 pub mod manifest;
 pub mod node;
 pub mod output;

@@ -38,6 +38,7 @@
     )
 )]
 
+pub mod build;
 pub mod config;
 pub mod config_json;
 pub mod counters;

@@ -44,6 +44,8 @@ fn no_target_compiles_or_downloads_in_silence() {
         "cluster",
         "clippy",
         "install",
+        "package",
+        "test-packages",
         "fuzz",
         "fuzz-short",
         "miri",

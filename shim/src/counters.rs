@@ -11,6 +11,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::wrappers::BytesValue;
 use containerd_shim_protos::ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
 use containerd_shim_protos::ttrpc::{self, Code, Request, Response, get_status};
+use podhook_hooks::build::Build;
 use podhook_hooks::counters::ledger::{self, Answer};
 use podhook_hooks::counters::{Counters, FallbackReason, How};
 
@@ -59,6 +60,7 @@ impl Counting {
     fn answer(&self) -> Answer {
         Answer {
             shim: self.shim.clone(),
+            build: Build::own(),
             counters: self.lock().clone(),
         }
     }

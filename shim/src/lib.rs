@@ -88,8 +88,8 @@ pub fn main() -> ExitCode {
 fn run(args: &[std::ffi::OsString]) -> Result<Vec<u8>> {
     let flags = containerd_shim::parse(args).map_err(|e| Error::InvalidArgument(e.to_string()))?;
     if flags.version {
-        let version = env!("CARGO_PKG_VERSION");
-        return Ok(format!("containerd-shim-podhook-v1:\n  Version: {version}\n").into_bytes());
+        let lines = podhook_hooks::build::Build::own().lines();
+        return Ok(format!("containerd-shim-podhook-v1:\n{lines}").into_bytes());
     }
     if flags.info {
         return verb::info::info();

@@ -1,6 +1,7 @@
 //! The command line: kubectl's verbs and flags.
 
 pub mod duration;
+mod examples;
 pub mod plugin;
 
 use std::path::PathBuf;
@@ -75,32 +76,41 @@ pub enum Command {
     /// without waiting for the others. Returns when every start is answered, that is when every
     /// postStart hook has ended; --wait=false returns before. The starts go on when this command
     /// is interrupted.
+    #[command(after_help = examples::APPLY)]
     Apply(Apply),
     /// List pods, or print them as YAML or JSON.
+    #[command(after_help = examples::GET)]
     Get(Get),
     /// Show a pod in detail, with the results of its hooks.
+    #[command(after_help = examples::DESCRIBE)]
     Describe(Describe),
     /// Execute a command in a container.
+    #[command(after_help = examples::EXEC)]
     Exec(Exec),
     /// Print the logs of a container.
+    #[command(after_help = examples::LOGS)]
     Logs(Logs),
     /// Stop pods, their preStop hooks first, and remove them.
+    #[command(after_help = examples::DELETE)]
     Delete(Delete),
     /// List the hooks of all containers of the node: what runs, since when, how it ended.
     ///
     /// Reads the results that the shims write, whoever made the containers: a kubelet, podhook,
     /// docker, nerdctl, ctr. They are gone with their container; with --all those of containers that are gone
     /// come from the node's journal.
+    #[command(after_help = examples::PS)]
     Ps(Ps),
     /// Show how hooks have ended, also of containers that are gone.
     ///
     /// Reads the node's journal, to which the shims append how every hook and every container with hooks has ended. How much it
     /// keeps, and whether it outlives a boot, the node's configuration says (journal, journal_size, journal_age).
-    #[command(after_help = HISTORY_EXAMPLES)]
+    #[command(after_help = examples::HISTORY)]
     History(History),
     /// Show everything recorded of one container's hooks.
+    #[command(after_help = examples::INSPECT)]
     Inspect(Inspect),
     /// Print or serve the counters of the node's shims for Prometheus.
+    #[command(after_help = examples::METRICS)]
     Metrics(Metrics),
     /// Say what is wrong with the hooks of manifests: file, line, column, and what to do.
     ///
@@ -109,7 +119,7 @@ pub enum Command {
     /// annotation for a container that is not there, a hook that wants more time than the grace period has, hooks in the
     /// spec and in an annotation, no runtimeClassName. A FILE without -f may also hold the value of one annotation.
     /// Needs no containerd and no cluster.
-    #[command(visible_alias = "validate", after_help = CHECK_EXAMPLES)]
+    #[command(visible_alias = "validate", after_help = examples::CHECK)]
     Check(Check),
     /// Let podhook run the hooks that manifests have for a kubelet, or the other way round.
     ///
@@ -118,27 +128,41 @@ pub enum Command {
     /// StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job, CronJob, PodTemplate, List), several documents, and
     /// JSON. Everything else stays as it is written, comments too. Where something cannot be moved, nothing is written.
     /// Needs no containerd and no cluster.
-    #[command(after_help = CONVERT_EXAMPLES)]
+    #[command(after_help = examples::CONVERT)]
     Convert(Convert),
     /// Give this node podhook: the programs, and the runtime in containerd's or docker's configuration.
     ///
     /// Finds out what the node has (containerd, alone or for kubeadm's kubelet; k3s, RKE2, MicroK8s, docker,
     /// nerdctl), changes its configuration, and keeps what was there. Run again it changes nothing.
     /// containerd is restarted only with --restart.
-    #[command(after_help = INSTALL_EXAMPLES)]
+    #[command(after_help = examples::INSTALL)]
     Install(Install),
     /// Take podhook off this node: every file byte for byte as it was before podhook install.
     ///
     /// Refuses while containers run on podhook, and where somebody has changed a file since.
-    #[command(after_help = UNINSTALL_EXAMPLES)]
+    #[command(after_help = examples::UNINSTALL)]
     Uninstall(Uninstall),
     /// Check this node: kernel, cgroups, containerd, its configuration, the kubelet, versions.
     ///
     /// Says of each check ok, warn or fail, what is wrong, and what mends it. The exit status is 1 when a
     /// check fails; a warning is none.
-    #[command(after_help = DOCTOR_EXAMPLES)]
+    #[command(after_help = examples::DOCTOR)]
     Doctor(Doctor),
+    /// Print the versions of podhook, of the shims that run, of containerd and the OCI runtime.
+    ///
+    /// Says what does not fit together: a shim of another release, pods that run on an older one, a containerd that
+    /// was upgraded but not restarted. Works without any of them.
+    #[command(after_help = examples::VERSION)]
+    Version(Version),
+    /// Collect what helps to find a fault of this node into one file.
+    ///
+    /// What doctor and version say, kernel and cgroups, the runtimes of containerd's configuration, the records of hooks,
+    /// the lines about podhook in containerd's log. Arguments of commands, paths of URLs, values of headers, environments and
+    /// the output of hooks are left out. Nothing is sent anywhere. At most 16 MiB before it is compressed.
+    #[command(after_help = examples::BUG_REPORT)]
+    BugReport(BugReport),
     /// Print the completion script of a shell: `source <(podhook completion bash)`.
+    #[command(after_help = examples::COMPLETION)]
     Completion(Completion),
     /// What goes on when the command that began it is interrupted.
     #[command(hide = true, subcommand)]
@@ -364,17 +388,6 @@ pub struct History {
     pub journal: JournalPlace,
 }
 
-const HISTORY_EXAMPLES: &str = "\
-Examples:
-  # What went wrong since yesterday
-  podhook history --failed --since 24h
-
-  # A pod that is gone
-  podhook history web-0 -n shop -o wide
-
-  # Everything from now on, for another program
-  podhook history --since 0 --watch -o json";
-
 /// `podhook inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
@@ -433,20 +446,6 @@ pub enum CheckOutput {
     Json,
 }
 
-const CHECK_EXAMPLES: &str = "\
-Exit status: 0 where nothing is wrong, warnings included; 1 for an error, with --strict for a
-warning too; 2 for a command line that is wrong.
-
-Examples:
-  # The manifests of a directory
-  podhook check -f deploy/
-
-  # What a chart makes, in CI
-  helm template shop ./chart | podhook check --strict -f -
-
-  # The value of one annotation
-  echo '{\"preStop\": {\"sleep\": {\"seconds\": 5}}}' | podhook check -";
-
 /// `podhook convert`.
 #[derive(Debug, Args)]
 pub struct Convert {
@@ -464,45 +463,12 @@ pub struct Convert {
     pub back: bool,
 }
 
-const CONVERT_EXAMPLES: &str = "\
-Examples:
-  # What would change
-  podhook convert -f web.yaml | diff web.yaml -
-
-  # All manifests of a directory, as files
-  podhook convert -f deploy/ --in-place
-
-  # What a chart makes
-  helm template shop ./chart | podhook convert -f - | kubectl apply -f -
-
-  # Back to the kubelet's hooks
-  podhook convert --back -f web.yaml --in-place";
-
 /// `podhook completion`.
 #[derive(Debug, Args)]
 pub struct Completion {
     /// The shell.
     pub shell: clap_complete::Shell,
 }
-
-const INSTALL_EXAMPLES: &str = "\
-Examples:
-  podhook install --dry-run              what would change, as a diff
-  podhook install --restart              install, and restart containerd; containers go on
-  podhook install --default              podhook is the runtime of pods that name none
-  podhook install --for k3s --for docker
-  podhook install --root /mnt/node       a node's root folder that is mounted there";
-
-const UNINSTALL_EXAMPLES: &str = "\
-Examples:
-  podhook uninstall --dry-run
-  podhook uninstall --restart
-  podhook uninstall --changed keep       leave files alone that others have changed since";
-
-const DOCTOR_EXAMPLES: &str = "\
-Examples:
-  podhook doctor
-  podhook doctor -o json | jq '.checks[] | select(.status != \"ok\")'";
 
 /// What runs a node's containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -641,6 +607,40 @@ pub struct Doctor {
     /// Output format [default: a table].
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<DoctorOutput>,
+}
+
+/// How `podhook version` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VersionOutput {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// `podhook version`.
+#[derive(Debug, Args)]
+pub struct Version {
+    /// Where.
+    #[command(flatten)]
+    pub node: NodeRoot,
+    /// Output format [default: a table].
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<VersionOutput>,
+}
+
+/// `podhook bug-report`.
+#[derive(Debug, Args)]
+pub struct BugReport {
+    /// Where.
+    #[command(flatten)]
+    pub node: NodeRoot,
+    /// The file, or - for stdout [default: podhook-bug-report-NODE-TIME.tar.gz here].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Leave nothing out: commands with their arguments, paths of URLs, the output of hooks.
+    #[arg(long)]
+    pub unredacted: bool,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -4,6 +4,7 @@
 //! [`crate::node`]. What ends a command is an [`error::Error`], whatever went wrong below.
 
 pub mod apply;
+pub mod bug_report;
 pub mod check;
 pub mod completion;
 pub mod convert;
@@ -22,6 +23,7 @@ pub mod metrics;
 mod outcome;
 pub mod ps;
 pub mod uninstall;
+pub mod version;
 pub mod worker;
 
 use crate::args::{Cli, Command, Worker};
@@ -41,6 +43,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Install(args) => install::run(&cli.global, args).await,
         Command::Uninstall(args) => uninstall::run(&cli.global, args),
         Command::Doctor(args) => doctor::run(&cli.global, args).await,
+        Command::Version(args) => version::run(&cli.global, args).await,
+        Command::BugReport(args) => bug_report::run(&cli.global, args).await,
         Command::Check(args) => check::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Completion(args) => completion::run(args),
@@ -79,6 +83,8 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         | Command::Install(_)
         | Command::Uninstall(_)
         | Command::Doctor(_)
+        | Command::Version(_)
+        | Command::BugReport(_)
         | Command::Check(_)
         | Command::Convert(_)
         | Command::Completion(_) => Ok(()),

@@ -13,7 +13,7 @@ const MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing answers on the socket.
-    #[error("cannot connect to containerd at {}: {}", path.display(), root_cause(source))]
+    #[error("cannot connect to containerd at {}: {}\n  hint: {}", path.display(), root_cause(source), hint(source))]
     Connect {
         /// The socket's path.
         path: PathBuf,
@@ -32,8 +32,20 @@ pub enum Error {
 }
 
 /// tonic's own text says "transport error"; what the kernel said is below it.
-fn root_cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
+fn root_cause<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
     error.source().map_or(error, root_cause)
+}
+
+fn hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let cause = root_cause(error).downcast_ref::<std::io::Error>();
+    match cause.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::PermissionDenied) => "root may: sudo podhook …",
+        _ => {
+            "does it run? systemctl status containerd; --address names its socket (k3s, RKE2: /run/k3s/containerd/containerd.sock)"
+        }
+    }
 }
 
 impl Error {

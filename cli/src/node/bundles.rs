@@ -42,7 +42,7 @@ pub struct Unreadable {
 
 /// A state directory that is none, or may not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {}: {source}{}", state.display(), hint(source))]
+#[error("cannot read {}: {source}\n  hint: {}", state.display(), hint(source))]
 pub struct Error {
     pub state: PathBuf,
     pub source: io::Error,
@@ -50,8 +50,8 @@ pub struct Error {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        ErrorKind::PermissionDenied => " (root may)",
-        _ => " (is --state containerd's state directory?)",
+        ErrorKind::PermissionDenied => "root may: sudo podhook …",
+        _ => "--state names containerd's state directory, as /run/containerd",
     }
 }
 

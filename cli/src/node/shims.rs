@@ -1,17 +1,25 @@
-//! Asking one shim for its numbers.
+//! Asking the shims for their numbers and their versions.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use podhook_hooks::counters::ledger::Answer;
+use podhook_hooks::deadline;
 use prost::Message;
 use serde::Deserialize;
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use ttrpc::r#async::Client;
 use ttrpc::r#async::transport::Socket;
 use ttrpc::{Code, Request};
 
 use super::bundles::Bundle;
+
+/// Shims that are asked at the same time; the rest of the file descriptors is for others.
+const AT_ONCE: usize = 128;
 
 /// What a shim had to say.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +41,40 @@ struct BytesValue {
     value: Vec<u8>,
 }
 
+/// Asks all at once: one that hangs holds up nobody. `timeout` is for all of them together.
+pub async fn ask_all(
+    addresses: BTreeSet<String>,
+    timeout: Duration,
+) -> BTreeMap<String, ShimReply> {
+    let deadline = deadline::after(Instant::now(), timeout).into();
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut questions = JoinSet::new();
+    for address in &addresses {
+        let (address, slots) = (address.clone(), Arc::clone(&slots));
+        questions.spawn(async move {
+            let slot = tokio::time::timeout_at(deadline, slots.acquire()).await;
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let said = match slot {
+                Ok(_slot) => ask(&address, left).await,
+                Err(_) => ShimReply::Nothing("not asked in time".to_owned()),
+            };
+            (address, said)
+        });
+    }
+    let mut all = BTreeMap::new();
+    while let Some(answered) = questions.join_next().await {
+        all.extend(answered.ok());
+    }
+    for address in addresses {
+        // Its task has panicked.
+        all.entry(address)
+            .or_insert_with(|| ShimReply::Nothing("not asked".to_owned()));
+    }
+    all
+}
+
 /// Asks the shim at `address`.
-pub async fn ask(address: &str, timeout: Duration) -> ShimReply {
+async fn ask(address: &str, timeout: Duration) -> ShimReply {
     let path = address.strip_prefix("unix://").unwrap_or(address);
     match tokio::time::timeout(timeout, call(path)).await {
         Ok(said) => said,

@@ -4,6 +4,7 @@ pub mod age;
 pub mod duration;
 pub mod escape;
 pub(crate) mod page;
+pub mod paint;
 pub(crate) mod report;
 pub mod table;
 

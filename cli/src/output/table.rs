@@ -1,15 +1,29 @@
 //! Columns three blanks apart (kubectl `printers.GetNewTabWriter`).
 
 use super::escape::visible;
+use super::paint::{Colour, Paint};
+
+/// The colour of a cell, by its column and what it says.
+type Colours = fn(usize, &str) -> Option<Colour>;
 
 /// A table under construction.
 #[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
     widths: Vec<usize>,
+    colours: Option<(Paint, Colours)>,
 }
 
 impl Table {
+    /// A table some of whose cells have a colour.
+    #[must_use]
+    pub fn painted(paint: Paint, colours: Colours) -> Self {
+        Self {
+            colours: Some((paint, colours)),
+            ..Self::default()
+        }
+    }
+
     /// Adds a row. Its cells may hold anything.
     pub fn row<I, S>(&mut self, cells: I)
     where
@@ -38,7 +52,11 @@ impl Table {
             let mut line = String::new();
             for (i, (cell, width)) in row.iter().zip(&self.widths).enumerate() {
                 let last = i.saturating_add(1) == row.len();
-                line.push_str(cell);
+                let colour = |(paint, of): &(Paint, Colours)| Some((*paint, of(i, cell)?));
+                match self.colours.as_ref().and_then(colour) {
+                    Some((paint, colour)) => line.push_str(&paint.text(colour, cell)),
+                    None => line.push_str(cell),
+                }
                 if !last {
                     let blanks = width.saturating_add(3).saturating_sub(cell.chars().count());
                     line.extend(std::iter::repeat_n(' ', blanks));

@@ -44,9 +44,9 @@ impl Error {
 
 fn may(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => " (root may)",
+        io::ErrorKind::PermissionDenied => "\n  hint: root may: sudo podhook …",
         io::ErrorKind::ReadOnlyFilesystem => {
-            " (a read-only system: --bin-dir names another folder for the programs)"
+            "\n  hint: a read-only system: --bin-dir names another folder for the programs"
         }
         _ => "",
     }

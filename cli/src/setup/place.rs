@@ -18,6 +18,7 @@ struct Rancher {
     units: [&'static str; 2],
     state: &'static str,
     socket: &'static str,
+    log: &'static str,
 }
 
 const K3S: Rancher = Rancher {
@@ -27,6 +28,7 @@ const K3S: Rancher = Rancher {
     units: ["k3s", "k3s-agent"],
     state: "/run/k3s/containerd",
     socket: "/run/k3s/containerd/containerd.sock",
+    log: "/var/lib/rancher/k3s/agent/containerd/containerd.log",
 };
 
 const RKE2: Rancher = Rancher {
@@ -36,6 +38,7 @@ const RKE2: Rancher = Rancher {
     units: ["rke2-server", "rke2-agent"],
     state: "/run/k3s/containerd",
     socket: "/run/k3s/containerd/containerd.sock",
+    log: "/var/lib/rancher/rke2/agent/containerd/containerd.log",
 };
 
 /// containerd's configuration.
@@ -79,6 +82,8 @@ pub struct Place {
     pub state: &'static str,
     /// containerd's socket.
     pub socket: &'static str,
+    /// The file of containerd's log, where its unit's journal does not have it.
+    pub log: Option<&'static str>,
 }
 
 impl Place {
@@ -106,6 +111,7 @@ impl Place {
             restart: vec!["systemctl", "restart", "containerd"],
             state: "/run/containerd",
             socket: ADDRESS,
+            log: None,
         }
     }
 
@@ -191,6 +197,7 @@ fn rancher(root: &Root, kind: NodeKind, at: &Rancher) -> Option<Place> {
         restart: vec!["systemctl", "restart", unit],
         state: at.state,
         socket: at.socket,
+        log: Some(at.log),
     })
 }
 
@@ -209,6 +216,7 @@ fn microk8s(root: &Root) -> Option<Place> {
         restart: vec!["snap", "restart", "microk8s.daemon-containerd"],
         state: "/var/snap/microk8s/common/run/containerd",
         socket: "/var/snap/microk8s/common/run/containerd.sock",
+        log: None,
     })
 }
 
@@ -226,6 +234,7 @@ fn docker(root: &Root) -> Option<Place> {
         restart: vec!["systemctl", "reload", "docker"],
         state: "/run/containerd",
         socket: ADDRESS,
+        log: None,
     })
 }
 
@@ -239,5 +248,6 @@ fn nerdctl(root: &Root) -> Option<Place> {
         restart: Vec::new(),
         state: "/run/containerd",
         socket: ADDRESS,
+        log: None,
     })
 }

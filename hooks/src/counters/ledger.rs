@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Counters;
+use crate::build::Build;
 use crate::linux::file;
 
 /// containerd's folder of bundles below its state directory.
@@ -53,6 +54,8 @@ pub struct Live {
 pub struct Answer {
     /// A name that no other shim has: addresses are used again.
     pub shim: String,
+    /// Its program's, which may have been replaced since.
+    pub build: Build,
     /// Its numbers.
     pub counters: Counters,
 }
@@ -173,6 +176,7 @@ mod tests {
     fn answer(shim: &str, execs: u64) -> Answer {
         Answer {
             shim: shim.to_owned(),
+            build: Build::own(),
             counters: Counters {
                 execs_native: execs,
                 ..Counters::default()

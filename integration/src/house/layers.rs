@@ -44,7 +44,7 @@ const TABLES: &[Table] = &[
             "config",
             "sequence",
             "lifecycle",
-            "deadline forks linux moment named null_device signal trace",
+            "build deadline forks linux moment named null_device signal trace",
         ],
     },
     Table {
@@ -56,6 +56,7 @@ const TABLES: &[Table] = &[
         lines: &[
             "main lib",
             "cmd",
+            "doctor",
             "pods setup",
             "node",
             "manifest",
@@ -81,7 +82,7 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply check completion convert delete describe doctor exec get history inspect install logs metrics ps uninstall worker",
+            "apply bug_report check completion convert delete describe doctor exec get history inspect install logs metrics ps uninstall version worker",
             "interrupt outcome",
             "error",
         ],

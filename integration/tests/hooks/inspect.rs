@@ -425,7 +425,8 @@ fn results_are_shown_without_containerd(node: &Node) -> Outcome {
     assert_eq!(output.status, 1);
     assert_eq!(
         output.stderr,
-        "error: cannot read /nowhere: No such file or directory (os error 2) (is --state containerd's state directory?)\n"
+        "error: cannot read /nowhere: No such file or directory (os error 2)\n  \
+         hint: --state names containerd's state directory, as /run/containerd\n"
     );
     Ok(())
 }

@@ -2,21 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use podhook_hooks::counters::Counters;
 use podhook_hooks::counters::ledger::{self, Ledger, Locked};
-use podhook_hooks::deadline;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::Error;
 use crate::node::bundles::{self, Recorded};
 use crate::node::shims::{self, ShimReply};
 
-/// Shims that are asked at the same time; the rest of the file descriptors is for others.
-const AT_ONCE: usize = 128;
 /// How long another scrape may take.
 const LOCK_LIMIT: Duration = Duration::from_secs(65);
 
@@ -63,11 +57,14 @@ impl Node {
         let bundles = bundles::list(&self.state)?;
         let mut addresses: BTreeSet<String> = bundles.iter().filter_map(shims::address).collect();
         addresses.extend(ledger.live.values().map(|live| live.address.clone()));
-        let said = self.ask(addresses).await;
-        for said in said.values() {
+        let said = shims::ask_all(addresses, self.timeout).await;
+        for (address, said) in &said {
             match said {
                 ShimReply::Counters(_) => scrape.up = scrape.up.saturating_add(1),
-                ShimReply::Nothing(_) => scrape.silent = scrape.silent.saturating_add(1),
+                ShimReply::Nothing(why) => {
+                    eprintln!("warning: shim at {address}: {why}");
+                    scrape.silent = scrape.silent.saturating_add(1);
+                }
                 ShimReply::Gone | ShimReply::Foreign => {}
             }
         }
@@ -109,40 +106,6 @@ impl Node {
             Err(_) => Err(Error::Locked { path: path() }),
         }
     }
-
-    /// Asks all at once: one that hangs holds up nobody.
-    async fn ask(&self, addresses: BTreeSet<String>) -> BTreeMap<String, ShimReply> {
-        let deadline = deadline::after(Instant::now(), self.timeout).into();
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
-        let mut questions = JoinSet::new();
-        for address in &addresses {
-            let (address, slots) = (address.clone(), Arc::clone(&slots));
-            questions.spawn(async move {
-                let slot = tokio::time::timeout_at(deadline, slots.acquire()).await;
-                let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-                let said = match slot {
-                    Ok(_slot) => shims::ask(&address, left).await,
-                    Err(_) => ShimReply::Nothing("not asked in time".to_owned()),
-                };
-                (address, said)
-            });
-        }
-        let mut all = BTreeMap::new();
-        while let Some(answered) = questions.join_next().await {
-            all.extend(answered.ok());
-        }
-        for address in addresses {
-            // Its task has panicked.
-            all.entry(address)
-                .or_insert_with(|| ShimReply::Nothing("not asked".to_owned()));
-        }
-        for (address, said) in &all {
-            if let ShimReply::Nothing(why) = said {
-                eprintln!("warning: shim at {address}: {why}");
-            }
-        }
-        all
-    }
 }
 
 /// Notes what was said. A shim that hangs keeps its last numbers; one that is gone without having
@@ -177,6 +140,7 @@ fn settle(ledger: &mut Ledger, said: BTreeMap<String, ShimReply>) {
 
 #[cfg(test)]
 mod tests {
+    use podhook_hooks::build::Build;
     use podhook_hooks::counters::ledger::Answer;
 
     use super::*;
@@ -184,6 +148,7 @@ mod tests {
     fn counters(shim: &str, execs: u64) -> ShimReply {
         ShimReply::Counters(Answer {
             shim: shim.to_owned(),
+            build: Build::own(),
             counters: Counters {
                 execs_native: execs,
                 ..Counters::default()

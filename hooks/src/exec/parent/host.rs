@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::exec::Error;
-use crate::exec::plan::FIRST_FREE_FD;
+use crate::exec::plan::{FIRST_FREE_FD, sys};
 
 /// The host's procfs, one for all containers.
 pub(crate) fn procfs() -> Result<&'static OwnedFd, Error> {
@@ -30,13 +30,9 @@ fn open_procfs() -> Result<OwnedFd, Error> {
         }
     };
     let directory = std::fs::File::open("/proc").map_err(file("open"))?;
-    // SAFETY: `statfs` is plain data, all zeroes is a valid value.
-    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: a valid descriptor and a valid place to write to.
-    if unsafe { libc::fstatfs(directory.as_raw_fd(), &mut stat) } != 0 {
-        return Err(file("statfs")(io::Error::last_os_error()));
-    }
-    if stat.f_type != libc::PROC_SUPER_MAGIC {
+    let kind = sys::file_system(directory.as_raw_fd())
+        .map_err(|errno| file("statfs")(io::Error::from_raw_os_error(errno)))?;
+    if kind != libc::PROC_SUPER_MAGIC {
         return Err(file("is no procfs:")(io::Error::from_raw_os_error(
             libc::EINVAL,
         )));

@@ -9,7 +9,13 @@ pub(crate) const MAX_CPU: usize = 8192;
 /// All that there are: the kernel leaves out what is not in the process's cpuset.
 pub(crate) static ALL_CPUS: [u64; MAX_CPU / 64] = [u64::MAX; _];
 
-pub(crate) type Limit = (u32, libc::rlimit64);
+/// The C library's type for the number of a limit.
+#[cfg(target_env = "musl")]
+pub(crate) type Resource = c_int;
+#[cfg(not(target_env = "musl"))]
+pub(crate) type Resource = std::ffi::c_uint;
+
+pub(crate) type Limit = (Resource, libc::rlimit64);
 
 /// What it takes to join, in about this order.
 pub(crate) struct Entry<'a> {

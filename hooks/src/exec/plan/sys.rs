@@ -9,6 +9,8 @@ use std::arch::asm;
 
 use libc::{c_int, c_long, c_ulong, pid_t};
 
+use super::entry::Resource;
+
 /// An errno or a value.
 pub(crate) type Result<T> = std::result::Result<T, i32>;
 
@@ -26,7 +28,7 @@ macro_rules! words {
     };
 }
 
-words! { c_long c_ulong usize }
+words! { c_int c_long c_ulong usize }
 
 impl<T> Word for *const T {
     fn word(self) -> usize {
@@ -361,11 +363,12 @@ pub(crate) fn file_system(fd: c_int) -> Result<c_long> {
     // SAFETY: `statfs` is plain data, all zeroes is a valid value.
     let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
     call!(libc::SYS_fstatfs, c_long::from(fd), &raw mut stat)?;
-    Ok(stat.f_type)
+    #[allow(clippy::unnecessary_cast, reason = "unsigned with musl")]
+    Ok(stat.f_type as c_long)
 }
 
 /// ioctl(2) with a structure.
-pub(crate) fn ioctl<T>(fd: c_int, request: c_ulong, argument: &T) -> Result<()> {
+pub(crate) fn ioctl<T>(fd: c_int, request: libc::Ioctl, argument: &T) -> Result<()> {
     let argument: *const T = argument;
     call!(libc::SYS_ioctl, c_long::from(fd), request, argument)?;
     Ok(())
@@ -380,6 +383,10 @@ pub(crate) fn terminal_peer(master: c_int, flags: c_int) -> Result<c_int> {
         c_long::from(flags)
     )? as c_int)
 }
+
+/// The request of [`take_terminal`], as a filter sees it.
+#[allow(clippy::unnecessary_cast, reason = "an int with musl")]
+pub(crate) const TAKE_TERMINAL: u64 = libc::TIOCSCTTY as u64;
 
 /// TIOCSCTTY: the terminal controls the calling session. It is not stolen from another.
 pub(crate) fn take_terminal(fd: c_int) -> Result<()> {
@@ -541,12 +548,12 @@ pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result
     Ok(())
 }
 
-pub(crate) fn setrlimit(resource: u32, limit: &libc::rlimit64) -> Result<()> {
+pub(crate) fn setrlimit(resource: Resource, limit: &libc::rlimit64) -> Result<()> {
     let limit: *const libc::rlimit64 = limit;
     call!(
         libc::SYS_prlimit64,
         0 as c_long,
-        c_ulong::from(resource),
+        c_long::from(resource),
         limit,
         std::ptr::null_mut::<libc::rlimit64>()
     )?;

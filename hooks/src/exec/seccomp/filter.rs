@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::bpf;
 use crate::exec::plan::report::{GO, REPORT};
-use crate::exec::plan::{CLONE_FLAGS, rights};
+use crate::exec::plan::{CLONE_FLAGS, rights, sys};
 
 /// A compiled profile.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ impl Filter {
             (libc::SYS_close, &[REPORT as u64]),
             (libc::SYS_exit_group, &[]),
             (libc::SYS_setsid, &[]),
-            (libc::SYS_ioctl, &[0, libc::TIOCSCTTY]),
+            (libc::SYS_ioctl, &[0, sys::TAKE_TERMINAL]),
             (libc::SYS_chdir, &[]),
         ];
         let waiting: [(_, &[u64]); 2] = [

@@ -2,9 +2,9 @@
 
 use super::spec::Rlimit;
 use crate::exec::Error;
-use crate::exec::plan::entry::Limit;
+use crate::exec::plan::entry::{Limit, Resource};
 
-const NAMES: [(&str, u32); 16] = [
+const NAMES: [(&str, Resource); 16] = [
     ("RLIMIT_CPU", libc::RLIMIT_CPU),
     ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
     ("RLIMIT_DATA", libc::RLIMIT_DATA),
@@ -100,7 +100,7 @@ pub(crate) fn with(base: &[Limit], spec: &[Rlimit]) -> Result<Limits, Error> {
 
 /// `limits` with `own` in place of those that `spec` names.
 pub(crate) fn without(limits: &[Limit], spec: &[Rlimit], own: &[Limit]) -> Limits {
-    let named = |resource: u32| spec.iter().any(|limit| limit.kind == name(resource));
+    let named = |resource: Resource| spec.iter().any(|limit| limit.kind == name(resource));
     let kept = limits.iter().filter(|(resource, _)| !named(*resource));
     let own = own.iter().filter(|(resource, _)| named(*resource));
     kept.chain(own).copied().collect()
@@ -131,7 +131,7 @@ pub(crate) fn before_go(limits: &[Limit], own: &[Limit]) -> Limits {
 }
 
 /// The name of a resource, for messages.
-pub(crate) fn name(resource: u32) -> &'static str {
+pub(crate) fn name(resource: Resource) -> &'static str {
     NAMES
         .iter()
         .find(|(_, number)| *number == resource)

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::check::Check;
-use super::configuration::Used;
+use super::configuration::{Used, first_line};
 use crate::args::NodeKind;
 use crate::setup::containerd::section::SHIM;
 use crate::setup::place::Place;
 use crate::setup::root::Root;
 use crate::setup::state::{Now, State};
-use crate::setup::version::{self, Version};
+use crate::setup::version::{self, Program, Version};
 use crate::setup::{programs, shims};
 
 pub(super) fn containerd(place: &Place, said: Option<Version>) -> Check {
@@ -136,9 +136,10 @@ pub(super) fn shims(root: &Root, shim: &Path) -> Option<Check> {
     ))
 }
 
-pub(super) fn oci(root: &Root, used: &Used) -> Check {
-    let name = used.binary.as_deref().unwrap_or("runc");
-    let found = if name.starts_with('/') {
+/// The OCI runtime that the configuration names, else runc.
+pub(super) fn oci_program(root: &Root, used: &Used) -> Option<Program> {
+    let name = used.oci();
+    if name.starts_with('/') {
         let path = Path::new(name);
         let folder = path.parent().and_then(Path::to_str).unwrap_or("/");
         let file = path
@@ -153,8 +154,12 @@ pub(super) fn oci(root: &Root, used: &Used) -> Check {
             version::PATH.into_iter().chain(folders),
             "--version",
         )
-    };
-    let Some(program) = found else {
+    }
+}
+
+pub(super) fn oci(root: &Root, used: &Used) -> Check {
+    let Some(program) = oci_program(root, used) else {
+        let name = used.oci();
         return Check::fail(
             "OCI runtime",
             format!("there is no {name} in PATH"),
@@ -192,7 +197,10 @@ pub(super) fn installed(root: &Root) -> Check {
                 "podhook install has not been run: configured by hand",
             );
         }
-        Err(e) => return Check::warn("install", e.to_string(), "see docs/install.md"),
+        Err(e) => {
+            let message = first_line(&e.to_string());
+            return Check::warn("install", message, "see docs/install.md");
+        }
     };
     let is_changed = |path: &Path, now: Now| now != Now::Written && !path.as_os_str().is_empty();
     let changed: Vec<String> = state

@@ -2,7 +2,7 @@
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
+pub(crate) enum Status {
     Ok,
     /// podhook works, but not as well as it could, or this cannot be known.
     Warn,
@@ -21,9 +21,9 @@ impl Status {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Check {
+pub(crate) struct Check {
     pub(super) name: String,
-    pub(super) status: Status,
+    pub(crate) status: Status,
     /// What was found.
     pub(super) message: String,
     /// The command or the change that mends it.

@@ -1,4 +1,4 @@
-//! `podhook doctor`: what is right and wrong with a node, and what mends it.
+//! What is right and wrong with a node, what mends it, and the versions of all that is on it.
 
 mod check;
 mod configuration;
@@ -7,14 +7,19 @@ mod machine;
 mod programs;
 #[cfg(test)]
 mod tests;
+pub mod versions;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::error::Error;
 use crate::args;
 use crate::cri::{Client, Handlers};
+use crate::node::state;
+use crate::output::escape;
+use crate::output::paint::{Colour, Paint};
 use crate::output::table::Table;
-use crate::output::{escape, print};
 use crate::setup::place::{Configuration, Place};
 use crate::setup::root::Root;
 use crate::setup::state::State;
@@ -24,41 +29,53 @@ use check::{Check, Status};
 /// A containerd that hangs must not keep the other checks from being seen.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// Runs the command.
-///
-/// # Errors
-/// When a check fails, or the root folder cannot be opened.
-pub async fn run(global: &args::Global, args: &args::Doctor) -> Result<(), Error> {
-    let root = Root::open(&args.node.root)?;
-    let name = runtime(&root, args);
-    let mut checks = checks(&root, args, &name);
+/// What was found.
+#[derive(Debug)]
+pub struct Diagnosis(Vec<Check>);
+
+/// Looks at everything. What only a running containerd says is asked at its places' sockets, or at `address`.
+pub async fn examine(root: &Root, address: &Path, args: &args::Doctor) -> Diagnosis {
+    let name = runtime(root, args.runtime.as_deref());
+    let mut checks = checks(root, args, &name);
     if root.is_host() {
-        for place in places(&root, args) {
-            if let Some(handlers) = ask(&place.socket(&root, &global.address)).await {
+        for place in places(root, &args.node) {
+            if let Some(handlers) = ask(&place.socket(root, address)).await {
                 checks.push(configuration::loaded(&place, &handlers, &name));
             }
         }
     }
-    let failed = checks.iter().any(|check| check.status == Status::Fail);
-    match args.output {
-        Some(args::DoctorOutput::Json) => print(&json(&checks, failed))?,
-        None => print(&table(&checks))?,
+    Diagnosis(checks)
+}
+
+impl Diagnosis {
+    /// Whether podhook does not work; a warning is none.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.0.iter().any(|check| check.status == Status::Fail)
     }
-    if failed {
-        return Err(Error::Reported);
+
+    /// For people.
+    #[must_use]
+    pub fn table(&self, paint: Paint) -> String {
+        table(&self.0, paint)
     }
-    Ok(())
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> String {
+        json(&self.0, self.has_failed())
+    }
 }
 
 /// The runtime handler's name.
-fn runtime(root: &Root, args: &args::Doctor) -> String {
+fn runtime(root: &Root, said: Option<&str>) -> String {
     let installed = || Some(State::load(root).ok()??.runtime);
-    let name = args.runtime.clone().or_else(installed);
+    let name = said.map(str::to_owned).or_else(installed);
     name.unwrap_or_else(|| "podhook".to_owned())
 }
 
 /// What containerd has read, if it answers.
-async fn ask(socket: &std::path::Path) -> Option<Handlers> {
+async fn ask(socket: &Path) -> Option<Handlers> {
     let ask = async {
         let client = Client::connect(socket).await.ok()?;
         client.handlers().await.ok()
@@ -70,7 +87,7 @@ async fn ask(socket: &std::path::Path) -> Option<Handlers> {
 fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
     let mut checks = vec![machine::kernel(root), machine::cgroups(root)];
     checks.push(machine::seccomp(root));
-    let places = places(root, args);
+    let places = places(root, &args.node);
     if places.is_empty() {
         checks.push(Check::fail(
             "containerd",
@@ -107,15 +124,15 @@ fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
     checks
 }
 
-fn places(root: &Root, args: &args::Doctor) -> Vec<Place> {
-    let mut places = match &*args.node.kinds {
+pub(crate) fn places(root: &Root, args: &args::NodeRoot) -> Vec<Place> {
+    let mut places = match &*args.kinds {
         [] => Place::all(root),
         kinds => kinds
             .iter()
             .filter_map(|kind| Place::find(root, *kind))
             .collect(),
     };
-    if let Some(path) = &args.node.config {
+    if let Some(path) = &args.config {
         places.retain(|place| matches!(place.configuration, Configuration::Toml(_)));
         if places.is_empty() {
             places.push(Place::plain());
@@ -127,8 +144,16 @@ fn places(root: &Root, args: &args::Doctor) -> Vec<Place> {
     places
 }
 
-fn table(checks: &[Check]) -> String {
-    let mut table = Table::default();
+/// The state directories of the containerds: those of the places, or that of the one which the user names.
+pub(crate) async fn states(global: &args::Global, places: &[Place]) -> BTreeSet<PathBuf> {
+    if global.state.is_some() || global.address != Path::new(args::ADDRESS) {
+        return BTreeSet::from([state::directory(global).await]);
+    }
+    places.iter().map(|place| place.state.into()).collect()
+}
+
+fn table(checks: &[Check], paint: Paint) -> String {
+    let mut table = Table::painted(paint, colour);
     table.row(["CHECK", "STATUS", "MESSAGE"]);
     for check in checks {
         table.row([&*check.name, check.status.word(), &check.message]);
@@ -144,6 +169,19 @@ fn table(checks: &[Check]) -> String {
         text.push_str(&escape::lines(&line));
     }
     text
+}
+
+/// The colour of a cell.
+fn colour(column: usize, cell: &str) -> Option<Colour> {
+    let words = [
+        (Status::Ok, Colour::Green),
+        (Status::Warn, Colour::Yellow),
+        (Status::Fail, Colour::Red),
+    ];
+    let mut words = words.into_iter().filter(|_| column == 1);
+    words
+        .find(|(status, _)| status.word() == cell)
+        .map(|(_, colour)| colour)
 }
 
 fn json(checks: &[Check], failed: bool) -> String {

@@ -30,6 +30,13 @@ pub(super) struct Used {
     pub(super) programs: Vec<String>,
 }
 
+impl Used {
+    /// The OCI runtime's name or path.
+    pub(super) fn oci(&self) -> &str {
+        self.binary.as_deref().unwrap_or("runc")
+    }
+}
+
 /// The configuration of one place.
 pub(super) fn check(
     root: &Root,
@@ -268,7 +275,7 @@ pub(super) fn node(root: &Root) -> (Check, Option<Config>) {
         Err(e) => {
             let check = Check::fail(
                 "podhook configuration",
-                e.to_string(),
+                first_line(&e.to_string()),
                 format!("mend {shown}"),
             );
             return (check, None);
@@ -296,7 +303,7 @@ fn install_command(place: &Place, name: &str) -> String {
     command
 }
 
-fn first_line(text: &str) -> String {
+pub(super) fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 

@@ -66,7 +66,7 @@ fn look(node: &tempfile::TempDir) -> Vec<Check> {
         panic!("another command");
     };
     let root = Root::open(node.path()).unwrap();
-    checks(&root, &args, &runtime(&root, &args))
+    checks(&root, &args, &runtime(&root, args.runtime.as_deref()))
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_good_node_is_ok_in_every_respect() {
     ] {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
-    let text = table(&checks);
+    let text = table(&checks, Paint::NONE);
     assert!(text.starts_with("CHECK "), "{text}");
     assert!(!text.contains("What mends it"), "{text}");
     let document: serde_json::Value = serde_json::from_str(&json(&checks, false)).unwrap();
@@ -191,7 +191,7 @@ fn what_is_wrong_is_found_and_what_mends_it_is_said() {
         assert_eq!(check.status, *status, "{check:?}");
         assert!(check.message.contains(message), "{check:?}");
         assert!(check.mend.is_some(), "{check:?}");
-        assert!(table(&checks).contains(&format!("  {name}: ")));
+        assert!(table(&checks, Paint::NONE).contains(&format!("  {name}: ")));
     }
 }
 

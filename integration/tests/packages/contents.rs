@@ -1,0 +1,105 @@
+//! What is in the packages.
+
+use std::fs;
+use std::process::Command;
+
+use podhook_integration::command::{self, stdout_of};
+use podhook_integration::suite::Test;
+use podhook_integration::wait::SOON;
+use podhook_integration::{Node, Outcome, tests};
+
+use crate::root::{NEW, packages};
+
+pub fn tests() -> Vec<Test> {
+    tests![contents:
+        both_packages_have_the_programs_their_pages_and_completions,
+        debians_judge_finds_no_error,
+        the_same_programs_give_the_same_packages,
+    ]
+}
+
+/// In both, wherever the distribution has such files.
+const FILES: [&str; 10] = [
+    "/usr/bin/containerd-shim-podhook-v1",
+    "/usr/bin/podhook",
+    "/usr/bin/kubectl-podhook",
+    "/usr/share/man/man1/podhook.1.gz",
+    "/usr/share/man/man1/podhook-install.1.gz",
+    "/usr/share/man/man8/containerd-shim-podhook-v1.8.gz",
+    "/usr/share/bash-completion/completions/podhook",
+    "/usr/share/doc/podhook/CHANGELOG.md.gz",
+    "/_podhook",
+    "/podhook.fish",
+];
+
+fn both_packages_have_the_programs_their_pages_and_completions(_: &Node) -> Outcome {
+    let packages = packages()?;
+    let deb = packages.deb(NEW).display().to_string();
+    let listed = stdout_of("dpkg-deb", &["--contents", &deb])?;
+    for file in FILES {
+        // A link is followed by where it leads.
+        let there = listed
+            .lines()
+            .any(|line| line.ends_with(file) || line.contains(&format!("{file} -> ")));
+        assert!(there, "no {file} in {listed}");
+    }
+    for line in listed.lines() {
+        let right = line.contains(" root/root ") || line.contains(" 0/0 ");
+        assert!(right && !line.starts_with("-rwsr"), "{line}");
+        assert!(
+            !line.contains("/etc/") && !line.contains("systemd"),
+            "{line}"
+        );
+    }
+    let depends = stdout_of("dpkg-deb", &["--field", &deb, "Depends"])?;
+    assert!(
+        depends.contains("libc6 (>= ") && depends.contains("libseccomp2"),
+        "{depends}"
+    );
+
+    let rpm = packages.rpm(NEW).display().to_string();
+    let Ok(listed) = stdout_of("rpm", &["-qpl", &rpm]) else {
+        println!("NOT TESTED: no rpm on this machine");
+        return Ok(());
+    };
+    for file in FILES {
+        assert!(
+            listed.lines().any(|line| line.ends_with(file)),
+            "no {file} in {listed}"
+        );
+    }
+    let needs = stdout_of("rpm", &["-qp", "--requires", &rpm])?;
+    assert!(needs.contains("libseccomp.so.2()(64bit)"), "{needs}");
+    let scripts = stdout_of("rpm", &["-qp", "--scripts", &rpm])?;
+    assert!(scripts.contains("containers run on it"), "{scripts}");
+    Ok(())
+}
+
+fn debians_judge_finds_no_error(_: &Node) -> Outcome {
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--fail-on=error", "--allow-root"]);
+    lintian.arg(packages()?.deb(NEW));
+    match command::run(&mut lintian, None, SOON) {
+        Err(command::Error::Start { .. }) => println!("NOT TESTED: no lintian on this machine"),
+        output => {
+            let output = output?.success()?;
+            println!("{}", output.stdout);
+        }
+    }
+    Ok(())
+}
+
+fn the_same_programs_give_the_same_packages(_: &Node) -> Outcome {
+    let packages = packages()?;
+    let folder = tempfile::tempdir()?;
+    packages.make_in(folder.path(), NEW)?;
+    for first in [packages.deb(NEW), packages.rpm(NEW)] {
+        let second = folder.path().join(first.file_name().unwrap_or_default());
+        assert!(
+            fs::read(&first)? == fs::read(&second)?,
+            "{} differs",
+            first.display()
+        );
+    }
+    Ok(())
+}
