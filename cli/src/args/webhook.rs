@@ -34,11 +34,11 @@ pub struct ServeWebhook {
     /// Its key (PEM).
     #[arg(long, value_name = "FILE")]
     pub tls_key: PathBuf,
-    /// Where the API server asks: /mutate and /validate.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
+    /// Where the API server asks: /mutate and /validate. Without ADDRESS: everywhere.
+    #[arg(long, value_name = "[ADDRESS]:PORT", default_value = ":8443")]
     pub listen: String,
     /// Plain HTTP for /healthz, /readyz and /metrics [default: none].
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "[ADDRESS]:PORT")]
     pub health_listen: Option<String>,
     /// A RuntimeClass whose pods are podhook's; may be given more than once. '' is that of pods without one.
     #[arg(long, value_name = "NAME", default_value = "podhook")]
@@ -136,7 +136,7 @@ mod tests {
         let serve = served.serve.unwrap();
         assert_eq!(
             (serve.listen.as_str(), serve.runtime_class),
-            ("0.0.0.0:8443", vec!["podhook".to_owned()])
+            (":8443", vec!["podhook".to_owned()])
         );
         let words = [
             "certificate",

@@ -1,6 +1,7 @@
 //! Connections: so many at once and no more, and an end that lets requests be answered.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +31,17 @@ async fn end(ending: &mut Ending) {
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
+/// Listens. Without an address that is on all, those of IPv6 too where there are any.
 pub(super) async fn bind(flag: &str, address: &str) -> Result<TcpListener, Error> {
-    let refused = |e| Error::Refused(format!("{flag} {address}: {e} (want ADDRESS:PORT)"));
-    TcpListener::bind(address).await.map_err(refused)
+    let port = address.strip_prefix(':').map(str::parse::<u16>);
+    let bound = match port {
+        Some(Ok(port)) => {
+            let all: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+            TcpListener::bind(&all.map(|one| SocketAddr::from((one, port)))[..]).await
+        }
+        _ => TcpListener::bind(address).await,
+    };
+    bound.map_err(|e| Error::Refused(format!("{flag} {address}: {e} (want [ADDRESS]:PORT)")))
 }
 
 /// Takes connections until the end comes, and returns when they are over, or [`DRAIN`] is.

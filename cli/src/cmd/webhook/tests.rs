@@ -297,6 +297,25 @@ async fn a_request_that_is_there_is_answered_before_the_end() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn without_an_address_it_listens_on_all() {
+    let everywhere = listen::bind("--listen", ":0").await.unwrap();
+    let port = everywhere.local_addr().unwrap().port();
+    TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let one = listen::bind("--listen", "127.0.0.1:0").await.unwrap();
+    assert!(one.local_addr().unwrap().ip().is_loopback());
+    for wrong in ["8443", ":x", "127.0.0.1"] {
+        let error = listen::bind("--listen", wrong)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(wrong) && error.contains("want [ADDRESS]:PORT"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn so_many_connections_are_served_at_once_and_others_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
