@@ -141,7 +141,7 @@ soak-short: soak ## The same for two minutes, podhook alone
 # What a node of Kubernetes is made of: KUBERNETES="1.36 1.37" tests both, SHIM is that of pods without a RuntimeClass.
 KUBERNETES ?= 1.37
 SHIM ?= podhook
-node_programs = etcd crane containerd-2.4 runc-1.5 $(addprefix kubernetes-,$(KUBERNETES))
+node_programs = etcd crane helm containerd-2.4 runc-1.5 $(addprefix kubernetes-,$(KUBERNETES))
 
 .PHONY: test-kubernetes
 test-kubernetes: build ## Run the tests under a real kubelet with a control plane (KUBERNETES=1.36, FILTER=restart::)

@@ -54,13 +54,14 @@ fn runs(source: &Source, test: &str) -> bool {
 #[test]
 fn every_line_of_the_threat_model_names_its_test() {
     let root = repository();
-    let suites = ["parity", "hooks", "protocol", "v2"];
+    let suites = ["parity", "hooks", "protocol", "kubernetes", "v2"];
     let folders = [
         "integration/tests",
         "shim/src",
         "hooks/src",
         "hooks/tests",
         "cli/src",
+        "cli/tests",
     ];
     let all: Vec<_> = folders.into_iter().flat_map(sources).collect();
     let document = fs::read_to_string(root.join("SECURITY.md")).expect("the page");

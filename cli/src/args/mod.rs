@@ -3,11 +3,14 @@
 pub mod duration;
 mod examples;
 pub mod plugin;
+mod webhook;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use webhook::{Certificate, Namespaced, NodeLabel, ServeWebhook, Webhook, WebhookCommand};
 
 /// containerd's socket where nobody says anything else.
 pub const ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -161,6 +164,15 @@ pub enum Command {
     /// the output of hooks are left out. Nothing is sent anywhere. At most 16 MiB before it is compressed.
     #[command(after_help = examples::BUG_REPORT)]
     BugReport(BugReport),
+    /// Serve the admission webhook, by which manifests stay as they are and podhook runs their hooks.
+    ///
+    /// Moves the lifecycle of pods of podhook's RuntimeClass into podhook's annotations when they are made, and says of
+    /// annotations what is wrong with them. Runs in the cluster; it changes no object but the one it is asked about.
+    #[command(after_help = webhook::EXAMPLES)]
+    Webhook(Webhook),
+    /// Say on a Kubernetes node's object that podhook is ready there. For the manifests of deploy/.
+    #[command(hide = true)]
+    NodeLabel(NodeLabel),
     /// Print the completion script of a shell: `source <(podhook completion bash)`.
     #[command(after_help = examples::COMPLETION)]
     Completion(Completion),
@@ -552,7 +564,8 @@ pub struct Install {
     /// Print what would change as a unified diff, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not.
+    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not;
+    /// $PODHOOK_RESTART is what podhook itself would run.
     #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub restart: Option<String>,
 }
@@ -583,7 +596,8 @@ pub struct Uninstall {
     /// Print what would change as a unified diff, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not.
+    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not;
+    /// $PODHOOK_RESTART is what podhook itself would run.
     #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub restart: Option<String>,
 }

@@ -3,8 +3,10 @@
 pub mod age;
 pub mod duration;
 pub mod escape;
+pub mod exposition;
 pub(crate) mod page;
 pub mod paint;
+pub(crate) mod pem;
 pub(crate) mod report;
 pub mod table;
 

@@ -60,7 +60,7 @@ const TABLES: &[Table] = &[
             "pods setup",
             "node",
             "manifest",
-            "cri store",
+            "cluster cri store",
             "output",
             "args clock",
         ],
@@ -82,7 +82,7 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply bug_report check completion convert delete describe doctor exec get history inspect install logs metrics ps uninstall version worker",
+            "apply bug_report check completion convert delete describe doctor exec get history inspect install logs metrics node_label ps uninstall version webhook worker",
             "interrupt outcome",
             "error",
         ],

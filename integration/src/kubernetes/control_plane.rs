@@ -97,6 +97,8 @@ impl Plan<'_> {
                 "--anonymous-auth=false",
                 "--authorization-mode=RBAC",
                 "--allow-privileged=true",
+                // There is no kube-proxy: the API server asks a webhook's pods, not its Service's address.
+                "--enable-aggregator-routing=true",
                 "--endpoint-reconciler-type=none",
                 "--kubelet-preferred-address-types=InternalIP",
                 "--profiling=false",

@@ -130,6 +130,7 @@ fn check(version: Version) -> Result<(), Error> {
     }
     upstream("etcd", "etcd")?;
     upstream("crane", "crane")?;
+    upstream("helm", "helm")?;
     let missing = containerd::Error::from;
     CONTAINERD.program("containerd").map_err(missing)?;
     CONTAINERD.oci_runtime(OciRuntime::Runc).map_err(missing)?;

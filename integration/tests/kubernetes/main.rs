@@ -1,5 +1,6 @@
 //! podhook under a real kubelet, as a user with kubectl sees it; what is no work of podhook's on the original shim, too.
 
+mod deploy;
 mod failures;
 mod jobs;
 mod nodes;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         nodes::tests(),
         // Each of them is alone.
         restart::tests(),
+        deploy::tests(),
     ];
     suite::run(&tests.concat())
 }
