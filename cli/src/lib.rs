@@ -2,8 +2,8 @@
 //!
 //! `podhook` runs Pod manifests on a containerd through CRI, with no kubelet. From the top down, and no
 //! import runs back up: [`cmd`] has one module per command; [`pods`] and [`node`] are what commands share;
-//! [`setup`] gives a node podhook; [`manifest`] reads and translates manifests, [`cri`] talks to containerd, [`store`] keeps podhook's own
-//! files; [`output`] prints.
+//! [`setup`] gives a node podhook; [`manifest`] reads and translates manifests, [`cri`] talks to containerd, [`cluster`] to
+//! Kubernetes, [`store`] keeps podhook's own files; [`output`] prints.
 
 // Nothing that comes from outside may end it by a panic: what is out of a range or too large is decided where it is met.
 #![cfg_attr(
@@ -21,6 +21,7 @@
 
 pub mod args;
 pub mod clock;
+pub mod cluster;
 pub mod cmd;
 pub mod cri;
 pub mod manifest;

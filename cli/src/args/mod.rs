@@ -2,11 +2,14 @@
 
 pub mod duration;
 pub mod plugin;
+mod webhook;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use webhook::{Certificate, Namespaced, NodeLabel, ServeWebhook, Webhook, WebhookCommand};
 
 /// containerd's socket where nobody says anything else.
 pub const ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -138,6 +141,15 @@ pub enum Command {
     /// check fails; a warning is none.
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Serve the admission webhook, by which manifests stay as they are and podhook runs their hooks.
+    ///
+    /// Moves the lifecycle of pods of podhook's RuntimeClass into podhook's annotations when they are made, and says of
+    /// annotations what is wrong with them. Runs in the cluster; it changes no object but the one it is asked about.
+    #[command(after_help = webhook::EXAMPLES)]
+    Webhook(Webhook),
+    /// Say on a Kubernetes node's object that podhook is ready there. For the manifests of deploy/.
+    #[command(hide = true)]
+    NodeLabel(NodeLabel),
     /// Print the completion script of a shell: `source <(podhook completion bash)`.
     Completion(Completion),
     /// What goes on when the command that began it is interrupted.
@@ -586,7 +598,8 @@ pub struct Install {
     /// Print what would change as a unified diff, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not.
+    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not;
+    /// $PODHOOK_RESTART is what podhook itself would run.
     #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub restart: Option<String>,
 }
@@ -617,7 +630,8 @@ pub struct Uninstall {
     /// Print what would change as a unified diff, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not.
+    /// Restart containerd, and check that all containers live through it. COMMAND does it where systemctl does not;
+    /// $PODHOOK_RESTART is what podhook itself would run.
     #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub restart: Option<String>,
 }

@@ -2,6 +2,7 @@
 //!
 //! Each module below has an error of its own; a command's own errors turn into this one where they are.
 
+use crate::cluster;
 use crate::cri;
 use crate::manifest;
 use crate::node::{bundles, journal, metrics, query};
@@ -16,6 +17,9 @@ pub enum Error {
     /// containerd.
     #[error(transparent)]
     Cri(#[from] cri::Error),
+    /// Kubernetes.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
     #[error(transparent)]

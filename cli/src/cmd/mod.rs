@@ -19,9 +19,11 @@ pub mod install;
 mod interrupt;
 pub mod logs;
 pub mod metrics;
+pub mod node_label;
 mod outcome;
 pub mod ps;
 pub mod uninstall;
+pub mod webhook;
 pub mod worker;
 
 use crate::args::{Cli, Command, Worker};
@@ -43,6 +45,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Doctor(args) => doctor::run(&cli.global, args).await,
         Command::Check(args) => check::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Webhook(args) => webhook::run(args).await,
+        Command::NodeLabel(args) => node_label::run(args).await,
         Command::Completion(args) => completion::run(args),
         _ => run_connected(&cli).await,
     }
@@ -81,6 +85,8 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         | Command::Doctor(_)
         | Command::Check(_)
         | Command::Convert(_)
+        | Command::Webhook(_)
+        | Command::NodeLabel(_)
         | Command::Completion(_) => Ok(()),
     }
 }

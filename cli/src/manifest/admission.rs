@@ -1,11 +1,12 @@
-//! What an admission webhook answers of a pod, as the API server sends it: so that manifests stay as they are, and
-//! podhook runs their hooks. Pure; who asks, and how, is not known here.
+//! What an admission webhook answers of a pod, or of what makes pods, as the API server sends it: so that manifests stay
+//! as they are, and podhook runs their hooks. Pure; who asks, and how, is not known here.
 
 use podhook_hooks::lifecycle::{Policy, text};
 use serde_json::Value;
 
 use super::check::{self, NO_HOOKS, Rules, Verdict};
-use super::convert::{self, Wish};
+use super::convert::{self, Op, Wish};
+use super::workload;
 
 /// The API server cuts a longer warning.
 const MAX_WARNING: usize = 256;
@@ -25,36 +26,38 @@ pub enum Answer {
     Refused { reason: String },
 }
 
-/// Moves the hooks of a pod of podhook's into its annotations, and judges what is there then. Which pods are podhook's
+/// Moves the hooks of an object's pods into their annotations, and judges what is there then. Which pods are podhook's
 /// is the caller's to know; their RuntimeClass stays.
 ///
 /// It may be asked twice of one pod (reinvocation), and then has nothing to do.
 #[must_use]
-pub fn admit(pod: &Value, policy: &Policy) -> Answer {
+pub fn admit(object: &Value, policy: &Policy) -> Answer {
     let wish = Wish {
         runtime_class: None,
         is_named: true,
     };
-    let plan = match convert::forward(pod, &wish) {
-        Ok(plan) => plan,
-        Err(troubles) => {
-            let reasons = troubles
-                .iter()
-                .map(|trouble| format!("{}: {}: {}", trouble.at, trouble.text, trouble.hint));
-            return refused(reasons.collect());
+    let mut ops: Vec<Op> = Vec::new();
+    let mut reasons = Vec::new();
+    for workload in workload::workloads(object) {
+        let at = workload.pod_at();
+        match convert::forward(workload.pod(), &wish) {
+            Ok(plan) => ops.extend(plan.ops.into_iter().map(|op| op.below(&at))),
+            Err(troubles) => reasons.extend(troubles.into_iter().map(|trouble| {
+                let trouble = trouble.below(&at);
+                format!("{}: {}: {}", trouble.at, trouble.text, trouble.hint)
+            })),
         }
-    };
-    let mut converted = pod.clone();
-    convert::apply(&mut converted, &plan.ops);
+    }
+    if !reasons.is_empty() {
+        return refused(reasons);
+    }
+    let mut converted = object.clone();
+    convert::apply(&mut converted, &ops);
     let rules = Rules {
         policy: policy.clone(),
         whole: false,
         apply: false,
     };
-    // What a webhook is sent of a pod says its kind; a pod without one is one all the same.
-    if let Some(fields) = converted.as_object_mut() {
-        fields.insert("kind".to_owned(), "Pod".into());
-    }
     let findings = check::of_document(0, &converted, &rules);
     let said = |verdict: Verdict| {
         let found = findings
@@ -72,7 +75,7 @@ pub fn admit(pod: &Value, policy: &Policy) -> Answer {
         return refused(reasons);
     }
     Answer::Allowed {
-        patch: (!plan.ops.is_empty()).then(|| convert::json_patch(&plan.ops)),
+        patch: (!ops.is_empty()).then(|| convert::json_patch(&ops)),
         warnings: said(Verdict::Doubtful)
             .map(|warning| text::shorten(&warning, MAX_WARNING))
             .collect(),
@@ -98,6 +101,7 @@ mod tests {
 
     fn pod(annotations: &Value, lifecycle: &Value) -> Value {
         json!({
+            "kind": "Pod",
             "metadata": {"generateName": "web-", "annotations": annotations},
             "spec": {
                 "runtimeClassName": "podhook",

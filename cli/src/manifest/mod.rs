@@ -21,6 +21,7 @@ mod load;
 mod path;
 mod quantity;
 mod resources;
+pub mod review;
 pub mod sandbox;
 mod schema;
 mod security;

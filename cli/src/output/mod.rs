@@ -3,7 +3,9 @@
 pub mod age;
 pub mod duration;
 pub mod escape;
+pub mod exposition;
 pub(crate) mod page;
+pub(crate) mod pem;
 pub(crate) mod report;
 pub mod table;
 

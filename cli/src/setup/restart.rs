@@ -13,6 +13,8 @@ use super::shims::{self, Shim};
 use super::units;
 use crate::args::NodeKind;
 
+/// What a command of the user's has in its environment: podhook's own.
+const OWN: &str = "PODHOOK_RESTART";
 /// How long containerd may take to answer again.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -66,11 +68,14 @@ fn run(root: &Root, place: &Place, command: &str, socket: &Path) -> Result<usize
     if command.is_empty() {
         return Ok(0);
     }
-    if command == own {
+    if command == own || command.contains(OWN) {
         check_unit(root, place)?;
     }
     let before = Running::now(root, place, socket);
-    let status = Command::new("/bin/sh").args(["-c", command]).status();
+    let status = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env(OWN, &own)
+        .status();
     let failed = |why: String| {
         Error::refused(
             format!("`{command}` failed: {why}"),

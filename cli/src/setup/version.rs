@@ -74,14 +74,21 @@ pub fn program<'a>(
     Some(Program { path, version })
 }
 
-/// What a program prints for `flag`.
+/// What a program prints for `flag`. One of another root is run in it, where it has its libraries, if that may be.
 #[must_use]
 pub fn says(root: &Root, path: &Path, flag: &str) -> Option<String> {
-    let output = Command::new(root.real_path(path)?)
-        .arg(flag)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let mut here = Command::new(root.real_path(path)?);
+    if root.is_host() {
+        return printed(here.arg(flag));
+    }
+    let mut inside = Command::new("chroot");
+    inside.arg(root.outside(Path::new("/"))).arg(path).arg(flag);
+    let text = printed(&mut inside).filter(|text| Version::find(text).is_some());
+    text.or_else(|| printed(here.arg(flag)))
+}
+
+fn printed(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     Some(format!(
         "{text}\n{}",

@@ -59,7 +59,7 @@ const TABLES: &[Table] = &[
             "pods setup",
             "node",
             "manifest",
-            "cri store",
+            "cluster cri store",
             "output",
             "args clock",
         ],
@@ -81,7 +81,7 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply check completion convert delete describe doctor exec get history inspect install logs metrics ps uninstall worker",
+            "apply check completion convert delete describe doctor exec get history inspect install logs metrics node_label ps uninstall webhook worker",
             "interrupt outcome",
             "error",
         ],

@@ -434,8 +434,12 @@ fn a_restart_is_followed_by_a_look_at_the_containers() {
     );
     let task = "run/containerd/io.containerd.runtime.v2.task/k8s.io/web/init.pid";
     node.write(task, "7");
-    node.install(&["--restart=true", "--address", address])
-        .unwrap();
+    // A command of the user's may run podhook's own in its way.
+    let told = node.folder.path().join("told");
+    let tell = format!("--restart=echo $PODHOOK_RESTART > {}", told.display());
+    node.install(&[&tell, "--address", address]).unwrap();
+    let told = fs::read_to_string(told).unwrap();
+    assert_eq!(told, "systemctl restart containerd\n");
     let gone = format!("--restart=rm -r {}", node.at("proc/7").display());
     let error = node
         .install(&["--default", &gone, "--address", address])

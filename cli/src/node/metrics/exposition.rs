@@ -1,7 +1,6 @@
-//! The text format of Prometheus, version 0.0.4.
+//! The counters of the node as a page for Prometheus.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use podhook_hooks::counters::{Counters, How};
 use podhook_hooks::lifecycle::HandlerKind;
@@ -9,43 +8,7 @@ use podhook_hooks::sequence::Phase;
 
 use super::scrape::Scrape;
 use crate::clock;
-use crate::output::escape;
-
-/// The content type of what [`text`] makes.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// A page under construction.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a String does not fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.0.push_str(name);
-        for (i, (key, text)) in labels.iter().enumerate() {
-            let _ = write!(
-                self.0,
-                "{}{key}=\"{}\"",
-                if i == 0 { '{' } else { ',' },
-                escaped(text)
-            );
-        }
-        let end = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.0, "{end} {value}");
-    }
-}
-
-/// For the format, and for a terminal: names of containers outside of pods may hold anything.
-fn escaped(label: &str) -> String {
-    escape::lines(label)
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
+use crate::output::exposition::Page;
 
 /// The page of what was found.
 pub fn text(scrape: &Scrape) -> String {
@@ -56,7 +19,7 @@ pub fn text(scrape: &Scrape) -> String {
     execs(&mut page, counters);
     now(&mut page, scrape);
     state(&mut page, scrape);
-    page.0
+    page.into_text()
 }
 
 fn hooks(page: &mut Page, counters: &Counters) {

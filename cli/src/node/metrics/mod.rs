@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use super::bundles;
 
-pub use exposition::{CONTENT_TYPE, text};
+pub use crate::output::exposition::CONTENT_TYPE;
+pub use exposition::text;
 pub use scrape::{Node, Scrape};
 
 /// Why the counters cannot be had.
