@@ -1,5 +1,6 @@
 //! `podhook history`: what the node's journal tells of hooks, also of containers that are gone.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use podhook_hooks::journal::{Entry, Event};
@@ -62,7 +63,7 @@ pub async fn run(global: &args::Global, args: &args::History) -> Result<(), Erro
     let mut reader = Reader::new(&folder);
     reader.read_all(|item| view.take(item))?;
     if !args.watch {
-        return view.end(&query);
+        return view.end(&query, &folder);
     }
     view.flush()?;
     let mut follower = Follower::new(reader)?;
@@ -165,10 +166,16 @@ impl View<'_> {
         Ok(print(&text)?)
     }
 
-    fn end(mut self, query: &Query) -> Result<(), Error> {
+    fn end(mut self, query: &Query, folder: &Path) -> Result<(), Error> {
         match self.args.output {
             Some(output @ (RecordOutput::Json | RecordOutput::Yaml)) => {
                 output::document(output, &json!({ "items": self.found }))?;
+            }
+            _ if self.is_empty && !folder.exists() => {
+                eprintln!(
+                    "No results found: there is no journal yet in {}",
+                    folder.display()
+                );
             }
             _ if self.is_empty => match &query.namespace {
                 Some(namespace) => eprintln!("No results found in {namespace} namespace."),

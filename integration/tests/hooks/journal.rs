@@ -309,7 +309,11 @@ fn a_container_without_lifecycle_makes_no_journal(node: &Node) -> Outcome {
     wait::until_true("the end of the shim", SOON, shims_gone)?;
     assert!(!journal.exists());
     let none = podhook.try_run(&["history"])?.success()?;
-    assert_eq!(none.stderr.trim(), "No results found");
+    let says = format!(
+        "No results found: there is no journal yet in {}\n",
+        journal.display()
+    );
+    assert_eq!(none.stderr, says);
     let kept = node
         .container("kept")
         .lifecycle(&json!({"postStart": exec("true")}).to_string())
