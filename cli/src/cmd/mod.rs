@@ -3,6 +3,7 @@
 //! What several of them need is below: of pods in [`crate::pods`], of the node's shims and their records in
 //! [`crate::node`]. What ends a command is an [`error::Error`], whatever went wrong below.
 
+pub mod agent;
 pub mod apply;
 pub mod check;
 pub mod completion;
@@ -17,6 +18,7 @@ pub mod history;
 pub mod inspect;
 pub mod install;
 mod interrupt;
+mod listen;
 pub mod logs;
 pub mod metrics;
 pub mod node_label;
@@ -45,6 +47,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Doctor(args) => doctor::run(&cli.global, args).await,
         Command::Check(args) => check::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Agent(args) => agent::run(&cli.global, args).await,
         Command::Webhook(args) => webhook::run(args).await,
         Command::NodeLabel(args) => node_label::run(args).await,
         Command::Completion(args) => completion::run(args),
@@ -85,6 +88,7 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         | Command::Doctor(_)
         | Command::Check(_)
         | Command::Convert(_)
+        | Command::Agent(_)
         | Command::Webhook(_)
         | Command::NodeLabel(_)
         | Command::Completion(_) => Ok(()),

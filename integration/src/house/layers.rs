@@ -81,8 +81,8 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply check completion convert delete describe doctor exec get history inspect install logs metrics node_label ps uninstall webhook worker",
-            "interrupt outcome",
+            "agent apply check completion convert delete describe doctor exec get history inspect install logs metrics node_label ps uninstall webhook worker",
+            "interrupt listen outcome",
             "error",
         ],
     },

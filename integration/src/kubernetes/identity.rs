@@ -31,11 +31,17 @@ impl Identity {
             kubeconfig: dir.join("kubeconfig"),
         };
         let names = format!("subjectAltName=IP:{address}");
+        // openssl's own configuration makes an authority of it, which some clients take for no server's.
+        let settings = dir.join("openssl.cnf");
+        fs::write(&settings, "[req]\ndistinguished_name = name\n[name]\n")
+            .map_err(io_error("write", &settings))?;
         stdout_of(
             "openssl",
             &[
                 "req",
                 "-x509",
+                "-config",
+                &settings.to_string_lossy(),
                 "-newkey",
                 "ec",
                 "-pkeyopt",
@@ -47,6 +53,8 @@ impl Identity {
                 "/O=system:masters/CN=podhook-node",
                 "-addext",
                 &names,
+                "-addext",
+                "basicConstraints=CA:FALSE",
                 "-keyout",
                 &this.key.to_string_lossy(),
                 "-out",
