@@ -6,6 +6,7 @@ use std::time::Duration;
 use podhook_hooks::config::{JournalKeys, JournalPlace};
 use podhook_hooks::journal::{Event, Journal};
 use podhook_hooks::record::{HookRecord, Record, TerminationRecord};
+use proptest::prelude::*;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -195,6 +196,33 @@ fn what_is_no_file_is_named_once_and_not_waited_for() {
     assert_eq!(told[..2], ["a", "! not a regular file"]);
     assert!(told[2].starts_with("! "), "{told:?}");
     assert!(rest(&mut reader).is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_the_files_hold_reading_ends_and_a_position_is_in_them(
+        files in prop::collection::vec(prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'{'), any::<u8>()], 0..400), 1..4),
+        offset in 0..500_u64,
+    ) {
+        let node = tempfile::tempdir().unwrap();
+        for (n, text) in files.iter().enumerate() {
+            fs::write(node.path().join(format!("{n:08}-0000000001.jsonl")), text).unwrap();
+        }
+        let position = Position {
+            segment: "00000000-0000000001.jsonl".to_owned(),
+            offset,
+        };
+        for mut reader in [Reader::new(node.path()), Reader::from(node.path(), &position)] {
+            let told = rest(&mut reader);
+            let most: usize = files.iter().map(|text| text.split(|byte| *byte == b'\n').count()).sum();
+            prop_assert!(told.len() <= most);
+            let (at, last) = (reader.position().unwrap(), files.len() - 1);
+            prop_assert_eq!(at.segment, format!("{last:08}-0000000001.jsonl"));
+            prop_assert!(at.offset <= files[last].len() as u64);
+        }
+    }
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 fn lines(folder: &Path) -> Vec<String> {
     let text = segments(folder).into_iter();
     let text: String = text.map(|path| fs::read_to_string(path).unwrap()).collect();
-    assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+    assert!(text.is_empty() || text.ends_with('\n'), "a line is cut");
     text.lines().map(str::to_owned).collect()
 }
 
