@@ -42,12 +42,18 @@ fn files(folder: &str) -> Vec<String> {
     names
 }
 
+const AGENT: &str = "kustomize/agent";
+
 /// Every object of the base.
 fn objects() -> Vec<Value> {
-    let names = files("kustomize/base").into_iter();
+    objects_of("kustomize/base")
+}
+
+fn objects_of(folder: &str) -> Vec<Value> {
+    let names = files(folder).into_iter();
     let manifests = names.filter(|name| name != "kustomization.yaml");
     let all = manifests.flat_map(|name| {
-        let text = text(&format!("kustomize/base/{name}"));
+        let text = text(&format!("{folder}/{name}"));
         serde_saphyr::from_multiple::<Value>(&text).expect("YAML")
     });
     all.collect()
@@ -88,7 +94,7 @@ fn lost(at: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
 
 #[test]
 fn kubernetes_knows_every_field() {
-    for object in objects() {
+    for object in objects().into_iter().chain(objects_of(AGENT)) {
         let kind = object["kind"].as_str().expect("a kind");
         let after = match kind {
             "Namespace" => again::<core::Namespace>(&object),
@@ -274,4 +280,39 @@ fn the_charts_values_are_those_of_its_schema() {
     let mut values = values;
     values["webhook"]["replica"] = 1.into();
     assert!(!validator.is_valid(&values));
+}
+
+#[test]
+fn the_agent_reads_the_node_and_may_make_events_and_nothing_else() {
+    let objects = objects_of(AGENT);
+    let rules = &object(&objects, "ClusterRole", "podhook-agent")["rules"];
+    let expected = serde_json::json!([{"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]}]);
+    assert_eq!(*rules, expected);
+    let spec = &object(&objects, "DaemonSet", "podhook-agent")["spec"]["template"]["spec"];
+    assert_eq!(spec["automountServiceAccountToken"], false);
+    let [container] = containers(spec)[..] else {
+        panic!("one container");
+    };
+    is_taken(&container["args"]);
+    let security = &container["securityContext"];
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(security["capabilities"]["drop"][0], "ALL");
+    let mounts = container["volumeMounts"].as_array().expect("mounts");
+    let written = |mount: &&Value| mount["readOnly"] != true;
+    let written = mounts.iter().filter(written);
+    let written: Vec<_> = written.map(|mount| &mount["name"]).collect();
+    assert_eq!(written, ["podhook", "position"]);
+    let state = &mounts[0];
+    // Else the agent would keep mounts of containers that have ended.
+    assert_eq!(state["mountPropagation"], "HostToContainer");
+}
+
+#[test]
+fn the_agents_kustomization_is_like_the_bases() {
+    let kustomization = |folder| yaml(&format!("{folder}/kustomization.yaml"));
+    let (agent, base) = (kustomization(AGENT), kustomization("kustomize/base"));
+    assert_eq!(agent["images"], base["images"]);
+    let listed = agent["resources"].as_array().expect("resources").len();
+    assert_eq!(files(AGENT).len(), listed + 1);
 }

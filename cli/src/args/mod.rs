@@ -1,5 +1,6 @@
 //! The command line: kubectl's verbs and flags.
 
+mod agent;
 pub mod duration;
 mod examples;
 pub mod plugin;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use agent::Agent;
 pub use webhook::{Certificate, Namespaced, NodeLabel, ServeWebhook, Webhook, WebhookCommand};
 
 /// containerd's socket where nobody says anything else.
@@ -170,6 +172,12 @@ pub enum Command {
     /// annotations what is wrong with them. Runs in the cluster; it changes no object but the one it is asked about.
     #[command(after_help = webhook::EXAMPLES)]
     Webhook(Webhook),
+    /// Tell users of Kubernetes how the hooks on this node have ended: Events on their pods, and metrics.
+    ///
+    /// Follows the node's journal, and posts a Warning for every hook that has failed, timed out, was cut or was skipped; `kubectl
+    /// describe pod` and `kubectl events` show it. Goes on where it was when it is started again.
+    #[command(after_help = agent::EXAMPLES)]
+    Agent(Agent),
     /// Say on a Kubernetes node's object that podhook is ready there. For the manifests of deploy/.
     #[command(hide = true)]
     NodeLabel(NodeLabel),

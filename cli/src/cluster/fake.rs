@@ -28,6 +28,8 @@ pub(crate) struct Fake {
     pub(crate) changes: Vec<String>,
     /// The answer to so many changes to come.
     pub(crate) conflicts: usize,
+    /// Whose changes fail, as by a webhook.
+    pub(crate) broken: Option<String>,
 }
 
 /// Starts one; the files of an account are in the folder then.
@@ -111,10 +113,17 @@ impl Fake {
             self.conflicts -= 1;
             return (409, json!({"message": "the object has been modified"}));
         }
+        let is_broken = |broken: &String| path.contains(broken.as_str());
+        if self.broken.as_ref().is_some_and(is_broken) {
+            return (500, json!({"message": "failed calling webhook"}));
+        }
         let object = match kind {
             Some("application/json") if *method == Method::POST => {
                 let name = body["metadata"]["name"].as_str().unwrap();
                 let path = format!("{path}/{name}");
+                if self.objects.contains_key(&path) {
+                    return (409, json!({"message": "already exists"}));
+                }
                 self.objects.insert(path.clone(), body.clone());
                 &self.objects[&path]
             }
@@ -123,7 +132,9 @@ impl Fake {
                 body
             }
             Some("application/merge-patch+json") => {
-                let object = self.objects.get_mut(path).unwrap();
+                let Some(object) = self.objects.get_mut(path) else {
+                    return (404, json!({"message": "not found"}));
+                };
                 merge(object, body);
                 object
             }

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub(crate) mod fake;
+mod kubeconfig;
 
 use std::env;
 use std::io;
@@ -38,6 +39,9 @@ pub enum Error {
     NoPod(&'static str),
     #[error("cannot read {}: {source}", path.display())]
     Account { path: PathBuf, source: io::Error },
+    /// What it cannot be told by.
+    #[error("{}: {reason}", path.display())]
+    Kubeconfig { path: PathBuf, reason: String },
     #[error("no certificate of the API server's authority in {}: {reason}", path.display())]
     Authority { path: PathBuf, reason: String },
     #[error("the API server at {address}: {reason}")]
@@ -96,7 +100,18 @@ impl Change {
 pub struct Api {
     host: String,
     port: u16,
-    account: PathBuf,
+    /// Before every path.
+    prefix: String,
+    account: Account,
+}
+
+/// Whom the API server is told one is, and whom one trusts.
+#[derive(Debug, Clone)]
+enum Account {
+    /// A kubelet's folder, read each time: the kubelet renews it.
+    Folder(PathBuf),
+    /// A kubeconfig's.
+    Given(Arc<kubeconfig::Given>),
 }
 
 impl Api {
@@ -112,7 +127,8 @@ impl Api {
             port: port
                 .parse()
                 .map_err(|_| Error::NoPod("KUBERNETES_SERVICE_PORT"))?,
-            account: ACCOUNT.into(),
+            prefix: String::new(),
+            account: Account::Folder(ACCOUNT.into()),
         })
     }
 
@@ -122,8 +138,17 @@ impl Api {
         Self {
             host: host.to_owned(),
             port,
-            account: account.to_owned(),
+            prefix: String::new(),
+            account: Account::Folder(account.to_owned()),
         }
+    }
+
+    /// That of a kubeconfig's current context.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or has what is not known here: a program to be run for a token, no certificate of an authority.
+    pub fn of_kubeconfig(path: &Path) -> Result<Self, Error> {
+        kubeconfig::read(path)
     }
 
     /// An object; none where there is none.
@@ -176,8 +201,7 @@ impl Api {
         body: Option<(&str, &Value)>,
     ) -> Result<(u16, Bytes), Error> {
         let failed = |e: &dyn std::fmt::Display| self.unreachable(e.to_string());
-        // Read each time: the kubelet renews it.
-        let token = self.read("token")?;
+        let token = self.token()?;
         let config = self.trusting()?;
         let name = ServerName::try_from(self.host.clone()).map_err(|e| failed(&e))?;
         let stream = TcpStream::connect((&*self.host, self.port)).await;
@@ -187,13 +211,18 @@ impl Api {
         let (mut sender, connection) = http1::handshake(stream).await.map_err(|e| failed(&e))?;
         // It ends with the sender.
         tokio::spawn(connection);
-        let token = String::from_utf8_lossy(&token);
+        let host = match &self.account {
+            Account::Folder(_) => "kubernetes.default.svc",
+            Account::Given(_) => &self.host,
+        };
         let mut request = Request::builder()
             .method(method)
-            .uri(path)
-            .header(HOST, "kubernetes.default.svc")
-            .header(ACCEPT, "application/json")
-            .header(AUTHORIZATION, format!("Bearer {}", token.trim()));
+            .uri(format!("{}{path}", self.prefix))
+            .header(HOST, host)
+            .header(ACCEPT, "application/json");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
+        }
         let mut bytes = Bytes::new();
         if let Some((kind, body)) = body {
             request = request.header(CONTENT_TYPE, kind);
@@ -206,11 +235,31 @@ impl Api {
         Ok((code, body.map_err(|e| failed(&e))?.to_bytes()))
     }
 
+    fn token(&self) -> Result<Option<String>, Error> {
+        let path = match &self.account {
+            Account::Folder(folder) => folder.join("token"),
+            Account::Given(given) => match &given.token {
+                kubeconfig::Token::None => return Ok(None),
+                kubeconfig::Token::Text(text) => return Ok(Some(text.clone())),
+                kubeconfig::Token::File(path) => path.clone(),
+            },
+        };
+        let token = read(&path)?;
+        Ok(Some(String::from_utf8_lossy(&token).into_owned()))
+    }
+
     /// Trusts the cluster's authority and no other.
     fn trusting(&self) -> Result<Arc<ClientConfig>, Error> {
-        let pem = self.read("ca.crt")?;
+        let (path, pem) = match &self.account {
+            Account::Folder(folder) => {
+                let path = folder.join("ca.crt");
+                let pem = read(&path)?;
+                (path, pem)
+            }
+            Account::Given(given) => (given.path.clone(), given.authority.clone()),
+        };
         let refused = |reason: String| Error::Authority {
-            path: self.account.join("ca.crt"),
+            path: path.clone(),
             reason,
         };
         let mut roots = RootCertStore::empty();
@@ -226,14 +275,11 @@ impl Api {
         let builder = builder
             .with_safe_default_protocol_versions()
             .map_err(|e| refused(e.to_string()))?;
-        Ok(Arc::new(
-            builder.with_root_certificates(roots).with_no_client_auth(),
-        ))
-    }
-
-    fn read(&self, file: &str) -> Result<Vec<u8>, Error> {
-        let path = self.account.join(file);
-        std::fs::read(&path).map_err(|source| Error::Account { path, source })
+        let builder = builder.with_root_certificates(roots);
+        let Account::Given(given) = &self.account else {
+            return Ok(Arc::new(builder.with_no_client_auth()));
+        };
+        Ok(Arc::new(given.certify(builder)?))
     }
 
     fn unreachable(&self, reason: String) -> Error {
@@ -242,4 +288,11 @@ impl Api {
             reason,
         }
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Account {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -3,6 +3,7 @@
 //! What several of them need is below: of pods in [`crate::pods`], of the node's shims and their records in
 //! [`crate::node`]. What ends a command is an [`error::Error`], whatever went wrong below.
 
+pub mod agent;
 pub mod apply;
 pub mod bug_report;
 pub mod check;
@@ -18,6 +19,7 @@ pub mod history;
 pub mod inspect;
 pub mod install;
 mod interrupt;
+mod listen;
 pub mod logs;
 pub mod metrics;
 pub mod node_label;
@@ -49,6 +51,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::BugReport(args) => bug_report::run(&cli.global, args).await,
         Command::Check(args) => check::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Agent(args) => agent::run(&cli.global, args).await,
         Command::Webhook(args) => webhook::run(args).await,
         Command::NodeLabel(args) => node_label::run(args).await,
         Command::Completion(args) => completion::run(args),
@@ -91,6 +94,7 @@ async fn run_connected(cli: &Cli) -> Result<(), Error> {
         | Command::BugReport(_)
         | Command::Check(_)
         | Command::Convert(_)
+        | Command::Agent(_)
         | Command::Webhook(_)
         | Command::NodeLabel(_)
         | Command::Completion(_) => Ok(()),

@@ -51,6 +51,7 @@ pub use quantity::Quantity;
 pub use resources::{Qos, qos};
 pub use schema::SchemaError;
 pub use security::check_non_root;
+pub(crate) use validate::is_subdomain;
 
 /// Where a pod runs: its place on this node.
 #[derive(Debug, Clone, Default)]

@@ -326,12 +326,17 @@ fn subdomain(name: &str, path: &str, causes: &mut Vec<Cause>) {
             path,
             "Required value: name or generateName is required",
         ));
-    } else if name.len() > 253 || !name.split('.').all(is_label) {
+    } else if !is_subdomain(name) {
         causes.push(Cause::new(
             path,
             format!("Invalid value: {name:?}: {SUBDOMAIN_RULE}"),
         ));
     }
+}
+
+/// Whether an object may have this name.
+pub(crate) fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 fn is_label(name: &str) -> bool {

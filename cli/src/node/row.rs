@@ -148,17 +148,21 @@ pub(crate) fn exit(hook: &HookRecord) -> Option<String> {
     code.or_else(|| hook.signal.clone()).or_else(status)
 }
 
-/// Why it did not succeed, and the last line that it printed.
+/// Why it did not succeed, and the last line that it printed, as a cell has it.
 pub(crate) fn message(hook: &HookRecord) -> String {
+    short_message(&whole_message(hook))
+}
+
+/// The same in full.
+pub(crate) fn whole_message(hook: &HookRecord) -> String {
     let output = hook.output.as_deref().unwrap_or_default();
     let line = output.trim_end().lines().next_back().unwrap_or_default();
     let message = hook.message.as_deref().unwrap_or_default();
-    let text = match (message.is_empty(), line.trim().is_empty()) {
+    match (message.is_empty(), line.trim().is_empty()) {
         (false, false) => format!("{message}: {}", line.trim()),
         (false, true) => message.to_owned(),
         (true, _) => line.trim().to_owned(),
-    };
-    short_message(&text)
+    }
 }
 
 /// A message as a cell has it.

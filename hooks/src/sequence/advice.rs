@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::event::{Abort, Limit, Skip};
 use crate::signal;
 
+/// What a record says of a hook whose container has ended before it, by itself or because of it (`nginx -s quit`).
+pub const INIT_EXITED: &str = "aborted: the container's process ended";
+
 /// What the words depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
@@ -20,7 +23,7 @@ impl Advice {
         match abort {
             Abort::TimedOut { limit, after } => self.timed_out(limit, after),
             Abort::Signal(number) => format!("aborted by {}", signal::name(number)),
-            Abort::InitExited => "aborted: the container's process ended".to_owned(),
+            Abort::InitExited => INIT_EXITED.to_owned(),
             Abort::Killed => "aborted by SIGKILL".to_owned(),
         }
     }

@@ -13,7 +13,7 @@ mod stop;
 mod tests;
 mod timers;
 
-pub use advice::Advice;
+pub use advice::{Advice, INIT_EXITED};
 pub use event::{Abort, Action, Cause, Event, HookKind, Limit, Phase, Skip, Termination};
 pub use results::Sequence;
 pub use settings::{Defaults, HookTiming, Settings, Timing};

@@ -82,8 +82,8 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "apply bug_report check completion convert delete describe doctor exec get history inspect install logs metrics node_label ps uninstall version webhook worker",
-            "interrupt outcome",
+            "agent apply bug_report check completion convert delete describe doctor exec get history inspect install logs metrics node_label ps uninstall version webhook worker",
+            "interrupt listen outcome",
             "error",
         ],
     },

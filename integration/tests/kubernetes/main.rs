@@ -1,5 +1,6 @@
 //! podhook under a real kubelet, as a user with kubectl sees it; what is no work of podhook's on the original shim, too.
 
+mod agent;
 mod deploy;
 mod failures;
 mod jobs;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         failures::tests(),
         probes::tests(),
         workloads::tests(),
+        agent::tests(),
         jobs::tests(),
         spec_fields::tests(),
         resize::tests(),

@@ -23,13 +23,6 @@ pub enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
-    /// An address that is no address, or cannot be listened on.
-    #[error("--listen {address}: {reason}")]
-    Listen {
-        /// As given.
-        address: String,
-        reason: String,
-    },
 }
 
 impl From<Error> for CommandError {

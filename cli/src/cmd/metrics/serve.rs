@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::header::ALLOW;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -14,9 +14,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::Error;
 use crate::cmd::error::Error as CommandError;
 use crate::cmd::interrupt::Interrupts;
+use crate::cmd::listen::{self, response};
 use crate::node::metrics::{self, Node};
 
 /// More than Prometheus ever opens; others wait.
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until a signal comes.
 pub(crate) async fn run(node: Node, address: &str, allow_remote: bool) -> Result<(), CommandError> {
-    let listener = listen(address, allow_remote).await?;
+    let listener = listen::bind_local(address, allow_remote).await?;
     let mut interrupts = Interrupts::new()?;
     let at = listener.local_addr()?;
     eprintln!("serving http://{at}/metrics");
@@ -37,26 +37,6 @@ pub(crate) async fn run(node: Node, address: &str, allow_remote: bool) -> Result
         Err(CommandError::Interrupted) => Ok(()),
         other => other,
     }
-}
-
-async fn listen(address: &str, allow_remote: bool) -> Result<TcpListener, Error> {
-    let refused = |reason: String| Error::Listen {
-        address: address.to_owned(),
-        reason,
-    };
-    let addresses: Vec<_> = tokio::net::lookup_host(address)
-        .await
-        .map_err(|e| refused(format!("{e} (want ADDRESS:PORT)")))?
-        .collect();
-    if !allow_remote && addresses.iter().any(|address| !address.ip().is_loopback()) {
-        return Err(refused(
-            "not a loopback address; anybody may read the metrics there. --allow-remote allows it"
-                .to_owned(),
-        ));
-    }
-    TcpListener::bind(&*addresses)
-        .await
-        .map_err(|e| refused(e.to_string()))
 }
 
 async fn accept(listener: TcpListener, node: Node) -> Result<(), CommandError> {
@@ -132,34 +112,11 @@ async fn answer(request: &Request<Incoming>, node: &Node) -> Response<Full<Bytes
     }
 }
 
-fn response(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn only_loopback_unless_told_otherwise() {
-        for address in ["127.0.0.1:0", "localhost:0"] {
-            listen(address, false).await.unwrap();
-        }
-        for address in ["0.0.0.0:0", "[::]:0"] {
-            let error = listen(address, false).await.unwrap_err().to_string();
-            assert!(error.contains("--allow-remote"), "{error}");
-        }
-        listen("0.0.0.0:0", true).await.unwrap();
-        let error = listen("9764", false).await.unwrap_err().to_string();
-        assert!(error.contains("want ADDRESS:PORT"), "{error}");
-    }
 
     async fn ask(at: std::net::SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(at).await.unwrap();
@@ -176,7 +133,7 @@ mod tests {
             state: state.path().to_owned(),
             timeout: Duration::from_millis(500),
         };
-        let listener = listen("127.0.0.1:0", false).await.unwrap();
+        let listener = listen::bind_local("127.0.0.1:0", false).await.unwrap();
         let at = listener.local_addr().unwrap();
         let serving = tokio::spawn(accept(listener, node));
         let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -9,6 +9,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::counters::Counters;
+use crate::cmd::listen::{response, text};
 use crate::manifest::review::{self, Ask, Rules};
 
 /// etcd takes objects of 1.5 MiB, and a review may have two.
@@ -17,7 +18,6 @@ const MAX_BODY: usize = 4 << 20;
 const AT_ONCE: usize = 8;
 /// How long a client may take for its body.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
-const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// What answers.
 #[derive(Debug)]
@@ -101,21 +101,4 @@ impl Reviewer {
             Err(e) => Err((StatusCode::BAD_REQUEST, e.to_string())),
         }
     }
-}
-
-/// A line of text as an answer.
-pub(super) fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    response(status, PLAIN, format!("{text}\n"))
-}
-
-pub(super) fn response(
-    status: StatusCode,
-    kind: &'static str,
-    text: String,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static(kind);
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
 }

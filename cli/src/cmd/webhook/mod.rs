@@ -6,7 +6,6 @@ mod certificate;
 mod counters;
 mod expiry;
 mod keys;
-mod listen;
 mod serve;
 #[cfg(test)]
 mod tests;

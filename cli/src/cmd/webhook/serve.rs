@@ -15,14 +15,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Reviewer, response, text};
+use super::answer::Reviewer;
 use super::counters::Counters;
 use super::keys::{Keys, Look};
-use super::listen::{self, Ending};
 use crate::args::ServeWebhook;
 use crate::clock;
 use crate::cmd::error::Error;
 use crate::cmd::interrupt::Interrupts;
+use crate::cmd::listen::{self, Ending, response, text};
 use crate::manifest::review::Rules;
 use crate::output::escape;
 use crate::output::exposition::CONTENT_TYPE;

@@ -27,11 +27,11 @@ use tokio_rustls::client::TlsStream;
 use super::answer::Reviewer;
 use super::certificate::{self, Pems};
 use super::counters::Counters;
-use super::listen;
 use super::serve::Server;
 use crate::args::{self, Namespaced};
 use crate::clock;
 use crate::cluster::fake;
+use crate::cmd::listen;
 use crate::manifest::review::Rules;
 
 const HOST: &str = "hooks.podhook.svc";

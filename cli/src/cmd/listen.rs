@@ -1,4 +1,4 @@
-//! Connections: so many at once and no more, and an end that lets requests be answered.
+//! Connections of a server: so many at once and no more, and an end that lets requests be answered.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,16 +24,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 const DRAIN: Duration = Duration::from_secs(10);
 /// For a request's head, and how long a connection may be idle: longer than the API server keeps it (90 s).
 const IDLE: Duration = Duration::from_secs(120);
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Whether the server is to end.
-pub(super) type Ending = watch::Receiver<bool>;
+pub(crate) type Ending = watch::Receiver<bool>;
 
 async fn end(ending: &mut Ending) {
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
 /// Listens. Without an address that is on all, those of IPv6 too where there are any.
-pub(super) async fn bind(flag: &str, address: &str) -> Result<TcpListener, Error> {
+pub(crate) async fn bind(flag: &str, address: &str) -> Result<TcpListener, Error> {
     let port = address.strip_prefix(':').map(str::parse::<u16>);
     let bound = match port {
         Some(Ok(port)) => {
@@ -44,8 +46,26 @@ pub(super) async fn bind(flag: &str, address: &str) -> Result<TcpListener, Error
     bound.map_err(|e| Error::Refused(format!("{flag} {address}: {e} (want [ADDRESS]:PORT)")))
 }
 
+/// The same for `--listen` of what has neither TLS nor authentication.
+pub(crate) async fn bind_local(address: &str, allow_remote: bool) -> Result<TcpListener, Error> {
+    let refused = |reason: String| Error::Refused(format!("--listen {address}: {reason}"));
+    let addresses: Vec<_> = tokio::net::lookup_host(address)
+        .await
+        .map_err(|e| refused(format!("{e} (want ADDRESS:PORT)")))?
+        .collect();
+    if !allow_remote && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        return Err(refused(
+            "not a loopback address; anybody may read the metrics there. --allow-remote allows it"
+                .to_owned(),
+        ));
+    }
+    TcpListener::bind(&*addresses)
+        .await
+        .map_err(|e| refused(e.to_string()))
+}
+
 /// Takes connections until the end comes, and returns when they are over, or [`DRAIN`] is.
-pub(super) async fn accept<F, W>(
+pub(crate) async fn accept<F, W>(
     listener: TcpListener,
     most: u32,
     mut ending: Ending,
@@ -83,7 +103,7 @@ pub(super) async fn accept<F, W>(
 }
 
 /// Answers the requests of a connection. When the server is to end, the one that is there is the last.
-pub(super) async fn http<S, F, W>(stream: S, mut ending: Ending, answer: F)
+pub(crate) async fn http<S, F, W>(stream: S, mut ending: Ending, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<Incoming>) -> W,
@@ -106,5 +126,41 @@ where
             served.as_mut().graceful_shutdown();
             let _ = served.await;
         }
+    }
+}
+
+/// A line of text as an answer.
+pub(crate) fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    response(status, PLAIN, format!("{text}\n"))
+}
+
+pub(crate) fn response(
+    status: StatusCode,
+    kind: &'static str,
+    text: String,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn only_loopback_unless_told_otherwise() {
+        for address in ["127.0.0.1:0", "localhost:0"] {
+            bind_local(address, false).await.unwrap();
+        }
+        for address in ["0.0.0.0:0", "[::]:0"] {
+            let error = bind_local(address, false).await.unwrap_err().to_string();
+            assert!(error.contains("--allow-remote"), "{error}");
+        }
+        bind_local("0.0.0.0:0", true).await.unwrap();
+        let error = bind_local("9764", false).await.unwrap_err().to_string();
+        assert!(error.contains("want ADDRESS:PORT"), "{error}");
     }
 }
