@@ -8,6 +8,7 @@ CARGO ?= cargo
 
 target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 cargo_flags = --locked --profile $(PROFILE)
+book_dir = $(abspath $(dir $(target_dir)))/book
 
 # Nothing is silent for a minute: what may be is run by it.
 alive = .ci/alive
@@ -216,6 +217,17 @@ sanitize: deps ## Run the tests of engine and reaper with the address and thread
 .PHONY: valgrind
 valgrind: deps ## Run the unit tests of shim and engine in valgrind: memory and file descriptors (needs valgrind)
 	$(alive) .ci/memory valgrind
+
+.PHONY: book
+book: build ## Build the documentation as a book into target/book, and follow its links
+	$(build_bin) book-links
+	$(alive) docs/book/build $(target_dir)/podhook $(book_dir)
+	$(run) book-links -- $(book_dir)
+
+# SHOTS=FOLDER for a picture of each page.
+.PHONY: check-book
+check-book: book ## Open every page of the book at a phone's width in Debian's Chromium, which is not installed
+	$(alive) docs/book/check $(book_dir) $(SHOTS)
 
 .PHONY: pictures
 pictures: ## Draw docs/pictures/*.svg from their texts (the state machine's comes from the code)

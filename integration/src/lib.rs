@@ -6,6 +6,7 @@
 //! that shim as well: a test that the original fails is wrong.
 
 pub mod attached;
+pub mod book;
 pub mod chaos;
 pub mod command;
 pub mod containerd;

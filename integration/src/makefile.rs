@@ -52,6 +52,8 @@ fn no_target_compiles_or_downloads_in_silence() {
         "sanitize",
         "valgrind",
         "build",
+        "book",
+        "check-book",
     ] {
         let recipe = recipe(target);
         let mut built: Vec<String> = Vec::new();

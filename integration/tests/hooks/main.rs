@@ -2,6 +2,7 @@
 //! `podhook`.
 
 mod accounting;
+mod book;
 mod conformance;
 mod deadlines;
 mod delete;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         install::tests(),
         refused::tests(),
         tutorial::tests(),
+        book::tests(),
         stop::tests(),
         stopped::tests(),
         kill::tests(),

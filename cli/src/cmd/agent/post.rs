@@ -77,9 +77,7 @@ async fn post(api: &Api, outgoing: &Outgoing) -> Result<Told, Error> {
     let event = &outgoing.event;
     let of = |key: &str| {
         let metadata = event.get("metadata").and_then(|metadata| metadata.get(key));
-        metadata
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or_default()
+        metadata.and_then(Value::as_str).unwrap_or_default()
     };
     let folder = format!("/api/v1/namespaces/{}/events", of("namespace"));
     let path = format!("{folder}/{}", of("name"));
