@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use podhook_integration::generation::{cache, repository};
-use podhook_integration::kubernetes::suite::Test;
+use podhook_integration::kubernetes::suite::{Test, alone};
 use podhook_integration::kubernetes::{LONG, Namespace};
 use podhook_integration::podhook::Podhook;
 use podhook_integration::trace::Trace;
@@ -19,11 +19,15 @@ use serde_json::{Value, json};
 use crate::steps::{Error, MAIN, exec, one, polite, restarts, trace};
 
 pub fn tests() -> Vec<Test> {
-    kubernetes_tests![agent:
+    let shared = kubernetes_tests![agent:
         a_pre_stop_that_fails_is_an_event_that_describe_shows,
         a_post_start_that_times_out_is_one_too,
+    ];
+    // An agent of another test would tell of its pods.
+    let own = alone(kubernetes_tests![agent:
         one_that_is_killed_posts_nothing_twice_and_what_it_has_missed,
-    ]
+    ]);
+    [shared, own].concat()
 }
 
 /// An agent of the node, as a pod of the DaemonSet would be one; killed when dropped.

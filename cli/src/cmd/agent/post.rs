@@ -75,12 +75,12 @@ fn may_come(error: &Error) -> bool {
 
 async fn post(api: &Api, outgoing: &Outgoing) -> Result<Told, Error> {
     let event = &outgoing.event;
-    let of = |key: &str| {
-        let metadata = event.get("metadata").and_then(|metadata| metadata.get(key));
-        metadata.and_then(Value::as_str).unwrap_or_default()
+    let of = |pointer: &str| {
+        let text = event.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_default()
     };
-    let folder = format!("/api/v1/namespaces/{}/events", of("namespace"));
-    let path = format!("{folder}/{}", of("name"));
+    let folder = format!("/api/v1/namespaces/{}/events", of("/metadata/namespace"));
+    let path = format!("{folder}/{}", of("/metadata/name"));
     let create = || api.change(Change::Create, &folder, event);
     let patch = || async {
         let patch = patch(event);
