@@ -55,6 +55,8 @@ impl<'a> Callgrind<'a> {
     fn command(&self, id: &str) -> Fallible<Command> {
         let mut command = callgrind();
         command
+            // Whoever calls this has more or less of it, and a program counts it all when it starts another.
+            .env_clear()
             .arg("-q")
             .arg(format!(
                 "--callgrind-out-file={}.%p",

@@ -24,7 +24,7 @@ pub const LIFE: &str = "Create, Start, Delete";
 pub const EXEC: &str = "Exec, Start, Wait, Delete of a process";
 
 /// Processes in one container, after one that is not counted.
-const EXECS: u32 = 3;
+const EXECS: u32 = 16;
 
 /// Thousands of instructions.
 ///
