@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{COLOURS, escaped, nice, number};
+use super::{COLOURS, TOP, WIDTH, escaped, head, nice, number};
 
-const WIDTH: f64 = 760.0;
 const LEFT: f64 = 250.0;
 const RIGHT: f64 = 60.0;
-const TOP: f64 = 46.0;
 const BAR: f64 = 11.0;
 const GAP: f64 = 7.0;
 const HEAD: f64 = 30.0;
@@ -32,20 +30,7 @@ pub struct Bars {
 #[must_use]
 pub fn bars(title: &str, names: &[String], panels: &[Bars]) -> String {
     let height: f64 = TOP + panels.iter().map(Bars::height).sum::<f64>() + GAP;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"20\" y=\"20\" font-size=\"15\">{}</text>\n",
-        escaped(title)
-    );
-    let mut x = 20.0;
-    for (name, colour) in names.iter().zip(COLOURS) {
-        let _ = writeln!(
-            text,
-            "<text x=\"{x}\" y=\"37\" fill=\"{colour}\">■ {}</text>",
-            escaped(name)
-        );
-        x += 7.0 * name.chars().count() as f64 + 40.0;
-    }
+    let mut text = head(title, names, height);
     let mut top = TOP;
     for panel in panels {
         text += &panel.svg(top);

@@ -2,13 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{COLOURS, escaped, nice, number};
+use super::{COLOURS, TOP, WIDTH, escaped, nice, number};
 
-const WIDTH: f64 = 760.0;
 const PANEL: f64 = 120.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
-const TOP: f64 = 46.0;
 const GAP: f64 = 44.0;
 
 /// A line: its points by time and value.

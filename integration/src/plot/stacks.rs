@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{COLOURS, escaped, nice, number};
+use super::{COLOURS, TOP, WIDTH, escaped, head, nice, number};
 
-const WIDTH: f64 = 760.0;
 const LEFT: f64 = 290.0;
 const RIGHT: f64 = 60.0;
-const TOP: f64 = 46.0;
 const BAR: f64 = 15.0;
 const GAP: f64 = 6.0;
 const HEAD: f64 = 30.0;
@@ -33,20 +31,7 @@ pub struct Stacks {
 pub fn stacks(title: &str, names: &[&str], panels: &[Stacks]) -> String {
     let height = |panel: &Stacks| HEAD + panel.stacks.len() as f64 * (BAR + GAP);
     let total: f64 = TOP + panels.iter().map(height).sum::<f64>() + GAP;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {total}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"20\" y=\"20\" font-size=\"15\">{}</text>\n",
-        escaped(title)
-    );
-    let mut x = 20.0;
-    for (name, colour) in names.iter().zip(COLOURS) {
-        let _ = writeln!(
-            text,
-            "<text x=\"{x}\" y=\"37\" fill=\"{colour}\">■ {}</text>",
-            escaped(name)
-        );
-        x += 7.0 * name.chars().count() as f64 + 40.0;
-    }
+    let mut text = head(title, names, total);
     let mut top = TOP;
     for panel in panels {
         text += &panel.svg(top);
