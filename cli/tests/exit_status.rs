@@ -67,7 +67,11 @@ fn an_interrupt_is_130() {
     let record =
         r#"{"version": 1, "id": "a", "namespace": "k8s.io", "phase": "Running", "hooks": []}"#;
     std::fs::write(bundle.join("podhook.json"), record).unwrap();
-    let mut child = podhook(&["ps", "--watch", "--state", &state])
+    // A shell without a terminal lets what it runs in the background ignore SIGINT, and with it this test.
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_podhook")])
+        .args(["ps", "--watch", "--state", &state])
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
