@@ -33,7 +33,9 @@ impl Place {
                     continue;
                 }
                 let shims = ShimKind::ALL.into_iter();
-                let shims = shims.filter(|shim| usual || *shim != ShimKind::PodhookV1);
+                let shims = shims.filter(|shim| shim.is_for(generation));
+                let shims = shims
+                    .filter(|shim| usual || matches!(shim, ShimKind::Runc | ShimKind::Podhook));
                 all.extend(shims.map(|shim| Self {
                     generation,
                     shim,
@@ -52,9 +54,10 @@ impl Place {
         let (shim, runtime) = rest.split_once('+').unwrap_or((rest, "runc"));
         let generation = Generation::named(generation)?;
         let runtime = OciRuntime::named(runtime)?;
+        let shim = ShimKind::named(shim).filter(|shim| shim.is_for(generation))?;
         Some(Self {
             generation,
-            shim: ShimKind::named(shim)?,
+            shim,
             runtime: if generation.own_runc() == Some(runtime) {
                 OciRuntime::Runc
             } else {
@@ -134,7 +137,8 @@ mod tests {
 
     #[test]
     fn an_unknown_word_names_nothing() {
-        for word in ["", "podhook", "1.5/runc", "1.6/crun", "1.6/podhook+youki"] {
+        let unknown = ["", "podhook", "1.5/runc", "1.6/crun", "1.6/podhook+youki"];
+        for word in unknown.into_iter().chain(["2/podhook-pauseless"]) {
             assert_eq!(Place::named(word), None, "{word}");
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{env, fmt};
 
-use crate::generation::repository;
+use crate::generation::{Generation, repository};
 
 /// A shim and the way it is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +14,8 @@ pub enum ShimKind {
     Podhook,
     /// podhook by its own runtime type, `io.containerd.podhook.v1`, found in containerd's PATH.
     PodhookV1,
+    /// The same with `sandboxer = "shim"`: pods without a pause container. containerd 2.3 and later.
+    Pauseless,
 }
 
 /// podhook's binary is not there.
@@ -25,7 +27,7 @@ pub struct NoShim {
 
 impl ShimKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Runc, Self::Podhook, Self::PodhookV1];
+    pub const ALL: [Self; 4] = [Self::Runc, Self::Podhook, Self::PodhookV1, Self::Pauseless];
 
     /// The CRI runtime handler (what a `RuntimeClass` names).
     #[must_use]
@@ -34,6 +36,7 @@ impl ShimKind {
             Self::Runc => "runc",
             Self::Podhook => "podhook",
             Self::PodhookV1 => "podhook-v1",
+            Self::Pauseless => "podhook-pauseless",
         }
     }
 
@@ -45,7 +48,7 @@ impl ShimKind {
         Ok(match self {
             Self::Runc => "io.containerd.runc.v2".to_owned(),
             Self::Podhook => podhook_shim()?.to_string_lossy().into_owned(),
-            Self::PodhookV1 => "io.containerd.podhook.v1".to_owned(),
+            Self::PodhookV1 | Self::Pauseless => "io.containerd.podhook.v1".to_owned(),
         })
     }
 
@@ -53,6 +56,12 @@ impl ShimKind {
     #[must_use]
     pub fn is_podhook(self) -> bool {
         self != Self::Runc
+    }
+
+    /// Whether this containerd can be told of it.
+    #[must_use]
+    pub fn is_for(self, generation: Generation) -> bool {
+        self != Self::Pauseless || generation >= Generation::V2_3
     }
 
     /// The kind a matrix entry names by its handler.

@@ -314,7 +314,7 @@ mod tests {
     fn the_default_matrix_is_understood() {
         let default = places(DEFAULT_MATRIX);
         assert_eq!(default[0].to_string(), "1.6/runc");
-        assert_eq!(places("all").len(), 42);
+        assert_eq!(places("all").len(), 46);
     }
 
     #[test]

@@ -127,6 +127,19 @@ pub(crate) const CONFIGURED: &str = "podhook-configured";
 /// name of the instance and `-shims`. The test makes that.
 pub(crate) const PLACED: &str = "podhook-placed";
 
+/// What CRI passes on to the shim. A pod without a pause container tells its shim all of itself.
+fn passed_on(kind: ShimKind, generation: Generation) -> String {
+    let containers = format!("container_annotations = {ANNOTATIONS}\n");
+    let pods = match kind {
+        ShimKind::Pauseless if generation >= Generation::V2_4 => {
+            "sandboxer = \"shim\"\ndisable_pause_image_pull = true\n".to_owned()
+        }
+        ShimKind::Pauseless => "sandboxer = \"shim\"\n".to_owned(),
+        _ => format!("pod_annotations = {ANNOTATIONS}\n"),
+    };
+    pods + &containers
+}
+
 fn runtimes(place: Place, dir: &Path, default: ShimKind) -> String {
     let generation = place.generation;
     let plugin = if generation >= Generation::V2 {
@@ -148,15 +161,21 @@ fn runtimes(place: Place, dir: &Path, default: ShimKind) -> String {
                 (path.to_str().unwrap_or_default(), None)
             }
             (ShimKind::Podhook, Some(path)) => ("io.containerd.runc.v2", Some(path)),
-            (ShimKind::PodhookV1, Some(_)) => ("io.containerd.podhook.v1", None),
+            (ShimKind::PodhookV1 | ShimKind::Pauseless, Some(_)) => {
+                ("io.containerd.podhook.v1", None)
+            }
             (_, None) => continue,
         };
+        if !kind.is_for(generation) {
+            continue;
+        }
         let path = path
             .map(|p| format!("runtime_path = \"{}\"\n", p.display()))
             .unwrap_or_default();
         text += &format!(
             "[plugins.\"{plugin}\".containerd.runtimes.{kind}]\nruntime_type = \"{runtime_type}\"\n{path}\
-             pod_annotations = {ANNOTATIONS}\ncontainer_annotations = {ANNOTATIONS}\n"
+             {}",
+            passed_on(kind, generation)
         );
         text += &driver::options(plugin, kind);
     }

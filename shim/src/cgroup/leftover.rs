@@ -53,23 +53,55 @@ impl Leftover {
         others.into_iter().find_map(shares)
     }
 
-    fn dirs(&self) -> Vec<PathBuf> {
+    /// Whether there is one hierarchy, of version 2.
+    pub fn is_unified(&self) -> bool {
+        self.root.join("cgroup.controllers").exists()
+    }
+
+    fn hierarchies(&self) -> Vec<PathBuf> {
+        if self.is_unified() {
+            return vec![self.root.clone()];
+        }
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        // Links are second names: cpu, cpuacct.
+        entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    /// Where it is.
+    pub fn dirs(&self) -> Vec<PathBuf> {
         let Some(path) = &self.path else {
             return Vec::new();
         };
-        let hierarchies = if self.root.join("cgroup.controllers").exists() {
-            vec![self.root.clone()]
-        } else {
-            let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-            // Links are second names: cpu, cpuacct.
-            entries
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path())
-                .collect()
-        };
+        let hierarchies = self.hierarchies();
         let dirs = hierarchies.into_iter().map(|root| root.join(path));
         dirs.filter(|dir| dir.join("cgroup.procs").exists())
             .collect()
+    }
+
+    /// Makes it in every hierarchy, and what it is below.
+    ///
+    /// # Errors
+    /// The first one that cannot be made.
+    pub fn make(&self) -> Result<(), Error> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        for root in self.hierarchies() {
+            let mut dir = root;
+            for name in path {
+                let above = dir.clone();
+                dir.push(name);
+                match fs::create_dir(&dir) {
+                    Ok(()) => fill_cpuset(&above, &dir),
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(e) => return Err(Error::io("create", &dir)(e)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether any of it is still there.
@@ -156,6 +188,17 @@ impl Leftover {
                 Some(kept) if Instant::now() > deadline => return Err(kept),
                 Some(_) => std::thread::sleep(PAUSE),
             }
+        }
+    }
+}
+
+/// A new cgroup of version 1 has neither processors nor memory, and takes no process then.
+fn fill_cpuset(above: &Path, dir: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if dir.join("tasks").exists()
+            && let Ok(text) = fs::read(above.join(file))
+        {
+            let _ = fs::write(dir.join(file), text);
         }
     }
 }

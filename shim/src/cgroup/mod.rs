@@ -24,7 +24,7 @@ mod tests;
 mod v1;
 mod v2;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{self, Message};
@@ -73,6 +73,17 @@ impl Cgroup {
     pub fn of_pid(pid: i32) -> Result<Self, Error> {
         let layout = locate::of_pid(HostFiles::real().proc, pid)?;
         Ok(Self { layout, init: pid })
+    }
+
+    /// The one above it: a pod's, of one of its containers'.
+    #[must_use]
+    pub fn parent(self) -> Self {
+        let above = |dir: PathBuf| dir.parent().map_or_else(|| dir.clone(), Path::to_path_buf);
+        let layout = match self.layout {
+            Layout::V1(cgroup) => Layout::V1(cgroup.map(above)),
+            Layout::V2(dir) => Layout::V2(above(dir)),
+        };
+        Self { layout, ..self }
     }
 
     /// The message of the `Stats` RPC: v1 metrics if any controller is in a v1 hierarchy (hybrid

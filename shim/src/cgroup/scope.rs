@@ -25,6 +25,56 @@ pub fn stop(cgroups_path: &str, limit: Duration) -> io::Result<()> {
     }
 }
 
+/// systemd's bus, and its call that makes a scope of processes.
+const BUS: &str = "busctl";
+const MANAGER: [&str; 4] = [
+    "org.freedesktop.systemd1",
+    "/org/freedesktop/systemd1",
+    "org.freedesktop.systemd1.Manager",
+    "StartTransientUnit",
+];
+
+/// Has systemd make the scope with process `pid` in it, and waits for that no longer than `limit`.
+///
+/// # Errors
+/// When systemd refuses, or takes longer.
+pub fn start(cgroups_path: &str, pid: u32, limit: Duration) -> io::Result<()> {
+    let other = |message: &str| io::Error::other(message.to_owned());
+    let unit = unit(cgroups_path).ok_or_else(|| other("no name of a scope"))?;
+    let slice = cgroups_path.split(':').next().unwrap_or_default();
+    let mut client = Command::new(BUS);
+    client
+        .args(["--system", "--quiet", "call"])
+        .args(MANAGER)
+        .args(["ssa(sv)a(sa(sv))", &unit, "replace", "5"])
+        .args(["Slice", "s", slice])
+        .args(["PIDs", "au", "1", &pid.to_string()])
+        .args(["Delegate", "b", "true"])
+        .args(["DefaultDependencies", "b", "false"])
+        .args(["CollectMode", "s", "inactive-or-failed"])
+        .arg("0")
+        .stdin(Stdio::null());
+    let output = client.output()?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(other(&format!(
+            "{BUS}: {}: {}",
+            output.status,
+            message.trim()
+        )));
+    }
+    // Its job is not over with the answer.
+    let end = deadline::after(Instant::now(), limit);
+    let file = format!("/proc/{pid}/cgroup");
+    while !std::fs::read_to_string(&file)?.contains(&unit) {
+        if Instant::now() > end {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
 fn stop_with(program: &str, unit: &str, limit: Duration) -> io::Result<()> {
     let end = deadline::after(Instant::now(), limit);
     let mut client = Command::new(program)

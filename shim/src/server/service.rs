@@ -22,6 +22,7 @@ use containerd_shim_protos::ttrpc::r#async::{Service, TtrpcContext};
 use log::Level;
 use podhook_hooks::trace::{self, TraceContext};
 
+use super::sandbox;
 use super::shim::Shim;
 use crate::container::Container;
 use crate::containerd::outstanding;
@@ -29,11 +30,7 @@ use crate::containerd::timestamp::timestamp;
 use crate::counters;
 use crate::error::{Error, Result};
 
-/// What containerd may ask for and no shim of runc's kind has: its methods are unimplemented. (Of a service that is
-/// not here at all ttrpc says InvalidArgument.)
-const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
-
-/// The service under both of its names: the messages are the same.
+/// The task service under both of its names, whose messages are the same, and all others.
 pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
     let waits = Arc::new(());
     let both = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
@@ -49,21 +46,18 @@ pub fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
                 .map(move |service| (name.to_owned(), service))
         })
         .chain([counters::service(&shim.deps.counters)])
-        .chain([(SANDBOX.to_owned(), no_methods())])
+        .chain([sandbox::service(shim, &waits)])
         .collect()
-}
-
-fn no_methods() -> Service {
-    Service {
-        methods: HashMap::new(),
-        streams: HashMap::new(),
-    }
 }
 
 /// The most Waits at once. It is the one request that may stay without an answer for ever: without a limit, a
 /// connection could have nothing but Waits outstanding, and nothing else would be read from it (see
 /// [`super::outstanding`]).
-const WAITS_MAX: usize = outstanding::REQUESTS_MAX / 4 * 3;
+pub(super) const WAITS_MAX: usize = outstanding::REQUESTS_MAX / 4 * 3;
+
+pub(super) fn too_many_waits() -> Error {
+    Error::ResourceExhausted(format!("{WAITS_MAX} Waits are outstanding already"))
+}
 
 struct TaskService {
     shim: Arc<Shim>,
@@ -74,7 +68,7 @@ struct TaskService {
 }
 
 /// The request that is to be answered.
-struct Request {
+pub(super) struct Request {
     service: &'static str,
     operation: &'static str,
     id: String,
@@ -82,11 +76,21 @@ struct Request {
 }
 
 impl Request {
+    /// One for a container, or for the sandbox.
+    pub(super) fn new(service: &'static str, operation: &'static str, id: &str) -> Self {
+        Self {
+            service,
+            operation,
+            id: id.to_owned(),
+            exec_id: String::new(),
+        }
+    }
+
     /// The one place where errors become answers, and where they are logged: containerd logs few of those it gets.
     ///
     /// That something is not there is how clients find out, and is for debugging; a state that forbids the request is
     /// one that they raced with. A request that was wrong is a warning. All else has failed.
-    fn answer<T>(&self, outcome: Result<T>) -> ttrpc::Result<T> {
+    pub(super) fn answer<T>(&self, outcome: Result<T>) -> ttrpc::Result<T> {
         outcome.map_err(|e| {
             let level = match &e {
                 Error::NotFound(_) => Level::Debug,
@@ -107,7 +111,7 @@ impl Request {
 
     /// Runs `work` to its end, also when the client gives the RPC up; what it starts has the trace context of the
     /// request's metadata.
-    async fn detached<T: Send + 'static>(
+    pub(super) async fn detached<T: Send + 'static>(
         self,
         metadata: &HashMap<String, Vec<String>>,
         work: impl Future<Output = Result<T>> + Send + 'static,
@@ -128,10 +132,8 @@ impl TaskService {
     /// A request for a container, or one of its execs.
     fn asked(&self, operation: &'static str, id: &str, exec_id: &str) -> Request {
         Request {
-            service: self.name,
-            operation,
-            id: id.to_owned(),
             exec_id: exec_id.to_owned(),
+            ..Request::new(self.name, operation, id)
         }
     }
 }
@@ -258,9 +260,7 @@ impl Task for TaskService {
         let waits = Arc::clone(&self.waits);
         let work = async {
             if Arc::strong_count(&waits) > WAITS_MAX {
-                return Err(Error::ResourceExhausted(format!(
-                    "{WAITS_MAX} Waits are outstanding already"
-                )));
+                return Err(too_many_waits());
             }
             self.container(&request.id)?.wait(&request.exec_id).await
         };

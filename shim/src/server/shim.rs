@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use containerd_shim_protos::api::{CreateTaskRequest, DeleteResponse};
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::Notify;
@@ -15,6 +16,7 @@ use crate::container::Container;
 use crate::container::deps::Deps;
 use crate::error::{Error, Result};
 use crate::host::bundle;
+use crate::sandbox::Sandbox;
 
 /// The shim's containers.
 pub struct Shim {
@@ -25,6 +27,8 @@ pub struct Shim {
     /// Shutdown came when only Creates that were given up were under way.
     ends: AtomicBool,
     create_failed: Notify,
+    /// The pod, where it has no pause container.
+    sandbox: Mutex<Option<Arc<Sandbox>>>,
     /// The mount that the shim runs from is closed, see [`crate::host::own_binary`].
     binary_settled: Shared<BoxFuture<'static, ()>>,
 }
@@ -56,6 +60,7 @@ impl Shim {
             exit: Notify::new(),
             ends: AtomicBool::new(false),
             create_failed: Notify::new(),
+            sandbox: Mutex::default(),
             binary_settled: binary_settled.map(drop).boxed().shared(),
         })
     }
@@ -71,6 +76,57 @@ impl Shim {
             Some(Slot::Ready(container)) => Ok(Arc::clone(container)),
             _ => Err(Error::NotFound("container not created".to_owned())),
         }
+    }
+
+    fn pod(&self) -> MutexGuard<'_, Option<Arc<Sandbox>>> {
+        self.sandbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sandbox, if it has this id.
+    pub fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>> {
+        let found = self
+            .pod()
+            .as_ref()
+            .filter(|sandbox| sandbox.id == id)
+            .cloned();
+        found.ok_or_else(|| Error::NotFound(format!("sandbox {id} not created")))
+    }
+
+    /// Makes the pod; a shim has one at the most.
+    pub async fn create_sandbox(
+        &self,
+        id: &str,
+        bundle: &Path,
+        options: Option<&Any>,
+        network: &str,
+    ) -> Result<()> {
+        let exists = || Error::AlreadyExists(format!("sandbox {id} exists already"));
+        if self.pod().is_some() {
+            return Err(exists());
+        }
+        let made = Sandbox::create(&self.deps, id, bundle, options, network).await?;
+        // No process of ours joins a container before this.
+        self.binary_settled.clone().await;
+        let mut pod = self.pod();
+        if pod.is_some() {
+            return Err(exists());
+        }
+        *pod = Some(made);
+        Ok(())
+    }
+
+    /// Ends the pod, and the shim after its answer.
+    pub async fn shutdown_sandbox(&self, id: &str) -> Result<()> {
+        let sandbox = self.sandbox(id)?;
+        if !self.lock().is_empty() {
+            return Err(Error::FailedPrecondition(format!(
+                "sandbox {id} has containers still"
+            )));
+        }
+        sandbox.stop().await;
+        *self.pod() = None;
+        self.exit.notify_one();
+        Ok(())
     }
 
     /// All containers, for a dump of the state.
@@ -95,7 +151,7 @@ impl Shim {
             }
             containers.insert(id.clone(), Slot::Creating { given_up: false });
         }
-        let created = Container::create(&self.deps, request).await;
+        let created = self.create_in_pod(request).await;
         // No process of ours joins a container before its Create has succeeded.
         self.binary_settled.clone().await;
         let error = match created.map(|container| self.keep(&id, container)) {
@@ -110,6 +166,14 @@ impl Shim {
             self.exit.notify_one();
         }
         Err(error)
+    }
+
+    async fn create_in_pod(&self, request: CreateTaskRequest) -> Result<Arc<Container>> {
+        let sandbox = self.pod().clone();
+        if let Some(sandbox) = sandbox {
+            sandbox.complete(Path::new(&request.bundle))?;
+        }
+        Container::create(&self.deps, request).await
     }
 
     /// The verb `delete` has ended a container that this shim has still: containerd has lost the connection over which it was
@@ -159,6 +223,10 @@ impl Shim {
 
     /// Ends the shim unless it still has containers; where their Creates were given up, as soon as these are over.
     pub fn shutdown_if_empty(&self) {
+        // containerd asks for that after each container; this shim is the pod's.
+        if self.pod().is_some() {
+            return;
+        }
         let containers = self.lock();
         if containers.is_empty() {
             self.exit.notify_one();
@@ -176,13 +244,16 @@ impl Shim {
         }
     }
 
-    /// Whether there is no container, nor one being created.
+    /// Whether there is no pod, and no container, nor one being created.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().is_empty() && self.pod().is_none()
     }
 
     /// Whether any container has a process, or is about to.
     pub fn runs_anything(&self) -> bool {
+        if self.pod().as_ref().is_some_and(|sandbox| sandbox.runs()) {
+            return true;
+        }
         self.lock().values().any(|slot| match slot {
             Slot::Creating { .. } => true,
             Slot::Ready(container) => container.runs(),

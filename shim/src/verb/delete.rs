@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::host::exit_status::{ExitStatus, KILLED};
 use crate::host::{bundle, members, passing, pidfd};
 use crate::runtime::Presence;
-use crate::{mount, runtime};
+use crate::{mount, runtime, sandbox};
 
 /// How long all of it may take: containerd gives `delete` 5 s, kills it then, and asks no second time.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -82,8 +82,13 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
     } else {
         orphan.end();
     }
-    if let Err(e) = mount::unmount_all(&origin.join("rootfs")) {
-        warn(&e);
+    for unmounted in [
+        mount::unmount_all(&origin.join("rootfs")),
+        sandbox::unmount(&origin),
+    ] {
+        if let Err(e) = unmounted {
+            warn(&e);
+        }
     }
     if let Some(address) = bundle::address(&bundle)
         && let Err(e) = socket::remove_stale(&address)
@@ -143,11 +148,13 @@ impl Orphan<'_> {
         };
         // This comes first: a call that still runs could make more of what is removed below.
         let mut over = is_over(deadline::after(self.begun, RUNTIME_LIMIT));
-        if let Err(e) = self.delete_by_runtime() {
-            warn(&e);
-            if !self.leftover.kill(deadline) {
-                warn(&"processes of the container are left, SIGKILL or not");
-            }
+        let deleted = match sandbox::is_bundle(self.bundle) {
+            // No OCI runtime knows it.
+            true => false,
+            false => self.delete_by_runtime().inspect_err(|e| warn(e)).is_ok(),
+        };
+        if !deleted && !self.leftover.kill(deadline) {
+            warn(&"processes of the container are left, SIGKILL or not");
         }
         over = over || is_over(deadline);
         if !over {

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::{env, fs, io};
 
 use containerd_shim::Flags;
-use podhook_hooks::config_json;
+use podhook_hooks::config_json::{self, ConfigJsonError};
 
 use crate::containerd::bootstrap::Params;
 use crate::containerd::options::Options;
@@ -82,8 +82,13 @@ fn address(params: &Params, namespace: &str, group: &str) -> String {
 
 /// The name of the shim that serves the container, where it is another container's.
 fn group() -> Result<Option<String>> {
-    // The start verb runs in the bundle.
-    let mut annotations = config_json::annotations(Path::new(""))?;
+    // The start verb runs in the bundle. That of a sandbox without a pause container has no configuration.
+    let mut annotations = match config_json::annotations(Path::new("")) {
+        Err(ConfigJsonError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        read => read?,
+    };
     let mut names = GROUP_ANNOTATIONS.iter();
     Ok(names.find_map(|name| annotations.remove(*name)))
 }

@@ -29,6 +29,15 @@ pub(super) struct Hierarchies {
 }
 
 impl Hierarchies {
+    /// The directories that `of` makes of these.
+    pub(super) fn map(self, of: impl Fn(PathBuf) -> PathBuf) -> Self {
+        let v1 = self.v1.into_iter();
+        Self {
+            v1: v1.map(|(names, dir)| (names, of(dir))).collect(),
+            unified: self.unified.map(of),
+        }
+    }
+
     /// The directory of a controller, `None` where it is not in a v1 hierarchy.
     pub(super) fn dir(&self, controller: &str) -> Option<&Path> {
         let has = |names: &[Box<str>]| names.iter().any(|name| &**name == controller);

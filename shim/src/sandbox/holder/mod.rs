@@ -1,0 +1,406 @@
+//! The process that holds the pod's namespaces: a program of a few instructions (`holder/main.rs` beside `src`), started
+//! without an OCI runtime.
+
+#[allow(unsafe_code)]
+mod child;
+
+use std::ffi::{CString, c_int};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
+use nix::unistd::{Pid, pipe2};
+use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::forks::Fork;
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+
+use child::{Plan, Step};
+
+use super::config::{PodSandboxConfig, UserNamespace};
+use super::files::Files;
+use super::selinux;
+use crate::cgroup::Leftover;
+use crate::error::{Error, Result};
+
+static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/holder"));
+
+/// The user of every pause image.
+const NOBODY: u32 = 65535;
+/// How long the holder may take to run.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Descriptors from here on are not in the way of those that the program is given.
+const FREE_FD: c_int = 10;
+/// libc's constant does not fit its type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// A holder that runs.
+pub struct Holder {
+    pub pid: libc::pid_t,
+    pub exit: oneshot::Receiver<Exit>,
+}
+
+/// Starts the holder of a pod, in the cgroup that is made for it.
+pub async fn start(
+    config: &PodSandboxConfig,
+    network: &str,
+    bundle: &Path,
+    cgroup: &Leftover,
+    children: &dyn Children,
+) -> Result<Holder> {
+    let mut made = Made::new(config, network, bundle, cgroup)?;
+    let _hold = children.hold();
+    let (mut pid, report) = made.fork()?;
+    let mut exit = children.wait(pid);
+    let heard = tokio::time::timeout(LIMIT, async {
+        loop {
+            match next(&report).await? {
+                (Step::Ready, _) => return Ok(()),
+                (Step::Forked, first) => {
+                    pid = first;
+                    exit = children.wait(pid);
+                }
+                (Step::Unmapped, _) => made.map_users(pid)?,
+                (step, errno) => {
+                    let source = io::Error::from_raw_os_error(errno);
+                    let operation = format!("start the pod's holder: {}", step.words());
+                    return Err(Error::failed(operation)(source));
+                }
+            }
+        }
+    });
+    let started = heard
+        .await
+        .unwrap_or_else(|_| Err(Error::Missing("the pod's holder did not get ready in time")));
+    if let Err(e) = started {
+        // Not reaped while its exit is awaited.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let _ = exit.await;
+        return Err(e);
+    }
+    Ok(Holder { pid, exit })
+}
+
+/// The next that is heard.
+async fn next(report: &pipe::Receiver) -> Result<(Step, i32)> {
+    let ended = || Error::Missing("the pod's holder ended before it was ready");
+    let mut bytes = [0u8; 8];
+    loop {
+        report
+            .readable()
+            .await
+            .map_err(Error::sys("read from the pod's holder"))?;
+        match report.try_read(&mut bytes) {
+            Ok(8) => {}
+            Ok(_) => return Err(ended()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(e) => return Err(Error::sys("read from the pod's holder")(e)),
+        }
+        let [a, b, c, d, e, f, g, h] = bytes;
+        let step = Step::of(u32::from_ne_bytes([a, b, c, d])).ok_or_else(ended)?;
+        return Ok((step, i32::from_ne_bytes([e, f, g, h])));
+    }
+}
+
+/// The plan, and what it refers to.
+struct Made<'a> {
+    plan: Plan,
+    /// A cgroup of version 2, which the process is born in.
+    born_in: Option<File>,
+    users: Option<&'a UserNamespace>,
+    mapped: Option<File>,
+    /// This process's end of the pipe, and the other's.
+    pipe: Option<(OwnedFd, OwnedFd)>,
+    _kept: Vec<OwnedFd>,
+}
+
+impl<'a> Made<'a> {
+    fn new(
+        config: &'a PodSandboxConfig,
+        network: &str,
+        bundle: &Path,
+        cgroup: &Leftover,
+    ) -> Result<Self> {
+        let security = config.security();
+        let namespaces = config.namespaces();
+        let users = config.linux.as_ref().and_then(|linux| {
+            let security = linux.security_context.as_ref()?;
+            security.namespace_options.as_ref()?.users()
+        });
+        let mut kept = Vec::new();
+        let mut keep = |fd: OwnedFd| -> Result<RawFd> {
+            let high = above(fd)?;
+            let raw = high.as_raw_fd();
+            kept.push(high);
+            Ok(raw)
+        };
+        let network = match network {
+            "" => None,
+            path => Some(open(Path::new(path))?),
+        };
+        let pod_users = match (users, &network) {
+            (Some(_), Some(network)) => Some(keep(owner(network)?)?),
+            _ => None,
+        };
+        let (mapped, told) = match (users, &network) {
+            (Some(_), None) => {
+                let (read, write) = pipe_of()?;
+                (Some(keep(read)?), Some(File::from(write)))
+            }
+            _ => (None, None),
+        };
+        let network = network.map(|file| keep(file.into())).transpose()?;
+        let program = keep(program()?)?;
+        let (reports, report) = pipe_of()?;
+        let report = above(report)?;
+        let (cgroups, born_in) = places(cgroup, &mut keep)?;
+        let mut new = 0;
+        if !namespaces.host_ipc() {
+            new |= libc::CLONE_NEWIPC;
+        }
+        if !namespaces.host_network() {
+            new |= libc::CLONE_NEWUTS;
+        }
+        let hostname = (!namespaces.host_network())
+            .then(|| Files::hostname(config))
+            .transpose()?;
+        let plan = Plan {
+            cgroups,
+            users: pod_users,
+            mapped,
+            network,
+            new,
+            first: namespaces.shared_pid(),
+            hostname: hostname.map(text).transpose()?,
+            sysctls: sysctls(config)?,
+            root: text(bundle.as_os_str().as_bytes())?,
+            label: selinux::process_label(security.selinux_options.as_ref())
+                .map(text)
+                .transpose()?,
+            uid: id(security.run_as_user.map(|id| id.value))?,
+            gid: id(security.run_as_group.map(|id| id.value))?,
+            program,
+            report: report.as_raw_fd(),
+        };
+        Ok(Self {
+            plan,
+            born_in,
+            users,
+            mapped: told,
+            pipe: Some((reports, report)),
+            _kept: kept,
+        })
+    }
+
+    /// Forks; the pid, and where the process reports.
+    fn fork(&mut self) -> Result<(libc::pid_t, pipe::Receiver)> {
+        // The other end is closed when this returns: the process has its own.
+        let (reports, _report) = self.pipe.take().ok_or(Error::Missing("no pipe"))?;
+        let reports =
+            pipe::Receiver::from_owned_fd(reports).map_err(Error::sys("watch the pod's holder"))?;
+        let _fork = Fork::new();
+        let mut pid = fork(self.born_in.as_ref().map(|dir| dir.as_raw_fd()), &self.plan);
+        if pid.is_err() && self.born_in.is_some() {
+            // A kernel before 5.7, or a cgroup that takes none this way.
+            pid = fork(None, &self.plan);
+        }
+        pid.map(|pid| (pid, reports)).map_err(Error::sys("fork"))
+    }
+
+    fn map_users(&self, pid: libc::pid_t) -> Result<()> {
+        let (Some(users), Some(mut mapped)) = (self.users, self.mapped.as_ref()) else {
+            return Ok(());
+        };
+        for (name, list) in [("uid_map", &users.uids), ("gid_map", &users.gids)] {
+            let lines = list
+                .iter()
+                .map(|map| format!("{} {} {}\n", map.container_id, map.host_id, map.length));
+            let path = PathBuf::from(format!("/proc/{pid}/{name}"));
+            std::fs::write(&path, lines.collect::<String>()).map_err(Error::io("write", path))?;
+        }
+        mapped
+            .write_all(b"1")
+            .map_err(Error::sys("tell the pod's holder"))
+    }
+}
+
+/// The process is a copy of this one that goes straight into the plan.
+#[allow(unsafe_code)]
+fn fork(cgroup: Option<RawFd>, plan: &Plan) -> io::Result<libc::pid_t> {
+    // SAFETY: plain data, all zeroes is a valid value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags = CLONE_INTO_CGROUP;
+        args.cgroup = cgroup as u64;
+    }
+    let mut before = SigSet::empty();
+    // A handler of this process must not run in the child.
+    pthread_sigmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::all()),
+        Some(&mut before),
+    )?;
+    // SAFETY: without CLONE_VM and a stack it is a fork: the child goes on with its own copy of the memory, and does
+    // nothing but system calls.
+    let pid = unsafe {
+        let size = size_of::<libc::clone_args>();
+        match libc::syscall(libc::SYS_clone3, &raw const args, size) {
+            -1 if io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS)
+                && cgroup.is_none() =>
+            {
+                libc::syscall(
+                    libc::SYS_clone,
+                    libc::c_long::from(libc::SIGCHLD),
+                    0,
+                    0,
+                    0,
+                    0,
+                )
+            }
+            pid => pid,
+        }
+    };
+    if pid == 0 {
+        // SAFETY: this is the child.
+        unsafe { child::run(plan) }
+    }
+    let forked = match pid {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(i32::try_from(pid).unwrap_or(-1)),
+    };
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    forked
+}
+
+/// The files by which it joins its cgroups, and the one of version 2 that it is born in.
+fn places(
+    cgroup: &Leftover,
+    keep: &mut impl FnMut(OwnedFd) -> Result<RawFd>,
+) -> Result<(Vec<RawFd>, Option<File>)> {
+    let mut files = Vec::new();
+    let mut born_in = None;
+    for dir in cgroup.dirs() {
+        let unified = dir.join("cgroup.events").exists() || dir.join("cgroup.type").exists();
+        if unified && cgroup.is_unified() {
+            born_in = Some(open(&dir)?);
+            continue;
+        }
+        // The same for a process of one thread, without a wait for the kernel's readers.
+        let name = if unified { "cgroup.procs" } else { "tasks" };
+        let path = dir.join(name);
+        let file = OpenOptions::new().write(true).open(&path);
+        files.push(keep(file.map_err(Error::io("open", path))?.into())?);
+    }
+    Ok((files, born_in))
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(Error::io("open", path))
+}
+
+/// The user namespace that a namespace belongs to.
+#[allow(unsafe_code)]
+fn owner(namespace: &File) -> Result<OwnedFd> {
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: an ioctl without an argument, which returns a descriptor.
+    match unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS as _) } {
+        -1 => Err(Error::sys("find the owner of the pod's network namespace")(
+            io::Error::last_os_error(),
+        )),
+        // SAFETY: a new descriptor that nothing else owns.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
+/// The program as a file in memory that nobody can change.
+fn program() -> Result<OwnedFd> {
+    memory_file().map_err(Error::sys("make the holder's program"))
+}
+
+fn memory_file() -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // Where the node has executable ones forbidden by default, it is asked for.
+    let executable = MFdFlags::from_bits_retain(0x10);
+    let name = c"podhook-pause";
+    let made = memfd_create(name, flags | executable).or_else(|_| memfd_create(name, flags));
+    let mut file = File::from(made?);
+    file.write_all(PROGRAM)?;
+    let seals = SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_SEAL;
+    fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
+    // One that is open for writing cannot be executed.
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(OwnedFd::from)
+}
+
+#[allow(unsafe_code)]
+fn above(fd: OwnedFd) -> Result<OwnedFd> {
+    let new =
+        fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(FREE_FD)).map_err(Error::sys("duplicate"))?;
+    // SAFETY: a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
+fn pipe_of() -> Result<(OwnedFd, OwnedFd)> {
+    pipe2(OFlag::O_CLOEXEC).map_err(Error::sys("make a pipe"))
+}
+
+fn text(text: impl Into<Vec<u8>>) -> Result<CString> {
+    CString::new(text).map_err(|e| Error::InvalidArgument(format!("the pod's configuration: {e}")))
+}
+
+fn id(given: Option<i64>) -> Result<u32> {
+    given.map_or(Ok(NOBODY), |id| {
+        u32::try_from(id).map_err(|_| Error::InvalidArgument(format!("user or group {id}")))
+    })
+}
+
+/// The pod's, and what CRI gives every pod with a network of its own: ports from 0 and ping for all users.
+fn sysctls(config: &PodSandboxConfig) -> Result<Vec<(CString, CString)>> {
+    let linux = config.linux.as_ref();
+    let mut all = linux.map(|linux| linux.sysctls.clone()).unwrap_or_default();
+    let namespaces = config.namespaces();
+    if !namespaces.host_network() {
+        let mut default = |name: &str, value: &str| {
+            all.entry(name.to_owned())
+                .or_insert_with(|| value.to_owned());
+        };
+        default("net.ipv4.ip_unprivileged_port_start", "0");
+        if namespaces.users().is_none() {
+            default("net.ipv4.ping_group_range", "0 2147483647");
+        }
+    }
+    all.into_iter()
+        .map(|(name, value)| Ok((text(sysctl_path(&name))?, text(value)?)))
+        .collect()
+}
+
+/// Dots and slashes stand for each other, as in sysctl(8): the first of them is the separator.
+fn sysctl_path(name: &str) -> String {
+    let slashes = name
+        .find('/')
+        .is_some_and(|slash| name.find('.').is_none_or(|dot| slash < dot));
+    let path: String = match slashes {
+        true => name.to_owned(),
+        false => name
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            })
+            .collect(),
+    };
+    format!("/proc/sys/{path}")
+}
+
+#[cfg(test)]
+mod tests;

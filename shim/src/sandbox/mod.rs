@@ -1,0 +1,331 @@
+//! A pod without a pause container: the Sandbox service's part of the shim. It holds the pod's namespaces by a process of
+//! its own, and gives the pod's files to its containers.
+
+pub mod config;
+mod files;
+mod holder;
+mod member;
+mod selinux;
+mod spec;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use podhook_hooks::config_json::FILE_NAME;
+use podhook_hooks::deadline;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::cgroup::{Cgroup, Leftover, scope};
+use crate::container::deps::{Deps, Held};
+use crate::container::process::ExitInfo;
+use crate::containerd::options::Options;
+use crate::error::{Error, Result};
+use crate::host::exit_status::KILLED;
+use crate::host::{apart, bundle, file};
+use config::PodSandboxConfig;
+use files::Files;
+
+pub use files::unmount;
+
+/// There in the bundle of a sandbox: the verb `delete` has no OCI runtime to call.
+const MARK: &str = "podsandbox";
+/// How long systemd may take to make a scope, and what is dying in a cgroup to be gone.
+const SCOPE_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+const CGROUP_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Whether this is the bundle of a sandbox.
+pub fn is_bundle(bundle: &Path) -> bool {
+    bundle.join(MARK).exists()
+}
+
+/// What is told of a sandbox.
+pub struct Status {
+    /// As CRI names it.
+    pub state: &'static str,
+    /// Of the holder, while that runs.
+    pub pid: u32,
+    pub created_at: SystemTime,
+    pub exit: Option<ExitInfo>,
+}
+
+/// How far it is.
+enum Stage {
+    Created,
+    /// The holder is being started.
+    Starting,
+    Ready {
+        pid: u32,
+        held: Option<Arc<dyn Held>>,
+    },
+    /// It has ended, or will never be started.
+    NotReady,
+}
+
+pub struct Sandbox {
+    pub id: String,
+    bundle: PathBuf,
+    config: PodSandboxConfig,
+    network: String,
+    files: Files,
+    cgroups_path: String,
+    systemd: bool,
+    created_at: SystemTime,
+    stage: Mutex<Stage>,
+    exit: watch::Sender<Option<ExitInfo>>,
+    /// Held over start and stop.
+    operation: tokio::sync::Mutex<()>,
+}
+
+impl Sandbox {
+    /// A sandbox with its files. What a failure leaves behind is removed.
+    pub async fn create(
+        deps: &Deps,
+        id: &str,
+        bundle: &Path,
+        options: Option<&Any>,
+        network: &str,
+    ) -> Result<Arc<Self>> {
+        let config = PodSandboxConfig::decode(options)?;
+        let (cgroups_path, systemd) = spec::cgroups_path(&config, &deps.namespace, id);
+        let sandbox = Arc::new(Self {
+            files: Files::of(bundle, &config),
+            id: id.to_owned(),
+            bundle: bundle.to_owned(),
+            network: network.to_owned(),
+            created_at: SystemTime::now(),
+            stage: Mutex::new(Stage::Created),
+            exit: watch::Sender::new(None),
+            operation: tokio::sync::Mutex::default(),
+            config,
+            cgroups_path,
+            systemd,
+        });
+        let made = {
+            let sandbox = Arc::clone(&sandbox);
+            apart::start(move || sandbox.make_files()).await
+        };
+        if let Err(e) = made.unwrap_or_else(|e| Err(Error::failed("make the pod's files")(e))) {
+            sandbox.unmount().await;
+            return Err(e);
+        }
+        Ok(sandbox)
+    }
+
+    fn make_files(&self) -> Result<()> {
+        file::write_private(&self.bundle.join(MARK), b"")?;
+        let options = Options {
+            systemd_cgroup: self.systemd,
+            ..Options::default()
+        };
+        options.save(&self.bundle)?;
+        self.write_spec(0)?;
+        self.files.make(&self.config)
+    }
+
+    fn write_spec(&self, pid: u32) -> Result<()> {
+        let spec = self.spec(pid).to_string();
+        file::write_private(&self.bundle.join(FILE_NAME), spec.as_bytes())
+    }
+
+    fn spec(&self, pid: u32) -> serde_json::Value {
+        spec::spec(
+            &self.config,
+            &self.id,
+            &self.network,
+            &self.cgroups_path,
+            pid,
+        )
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cgroup(&self) -> Leftover {
+        Leftover::of(&self.cgroups_path, self.systemd)
+    }
+
+    /// Starts the holder; its pid, and the pod's specification.
+    pub async fn start(self: &Arc<Self>, deps: &Deps) -> Result<(u32, Any)> {
+        let _operation = self.operation.lock().await;
+        {
+            let mut stage = self.stage();
+            match *stage {
+                Stage::Created => *stage = Stage::Starting,
+                Stage::NotReady => {
+                    return Err(Error::FailedPrecondition(format!(
+                        "sandbox {} has ended",
+                        self.id
+                    )));
+                }
+                Stage::Starting | Stage::Ready { .. } => {
+                    return Err(Error::AlreadyExists(format!(
+                        "sandbox {} is started already",
+                        self.id
+                    )));
+                }
+            }
+        }
+        match self.start_holder(deps).await {
+            Ok(pid) => Ok((pid, spec::as_any(&self.spec(pid)))),
+            Err(e) => {
+                self.over(KILLED);
+                self.clear().await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn start_holder(self: &Arc<Self>, deps: &Deps) -> Result<u32> {
+        let cgroup = self.cgroup();
+        if !self.systemd {
+            cgroup.make().map_err(Error::lower)?;
+        }
+        let children = deps.children.as_ref();
+        let holder =
+            holder::start(&self.config, &self.network, &self.bundle, &cgroup, children).await?;
+        let held = deps.system.hold(holder.pid)?;
+        let pid = holder.pid.cast_unsigned();
+        *self.stage() = Stage::Ready { pid, held };
+        let watched = Arc::clone(self);
+        tokio::spawn(async move {
+            let status = holder.exit.await.map_or(KILLED, |exit| exit.status());
+            watched.over(status);
+        });
+        // For the verb `delete`.
+        file::write_private(
+            &self.bundle.join(bundle::INIT_PID),
+            pid.to_string().as_bytes(),
+        )?;
+        if self.systemd {
+            let path = self.cgroups_path.clone();
+            let placed = apart::start(move || scope::start(&path, pid, SCOPE_LIMIT));
+            let placed = placed
+                .await
+                .map_err(Error::failed("make the pod's scope"))?;
+            placed.map_err(Error::sys("make the pod's scope"))?;
+        }
+        Ok(pid)
+    }
+
+    /// The holder has ended, or will never be.
+    fn over(&self, status: u32) {
+        *self.stage() = Stage::NotReady;
+        self.exit.send_if_modified(|exit| {
+            let first = exit.is_none();
+            exit.get_or_insert_with(|| ExitInfo {
+                status,
+                at: SystemTime::now(),
+            });
+            first
+        });
+    }
+
+    /// Ends the holder, and removes what only it needs. Again, it does nothing.
+    pub async fn stop(&self) {
+        let _operation = self.operation.lock().await;
+        let held = match &*self.stage() {
+            Stage::Ready { held, .. } => Some(held.clone()),
+            _ => None,
+        };
+        match held {
+            Some(held) => {
+                if let Some(Err(e)) = held.map(|held| held.signal(libc::SIGKILL)) {
+                    log::warn!(id = self.id.as_str(); "kill the pod's holder: {e}");
+                }
+                self.wait().await;
+            }
+            None => self.over(0),
+        }
+        self.clear().await;
+    }
+
+    async fn clear(&self) {
+        self.unmount().await;
+        let cgroup = self.cgroup();
+        let removed =
+            apart::start(move || cgroup.remove(deadline::after(Instant::now(), CGROUP_LIMIT)));
+        if let Ok(Err((dir, e))) = removed.await {
+            log::warn!(id = self.id.as_str(); "remove cgroup {}: {e}", dir.display());
+        }
+        // For the verb `delete`, which has nothing left to do then.
+        if let Err(e) = bundle::mark_deleted(&self.bundle) {
+            log::warn!(id = self.id.as_str(); "{e}");
+        }
+    }
+
+    async fn unmount(&self) {
+        let bundle = self.bundle.clone();
+        if let Ok(Err(e)) = apart::start(move || unmount(&bundle)).await {
+            log::warn!(id = self.id.as_str(); "{e}");
+        }
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&self) -> ExitInfo {
+        let mut exit = self.exit.subscribe();
+        let seen = exit.wait_for(Option::is_some).await.map(|exit| *exit);
+        // The sender is this sandbox's.
+        seen.ok().flatten().unwrap_or(ExitInfo {
+            status: KILLED,
+            at: SystemTime::now(),
+        })
+    }
+
+    pub fn status(&self) -> Status {
+        let (state, pid) = match *self.stage() {
+            Stage::Ready { pid, .. } => ("SANDBOX_READY", pid),
+            _ => ("SANDBOX_NOTREADY", 0),
+        };
+        Status {
+            state,
+            pid,
+            created_at: self.created_at,
+            exit: *self.exit.borrow(),
+        }
+    }
+
+    /// Whether the holder runs, or is about to.
+    pub fn runs(&self) -> bool {
+        matches!(*self.stage(), Stage::Starting | Stage::Ready { .. })
+    }
+
+    /// What `crictl inspectp` shows, as containerd's own controller words it.
+    pub fn info(&self) -> String {
+        let status = self.status();
+        let process = match *self.stage() {
+            Stage::Created | Stage::Starting => "created",
+            Stage::Ready { .. } => "running",
+            Stage::NotReady => "deleted",
+        };
+        let info = json!({
+            "pid": status.pid,
+            "processStatus": process,
+            "netNamespaceClosed": !self.network.is_empty() && !Path::new(&self.network).exists(),
+            "image": "", "snapshotKey": "", "snapshotter": "",
+            "runtimeType": crate::RUNTIME_NAME,
+            "runtimeOptions": null,
+            "config": self.config,
+            "runtimeSpec": self.spec(status.pid),
+        });
+        info.to_string()
+    }
+
+    /// The metrics of the pod's cgroup.
+    pub fn metrics(&self) -> Result<Any> {
+        let Stage::Ready { pid, .. } = *self.stage() else {
+            return Err(Error::NotFound("cgroup does not exist".to_owned()));
+        };
+        let own = Cgroup::of_pid(pid.cast_signed()).map_err(Error::lower)?;
+        own.parent().stats().map_err(Error::lower)
+    }
+
+    /// Gives a container what the pod has for it.
+    pub fn complete(&self, bundle: &Path) -> Result<()> {
+        member::complete(bundle, &self.files, &self.config.annotations)
+    }
+}
