@@ -20,6 +20,8 @@ use crate::linux::file;
 
 /// containerd's folder of bundles below its state directory.
 pub const TASKS: &str = "io.containerd.runtime.v2.task";
+/// The same of the bundles of pods without a pause container.
+pub const SANDBOXES: &str = "io.containerd.sandbox.controller.v1.shim";
 /// podhook's folder below containerd's state directory.
 const FOLDER: &str = "podhook";
 const FILE: &str = "counters.json";
@@ -110,8 +112,9 @@ pub struct Locked {
 
 /// The state directory of the containerd that a bundle belongs to.
 pub fn state_of(bundle: &Path) -> Option<PathBuf> {
-    let tasks = bundle.parent()?.parent()?;
-    (tasks.file_name()? == TASKS).then_some(tasks.parent()?.to_owned())
+    let bundles = bundle.parent()?.parent()?;
+    let name = bundles.file_name()?;
+    (name == TASKS || name == SANDBOXES).then_some(bundles.parent()?.to_owned())
 }
 
 /// Takes the lock if it is free.
@@ -236,11 +239,13 @@ mod tests {
 
     #[test]
     fn the_state_directory_is_found_from_a_bundle() {
-        let bundle = Path::new("/run/containerd/io.containerd.runtime.v2.task/k8s.io/c1");
-        assert_eq!(
-            state_of(bundle).as_deref(),
-            Some(Path::new("/run/containerd"))
-        );
+        for bundles in [TASKS, SANDBOXES] {
+            let bundle = Path::new("/run/containerd").join(bundles).join("k8s.io/c1");
+            assert_eq!(
+                state_of(&bundle).as_deref(),
+                Some(Path::new("/run/containerd"))
+            );
+        }
         assert_eq!(state_of(Path::new("/somewhere/else/c1")), None);
     }
 }

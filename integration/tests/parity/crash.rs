@@ -92,15 +92,12 @@ fn a_pod_whose_sandbox_ended_first_ends_with_its_shim(node: &Node) -> Outcome {
     let pod = node.pod("headless").run()?;
     let container = pod.container("main").command(&["sleep", "600"]).start()?;
     let tasks = || node.containerd().ctr_in("k8s.io").tasks();
-    let running = tasks()?;
-    let pids = [pod.id(), container.id()].map(|id| running.get(id).map(|task| task.pid));
-    let [Some(pause), Some(main)] = pids else {
-        return Err(format!("{pids:?}").into());
-    };
+    let (pause, main) = (pod.pid()?, container.pid()?);
     let shim = shim(node, pod.id())?;
     kill(Pid::from_raw(pause), Signal::SIGKILL)?;
     wait::until_true("the sandbox's task to be deleted", SOON, || {
-        tasks().is_ok_and(|tasks| !tasks.contains_key(pod.id()))
+        let is_over = pod.state().is_ok_and(|state| state == "SANDBOX_NOTREADY");
+        is_over && tasks().is_ok_and(|tasks| !tasks.contains_key(pod.id()))
     })?;
     assert!(Path::new(&format!("/proc/{main}/cwd")).exists());
     node.containerd().kill_shim(&shim, node.shim())?;

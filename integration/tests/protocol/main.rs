@@ -21,6 +21,7 @@ mod memory;
 mod metrics;
 mod options;
 mod rootfs;
+mod sandbox;
 mod scarce;
 mod signals;
 mod slow;
@@ -126,6 +127,7 @@ fn main() -> ExitCode {
         metrics::tests(),
         options::tests(),
         rootfs::tests(),
+        sandbox::tests(),
         signals::tests(),
         slow::tests(),
         states::tests(),

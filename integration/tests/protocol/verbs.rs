@@ -32,7 +32,7 @@ pub fn tests() -> Vec<Test> {
         the_shim_moves_to_its_cgroup,
         start_without_a_bundle_fails_and_leaves_no_shim,
         containers_of_one_group_have_one_shim,
-        the_sandbox_service_is_unimplemented,
+        a_method_that_the_sandbox_service_does_not_have_is_unimplemented,
     ];
     all.extend(podhook_only(tests![verbs:
         version_is_printed,
@@ -248,10 +248,10 @@ fn containers_of_one_group_have_one_shim(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-fn the_sandbox_service_is_unimplemented(stage: &Stage) -> Outcome {
+fn a_method_that_the_sandbox_service_does_not_have_is_unimplemented(stage: &Stage) -> Outcome {
     let client = stage.shim("c1", &["sleep", "600"])?;
     let sandbox = Client::of("containerd.runtime.sandbox.v1.Sandbox", client.address())?;
-    let answer = sandbox.call::<Empty>("Ping", &Empty::new());
+    let answer = sandbox.call::<Empty>("NoSuchMethod", &Empty::new());
     assert_eq!(answer.err().ok_or("answered")?.code, Code::UNIMPLEMENTED);
     client.shutdown("c1");
     stage.wait_gone("c1")

@@ -12,6 +12,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use podhook_hooks::counters::ledger::SANDBOXES;
+
 use super::bundle::is_plain;
 use super::file::{self, Locked};
 use crate::error::{Error, Result};
@@ -154,8 +156,20 @@ pub fn forget(bundle: &Path) -> Result<()> {
     if !is_plain(&sandbox) {
         return Ok(());
     }
-    let folder = folder(&bundle.with_file_name(sandbox));
-    remove(&folder, &id.to_string_lossy()).map(|_| ())
+    let beside = bundle.with_file_name(&sandbox);
+    for own in [Some(beside), sandbox_bundle(bundle, &sandbox)] {
+        if let Some(own) = own {
+            remove(&folder(&own), &id.to_string_lossy())?;
+        }
+    }
+    Ok(())
+}
+
+/// The bundle of a sandbox without a pause container, to which the container with this bundle belongs.
+fn sandbox_bundle(bundle: &Path, sandbox: &str) -> Option<PathBuf> {
+    let namespace = bundle.parent()?;
+    let all = namespace.parent()?.with_file_name(SANDBOXES);
+    Some(all.join(namespace.file_name()?).join(sandbox))
 }
 
 /// Whether a shim holds what it has kept: it lives, though its socket may have been removed.
@@ -195,6 +209,22 @@ pub fn origin(bundle: &Path) -> PathBuf {
 mod tests {
     use super::folder as folder_of;
     use super::*;
+
+    #[test]
+    fn a_container_is_forgotten_that_is_in_a_sandbox_without_a_pause_container() {
+        let state = tempfile::tempdir().unwrap();
+        let of = |all: &str, id: &str| state.path().join(all).join("k8s.io").join(id);
+        let (own, bundle) = (of(SANDBOXES, "s"), of("tasks", "c"));
+        for folder in [&own, &bundle] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(bundle.join("sandbox"), "s").unwrap();
+        Members::of(&own).add("c", &bundle).unwrap();
+        assert_eq!(kept(&own).len(), 1);
+        forget(&bundle).unwrap();
+        assert_eq!(kept(&own).len(), 0);
+        assert!(!folder_of(&own).exists());
+    }
 
     #[test]
     fn a_member_outlives_its_bundle() {

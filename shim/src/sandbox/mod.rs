@@ -186,8 +186,7 @@ impl Sandbox {
             cgroup.make().map_err(Error::lower)?;
         }
         let children = deps.children.as_ref();
-        let holder =
-            holder::start(&self.config, &self.network, &self.bundle, &cgroup, children).await?;
+        let holder = holder::start(&self.config, &self.network, &cgroup, children).await?;
         let held = deps.system.hold(holder.pid)?;
         let pid = holder.pid.cast_unsigned();
         *self.stage() = Stage::Ready { pid, held };

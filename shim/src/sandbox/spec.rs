@@ -78,7 +78,7 @@ pub fn spec(
     json!({
         "ociVersion": "1.2.0",
         "process": {
-            "user": {"uid": 65535, "gid": 65535}, "args": ["podhook-pause"], "cwd": "/",
+            "user": {"uid": 65535, "gid": 65535}, "args": ["/pause"], "cwd": "/",
             "noNewPrivileges": true, "oomScoreAdj": -998,
         },
         "root": {"path": "rootfs", "readonly": true},

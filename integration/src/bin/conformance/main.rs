@@ -1,4 +1,5 @@
-//! `make conformance`: the whole of critest on private containerds, with the original shim and with podhook side by side.
+//! `make conformance`: the whole of critest on private containerds, with the original shim and with podhook side by side,
+//! and with podhook's pods without a pause container where containerd can make them.
 //! Fails where the original passes a case and podhook does not.
 //!
 //! usage: conformance [GENERATION]...     (default: every one)
@@ -10,7 +11,7 @@ mod registry;
 mod report;
 mod side;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -23,7 +24,7 @@ use podhook_integration::{Generation, ShimKind};
 use report::{Case, Report};
 
 /// The original first: it says what can run here.
-const SHIMS: [ShimKind; 2] = [ShimKind::Runc, ShimKind::Podhook];
+const SHIMS: [ShimKind; 3] = [ShimKind::Runc, ShimKind::Podhook, ShimKind::Pauseless];
 
 /// Cases that wait for a race, and skip themselves where it does not come about.
 const SKIPS_ITSELF: &str = "[k8s.io] NRI plugin synchronization";
@@ -83,7 +84,7 @@ fn compare(generation: Generation) -> Result<bool, Error> {
     println!("=== critest on containerd {}", generation.version()?);
     let folder = tempfile::tempdir()?;
     let mut sides = Vec::new();
-    for shim in SHIMS {
+    for shim in SHIMS.into_iter().filter(|shim| shim.is_for(generation)) {
         let path = folder.path().join(shim.handler());
         sides.push((shim, start(generation, shim, &path)?, path));
     }
@@ -94,12 +95,21 @@ fn compare(generation: Generation) -> Result<bool, Error> {
             let log = std::fs::read_to_string(path.with_extension("log")).unwrap_or_default();
             return Err(format!("{shim}: {ended}\n{log}").into());
         }
-        reports.push(Report::read(&path)?);
+        reports.push((shim, Report::read(&path)?));
     }
-    let [original, podhook] = &reports[..] else {
-        return Err("a side is missing".into());
+    let Some(((_, original), others)) = reports.split_first() else {
+        return Err("the original's side is missing".into());
     };
-    Ok(show(original, podhook))
+    counts(&reports);
+    let mut good = original.count(|case| *case == Case::Passed) >= ENOUGH;
+    // Where the original cannot run, podhook shows nothing.
+    if !good {
+        println!("FAILED: the original passes fewer than {ENOUGH} cases here");
+    }
+    for (shim, report) in others {
+        good &= is_equal(original, *shim, report);
+    }
+    Ok(good)
 }
 
 /// A process for one shim, in namespaces of its own that end with it. It ends when this one does.
@@ -122,12 +132,11 @@ fn start(generation: Generation, shim: ShimKind, report: &Path) -> io::Result<Ch
         .spawn()
 }
 
-/// Prints both sides; false when the original passes what podhook does not.
-fn show(original: &Report, podhook: &Report) -> bool {
-    println!("{:<10}{:>8}{:>8}{:>10}", "", "passed", "failed", "skipped");
-    for (shim, report) in SHIMS.iter().zip([original, podhook]) {
+fn counts(reports: &[(ShimKind, Report)]) {
+    println!("{:<18}{:>8}{:>8}{:>10}", "", "passed", "failed", "skipped");
+    for (shim, report) in reports {
         println!(
-            "{:<10}{:>8}{:>8}{:>10}   in {} s",
+            "{:<18}{:>8}{:>8}{:>10}   in {} s",
             shim.handler(),
             report.count(|case| *case == Case::Passed),
             report.count(|case| matches!(case, Case::Failed(_))),
@@ -135,32 +144,33 @@ fn show(original: &Report, podhook: &Report) -> bool {
             report.seconds,
         );
     }
-    let names: BTreeMap<&str, ()> = [original, podhook]
+}
+
+/// Prints where a shim differs; false when the original passes what it does not.
+fn is_equal(original: &Report, shim: ShimKind, report: &Report) -> bool {
+    let names: BTreeSet<&str> = [original, report]
         .iter()
         .flat_map(|report| report.cases.keys())
-        .map(|name| (name.as_str(), ()))
+        .map(String::as_str)
         .collect();
     let mut good = true;
-    for name in names.keys() {
-        match (original.case(name), podhook.case(name)) {
+    for name in names {
+        match (original.case(name), report.case(name)) {
             (Case::Passed, Case::Passed) | (Case::Skipped, Case::Skipped) => {}
             (Case::Passed, Case::Skipped) if name.starts_with(SKIPS_ITSELF) => {
                 println!("skipped itself: {name}");
             }
             (Case::Passed, other) => {
                 good = false;
-                println!("podhook only, FAILED: {name}\n    {other}");
+                println!("{shim} only, FAILED: {name}\n    {other}");
             }
             (Case::Failed(reason), Case::Failed(_)) => {
-                println!("cannot run here, with either shim: {name}\n    {reason}");
+                println!(
+                    "cannot run here, neither with runc nor with {shim}: {name}\n    {reason}"
+                );
             }
-            (left, right) => println!("differs: {name}\n    runc {left}, podhook {right}"),
+            (left, right) => println!("differs: {name}\n    runc {left}, {shim} {right}"),
         }
     }
-    // Where the original cannot run, podhook shows nothing.
-    let passed = original.count(|case| *case == Case::Passed);
-    if passed < ENOUGH {
-        println!("FAILED: the original passes fewer than {ENOUGH} cases here");
-    }
-    good && passed >= ENOUGH
+    good
 }

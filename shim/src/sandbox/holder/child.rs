@@ -22,8 +22,6 @@ pub struct Plan {
     pub hostname: Option<CString>,
     /// Files of `/proc/sys`, and what is written there.
     pub sysctls: Vec<(CString, CString)>,
-    /// Any folder: the empty root is mounted there.
-    pub root: CString,
     /// The label of SELinux for the program.
     pub label: Option<CString>,
     pub uid: u32,
@@ -184,7 +182,7 @@ unsafe fn become_holder(plan: &Plan) -> Outcome {
         if let Some(label) = &plan.label {
             write(c"/proc/self/attr/exec", label).map_err(|error| (Step::Label, error))?;
         }
-        empty_root(plan)?;
+        empty_root()?;
         give_up(plan)?;
         execute(plan)
     }
@@ -231,9 +229,10 @@ unsafe fn be_first(plan: &Plan) -> Outcome {
 }
 
 /// Nothing to be seen by `/proc/PID/root`, and nothing kept mounted.
-unsafe fn empty_root(plan: &Plan) -> Outcome {
+unsafe fn empty_root() -> Outcome {
     let none = ptr::null::<c_char>();
-    let root = plan.root.as_ptr();
+    // Any folder that every user can enter, for a moment.
+    let root = c"/proc".as_ptr();
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: as above.
     unsafe {
@@ -312,7 +311,7 @@ unsafe fn give_up(plan: &Plan) -> Outcome {
 }
 
 unsafe fn execute(plan: &Plan) -> Outcome {
-    let arguments = [c"podhook-pause".as_ptr(), ptr::null()];
+    let arguments = [c"/pause".as_ptr(), ptr::null()];
     let environment = [ptr::null::<c_char>()];
     // SAFETY: as above; the lists end with a null pointer.
     unsafe {

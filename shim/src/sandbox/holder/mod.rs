@@ -8,7 +8,6 @@ use std::ffi::{CString, c_int};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,11 +49,10 @@ pub struct Holder {
 pub async fn start(
     config: &PodSandboxConfig,
     network: &str,
-    bundle: &Path,
     cgroup: &Leftover,
     children: &dyn Children,
 ) -> Result<Holder> {
-    let mut made = Made::new(config, network, bundle, cgroup)?;
+    let mut made = Made::new(config, network, cgroup)?;
     let _hold = children.hold();
     let (mut pid, report) = made.fork()?;
     let mut exit = children.wait(pid);
@@ -121,12 +119,7 @@ struct Made<'a> {
 }
 
 impl<'a> Made<'a> {
-    fn new(
-        config: &'a PodSandboxConfig,
-        network: &str,
-        bundle: &Path,
-        cgroup: &Leftover,
-    ) -> Result<Self> {
+    fn new(config: &'a PodSandboxConfig, network: &str, cgroup: &Leftover) -> Result<Self> {
         let security = config.security();
         let namespaces = config.namespaces();
         let users = config.linux.as_ref().and_then(|linux| {
@@ -179,7 +172,6 @@ impl<'a> Made<'a> {
             first: namespaces.shared_pid(),
             hostname: hostname.map(text).transpose()?,
             sysctls: sysctls(config)?,
-            root: text(bundle.as_os_str().as_bytes())?,
             label: selinux::process_label(security.selinux_options.as_ref())
                 .map(text)
                 .transpose()?,
