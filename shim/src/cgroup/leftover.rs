@@ -1,5 +1,5 @@
-//! The cgroup of a container that has no shim any more: found by the configuration, since no process says where
-//! it is.
+//! The cgroup of a container that has no shim any more, or of a pod's holder that is yet to be: found by the
+//! configuration, since no process says where it is.
 
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
@@ -38,6 +38,18 @@ impl Leftover {
             root: root.to_owned(),
             path: relative_path(cgroups_path, systemd),
         }
+    }
+
+    /// Moves a process there.
+    ///
+    /// # Errors
+    /// The first one that does not take it.
+    pub fn join(&self, pid: u32) -> Result<(), Error> {
+        for dir in self.dirs() {
+            let file = dir.join("cgroup.procs");
+            fs::write(&file, pid.to_string()).map_err(Error::io("write", &file))?;
+        }
+        Ok(())
     }
 
     /// Which of these containers, by name and `linux.cgroupsPath`, has the same cgroup, or one below: what is in it

@@ -8,10 +8,16 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use podhook_hooks::deadline;
+use podhook_hooks::exec::Children;
+
+use crate::error::{Error, Result};
+use crate::host::helper;
 
 /// systemd's client. It waits for a reload to be over.
 const PROGRAM: &str = "systemctl";
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long systemd may take to make one.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Has systemd stop the scope of a container with this `linux.cgroupsPath`, and waits for that no longer than `limit`:
 /// what takes longer goes on.
@@ -34,13 +40,10 @@ const MANAGER: [&str; 4] = [
     "StartTransientUnit",
 ];
 
-/// Has systemd make the scope with process `pid` in it, and waits for that no longer than `limit`.
-///
-/// # Errors
-/// When systemd refuses, or takes longer.
-pub fn start(cgroups_path: &str, pid: u32, limit: Duration) -> io::Result<()> {
-    let other = |message: &str| io::Error::other(message.to_owned());
-    let unit = unit(cgroups_path).ok_or_else(|| other("no name of a scope"))?;
+/// Has systemd make the scope with process `pid` in it, and waits until it is there.
+pub async fn start(cgroups_path: &str, pid: u32, children: &dyn Children) -> Result<()> {
+    let unit = unit(cgroups_path)
+        .ok_or_else(|| Error::InvalidArgument(format!("{cgroups_path:?} names no scope")))?;
     let slice = cgroups_path.split(':').next().unwrap_or_default();
     let mut client = Command::new(BUS);
     client
@@ -52,27 +55,21 @@ pub fn start(cgroups_path: &str, pid: u32, limit: Duration) -> io::Result<()> {
         .args(["Delegate", "b", "true"])
         .args(["DefaultDependencies", "b", "false"])
         .args(["CollectMode", "s", "inactive-or-failed"])
-        .arg("0")
-        .stdin(Stdio::null());
-    let output = client.output()?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr);
-        return Err(other(&format!(
-            "{BUS}: {}: {}",
-            output.status,
-            message.trim()
-        )));
-    }
+        .arg("0");
+    helper::run(BUS, client, children).await?;
     // Its job is not over with the answer.
-    let end = deadline::after(Instant::now(), limit);
+    let end = deadline::after(Instant::now(), START_LIMIT);
     let file = format!("/proc/{pid}/cgroup");
-    while !std::fs::read_to_string(&file)?.contains(&unit) {
-        if Instant::now() > end {
-            return Err(io::ErrorKind::TimedOut.into());
+    loop {
+        let cgroups = std::fs::read_to_string(&file);
+        if cgroups.map_err(Error::io("read", &file))?.contains(&unit) {
+            return Ok(());
         }
-        thread::sleep(PAUSE);
+        if Instant::now() > end {
+            return Err(Error::Missing("systemd made no scope in time"));
+        }
+        tokio::time::sleep(PAUSE).await;
     }
-    Ok(())
 }
 
 fn stop_with(program: &str, unit: &str, limit: Duration) -> io::Result<()> {

@@ -157,10 +157,11 @@ pub fn forget(bundle: &Path) -> Result<()> {
         return Ok(());
     }
     let beside = bundle.with_file_name(&sandbox);
-    for own in [Some(beside), sandbox_bundle(bundle, &sandbox)] {
-        if let Some(own) = own {
-            remove(&folder(&own), &id.to_string_lossy())?;
-        }
+    for own in [Some(beside), sandbox_bundle(bundle, &sandbox)]
+        .into_iter()
+        .flatten()
+    {
+        remove(&folder(&own), &id.to_string_lossy())?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ pub mod dispositions;
 pub mod ending;
 pub mod exit_status;
 pub mod file;
+pub mod helper;
 pub mod members;
 #[allow(unsafe_code)]
 pub mod memory;

@@ -1,19 +1,16 @@
 //! Mounts that a program makes: those of FUSE, whose types begin with `fuse.` or `fuse3.`.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use containerd_shim_protos::types::mount::Mount;
-use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::exec::Children;
 
-use crate::error::{Error, Result};
-use crate::host::{capture, descriptors, signal_mask};
+use crate::error::Result;
+use crate::host::helper;
 
 /// The programs that containerd calls, and no others.
 const HELPERS: [(&str, &str); 2] = [("fuse.", "mount.fuse"), ("fuse3.", "mount.fuse3")];
-
-/// The most of what a program prints that is kept for an error message.
-const OUTPUT_LIMIT: u64 = 4 << 10;
 
 /// The program for a mount, and its type without the prefix.
 pub(super) fn of(one: &Mount) -> Option<(&'static str, &str)> {
@@ -28,50 +25,13 @@ pub(super) async fn mount(
     target: &Path,
     children: &dyn Children,
 ) -> Result<()> {
-    let printed = capture::file()?;
-    let duplicate = || {
-        printed
-            .try_clone()
-            .map_err(Error::sys("duplicate a file descriptor"))
-    };
     let mut command = Command::new(program);
     command.arg(&one.source).arg(target);
     for option in &one.options {
         command.args(["-o", option]);
     }
-    command
-        .args(["-t", kind])
-        .env_remove("NOTIFY_SOCKET")
-        .stdin(Stdio::null())
-        .stdout(duplicate()?)
-        .stderr(duplicate()?);
-    signal_mask::pass_on(&mut command);
-    descriptors::pass_on_limit(&mut command);
-    let hold = children.hold();
-    let child = command.spawn().map_err(Error::io("start", program))?;
-    let exit = children.wait(child.id().cast_signed());
-    drop(hold);
-    let exit: Exit = exit
-        .await
-        .map_err(|_| Error::Missing("the mount helper's exit was lost"))?;
-    if exit.code() == Some(0) {
-        return Ok(());
-    }
-    let printed = capture::read_back(printed, OUTPUT_LIMIT);
-    Err(Error::Lower(Box::new(Failed {
-        program: program.to_owned(),
-        status: exit.status(),
-        printed: String::from_utf8_lossy(&printed).trim().to_owned(),
-    })))
-}
-
-/// It has not mounted.
-#[derive(Debug, thiserror::Error)]
-#[error("{program}: exit status {status}: {printed}")]
-struct Failed {
-    program: String,
-    status: u32,
-    printed: String,
+    command.args(["-t", kind]);
+    helper::run(program, command, children).await
 }
 
 #[cfg(test)]

@@ -106,8 +106,14 @@ impl PodSandboxConfig {
         let options = options.ok_or_else(|| {
             Error::InvalidArgument(format!("a sandbox without {NAME}: only CRI makes one"))
         })?;
-        Self::parse(&options.value)
-            .map_err(|e| Error::InvalidArgument(format!("{}: {e}", options.type_url)))
+        let config = Self::parse(&options.value)
+            .map_err(|e| Error::InvalidArgument(format!("{}: {e}", options.type_url)))?;
+        if let Some(users) = &config.namespaces().userns_options {
+            users.check().map_err(|e| {
+                Error::InvalidArgument(format!("user namespace configuration: {e}"))
+            })?;
+        }
+        Ok(config)
     }
 
     pub fn cgroup_parent(&self) -> &str {
@@ -146,6 +152,31 @@ impl NamespaceOption {
         self.userns_options
             .as_ref()
             .filter(|users| users.mode == POD)
+    }
+}
+
+impl UserNamespace {
+    /// As CRI checks it for a pod with a pause container.
+    fn check(&self) -> std::result::Result<(), String> {
+        let mapped = !self.uids.is_empty() && !self.gids.is_empty();
+        match self.mode {
+            NODE if self.uids.is_empty() && self.gids.is_empty() => {}
+            NODE => return Err("can't use user namespace mode NODE with mappings".to_owned()),
+            POD if mapped => {}
+            POD => {
+                return Err(
+                    "can't use user namespace mode POD without UID and GID mappings".to_owned(),
+                );
+            }
+            other => return Err(format!("unsupported user namespace mode: {other}")),
+        }
+        let single = |list: &[IdMapping]| list.len() <= 1 && list.iter().all(|map| map.length > 0);
+        match single(&self.uids) && single(&self.gids) {
+            true => Ok(()),
+            false => {
+                Err("one mapping of UIDs and of GIDs is supported, not an empty one".to_owned())
+            }
+        }
     }
 }
 
@@ -215,6 +246,25 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn a_user_namespace_is_checked_as_by_cri() {
+        let map = |length| IdMapping {
+            length,
+            ..IdMapping::default()
+        };
+        let users = |mode, uids: &[IdMapping], gids: &[IdMapping]| {
+            let (uids, gids) = (uids.to_vec(), gids.to_vec());
+            UserNamespace { mode, uids, gids }.check().is_ok()
+        };
+        let one = [map(1)];
+        assert!(users(POD, &one, &one) && users(NODE, &[], &[]));
+        assert!(!users(POD, &one, &[]) && !users(POD, &[], &[]) && !users(NODE, &one, &one));
+        assert!(!users(POD, &[map(1), map(1)], &one) && !users(POD, &[map(0)], &one));
+        for mode in [1, 3] {
+            assert!(!users(mode, &one, &one), "{mode}");
+        }
     }
 
     #[test]

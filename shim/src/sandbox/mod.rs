@@ -11,7 +11,7 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use podhook_hooks::config_json::FILE_NAME;
@@ -33,9 +33,8 @@ pub use files::unmount;
 
 /// There in the bundle of a sandbox: the verb `delete` has no OCI runtime to call.
 const MARK: &str = "podsandbox";
-/// How long systemd may take to make a scope, and what is dying in a cgroup to be gone.
-const SCOPE_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
-const CGROUP_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long what is dying in the cgroup may take to be gone.
+const CGROUP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Whether this is the bundle of a sandbox.
 pub fn is_bundle(bundle: &Path) -> bool {
@@ -201,12 +200,12 @@ impl Sandbox {
             pid.to_string().as_bytes(),
         )?;
         if self.systemd {
-            let path = self.cgroups_path.clone();
-            let placed = apart::start(move || scope::start(&path, pid, SCOPE_LIMIT));
-            let placed = placed
-                .await
-                .map_err(Error::failed("make the pod's scope"))?;
-            placed.map_err(Error::sys("make the pod's scope"))?;
+            scope::start(&self.cgroups_path, pid, children).await?;
+            // Of version 1 systemd has the one hierarchy that is its own.
+            if !cgroup.is_unified() {
+                cgroup.make().map_err(Error::lower)?;
+                cgroup.join(pid).map_err(Error::lower)?;
+            }
         }
         Ok(pid)
     }

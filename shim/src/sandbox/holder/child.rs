@@ -267,9 +267,11 @@ unsafe fn empty_root() -> Outcome {
 unsafe fn give_up(plan: &Plan) -> Outcome {
     // SAFETY: as above.
     unsafe {
-        let mut capability = 0;
-        while libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 {
-            capability += 1;
+        // Up to the first that the kernel does not have.
+        for capability in 0..64 {
+            if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {
+                break;
+            }
         }
         check(
             Step::Rights,
