@@ -21,6 +21,9 @@ pub enum Error {
     /// The client's own threads could not be started.
     #[error("start the CRI client: {0}")]
     Runtime(std::io::Error),
+    /// The pod has no process, or containerd does not tell it.
+    #[error("the pod has no process")]
+    NoProcess,
     /// containerd answered with an error.
     #[error("{call}: {:?}: {}", status.code(), status.message())]
     Call {
@@ -97,6 +100,21 @@ impl Cri {
                 call: name,
                 status: Box::new(status),
             })
+    }
+
+    /// The process that is there for a pod, which containerd tells in the verbose status.
+    ///
+    /// # Errors
+    /// containerd's answer, and [`Error::NoProcess`].
+    pub fn sandbox_pid(&self, pod: &str) -> Result<i32, Error> {
+        let answer = self.pod_sandbox_status(v1::PodSandboxStatusRequest {
+            pod_sandbox_id: pod.to_owned(),
+            verbose: true,
+        })?;
+        let info = answer.info.get("info").map_or("", String::as_str);
+        let info: serde_json::Value = serde_json::from_str(info).unwrap_or_default();
+        let pid = info["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        pid.filter(|pid| *pid > 0).ok_or(Error::NoProcess)
     }
 
     /// True when containerd's CRI knows this image.

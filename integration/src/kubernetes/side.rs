@@ -17,10 +17,20 @@ pub enum Side {
     Lifecycle,
     /// podhook's own hooks, by annotations.
     Podhook,
+    /// The same, in pods without a pause container.
+    Pauseless,
 }
 
 impl Side {
-    pub const ALL: [Self; 3] = [Self::Original, Self::Lifecycle, Self::Podhook];
+    pub const ALL: [Self; 4] = [
+        Self::Original,
+        Self::Lifecycle,
+        Self::Podhook,
+        Self::Pauseless,
+    ];
+
+    /// Where podhook runs the hooks.
+    pub const OWN: [Self; 2] = [Self::Podhook, Self::Pauseless];
 
     /// The shim of its pods.
     #[must_use]
@@ -28,13 +38,14 @@ impl Side {
         match self {
             Self::Original => ShimKind::Runc,
             Self::Lifecycle | Self::Podhook => ShimKind::Podhook,
+            Self::Pauseless => ShimKind::Pauseless,
         }
     }
 
     /// Whether podhook runs the hooks.
     #[must_use]
     pub fn is_podhook(self) -> bool {
-        self == Self::Podhook
+        matches!(self, Self::Podhook | Self::Pauseless)
     }
 
     /// The manifest of a pod of `spec` with hooks for its containers by name. What a test does not say is as short as
@@ -98,6 +109,7 @@ impl fmt::Display for Side {
             Self::Original => "runc",
             Self::Lifecycle => "podhook-lifecycle",
             Self::Podhook => "podhook",
+            Self::Pauseless => "podhook-pauseless",
         })
     }
 }

@@ -40,7 +40,7 @@ macro_rules! kubernetes_tests {
         vec![$($crate::kubernetes::suite::Test {
             name: concat!(stringify!($module), "::", stringify!($name)),
             run: $name,
-            sides: &[$crate::kubernetes::Side::Podhook],
+            sides: &$crate::kubernetes::Side::OWN,
             alone: false,
         }),*]
     };

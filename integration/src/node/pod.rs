@@ -209,14 +209,7 @@ impl Pod<'_> {
     /// # Errors
     /// When containerd does not tell it.
     pub fn pid(&self) -> Result<i32, Error> {
-        let answer = self.cri.pod_sandbox_status(v1::PodSandboxStatusRequest {
-            pod_sandbox_id: self.id.clone(),
-            verbose: true,
-        })?;
-        let info = answer.info.get("info").ok_or("no verbose status")?;
-        let info: serde_json::Value = serde_json::from_str(info)?;
-        let pid = info["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-        Ok(pid.filter(|pid| *pid > 0).ok_or("no process")?)
+        Ok(self.cri.sandbox_pid(&self.id)?)
     }
 
     /// Its state, as `SANDBOX_READY`.

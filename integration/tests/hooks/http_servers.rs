@@ -57,7 +57,7 @@ fn check_found(pod: &Pod<'_>, network: &Network, ip: &str) -> Outcome {
 
 fn a_server_on_one_of_the_pods_addresses_only_is_found(node: &Node) -> Outcome {
     let pod = node.pod("one").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     network.ip(&format!("addr add {V6}/64 dev eth0 nodad"))?;
     let ip = pod.ip()?;
     for listens in [ip.as_str(), "127.0.0.1", V6, "::1"] {
@@ -77,7 +77,7 @@ fn a_server_on_one_of_the_pods_addresses_only_is_found(node: &Node) -> Outcome {
 
 fn a_server_in_an_ipv6_pod_is_found(node: &Node) -> Outcome {
     let pod = node.pod("six").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     network.ip(&format!("addr add {V6}/64 dev eth0 nodad"))?;
     network.ip(&format!("addr del {}/24 dev eth0", pod.ip()?))?;
     for listens in [V6, "::"] {
@@ -100,7 +100,7 @@ fn a_server_in_an_ipv6_pod_is_found(node: &Node) -> Outcome {
 
 fn repeated_headers_arrive_in_their_order(node: &Node) -> Outcome {
     let pod = node.pod("headers").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let server = network.respond("0.0.0.0", |_| response("200 OK", "", ""))?;
     let headers = json!({"httpHeaders": [
         {"name": "X-Token", "value": "one"},
@@ -121,7 +121,7 @@ fn repeated_headers_arrive_in_their_order(node: &Node) -> Outcome {
 
 fn a_slow_server_is_waited_for(node: &Node) -> Outcome {
     let pod = node.pod("slow").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let server = network.serve("0.0.0.0", |mut stream| {
         head(&mut stream);
         for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" {
@@ -150,7 +150,7 @@ fn silent(
 
 fn a_silent_server_is_given_up_at_the_hooks_timeout(node: &Node) -> Outcome {
     let pod = node.pod("silent").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let (server, closed) = silent(&network)?;
     for hook in [get("/", server.port), get_tls("/", server.port)] {
         let run = asked(&pod, &with(hook, json!({"timeoutSeconds": 1})))?;
@@ -166,7 +166,7 @@ fn a_silent_server_is_given_up_at_the_hooks_timeout(node: &Node) -> Outcome {
 fn a_silent_server_is_given_up_before_the_end_of_the_grace_period(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
     let pod = node.pod("silent").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let (server, closed) = silent(&network)?;
     let lifecycle = json!({"preStop": get("/", server.port), "terminationGracePeriodSeconds": 6});
     let container = pod
@@ -192,7 +192,7 @@ fn a_silent_server_is_given_up_before_the_end_of_the_grace_period(node: &Node) -
 fn the_end_of_the_container_ends_the_request(node: &Node) -> Outcome {
     let trace = Trace::new(node)?;
     let pod = node.pod("ended").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let (asked, arrived) = mpsc::channel();
     let (tell, closed) = mpsc::channel();
     let server = network.serve("0.0.0.0", move |mut stream| {
@@ -233,7 +233,7 @@ fn the_end_of_the_container_ends_the_request(node: &Node) -> Outcome {
 
 fn an_endless_answer_ends(node: &Node) -> Outcome {
     let pod = node.pod("endless").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let endless = |start: &'static str, more: &'static str| {
         network.serve("0.0.0.0", move |mut stream| {
             head(&mut stream);
@@ -258,7 +258,7 @@ fn an_endless_answer_ends(node: &Node) -> Outcome {
 
 fn what_is_no_http_says_so(node: &Node) -> Outcome {
     let pod = node.pod("malformed").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let closed = "the server closed the connection without a response";
     for (answer, said, tls) in [
         (

@@ -47,7 +47,7 @@ fn connect(host: &str, port: u16) -> Value {
 
 fn a_service_name_is_looked_up_by_the_pods_name_servers(node: &Node) -> Outcome {
     let pod = pod(node, "service", &[])?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let ip: Ipv4Addr = pod.ip()?.parse()?;
     let names = network.names(SERVER, move |name| match name {
         "db.shop.svc.cluster.local" => Some(vec![ip]),
@@ -97,7 +97,7 @@ fn a_name_that_nobody_knows_fails_the_hook_and_says_so(node: &Node) -> Outcome {
     let run = asked(&pod, &connect("db", 5432))?;
     let said = format!("connect to db:5432: lookup db on {SERVER}:53: connection refused");
     assert_eq!(told(&run), ("Failed", None, said.as_str()));
-    let _names = Network::of_pod(node, &pod)?.names(SERVER, |_| Some(Vec::new()))?;
+    let _names = Network::of_pod(&pod)?.names(SERVER, |_| Some(Vec::new()))?;
     let run = asked(&pod, &get_with("/", 80, json!({"host": "db.shop"})))?;
     let said = format!("GET http://db.shop:80/: lookup db.shop on {SERVER}:53: no such host");
     assert_eq!(told(&run), ("Failed", None, said.as_str()));
@@ -106,7 +106,7 @@ fn a_name_that_nobody_knows_fails_the_hook_and_says_so(node: &Node) -> Outcome {
 
 fn a_name_server_that_never_answers_ends_with_the_hooks_timeout(node: &Node) -> Outcome {
     let pod = pod(node, "silent", &["timeout:30", "attempts:5"])?;
-    let _names = Network::of_pod(node, &pod)?.names(SERVER, |_| None)?;
+    let _names = Network::of_pod(&pod)?.names(SERVER, |_| None)?;
     let mut hook = connect("db", 5432);
     hook["timeoutSeconds"] = json!(1);
     let run = asked(&pod, &hook)?;

@@ -9,7 +9,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 use podhook_integration::node::Pod;
-use podhook_integration::{Node, Outcome, command};
+use podhook_integration::{Outcome, command};
 
 use crate::script::Error;
 
@@ -27,10 +27,8 @@ impl Network {
     }
 
     /// The one of a pod.
-    pub fn of_pod(node: &Node, pod: &Pod<'_>) -> Result<Self, Error> {
-        let tasks = node.containerd().ctr_in("k8s.io").tasks()?;
-        let sandbox = tasks.get(pod.id()).ok_or("the pod has no sandbox")?;
-        Self::of_process(sandbox.pid)
+    pub fn of_pod(pod: &Pod<'_>) -> Result<Self, Error> {
+        Self::of_process(pod.pid()?)
     }
 
     /// The node's own.

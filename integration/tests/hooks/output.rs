@@ -131,7 +131,7 @@ fn without_the_field_the_log_is_the_containers_alone(node: &Node) -> Outcome {
 
 fn an_http_hooks_answer_is_printed_as_its_output(node: &Node) -> Outcome {
     let pod = node.pod("answer").run()?;
-    let server = Network::of_pod(node, &pod)?
+    let server = Network::of_pod(&pod)?
         .respond("127.0.0.1", |_| response("200 OK", "", "drained\n3 left"))?;
     let hook = json!({"httpGet": {"host": "127.0.0.1", "port": server.port}});
     let container = pod

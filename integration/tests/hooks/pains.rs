@@ -311,7 +311,7 @@ fn twenty_megabytes_of_output_fail_no_hook(node: &Node) -> Outcome {
 /// k/k#56963.
 fn an_error_status_fails_an_http_hook(node: &Node) -> Outcome {
     let pod = node.pod("error-status").run()?;
-    let network = Network::of_pod(node, &pod)?;
+    let network = Network::of_pod(&pod)?;
     let server = network.respond("0.0.0.0", |_| response("500 x", "", "warming up"))?;
     let lifecycle =
         json!({"postStart": get("/warm", server.port), "terminationGracePeriodSeconds": 1});

@@ -1,11 +1,12 @@
 //! Where a lifecycle comes from, and which source wins, field by field.
 
 use std::fs;
+use std::path::Path;
 
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
 use podhook_integration::wait::SOON;
-use podhook_integration::{Node, Outcome, tests};
+use podhook_integration::{Node, Outcome, ShimKind, tests};
 use serde_json::json;
 
 use crate::recorded::{self, Recorded};
@@ -166,7 +167,16 @@ fn a_sandbox_has_no_lifecycle(node: &Node) -> Outcome {
         .pod("sandbox")
         .annotation("podhook.dev/lifecycle", &lifecycle)
         .run()?;
-    let bundle = node.containerd().bundle("k8s.io", pod.id());
+    let mut bundle = node.containerd().bundle("k8s.io", pod.id());
+    if node.shim() == ShimKind::Pauseless {
+        let tasks = Path::new("io.containerd.runtime.v2.task/k8s.io").join(pod.id());
+        let state = bundle
+            .ancestors()
+            .nth(tasks.iter().count())
+            .ok_or("no state")?;
+        let sandboxes = state.join("io.containerd.sandbox.controller.v1.shim/k8s.io");
+        bundle = sandboxes.join(pod.id());
+    }
     let config = fs::read_to_string(bundle.join("config.json"))?;
     assert!(config.contains("podhook.dev/lifecycle"), "{config}");
     assert!(!recorded::path(&bundle).exists());

@@ -26,7 +26,7 @@ use crate::bundle::Spec;
 use crate::client::{Answer, Client};
 use crate::stage::{Failure, Stage};
 use crate::verbs::kill9;
-use crate::{Test, podhook_only, tests};
+use crate::{Test, podhook_only, tests, unless};
 
 const SERVICE: &str = "containerd.runtime.sandbox.v1.Sandbox";
 const ID: &str = "p1";
@@ -34,7 +34,10 @@ const READY: &str = "SANDBOX_READY";
 const NOT_READY: &str = "SANDBOX_NOTREADY";
 
 pub fn tests() -> Vec<Test> {
-    podhook_only(tests![sandbox:
+    let no_systemd =
+        |_| (!Path::new("/run/systemd/system").exists()).then_some("no systemd on this machine");
+    let mut all = unless(tests![sandbox: a_pod_below_a_slice_has_a_scope], no_systemd);
+    all.extend(tests![sandbox:
         a_pod_lives_and_leaves_nothing,
         every_order_of_calls_has_its_answer,
         a_configuration_that_is_none_is_refused,
@@ -50,7 +53,8 @@ pub fn tests() -> Vec<Test> {
         hostname_and_sysctls_are_the_pods,
         a_pod_has_users_of_its_own,
         metrics_are_those_of_the_pods_cgroup,
-    ])
+    ]);
+    podhook_only(all)
 }
 
 /// A pod, and the connections to its shim.
@@ -740,5 +744,42 @@ fn metrics_are_those_of_the_pods_cgroup(stage: &Stage) -> Outcome {
     for root in podhook_integration::containerd::remains::cgroups(parent.trim_start_matches('/')) {
         fs::remove_dir(root)?;
     }
+    Ok(())
+}
+
+fn a_pod_below_a_slice_has_a_scope(stage: &Stage) -> Outcome {
+    let mut config = config();
+    let slice = format!("{}.slice", stage.namespace().replace('-', "_"));
+    config.linux.get_or_insert_default().cgroup_parent = format!("/{slice}");
+    let (pod, holder) = Pod::run(stage, &config, "")?;
+    let scope = format!("{slice}/cri-containerd-{ID}.scope");
+    let own = fs::read_to_string(format!("/proc/{holder}/cgroup"))?;
+    assert!(
+        own.lines()
+            .all(|line| line.ends_with(&scope) || line.ends_with(":/")),
+        "{own}"
+    );
+    let request = SandboxMetricsRequest {
+        sandbox_id: ID.to_owned(),
+        ..Default::default()
+    };
+    let answer: SandboxMetricsResponse = pod.sandbox.call("SandboxMetrics", &request)?;
+    assert_eq!(answer.metrics.id, ID);
+    kill9(stage.shim_pid(ID))?;
+    stage.wait_gone(ID)?;
+    let output = stage.delete_verb(ID)?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    wait::until_true("the scope to be gone", SOON, || {
+        let active = Command::new("systemctl")
+            .args([
+                "is-active",
+                "--quiet",
+                &format!("cri-containerd-{ID}.scope"),
+            ])
+            .status();
+        active.is_ok_and(|status| !status.success())
+    })?;
+    let _ = Command::new("systemctl").args(["stop", &slice]).status();
     Ok(())
 }

@@ -29,6 +29,8 @@ pub struct Shim {
     create_failed: Notify,
     /// The pod, where it has no pause container.
     sandbox: Mutex<Option<Arc<Sandbox>>>,
+    /// There was one, and containerd has ended it.
+    was_pod: AtomicBool,
     /// The mount that the shim runs from is closed, see [`crate::host::own_binary`].
     binary_settled: Shared<BoxFuture<'static, ()>>,
 }
@@ -61,6 +63,7 @@ impl Shim {
             ends: AtomicBool::new(false),
             create_failed: Notify::new(),
             sandbox: Mutex::default(),
+            was_pod: AtomicBool::new(false),
             binary_settled: binary_settled.map(drop).boxed().shared(),
         })
     }
@@ -125,8 +128,14 @@ impl Shim {
         }
         sandbox.stop().await;
         *self.pod() = None;
+        self.was_pod.store(true, Ordering::Relaxed);
         self.exit.notify_one();
         Ok(())
+    }
+
+    /// Whether containerd has ended the pod that this shim was.
+    pub fn was_pod(&self) -> bool {
+        self.was_pod.load(Ordering::Relaxed)
     }
 
     /// All containers, for a dump of the state.

@@ -29,6 +29,8 @@ use crate::runtime::Programs;
 use crate::server::shim::Shim;
 use crate::server::{end, service};
 
+/// How long containerd may take to hang up after it has ended a pod without a pause container.
+const HANG_UP_LIMIT: Duration = Duration::from_secs(2);
 /// How long the last events may take when the shim ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -105,6 +107,10 @@ async fn run(
     tokio::spawn(memory::give_back());
     log::debug!(version = env!("CARGO_PKG_VERSION"); "shim serves");
     end::wait(&shim, &clients, told).await;
+    if shim.was_pod() {
+        // Who asks for the pod's status meanwhile gets an answer: containerd hangs up when it has forgotten the pod.
+        let _ = tokio::time::timeout(HANG_UP_LIMIT, clients.none()).await;
+    }
     // Before anything is closed: from now on the address is free for the next shim of this name, and
     // what that one puts there is not ours to remove.
     drop(own);

@@ -25,6 +25,8 @@ const CALLS: [&str; 6] = [
     "RemovePodSandbox",
 ];
 
+/// From RunPodSandbox to the answer of StartContainer.
+pub const UP: &str = "a pod of one, until it runs";
 /// What the goals call a life.
 pub const LIFE: &str = "a pod's life";
 
@@ -45,6 +47,8 @@ fn life(pods: &Pods<'_>, shim: Shim) -> Fallible<[Duration; 6]> {
 struct Side {
     shim: Shim,
     calls: [Samples; 6],
+    /// Until the container runs.
+    up: Samples,
     whole: Samples,
 }
 
@@ -57,9 +61,10 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
     let side = |shim: &Shim| Side {
         shim: *shim,
         calls: Default::default(),
+        up: Samples::default(),
         whole: Samples::default(),
     };
-    let mut sides: Vec<_> = stage.shims().iter().map(side).collect();
+    let mut sides: Vec<_> = stage.of_pods(stage.shims()).iter().map(side).collect();
     rotate("pod of one", sizes.rounds, &mut sides, |side, counts| {
         let before = stage.used()?;
         let times = life(&pods, side.shim)?;
@@ -69,6 +74,7 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
             for (samples, time) in side.calls.iter_mut().zip(times) {
                 samples.push(time);
             }
+            side.up.push(times.iter().take(3).sum());
             side.whole.push(times.iter().sum());
             side.whole.spent(used);
         }
@@ -80,6 +86,7 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
         }
     }
     for side in &sides {
+        sheet.times(&Label::new(UP, side.shim.name()), &side.up);
         sheet.times(&Label::new(LIFE, side.shim.name()), &side.whole);
     }
     Ok(())
@@ -145,7 +152,7 @@ pub fn at_once(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
     let pods = stage.pods()?;
     for (at_once, lives) in [(1, 16), (8, 40), (32, 64)] {
         let lives = sizes.or_long(lives, lives).max(at_once);
-        for shim in stage.pair() {
+        for shim in stage.of_pods(&stage.pair()) {
             let (rate, times, used) = crowd(stage, &pods, shim, at_once, lives)?;
             let label = Label::new("pods a second", shim.name()).at_once(at_once);
             sheet.values(&label, "/s", &[rate], Some((used, lives)));

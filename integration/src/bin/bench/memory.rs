@@ -21,6 +21,9 @@ use crate::ways::process;
 /// How long a shim is left alone before it is looked at: longer than its idle threads live.
 const IDLE: Duration = Duration::from_secs(3);
 
+/// A pod without a container.
+pub const EMPTY_POD: &str = "an empty pod";
+
 /// One shim at rest; memory in kB of 1,000 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Footprint {
@@ -106,7 +109,26 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
         sheet.values(&label, "kB", &[size], None);
         of_shim(stage, &pods, *shim, sizes, sheet)?;
     }
+    for shim in stage.of_pods(stage.shims()) {
+        empty_pod(stage, &pods, shim, sheet)?;
+    }
     Ok(())
+}
+
+/// A pod without a container: its shim, and the process that is there for the pod.
+fn empty_pod(stage: &Stage, pods: &Pods<'_>, shim: Shim, sheet: &mut Sheet) -> Fallible<()> {
+    let pod = pods.run(shim, pods.config())?;
+    let own = Footprint::of(stage.shim_of(&pod.id)?)?;
+    let process = Footprint::of(pod.pid()?)?;
+    for (name, value) in [
+        ("private dirty", own.private + process.private),
+        ("PSS", own.proportional + process.proportional),
+    ] {
+        let label = Label::new(&format!("{EMPTY_POD}: {name}"), shim.name());
+        sheet.values(&label, "kB", &[value], None);
+    }
+    pod.stop()?;
+    pod.remove()
 }
 
 fn of_shim(

@@ -188,6 +188,14 @@ impl<'a> Pods<'a> {
 }
 
 impl Sandbox<'_> {
+    /// The process that is there for it: pause, or podhook's holder.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn pid(&self) -> Fallible<i32> {
+        Ok(self.cri.sandbox_pid(&self.id)?)
+    }
+
     /// `CreateContainer`, with a lifecycle for podhook.
     ///
     /// # Errors

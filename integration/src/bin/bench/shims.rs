@@ -17,12 +17,15 @@ pub enum Shim {
     Original,
     /// containerd-runc-shim, which containerd's project publishes on crates.io.
     Rust,
+    /// podhook's pods without a pause container: beside the others where pods are made by CRI.
+    Pauseless,
 }
 
 /// Its name as a runtime type wants it: containerd looks for `containerd-shim-published-v1`.
 const PUBLISHED: &str = "io.containerd.published.v1";
 
 impl Shim {
+    /// Those with the same pods.
     pub const ALL: [Self; 3] = [Self::Podhook, Self::Original, Self::Rust];
 
     #[must_use]
@@ -31,6 +34,7 @@ impl Shim {
             Self::Podhook => "podhook",
             Self::Original => "containerd-shim-runc-v2",
             Self::Rust => "containerd-runc-shim",
+            Self::Pauseless => "podhook-pauseless",
         }
     }
 
@@ -41,6 +45,7 @@ impl Shim {
             Self::Podhook => ShimKind::Podhook.handler(),
             Self::Original => ShimKind::Runc.handler(),
             Self::Rust => "published",
+            Self::Pauseless => ShimKind::Pauseless.handler(),
         }
     }
 
@@ -53,6 +58,7 @@ impl Shim {
             Self::Podhook => ShimKind::Podhook.runtime()?,
             Self::Original => ShimKind::Runc.runtime()?,
             Self::Rust => PUBLISHED.to_owned(),
+            Self::Pauseless => ShimKind::Pauseless.runtime()?,
         })
     }
 
@@ -62,7 +68,7 @@ impl Shim {
     /// When it is not there: says why.
     pub fn program(self, generation: Generation) -> Fallible<PathBuf> {
         match self {
-            Self::Podhook => Ok(podhook_shim()?),
+            Self::Podhook | Self::Pauseless => Ok(podhook_shim()?),
             Self::Original => Ok(generation.program("containerd-shim-runc-v2")?),
             Self::Rust => published(),
         }

@@ -103,6 +103,14 @@ impl Stage {
         &self.shims
     }
 
+    /// The same with pods of each kind, and podhook's without a pause container where containerd can make them.
+    #[must_use]
+    pub fn of_pods(&self, shims: &[Shim]) -> Vec<Shim> {
+        let pauseless = ShimKind::Pauseless.is_for(self.spot.generation);
+        let pauseless = pauseless.then_some(Shim::Pauseless);
+        shims.iter().copied().chain(pauseless).collect()
+    }
+
     /// podhook and the original.
     #[must_use]
     pub fn pair(&self) -> [Shim; 2] {

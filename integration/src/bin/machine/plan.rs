@@ -153,6 +153,7 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                 run("hooks", "exec_full", ""),
                 run("protocol", "protocol", "podhook/given_up::"),
                 run("protocol", "protocol", "podhook/stdio::stdio_that_nobody"),
+                run("protocol", "protocol", "podhook/sandbox::"),
                 run(
                     "protocol",
                     "protocol",

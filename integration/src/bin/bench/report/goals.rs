@@ -15,12 +15,67 @@ const fn most(value: f64) -> Bound {
     Bound::AtMost(value)
 }
 
+/// Of podhook's pods without a pause container, beside the original's with one.
+const fn pauseless(
+    what: &'static str,
+    part: &'static str,
+    row: &'static str,
+    bound: Bound,
+) -> Goal {
+    let goal = by(
+        what,
+        Pick::median(part, row, "podhook-pauseless"),
+        Pick::median(part, row, "containerd-shim-runc-v2"),
+        bound,
+    );
+    at(goal, RUNC)
+}
+
 const fn none(part: &'static str, what: &'static str) -> Pick {
     Pick::median(part, what, NO_SHIM)
 }
 
 /// All of them.
 pub const GOALS: &[Goal] = &[
+    pauseless(
+        "without a pause container: CreatePod",
+        "cold",
+        "RunPodSandbox",
+        most(0.40),
+    ),
+    pauseless(
+        "without a pause container: StopPod",
+        "cold",
+        "StopPodSandbox",
+        most(0.40),
+    ),
+    pauseless(
+        "without a pause container: a pod of one, until it runs",
+        "cold",
+        cold::UP,
+        most(0.60),
+    ),
+    cpu(pauseless(
+        "without a pause container: CPU of a pod's life",
+        "cold",
+        cold::LIFE,
+        most(0.50),
+    )),
+    pauseless(
+        "without a pause container: memory of an empty pod",
+        "memory",
+        "an empty pod: private dirty",
+        most(1.0 / 12.0),
+    ),
+    at(
+        by(
+            "without a pause container: pods a second, 8 at once",
+            Pick::median("crowd", "pods a second", "podhook-pauseless").at_once(8),
+            Pick::median("crowd", "pods a second", "containerd-shim-runc-v2").at_once(8),
+            Bound::AtLeast(2.5),
+        ),
+        RUNC,
+    ),
     at(
         ratio("StartContainer", "cold", "StartContainer", most(0.75)),
         RUNC,

@@ -21,6 +21,8 @@ pub struct Pick {
     pub what: &'static str,
     pub shim: &'static str,
     pub measure: Measure,
+    /// None: the fewest.
+    pub at_once: Option<usize>,
 }
 
 impl Pick {
@@ -31,6 +33,15 @@ impl Pick {
             what,
             shim,
             measure: Measure::Median,
+            at_once: None,
+        }
+    }
+
+    #[must_use]
+    pub const fn at_once(self, number: usize) -> Self {
+        Self {
+            at_once: Some(number),
+            ..self
         }
     }
 
@@ -45,6 +56,7 @@ impl Pick {
         let row = report.rows.iter().find(|row| {
             (&*row.part, &*row.what, &*row.shim, &*row.place)
                 == (self.part, self.what, self.shim, place)
+                && self.at_once.is_none_or(|number| row.at_once == number)
         })?;
         self.measure.of(row)
     }
