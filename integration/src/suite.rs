@@ -25,7 +25,7 @@ use crate::slow::{self, watched};
 /// The original shim as the yardstick, and each configuration of podhook, on the oldest containerd, the long-term
 /// release and the newest.
 const DEFAULT_MATRIX: &str = "1.6/runc 1.6/podhook 1.6/podhook-v1 2.3/runc 2.3/podhook 2.3/podhook-v1 \
-                              2.4/runc 2.4/podhook 2.4/podhook-v1";
+                              2.4/runc 2.4/podhook 2.4/podhook-v1 2.4/podhook-pauseless";
 
 /// A run whose failures are printed when they happen, too.
 pub const AT_ONCE: &str = "PODHOOK_FAILURES_AT_ONCE";

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Cluster, Error, Kubectl, Side, Watch};
 use crate::command::Output;
 use crate::containerd::remains;
+use crate::cri::v1;
 use crate::generation::repository;
 use crate::wait;
 
@@ -242,11 +243,14 @@ impl<'a> Namespace<'a> {
             .unwrap_or_default()
             .to_owned();
         let containerd = self.cluster.containerd();
-        let ours = format!("labels.\"io.kubernetes.pod.uid\"=={uid}");
-        let containers = containerd.ctr_in("k8s.io");
-        let sandboxes = containers.run(&["containers", "ls", "-q", &ours])?;
+        let ours = v1::PodSandboxFilter {
+            label_selector: [("io.kubernetes.pod.uid".to_owned(), uid)].into(),
+            ..Default::default()
+        };
+        let request = v1::ListPodSandboxRequest { filter: Some(ours) };
+        let sandboxes = containerd.cri()?.list_pod_sandbox(request)?.items;
         let shims = remains::shims(&containerd.address());
-        let serves = |shim: &remains::Shim| sandboxes.lines().any(|id| id == shim.id);
+        let serves = |shim: &remains::Shim| sandboxes.iter().any(|pod| pod.id == shim.id);
         Ok(shims.into_iter().find(serves))
     }
 }
