@@ -53,6 +53,8 @@ fn steps(page: &str) -> Result<Vec<Step>, Error> {
 /// A shell in the repository in which `ctr` and `podhook` are for the node.
 struct Shell<'a> {
     node: &'a Node,
+    /// Removes what a page that fails has left. Another page may be typed in at the same time.
+    remove: &'static str,
 }
 
 impl Shell<'_> {
@@ -126,20 +128,19 @@ fn like(shown: &str, said: &str) -> bool {
 
 impl Drop for Shell<'_> {
     fn drop(&mut self) {
-        let _ = self.run(
-            "for id in web wrong; do ctr task rm --force $id; ctr container rm $id; done; \
-             podhook delete pod lifecycle-demo-poststart --force --ignore-not-found",
-        );
+        let _ = self.run(self.remove);
     }
 }
 
 fn the_page_about_ctr_is_right(node: &Node) -> Outcome {
     node.containerd()
         .import(node.ctr().namespace(), Image::Nginx)?;
-    Shell { node }.type_in(&steps("quick-start-ctr.md")?)
+    let remove = "for id in web wrong; do ctr task rm --force $id; ctr container rm $id; done";
+    Shell { node, remove }.type_in(&steps("quick-start-ctr.md")?)
 }
 
 fn the_page_about_pods_without_a_kubelet_is_right(node: &Node) -> Outcome {
     node.containerd().import("k8s.io", Image::Nginx)?;
-    Shell { node }.type_in(&steps("quick-start-edge.md")?)
+    let remove = "podhook delete pod lifecycle-demo-poststart --force --ignore-not-found";
+    Shell { node, remove }.type_in(&steps("quick-start-edge.md")?)
 }
