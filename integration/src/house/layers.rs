@@ -21,6 +21,7 @@ const TABLES: &[Table] = &[
             "lib",
             "verb",
             "server",
+            "sandbox",
             "container",
             "stdio",
             "runtime",

@@ -20,8 +20,7 @@ use podhook_hooks::forks::Fork;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
-use child::{Plan, Step};
-
+use self::child::{Plan, Step};
 use super::config::{PodSandboxConfig, UserNamespace};
 use super::files::Files;
 use super::selinux;
