@@ -43,6 +43,7 @@ fn files(folder: &str) -> Vec<String> {
 }
 
 const AGENT: &str = "kustomize/agent";
+const PAUSELESS: &str = "kustomize/pauseless";
 
 /// Every object of the base.
 fn objects() -> Vec<Value> {
@@ -94,7 +95,8 @@ fn lost(at: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
 
 #[test]
 fn kubernetes_knows_every_field() {
-    for object in objects().into_iter().chain(objects_of(AGENT)) {
+    let others = [AGENT, PAUSELESS].into_iter().flat_map(objects_of);
+    for object in objects().into_iter().chain(others) {
         let kind = object["kind"].as_str().expect("a kind");
         let after = match kind {
             "Namespace" => again::<core::Namespace>(&object),
@@ -306,6 +308,50 @@ fn the_agent_reads_the_node_and_may_make_events_and_nothing_else() {
     let state = &mounts[0];
     // Else the agent would keep mounts of containers that have ended.
     assert_eq!(state["mountPropagation"], "HostToContainer");
+}
+
+/// The overlay adds to what is there, in the places that it names.
+#[test]
+fn pods_without_a_pause_container_are_one_more_class_everywhere() {
+    let overlay = yaml("kustomize/pauseless/kustomization.yaml");
+    let base = objects();
+    let mut conditions = 0;
+    for patch in overlay["patches"].as_array().expect("patches") {
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let (kind, name) = (
+            text(&patch["target"]["kind"]),
+            text(&patch["target"]["name"]),
+        );
+        let object = object(&base, &kind, &name);
+        let ops: Vec<Value> = serde_saphyr::from_str(&text(&patch["patch"])).expect("YAML");
+        for op in ops {
+            let path = text(&op["path"]);
+            if let Some(list) = path.strip_suffix("/-") {
+                let mut args = object.pointer(list).expect(list).clone();
+                args.as_array_mut().expect("args").push(op["value"].clone());
+                is_taken(&args);
+                continue;
+            }
+            conditions += 1;
+            let before = text(object.pointer(&path).expect(&path));
+            let after = before.replace("['podhook']", "['podhook', 'podhook-pauseless']");
+            assert_ne!(before, after);
+            assert_eq!(op["value"], after);
+        }
+    }
+    assert_eq!(conditions, 3);
+    let class = |folder, name| {
+        let objects = objects_of(folder);
+        let mut class = object(&objects, "RuntimeClass", name).clone();
+        assert_eq!(class["handler"], name);
+        assert_eq!(class["metadata"]["name"].take(), name);
+        class["handler"].take();
+        class
+    };
+    assert_eq!(
+        class(PAUSELESS, "podhook-pauseless"),
+        class("kustomize/base", "podhook")
+    );
 }
 
 #[test]

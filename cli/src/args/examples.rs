@@ -131,6 +131,9 @@ Examples:
   # podhook is the runtime of pods that name none
   podhook install --default
 
+  # A second runtime, whose pods have no pause container
+  podhook install --pauseless --restart
+
   # Some of what the node has
   podhook install --for k3s --for docker
 

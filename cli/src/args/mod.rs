@@ -560,9 +560,12 @@ pub struct Install {
     /// The name of the runtime handler.
     #[arg(long, value_name = "NAME", default_value = "podhook")]
     pub runtime: String,
-    /// Make it the runtime of pods and containers that name none.
+    /// A second runtime handler, NAME-pauseless, whose pods have no pause container: containerd 2.3 and later.
     #[arg(long)]
-    pub default: bool,
+    pub pauseless: bool,
+    /// Make it the runtime of pods and containers that name none; with =pauseless the one whose pods have no pause container.
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "podhook")]
+    pub default: Option<DefaultRuntime>,
     /// The shim [default: containerd-shim-podhook-v1 beside this program].
     #[arg(long, value_name = "FILE")]
     pub shim: Option<PathBuf>,
@@ -576,6 +579,15 @@ pub struct Install {
     /// $PODHOOK_RESTART is what podhook itself would run.
     #[arg(long, value_name = "COMMAND", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub restart: Option<String>,
+}
+
+/// Which of podhook's runtime handlers is that of pods which name none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DefaultRuntime {
+    /// The one of --runtime.
+    Podhook,
+    /// The one of --pauseless.
+    Pauseless,
 }
 
 /// What becomes of a file that somebody has changed since.

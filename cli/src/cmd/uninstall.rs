@@ -139,9 +139,12 @@ fn changed(root: &Root, entry: &Entry, state: &State) -> setup::Error {
     setup::Error::refused(
         format!("{path} was changed by somebody else since podhook install"),
         format!(
-            "{compare}\n        --changed keep leaves it as it is (take the runtime {} out of it by hand), \
+            "{compare}\n        --changed keep leaves it as it is (take {} out of it by hand), \
              --changed restore brings back what was before",
-            state.runtime
+            match &state.pauseless {
+                Some(pauseless) => format!("the runtimes {} and {pauseless}", state.runtime),
+                None => format!("the runtime {}", state.runtime),
+            }
         ),
     )
 }

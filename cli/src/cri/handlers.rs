@@ -12,12 +12,17 @@ use serde_json::Value;
 
 use super::client::{Client, Error};
 
+/// The `sandboxer` of a handler whose pods have no pause container: their shim itself.
+pub const SANDBOXER: &str = "shim";
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuntimeHandler {
     /// `runtime_type`, as `io.containerd.runc.v2`.
     pub runtime_type: String,
     /// `runtime_path`; empty when the type decides.
     pub runtime_path: String,
+    /// `sandboxer`: who makes the pods' sandboxes.
+    pub sandboxer: String,
     /// Patterns of the pod annotations that reach the OCI spec of its containers.
     pub pod_annotations: Vec<String>,
     /// Patterns of the CRI container annotations that reach the OCI spec.
@@ -30,16 +35,25 @@ impl RuntimeHandler {
     /// Whether the handler starts podhook's shim.
     #[must_use]
     pub fn is_podhook(&self) -> bool {
-        let binary = Path::new(&self.runtime_path)
-            .file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with("containerd-shim-podhook"));
-        binary || self.runtime_type.starts_with("io.containerd.podhook.")
+        let is_shim = |path: &str| {
+            let name = Path::new(path).file_name();
+            name.is_some_and(|n| n.to_string_lossy().starts_with("containerd-shim-podhook"))
+        };
+        is_shim(&self.runtime_path)
+            || is_shim(&self.runtime_type)
+            || self.runtime_type.starts_with("io.containerd.podhook.")
     }
 
-    /// Whether a pod annotation with this key reaches the OCI spec.
+    /// Whether the handler's pods have no pause container.
+    #[must_use]
+    pub fn is_pauseless(&self) -> bool {
+        self.sandboxer == SANDBOXER
+    }
+
+    /// Whether a pod annotation with this key reaches the shim: in the OCI spec, or with the whole sandbox.
     #[must_use]
     pub fn passes_pod_annotation(&self, key: &str) -> bool {
-        self.pod_annotations.iter().any(|p| path_match(p, key))
+        self.is_pauseless() || self.pod_annotations.iter().any(|p| path_match(p, key))
     }
 
     /// Whether a container annotation with this key reaches the OCI spec.
@@ -133,6 +147,7 @@ fn handler(runtime: &Value) -> RuntimeHandler {
     RuntimeHandler {
         runtime_type: text(runtime, "runtimeType"),
         runtime_path: text(runtime, "runtimePath"),
+        sandboxer: text(runtime, "sandboxer"),
         pod_annotations: list(runtime, "PodAnnotations"),
         container_annotations: list(runtime, "ContainerAnnotations"),
         systemd_cgroup: field(runtime, "options")
@@ -203,7 +218,8 @@ mod tests {
                         "runtimePath": "/usr/bin/containerd-shim-podhook-v1",
                         "PodAnnotations": ["lifecycle.podhook.dev/*"],
                         "ContainerAnnotations": null, "options": null},
-            "own-type": {"runtimeType": "io.containerd.podhook.v1"}}},
+            "own-type": {"runtimeType": "io.containerd.podhook.v1", "sandboxer": "podsandbox"},
+            "path": {"runtimeType": "/opt/containerd-shim-podhook-v1", "sandboxer": "shim"}}},
         "stateDir": "/run/containerd/io.containerd.grpc.v1.cri"}"#;
 
     fn handlers() -> Handlers {
@@ -211,12 +227,24 @@ mod tests {
     }
 
     #[test]
-    fn both_runtime_configurations_are_podhook_and_runc_is_not() {
+    fn every_runtime_configuration_is_podhook_and_runc_is_not() {
         let handlers = handlers();
         assert!(handlers.get("podhook").unwrap().is_podhook());
         assert!(handlers.get("own-type").unwrap().is_podhook());
+        assert!(handlers.get("path").unwrap().is_podhook());
         assert!(!handlers.get("runc").unwrap().is_podhook());
         assert!(handlers.get("kata").is_none());
+    }
+
+    #[test]
+    fn a_shim_that_is_the_sandbox_has_the_pods_annotations_whole() {
+        let handlers = handlers();
+        let passes = |name: &str| {
+            let handler = handlers.get(name).unwrap();
+            handler.passes_pod_annotation("lifecycle.podhook.dev/web")
+        };
+        assert!(passes("path"));
+        assert!(!passes("own-type"));
     }
 
     #[test]

@@ -1,21 +1,24 @@
 //! containerd's, docker's and podhook's own configuration.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use podhook_hooks::config::{Config, DEFAULT_PATH};
 use serde_json::{Map, Value};
 
 use super::check::Check;
+use super::pauseless;
 use crate::args::NodeKind;
 use crate::cri::Handlers;
 use crate::setup::configure::{self, missing_annotations};
 use crate::setup::containerd::Generation;
 use crate::setup::containerd::load::{Loaded, default_runtime, runtimes};
-use crate::setup::containerd::section::{self, TYPE, is_podhook};
+use crate::setup::containerd::section::{self, TYPE, is_pauseless, is_podhook};
 use crate::setup::docker;
 use crate::setup::place::{Configuration, Place};
 use crate::setup::root::Root;
 use crate::setup::version::{self, Version};
+use crate::setup::{self, Error};
 
 /// What a configuration says that other checks are about.
 #[derive(Debug, Clone, Default)]
@@ -75,9 +78,7 @@ fn toml(
 ) -> (Option<Used>, Vec<Check>) {
     let one = |check: Check| (None, vec![check]);
     let install = install_command(place, runtime);
-    let read = configure::generation(root, place, path, version)
-        .and_then(|generation| Loaded::read(root, path, generation));
-    let loaded = match read {
+    let loaded = match read(root, place, path, version) {
         Ok(loaded) => loaded,
         Err(e) => {
             return one(Check::fail(
@@ -118,12 +119,56 @@ fn toml(
         );
         return one(Check::fail(name, message, mend));
     }
-    let (used, mut checks) = of_section(root, section, loaded.generation, name, &install);
+    let (used, mut checks) = of_section(root, place, section, loaded.generation, name, &install);
     if checks.is_empty() {
         let message = format!("runtime {runtime} in {}", last_file(root, &loaded, runtime));
         checks.push(Check::ok(name, message));
     }
+    checks.extend(handlers(root, place, &loaded, runtime).checks());
     (Some(used), checks)
+}
+
+fn read(
+    root: &Root,
+    place: &Place,
+    path: &Path,
+    version: Option<Version>,
+) -> Result<Loaded, Error> {
+    let generation = configure::generation(root, place, path, version)?;
+    Loaded::read(root, path, generation)
+}
+
+fn handlers<'a>(
+    root: &'a Root,
+    place: &'a Place,
+    loaded: &'a Loaded,
+    runtime: &'a str,
+) -> pauseless::Handlers<'a> {
+    pauseless::Handlers {
+        root,
+        place,
+        loaded,
+        runtime,
+    }
+}
+
+/// The names of the handlers whose pods have no pause container.
+pub(super) fn pauseless(
+    root: &Root,
+    place: &Place,
+    runtime: &str,
+    version: Option<Version>,
+) -> BTreeSet<String> {
+    let path = match &place.configuration {
+        Configuration::Toml(path)
+        | Configuration::Template {
+            generated: path, ..
+        } => path,
+        Configuration::Daemon(_) | Configuration::None => return BTreeSet::new(),
+    };
+    let loaded = read(root, place, path, version).ok();
+    let names = loaded.map(|loaded| handlers(root, place, &loaded, runtime).names());
+    names.unwrap_or_default()
 }
 
 fn last_file(root: &Root, loaded: &Loaded, name: &str) -> String {
@@ -137,6 +182,7 @@ fn last_file(root: &Root, loaded: &Loaded, name: &str) -> String {
 /// What is wrong with the runtime's section.
 fn of_section(
     root: &Root,
+    place: &Place,
     section: &Map<String, Value>,
     generation: Generation,
     name: &str,
@@ -170,22 +216,13 @@ fn of_section(
         );
         checks.push(Check::fail(name, message, install));
     }
-    if shim.is_none()
-        && !version::PATH
-            .iter()
-            .any(|folder| root.has(&format!("{folder}/{}", section::SHIM)))
-    {
-        let message = format!("{TYPE} needs {} in containerd's PATH", section::SHIM);
-        checks.push(Check::fail(name, message, install));
+    if shim.is_none() {
+        checks.extend(absent(root, place, name, install));
     }
-    let missing = missing_annotations(section);
-    if !missing.is_empty() {
-        let missing: Vec<String> = missing
-            .iter()
-            .map(|(key, pattern)| format!("{key} {pattern}"))
-            .collect();
-        let message = format!("annotations do not reach the shim: {}", missing.join(", "));
-        checks.push(Check::fail(name, message, install));
+    // Of a pod without a pause container the shim has all of them.
+    if !is_pauseless(section) {
+        let missing = missing_annotations(section);
+        checks.extend(annotations_missing(name, &missing, install));
     }
     let keys = options.into_iter().flat_map(Map::keys);
     let dropped: Vec<&str> = keys
@@ -214,6 +251,32 @@ fn of_section(
         programs: Vec::new(),
     };
     (used, checks)
+}
+
+/// Says that containerd does not find the shim by its type.
+pub(super) fn absent(root: &Root, place: &Place, name: &str, install: &str) -> Option<Check> {
+    let beside = place.programs(root);
+    let folders = version::PATH.iter().map(Path::new).chain(beside.as_deref());
+    let mut programs = folders.map(|folder| folder.join(section::SHIM));
+    if programs.any(|program| root.real_path(&program).is_some()) {
+        return None;
+    }
+    let message = format!("{TYPE} needs {} in containerd's PATH", section::SHIM);
+    Some(Check::fail(name, message, install))
+}
+
+/// Says what containerd keeps from the shim.
+pub(super) fn annotations_missing(
+    name: &str,
+    missing: &[(&str, &str)],
+    install: &str,
+) -> Option<Check> {
+    let missing: Vec<String> = missing
+        .iter()
+        .map(|(key, pattern)| format!("{key} {pattern}"))
+        .collect();
+    let message = format!("annotations do not reach the shim: {}", missing.join(", "));
+    (!missing.is_empty()).then(|| Check::fail(name, message, install))
 }
 
 fn daemon(root: &Root, path: &Path, name: &str, check: String) -> Check {
@@ -294,11 +357,17 @@ pub(super) fn node(root: &Root) -> (Check, Option<Config>) {
     }
 }
 
-fn install_command(place: &Place, name: &str) -> String {
+/// What makes a handler as it is to be.
+pub(super) fn install_command(place: &Place, handler: &str) -> String {
     let mut command = format!("podhook install --for {}", place.kind.name());
+    let beside = setup::containerd::pauseless::beside(handler);
+    let name = beside.unwrap_or(handler);
     if name != "podhook" {
         command.push_str(" --runtime ");
         command.push_str(name);
+    }
+    if beside.is_some() {
+        command.push_str(" --pauseless");
     }
     command
 }

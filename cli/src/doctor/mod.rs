@@ -4,6 +4,7 @@ mod check;
 mod configuration;
 mod kubelet;
 mod machine;
+mod pauseless;
 mod programs;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,9 @@ pub async fn examine(root: &Root, address: &Path, args: &args::Doctor) -> Diagno
         for place in places(root, &args.node) {
             if let Some(handlers) = ask(&place.socket(root, address)).await {
                 checks.push(configuration::loaded(&place, &handlers, &name));
+                let more = configuration::pauseless(root, &place, &name, version(args));
+                let more = more.iter().filter(|more| **more != name);
+                checks.extend(more.map(|more| configuration::loaded(&place, &handlers, more)));
             }
         }
     }
@@ -95,11 +99,7 @@ fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
             "install containerd; or say where it is: --config FILE --containerd-version VERSION",
         ));
     }
-    let version = args
-        .node
-        .containerd_version
-        .as_deref()
-        .and_then(Version::parse);
+    let version = version(args);
     let mut used = None;
     for place in &places {
         checks.push(programs::containerd(place, version));
@@ -122,6 +122,12 @@ fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
     checks.push(node);
     checks.extend(kubelet::checks(root, &used, config.as_ref()));
     checks
+}
+
+/// containerd's version, where the user says it.
+fn version(args: &args::Doctor) -> Option<Version> {
+    let said = args.node.containerd_version.as_deref();
+    said.and_then(Version::parse)
 }
 
 pub(crate) fn places(root: &Root, args: &args::NodeRoot) -> Vec<Place> {

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::place::{Configuration, Place};
 use super::root::{Found, Root};
 use super::version::{self, Version};
+use crate::args::DefaultRuntime;
 use crate::cri::path_match;
 
 /// The file that podhook has alone where containerd's configuration imports a folder. It sorts behind others'.
@@ -29,8 +30,12 @@ const WRITTEN: &str = "# Written by `podhook install`; `podhook uninstall` takes
 pub struct Wanted {
     /// The handler's name.
     pub name: String,
-    /// Whether it is that of pods which name none.
-    pub default: bool,
+    /// The name of the handler whose pods have no pause container, where there is to be one.
+    pub pauseless: Option<String>,
+    /// Whether that was asked for now: else it is left away where containerd cannot have it.
+    pub pauseless_asked: bool,
+    /// The one of the two that pods get which name none.
+    pub default: Option<DefaultRuntime>,
     /// The shim, as the node has it.
     pub shim: PathBuf,
     /// containerd's version, where it does not say it itself.
@@ -120,23 +125,56 @@ fn toml(root: &Root, place: &Place, path: &Path, wanted: &Wanted) -> Result<Conf
         return Ok(configured);
     }
     let cri = loaded.cri();
-    let section = section(&cri, generation, wanted)?;
+    let sections = sections(root, place, &cri, generation, wanted)?;
     let target = target(root, &loaded, path, &wanted.name)?;
     let mut changed = target.clone();
     let carries = has_podhook(&target.cri(), &wanted.name);
-    if edit::add(&mut changed, &section) {
+    if edit::add_all(&mut changed, &sections) {
         let text = changed.document.to_string();
-        check(root, &loaded, &changed, &text, wanted)?;
+        check(root, &loaded, &changed, &text, &sections)?;
         let before = root.read_to_edit(&target.path)?;
         let change = Change::text(&target.path, before, text, carries);
         configured.changes.push(change);
     }
-    configured.changes.extend(node(root, &section.node)?);
+    for section in &sections {
+        configured.changes.extend(node(root, &section.node)?);
+    }
     Ok(configured)
 }
 
-fn section(cri: &Value, generation: Generation, wanted: &Wanted) -> Result<Section, Error> {
-    Section::new(cri, generation, &wanted.name, &wanted.shim, wanted.default)
+/// podhook's handler, and the one beside it whose pods have no pause container.
+fn sections(
+    root: &Root,
+    place: &Place,
+    cri: &Value,
+    generation: Generation,
+    wanted: &Wanted,
+) -> Result<Vec<Section>, Error> {
+    let default = |which| wanted.default == Some(which);
+    let shim = &wanted.shim;
+    let is_default = default(DefaultRuntime::Podhook);
+    let podhook = Section::new(cri, generation, &wanted.name, shim, is_default)?;
+    let Some(name) = &wanted.pauseless else {
+        return Ok(vec![podhook]);
+    };
+    if !generation.has_pauseless() {
+        if !wanted.pauseless_asked {
+            return Ok(vec![podhook]);
+        }
+        return Err(Error::refused(
+            format!(
+                "{}: pods without a pause container need containerd 2.3 or later, and this is {}",
+                place.kind.name(),
+                generation.version
+            ),
+            "upgrade containerd, or leave --pauseless away; --containerd-version VERSION says it where it is not found, --for KIND \
+             leaves other containerds of the node out",
+        ));
+    }
+    let by_type = place.finds(root, shim);
+    let mut pauseless = podhook.pauseless(cri, generation, name, shim, by_type)?;
+    pauseless.default = default(DefaultRuntime::Pauseless);
+    Ok(vec![podhook, pauseless])
 }
 
 /// The file that is to have the runtime.
@@ -191,13 +229,13 @@ fn has_podhook(cri: &Value, name: &str) -> bool {
     section.and_then(Value::as_object).is_some_and(is_podhook)
 }
 
-/// Reads the new text as containerd will: the runtime is to be there, and nothing has the last word over it.
+/// Reads the new text as containerd will: the runtimes are to be there, and nothing has the last word over it.
 fn check(
     root: &Root,
     loaded: &Loaded,
     changed: &Source,
     text: &str,
-    wanted: &Wanted,
+    sections: &[Section],
 ) -> Result<(), Error> {
     let shown = root.outside(&changed.path).display().to_string();
     let document: DocumentMut = text.parse().map_err(|_| {
@@ -212,18 +250,24 @@ fn check(
     };
     let all = loaded.with(&new);
     let cri = all.cri();
-    let section = runtimes(&cri).and_then(|all| all.get(&wanted.name));
-    let section = section.and_then(Value::as_object);
-    if !section.is_some_and(|section| is_podhook(section) && passes_annotations(section)) {
-        return Err(Error::refused(
-            format!("another file that is imported has the last word over {shown}"),
-            format!(
-                "give it the runtime {} by hand, or put the files in one",
-                wanted.name
-            ),
-        ));
+    for section in sections {
+        let read = runtimes(&cri).and_then(|all| all.get(&section.name));
+        let read = read.and_then(Value::as_object);
+        let is_right = |read: &Map<String, Value>| {
+            is_podhook(read) && passes_annotations(read) && !section.differs(read)
+        };
+        if !read.is_some_and(is_right) {
+            return Err(Error::refused(
+                format!("another file that is imported has the last word over {shown}"),
+                format!(
+                    "give it the runtime {} by hand, or put the files in one",
+                    section.name
+                ),
+            ));
+        }
     }
-    if wanted.default && default_runtime(&cri) != wanted.name {
+    let mut defaults = sections.iter().filter(|section| section.default);
+    if defaults.any(|section| default_runtime(&cri) != section.name) {
         let sets = |file: &Source| {
             let containerd = file.cri();
             let containerd = containerd.get("containerd");
@@ -293,16 +337,17 @@ fn from_template(
     let loaded = Loaded::read(root, generated, generation)?;
     let version = loaded.main().map_or(2, Source::version).max(2);
     let mut cri = loaded.cri();
-    if let Some(all) = runtimes_mut(&mut cri)
-        && all
-            .get(&wanted.name)
-            .and_then(Value::as_object)
-            .is_some_and(is_podhook)
-    {
+    if let Some(all) = runtimes_mut(&mut cri) {
         // podhook's own, of an install before: it is to be as runc's is now.
-        all.remove(&wanted.name);
+        let names = [Some(&wanted.name), wanted.pauseless.as_ref()];
+        for name in names.into_iter().flatten() {
+            let section = all.get(name).and_then(Value::as_object);
+            if section.is_some_and(is_podhook) {
+                all.remove(name);
+            }
+        }
     }
-    let mut section = section(&cri, generation, wanted)?;
+    let mut sections = sections(root, place, &cri, generation, wanted)?;
     let mut configured = Configured::default();
     let name = if version >= 3 {
         "config-v3.toml.tmpl"
@@ -319,30 +364,35 @@ fn from_template(
             let before = root.read_to_edit(&path)?;
             let mut source = Source::new(&path, version);
             sign(&mut source.document);
-            edit::add(&mut source, &section);
+            edit::add_all(&mut source, &sections);
             let change = Change::text(&path, before, source.document.to_string(), true);
             configured
                 .changes
                 .extend(change.is_needed().then_some(change));
         }
         _ => {
-            let default = std::mem::take(&mut section.default);
+            let default = sections.iter_mut().find(|section| section.default);
+            let default = default.map(|section| {
+                section.default = false;
+                section.name.clone()
+            });
             let mut source = Source::new(&path, version);
-            edit::add(&mut source, &section);
+            edit::add_all(&mut source, &sections);
             source.document.remove("version");
             let block = source.document.to_string();
             let text = there
                 .as_ref()
                 .map(|found| String::from_utf8_lossy(&found.bytes));
-            let text = template::add(text.as_deref(), &block, &wanted.name)?;
+            let names: Vec<&str> = sections.iter().map(|section| &*section.name).collect();
+            let text = template::add(text.as_deref(), &block, &names)?;
             let change = Change::text(&path, there, text, true);
             configured
                 .changes
                 .extend(change.is_needed().then_some(change));
-            if default {
+            if let Some(default) = default {
                 let path = settings.join(SETTINGS);
                 let before = root.read_to_edit(&path)?;
-                let text = format!("{WRITTEN}default-runtime: {}\n", wanted.name);
+                let text = format!("{WRITTEN}default-runtime: {default}\n");
                 let change = Change::text(&path, before, text, true);
                 configured
                     .changes
@@ -366,15 +416,14 @@ fn daemon(root: &Root, path: &Path, wanted: &Wanted) -> Result<Configured, Error
         .map(|found| String::from_utf8_lossy(&found.bytes).into_owned());
     let shown = root.outside(path).display().to_string();
     let shim = wanted.shim.display().to_string();
-    let folder = wanted.shim.parent().and_then(Path::to_str);
-    let in_path = folder.is_some_and(|folder| version::PATH.contains(&folder));
+    let in_path = version::in_path(&wanted.shim);
     let runtime = docker::runtime(&shim, in_path, docker_has_systemd(root, text.as_deref()));
     let new = docker::add(
         text.as_deref(),
         &shown,
         &wanted.name,
         &runtime,
-        wanted.default,
+        wanted.default.is_some(),
     )?;
     let carries = text.is_some_and(|text| text.contains(&*wanted.name));
     let change = new.map(|new| Change::text(path, before, new, carries));

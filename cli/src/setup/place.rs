@@ -138,6 +138,27 @@ impl Place {
         }
     }
 
+    /// Whether it has pods, and so runtime handlers in CRI's configuration.
+    #[must_use]
+    pub fn has_pods(&self) -> bool {
+        !matches!(self.kind, NodeKind::Docker | NodeKind::Nerdctl)
+    }
+
+    /// The folder of its program.
+    #[must_use]
+    pub fn programs(&self, root: &Root) -> Option<PathBuf> {
+        let program = root.real_path_inside(&self.program.as_ref()?.path)?;
+        Some(program.parent()?.to_owned())
+    }
+
+    /// Whether its containerd finds the program by the runtime's type: in its PATH, or beside itself.
+    #[must_use]
+    pub fn finds(&self, root: &Root, program: &Path) -> bool {
+        // A snap's PATH is its own.
+        let by_path = self.kind != NodeKind::Microk8s && version::in_path(program);
+        by_path || self.programs(root).as_deref() == program.parent()
+    }
+
     /// The command that makes it read its configuration again, as a user types it.
     #[must_use]
     pub fn restart_command(&self) -> String {

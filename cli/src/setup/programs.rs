@@ -31,9 +31,7 @@ pub fn plan(
     shim: Option<&Path>,
 ) -> Result<Programs, Error> {
     let here = own.parent().unwrap_or(Path::new("/"));
-    let is_placed = here
-        .to_str()
-        .is_some_and(|here| version::PATH.contains(&here));
+    let is_placed = version::in_path(own);
     if root.is_host() && folder.is_none() && shim.is_none() && is_placed {
         let shim = here.join(SHIM);
         if shim.is_file() {

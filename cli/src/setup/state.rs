@@ -25,6 +25,9 @@ pub struct State {
     pub podhook: String,
     /// The runtime handler's name.
     pub runtime: String,
+    /// That of the one whose pods have no pause container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pauseless: Option<String>,
     /// The shim's program.
     pub shim: PathBuf,
     /// What the node was set up for.

@@ -16,6 +16,13 @@ pub const PATH: [&str; 6] = [
     "/bin",
 ];
 
+/// Whether a program is where containerd itself would find it.
+#[must_use]
+pub fn in_path(program: &Path) -> bool {
+    let folder = program.parent().and_then(Path::to_str);
+    folder.is_some_and(|folder| PATH.contains(&folder))
+}
+
 /// The first three numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64, pub u64, pub u64);

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::Error;
-use crate::args::{self, Global, NodeKind};
-use crate::cri::Client;
+use crate::args::{self, DefaultRuntime, Global, NodeKind};
+use crate::cri::{Client, Handlers};
 use crate::output::print;
 use crate::setup::change::Change;
 use crate::setup::configure::{self, Wanted};
+use crate::setup::containerd::pauseless;
 use crate::setup::place::{Configuration, Place};
 use crate::setup::root::Root;
 use crate::setup::state::{self, State};
@@ -41,9 +42,15 @@ pub async fn run(global: &Global, args: &args::Install) -> Result<(), Error> {
     let root = Root::open(&args.node.root)?;
     for place in places.iter().filter(|_| args.restart.is_some()) {
         let socket = place.socket(&root, &global.address);
-        if place.kind != NodeKind::Docker && !has_runtime(&socket, &args.runtime).await {
+        for name in names(args)
+            .iter()
+            .filter(|_| place.kind != NodeKind::Docker)
+        {
+            if has_runtime(&socket, name).await {
+                continue;
+            }
             return Err(setup::Error::refused(
-                format!("{} has not taken the runtime {}", place.kind.name(), args.runtime),
+                format!("{} has not taken the runtime {name}", place.kind.name()),
                 format!(
                     "podhook doctor, and journalctl -u {}, say why; podhook uninstall takes everything back",
                     place.unit
@@ -66,7 +73,11 @@ async fn stale(global: &Global, args: &args::Install) -> Result<Vec<NodeKind>, E
         let socket = place.socket(&root, &global.address);
         let ask = async { Client::connect(&socket).await.ok()?.handlers().await.ok() };
         let handlers = tokio::time::timeout(SOON, ask).await.ok().flatten();
-        if handlers.is_some_and(|handlers| handlers.get(&args.runtime).is_none()) {
+        let lacks = |handlers: Handlers| {
+            let mut names = names(args).into_iter();
+            names.any(|name| handlers.get(&name).is_none())
+        };
+        if handlers.is_some_and(lacks) {
             stale.push(place.kind);
         }
     }
@@ -103,14 +114,26 @@ fn install(
         root.lock()?;
     }
     let places = places(&root, &args.node)?;
+    let mut state = State::load(&root)?.unwrap_or_default();
+    let pauseless = args.pauseless.then(|| pauseless::name(&args.runtime));
     let programs = programs::plan(&root, own, args.bin_dir.as_deref(), args.shim.as_deref())?;
     let wanted = Wanted {
         name: args.runtime.clone(),
+        // Pods of it may run: it goes with `podhook uninstall` only.
+        pauseless: pauseless.or(state.pauseless.clone()),
+        pauseless_asked: args.pauseless,
         default: args.default,
         shim: programs.shim.clone(),
         version: version(&args.node)?,
         file: args.node.config.clone(),
     };
+    if args.pauseless && !places.iter().any(Place::has_pods) {
+        return Err(setup::Error::refused(
+            "--pauseless: nothing that was found here has pods",
+            "docker and nerdctl have containers alone; --for containerd names a containerd that was not found",
+        )
+        .into());
+    }
     let mut changes = programs.changes;
     let mut again = Vec::new();
     let mut notes = Vec::new();
@@ -138,9 +161,9 @@ fn install(
         }
         return Ok(Vec::new());
     }
-    let mut state = State::load(&root)?.unwrap_or_default();
     if !changes.is_empty() {
         state.runtime.clone_from(&args.runtime);
+        state.pauseless.clone_from(&wanted.pauseless);
         state.shim.clone_from(&wanted.shim);
         for place in &places {
             if !state.places.contains(&place.kind) {
@@ -162,9 +185,8 @@ fn install(
     }
     let lines = restart::all(&root, &again, args.restart.as_deref(), &global.address)?;
     print(&lines)?;
-    let kubernetes = |place: &Place| !matches!(place.kind, NodeKind::Docker | NodeKind::Nerdctl);
-    if !args.default && again.iter().any(|place| kubernetes(place)) {
-        print(&runtime_class(&args.runtime))?;
+    if again.iter().any(|place| place.has_pods()) {
+        print(&runtime_classes(args))?;
     }
     Ok(again.into_iter().cloned().collect())
 }
@@ -182,6 +204,18 @@ fn check(args: &args::Install) -> Result<(), setup::Error> {
         return Err(setup::Error::refused(
             "--runtime runc: that is containerd's own",
             "--default has pods that name none run on podhook",
+        ));
+    }
+    if let Some(beside) = pauseless::beside(name) {
+        return Err(setup::Error::refused(
+            format!("--runtime {name}: so is called what --pauseless makes beside {beside}"),
+            format!("--runtime {beside} --pauseless makes both"),
+        ));
+    }
+    if args.default == Some(DefaultRuntime::Pauseless) && !args.pauseless {
+        return Err(setup::Error::refused(
+            "--default=pauseless without --pauseless",
+            "give both: --pauseless --default=pauseless",
         ));
     }
     if args.restart.as_ref().is_some_and(String::is_empty) && args.node.root != *"/" {
@@ -261,11 +295,25 @@ fn said(root: &Root, change: &Change) -> String {
     }
 }
 
-/// What Kubernetes must have, once.
-fn runtime_class(name: &str) -> String {
-    format!(
-        "Kubernetes knows it by a RuntimeClass, once for the cluster:\n  \
-         echo '{{\"apiVersion\": \"node.k8s.io/v1\", \"kind\": \"RuntimeClass\", \
-         \"metadata\": {{\"name\": \"{name}\"}}, \"handler\": \"{name}\"}}' | kubectl apply -f -\n"
-    )
+/// The runtime handlers that are asked for: podhook's, and the one whose pods have no pause container.
+fn names(args: &args::Install) -> Vec<String> {
+    let pauseless = args.pauseless.then(|| pauseless::name(&args.runtime));
+    std::iter::once(args.runtime.clone())
+        .chain(pauseless)
+        .collect()
+}
+
+/// What Kubernetes must have, once, for those that pods must name.
+fn runtime_classes(args: &args::Install) -> String {
+    let which = [DefaultRuntime::Podhook, DefaultRuntime::Pauseless];
+    let named = names(args).into_iter().zip(which);
+    let named = named.filter(|(_, which)| args.default != Some(*which));
+    let classes = named.map(|(name, _)| {
+        format!(
+            "Kubernetes knows {name} by a RuntimeClass, once for the cluster:\n  \
+             echo '{{\"apiVersion\": \"node.k8s.io/v1\", \"kind\": \"RuntimeClass\", \
+             \"metadata\": {{\"name\": \"{name}\"}}, \"handler\": \"{name}\"}}' | kubectl apply -f -\n"
+        )
+    });
+    classes.collect()
 }

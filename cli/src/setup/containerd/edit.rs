@@ -8,6 +8,12 @@ use super::section::{RUNC, Section};
 
 const ALONE: &str = "# containerd 1.x has this one by itself only where no other is written.\n";
 
+/// Gives a file all of them; says whether anything had to be changed.
+pub fn add_all(source: &mut Source, sections: &[Section]) -> bool {
+    let added = sections.iter().map(|section| add(source, section));
+    added.fold(false, |any, one| any | one)
+}
+
 /// Gives a file the runtime; says whether anything had to be changed. What is there and right stays as it is written.
 ///
 /// A new section stands at the end of the file, where it splits nothing that belongs together.
@@ -76,9 +82,11 @@ fn rank(key: &str) -> usize {
     match key {
         "runtime_type" => 0,
         "runtime_path" => 1,
-        "pod_annotations" => 3,
-        "container_annotations" => 4,
-        _ => 2,
+        "sandboxer" => 2,
+        "disable_pause_image_pull" => 3,
+        "pod_annotations" => 5,
+        "container_annotations" => 6,
+        _ => 4,
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod edit;
 pub mod load;
+pub mod pauseless;
 pub mod section;
 pub mod template;
 
@@ -41,6 +42,18 @@ impl Generation {
     #[must_use]
     pub fn has_runtime_path(self) -> bool {
         self.version >= Version(1, 7, 1)
+    }
+
+    /// Whether a shim may be a pod's sandbox, without a pause container.
+    #[must_use]
+    pub fn has_pauseless(self) -> bool {
+        self.version >= Version(2, 3, 0)
+    }
+
+    /// Whether a runtime can say that it needs no pause image (`disable_pause_image_pull`).
+    #[must_use]
+    pub fn can_leave_pause_image(self) -> bool {
+        self.version >= Version(2, 4, 0)
     }
 
     /// Whether options reach a runtime that is not named `io.containerd.runc.v2`.

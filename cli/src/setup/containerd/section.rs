@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 
 use super::Generation;
 use super::load::{default_runtime, runtimes};
+use crate::cri::SANDBOXER;
 use crate::setup::error::Error;
-use crate::setup::version;
+use crate::setup::version::in_path;
 
 /// The shim's program.
 pub const SHIM: &str = "containerd-shim-podhook-v1";
@@ -64,13 +65,13 @@ impl Section {
         default: bool,
     ) -> Result<Self, Error> {
         let all = runtimes(cri);
-        let existing = all.and_then(|all| all.get(name)).and_then(Value::as_object);
-        if let Some(existing) = existing
-            && !is_podhook(existing)
-        {
+        let existing = existing(cri, name)?;
+        if existing.is_some_and(is_pauseless) {
             return Err(Error::refused(
-                format!("the runtime handler {name} is there already, and is not podhook's"),
-                "--runtime NAME gives podhook's another name; --default makes it that of pods which name none",
+                format!(
+                    "the runtime handler {name} is there already, and its pods have no pause container"
+                ),
+                "--runtime NAME gives podhook's with pause containers another name; --pauseless makes NAME-pauseless beside it",
             ));
         }
         let model = all.and_then(|all| model(all, default_runtime(cri)));
@@ -88,29 +89,8 @@ impl Section {
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value.into())),
         );
-        for (key, ours) in [
-            ("pod_annotations", &POD_ANNOTATIONS),
-            ("container_annotations", &CONTAINER_ANNOTATIONS),
-        ] {
-            let theirs = existing.or(model).and_then(|section| section.get(key));
-            keys.insert(key.to_owned(), union(theirs, ours));
-        }
-        // What the handler has of its own already stays: only what is missing is runc's.
-        let inherited = model.filter(|_| existing.is_none()).into_iter().flatten();
-        for (key, value) in inherited {
-            if !NOT_INHERITED.contains(&&**key) && !is_empty(value) {
-                keys.insert(key.clone(), value.clone());
-            }
-        }
-        // What a generated file says of every option is containerd's own default.
-        let options = |section: Option<&Map<String, Value>>| {
-            let mut options = section?.get("options")?.as_object()?.clone();
-            options.retain(|_, value| !is_empty(value));
-            Some(options).filter(|options| !options.is_empty())
-        };
-        let options = options(existing)
-            .or_else(|| options(model))
-            .unwrap_or_default();
+        keys.extend(inherited(existing, model));
+        let options = options(existing, model);
         let (options, node) = if generation.passes_options() {
             (options, Map::new())
         } else {
@@ -127,22 +107,87 @@ impl Section {
     }
 }
 
+/// The handler of that name, where it is there already.
+///
+/// # Errors
+/// When it is somebody else's.
+pub(super) fn existing<'a>(
+    cri: &'a Value,
+    name: &str,
+) -> Result<Option<&'a Map<String, Value>>, Error> {
+    let existing = runtimes(cri).and_then(|all| all.get(name));
+    let existing = existing.and_then(Value::as_object);
+    if existing.is_none_or(is_podhook) {
+        return Ok(existing);
+    }
+    Err(Error::refused(
+        format!("the runtime handler {name} is there already, and is not podhook's"),
+        "--runtime NAME gives podhook's another name; --default makes it that of pods which name none",
+    ))
+}
+
+/// The keys that a handler is to have as its model has them, and its annotations. What is there already stays.
+pub(super) fn inherited(
+    existing: Option<&Map<String, Value>>,
+    model: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
+    let mut keys = Map::new();
+    for (key, ours) in [
+        ("pod_annotations", &POD_ANNOTATIONS),
+        ("container_annotations", &CONTAINER_ANNOTATIONS),
+    ] {
+        let theirs = existing.or(model).and_then(|section| section.get(key));
+        keys.insert(key.to_owned(), union(theirs, ours));
+    }
+    for (key, value) in model.filter(|_| existing.is_none()).into_iter().flatten() {
+        if !NOT_INHERITED.contains(&&**key) && !is_empty(value) {
+            keys.insert(key.clone(), value.clone());
+        }
+    }
+    keys
+}
+
+/// The handler's options, else its model's.
+pub(super) fn options(
+    existing: Option<&Map<String, Value>>,
+    model: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
+    // What a generated file says of every option is containerd's own default.
+    let said = |section: Option<&Map<String, Value>>| {
+        let mut options = section?.get("options")?.as_object()?.clone();
+        options.retain(|_, value| !is_empty(value));
+        Some(options).filter(|options| !options.is_empty())
+    };
+    said(existing).or_else(|| said(model)).unwrap_or_default()
+}
+
 /// Whether a handler starts podhook's shim.
 #[must_use]
 pub fn is_podhook(section: &Map<String, Value>) -> bool {
-    let text = |key| section.get(key).and_then(Value::as_str).unwrap_or_default();
     let is_shim = |path: &str| Path::new(path).file_name().is_some_and(|name| name == SHIM);
-    text("runtime_type") == TYPE || is_shim(text("runtime_type")) || is_shim(text("runtime_path"))
+    let [kind, path] = ["runtime_type", "runtime_path"].map(|key| text(section, key));
+    kind == TYPE || is_shim(kind) || is_shim(path)
+}
+
+/// Whether a handler's pods have no pause container.
+#[must_use]
+pub fn is_pauseless(section: &Map<String, Value>) -> bool {
+    text(section, "sandboxer") == SANDBOXER
 }
 
 /// The program that a handler names.
 #[must_use]
 pub fn program(section: &Map<String, Value>) -> Option<PathBuf> {
-    let text = |key| section.get(key).and_then(Value::as_str);
-    let mut paths = [text("runtime_path"), text("runtime_type")]
+    let mut paths = ["runtime_path", "runtime_type"]
         .into_iter()
-        .flatten();
+        .map(|key| text(section, key));
     paths.find(|path| path.starts_with('/')).map(PathBuf::from)
+}
+
+/// A text of a handler; empty where there is none.
+#[must_use]
+pub fn text<'a>(section: &'a Map<String, Value>, key: &str) -> &'a str {
+    section.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The section whose keys a new one gets: runc's, or the default one's if that is runc by another name.
@@ -155,12 +200,6 @@ fn model<'a>(all: &'a Map<String, Value>, default: &str) -> Option<&'a Map<Strin
     named("runc")
         .filter(|runc| !is_podhook(runc))
         .or_else(|| named(default).filter(is_runc))
-}
-
-/// Where containerd itself would find the program.
-fn in_path(shim: &Path) -> bool {
-    let folder = shim.parent().and_then(Path::to_str);
-    folder.is_some_and(|folder| version::PATH.contains(&folder))
 }
 
 fn path(path: &Path) -> String {

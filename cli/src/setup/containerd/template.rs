@@ -10,8 +10,8 @@ const BASE: &str = "{{ template \"base\" . }}\n";
 /// The template with the block in it, in the place of an older one.
 ///
 /// # Errors
-/// When it has a section of that name by hand.
-pub fn add(text: Option<&str>, block: &str, name: &str) -> Result<String, Error> {
+/// When it has a section of one of the names by hand.
+pub fn add(text: Option<&str>, block: &str, names: &[&str]) -> Result<String, Error> {
     let block = format!("{BEGIN}\n{}{END}\n", block.trim_start());
     let Some(text) = text else {
         return Ok(format!("{BASE}\n{block}"));
@@ -23,7 +23,8 @@ pub fn add(text: Option<&str>, block: &str, name: &str) -> Result<String, Error>
         }
         None => (text, ""),
     };
-    if has_section(before, name) || has_section(after, name) {
+    let by_hand = |name: &&&str| has_section(before, name) || has_section(after, name);
+    if let Some(name) = names.iter().find(by_hand) {
         return Err(Error::refused(
             format!("the template has a section for {name} that podhook install did not write"),
             "take it out, and run podhook install again; or give another name: --runtime NAME",
@@ -51,14 +52,19 @@ mod tests {
 
     #[test]
     fn the_block_is_appended_and_replaced_by_the_next_one() {
-        let new = add(None, "\n[a.runtimes.podhook]\nx = 1\n", "podhook").unwrap();
+        let new = add(None, "\n[a.runtimes.podhook]\nx = 1\n", &["podhook"]).unwrap();
         assert_eq!(
             new,
             "{{ template \"base\" . }}\n\n# podhook install: begin\n[a.runtimes.podhook]\nx = 1\n# podhook install: end\n"
         );
-        let again = add(Some(&new), "[a.runtimes.podhook]\nx = 2\n", "podhook").unwrap();
+        let again = add(Some(&new), "[a.runtimes.podhook]\nx = 2\n", &["podhook"]).unwrap();
         assert_eq!(again, new.replace("x = 1", "x = 2"));
-        let mine = add(Some("{{ if .X }}\ny = 1\n{{ end }}\n"), "[b]\n", "podhook").unwrap();
+        let mine = add(
+            Some("{{ if .X }}\ny = 1\n{{ end }}\n"),
+            "[b]\n",
+            &["podhook"],
+        )
+        .unwrap();
         assert!(
             mine.starts_with("{{ if .X }}\ny = 1\n{{ end }}\n\n# podhook"),
             "{mine}"
@@ -73,8 +79,8 @@ mod tests {
             "runtimes.'podhook'.options]",
         ] {
             let text = format!("[plugins.x.containerd.{hand}\n");
-            assert!(add(Some(&text), "[b]\n", "podhook").is_err(), "{hand}");
+            assert!(add(Some(&text), "[b]\n", &["podhook"]).is_err(), "{hand}");
         }
-        assert!(add(Some("[x.runtimes.podhook-2]\n"), "[b]\n", "podhook").is_ok());
+        assert!(add(Some("[x.runtimes.podhook-2]\n"), "[b]\n", &["podhook"]).is_ok());
     }
 }

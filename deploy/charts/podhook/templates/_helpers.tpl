@@ -37,7 +37,18 @@ matchExpressions:
   {{- toYaml (append .Values.excludedNamespaces .Release.Namespace) | nindent 2 }}
 {{- end }}
 
-{{- /* The RuntimeClasses, for CEL. */ -}}
+{{- /* The RuntimeClasses whose pods are podhook's. */ -}}
+{{- define "podhook.names" -}}
+- {{ .Values.runtimeClass.name }}
+{{- if .Values.pauseless.enabled }}
+- {{ .Values.runtimeClass.name }}-pauseless
+{{- end }}
+{{- range .Values.webhook.runtimeClasses }}
+- {{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* The same, for CEL. */ -}}
 {{- define "podhook.classes" -}}
-['{{ join "', '" (prepend .Values.webhook.runtimeClasses .Values.runtimeClass.name) }}']
+['{{ join "', '" (include "podhook.names" . | fromYamlArray) }}']
 {{- end }}

@@ -12,9 +12,12 @@ use crate::steps::{Error, trace};
 pub fn the_chart_has_what_the_kustomize_base_has(kube: &Namespace<'_>) -> Outcome {
     let linted = helm(kube, &["lint", "--strict"], &[])?.success()?;
     assert!(linted.stdout.contains("0 chart(s) failed"), "{linted:?}");
-    for (folder, mode) in [("base", "install"), ("uninstall", "uninstall")] {
-        let mode = format!("installer.mode={mode}");
-        let of_chart = rendered(kube, &["--set", "namespace.create=true", "--set", &mode])?;
+    for (folder, value) in [
+        ("base", "installer.mode=install"),
+        ("uninstall", "installer.mode=uninstall"),
+        ("pauseless", "pauseless.enabled=true"),
+    ] {
+        let of_chart = rendered(kube, &["--set", "namespace.create=true", "--set", value])?;
         let folder = repository().join("deploy/kustomize").join(folder);
         let of_base = objects(kube, &["-k", &folder.to_string_lossy()])?;
         let names = |objects: &[Value]| objects.iter().map(name).collect::<Vec<_>>();
@@ -54,13 +57,16 @@ pub fn the_chart_does_what_its_values_say(kube: &Namespace<'_>) -> Outcome {
         "runtimeClass.name=hooked",
         "--set",
         "webhook.runtimeClasses={other}",
+        "--set",
+        "pauseless.enabled=true",
     ];
     let text = Value::from(rendered(kube, &classes)?).to_string();
     for part in [
         "\"handler\":\"hooked\"",
-        "\"--runtime=hooked\"",
-        "\"--runtime-class=hooked\",\"--runtime-class=other\"",
-        "runtimeClassName in ['hooked', 'other']",
+        "\"handler\":\"hooked-pauseless\"",
+        "\"--runtime=hooked\",\"--pauseless\"",
+        "\"--runtime-class=hooked\",\"--runtime-class=hooked-pauseless\",\"--runtime-class=other\"",
+        "runtimeClassName in ['hooked', 'hooked-pauseless', 'other']",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -1,5 +1,7 @@
 //! A node that is made up, and looked at.
 
+mod pauseless;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! A node that is made up: installed, looked at, uninstalled.
 
+mod pauseless;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
