@@ -4,6 +4,7 @@
 mod bootstrap;
 mod client;
 mod criu;
+mod crun;
 mod direct;
 mod ending;
 mod entrypoint;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
     let tests = [
         bootstrap::tests(),
         criu::tests(),
+        crun::tests(),
         direct::tests(),
         ending::tests(),
         entrypoint::tests(),
