@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -65,7 +65,7 @@ struct Rest {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Linux {
-    namespaces: Option<Vec<Namespace>>,
+    namespaces: Namespaces,
     #[serde(rename = "cgroupsPath")]
     cgroups_path: String,
 }
@@ -76,6 +76,18 @@ struct Namespace {
     #[serde(rename = "type")]
     kind: String,
     path: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct Namespaces(Option<Vec<Namespace>>);
+
+impl Namespaces {
+    fn has_own_pid(&self) -> bool {
+        let own = |namespace: &Namespace| {
+            namespace.kind == "pid" && namespace.path.as_deref().is_none_or(str::is_empty)
+        };
+        self.0.as_ref().is_some_and(|list| list.iter().any(own))
+    }
 }
 
 /// What the shim keeps of the configuration.
@@ -89,13 +101,10 @@ pub fn container(bundle: &Path) -> Result<ContainerConfig, ConfigJsonError> {
 
 fn parse_config(json: &[u8]) -> serde_json::Result<ContainerConfig> {
     let rest: Rest = serde_json::from_slice(json)?;
-    let namespaces = rest.linux.and_then(|linux| linux.namespaces);
-    let own = |namespace: &Namespace| {
-        namespace.kind == "pid" && namespace.path.as_deref().is_none_or(str::is_empty)
-    };
+    let linux = rest.linux.unwrap_or_default();
     Ok(ContainerConfig {
         spec: serde_json::from_slice(json)?,
-        own_pid_namespace: namespaces.is_some_and(|list| list.iter().any(own)),
+        own_pid_namespace: linux.namespaces.has_own_pid(),
         mounts: rest.mounts.unwrap_or_default(),
     })
 }
@@ -133,6 +142,56 @@ pub fn cgroups_path(bundle: &Path) -> String {
         .and_then(|rest| rest.linux)
         .map(|linux| linux.cgroups_path)
         .unwrap_or_default()
+}
+
+/// What an OCI runtime has to do for a container besides the usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeWork {
+    /// As [`ContainerConfig::own_pid_namespace`].
+    pub own_pid_namespace: bool,
+    /// Whether it runs hooks of that kind.
+    pub poststart: bool,
+    pub poststop: bool,
+    /// Whether there may be a group of Intel's RDT.
+    pub rdt: bool,
+}
+
+/// That of the configuration in a folder, which may be the runtime's copy.
+///
+/// # Errors
+/// When the file cannot be read, or is no configuration.
+pub fn runtime_work(folder: &Path) -> Result<RuntimeWork, ConfigJsonError> {
+    type Hooks = Option<Vec<IgnoredAny>>;
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Work {
+        linux: Option<Linux>,
+        hooks: Option<AllHooks>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Linux {
+        namespaces: Namespaces,
+        #[serde(rename = "intelRdt")]
+        rdt: Option<IgnoredAny>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct AllHooks {
+        poststart: Hooks,
+        poststop: Hooks,
+    }
+    read(folder).map(|work: Work| {
+        let linux = work.linux.unwrap_or_default();
+        let hooks = work.hooks.unwrap_or_default();
+        let is_any = |hooks: Hooks| hooks.is_some_and(|all| !all.is_empty());
+        RuntimeWork {
+            own_pid_namespace: linux.namespaces.has_own_pid(),
+            poststart: is_any(hooks.poststart),
+            poststop: is_any(hooks.poststop),
+            rdt: linux.rdt.is_some(),
+        }
+    })
 }
 
 fn read<T: DeserializeOwned>(bundle: &Path) -> Result<T, ConfigJsonError> {
@@ -204,6 +263,31 @@ mod tests {
             ),
             ("/", "/d")
         );
+    }
+
+    #[test]
+    fn what_a_runtime_has_to_do_is_told() {
+        let bundle = tempfile::tempdir().unwrap();
+        let work = |json: Value| {
+            fs::write(bundle.path().join(FILE_NAME), json.to_string()).unwrap();
+            let work = runtime_work(bundle.path()).unwrap();
+            [
+                work.own_pid_namespace,
+                work.poststart,
+                work.poststop,
+                work.rdt,
+            ]
+        };
+        assert_eq!(work(json!({})), [false; 4]);
+        let nothing = json!({"hooks": null, "linux": {"intelRdt": null, "namespaces": null}});
+        assert_eq!(work(nothing), [false; 4]);
+        let none = json!({"hooks": {"poststart": [], "poststop": null, "prestart": [{}]}});
+        assert_eq!(work(none), [false; 4]);
+        let all = json!({
+            "hooks": {"poststart": [{"path": "/x"}], "poststop": [{"path": "/x"}]},
+            "linux": {"intelRdt": {}, "namespaces": [{"type": "pid"}]},
+        });
+        assert_eq!(work(all), [true; 4]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,6 +53,25 @@ pub fn as_a_service(command: &mut Command) -> &mut Command {
     // SAFETY: it calls nothing else.
     unsafe { command.pre_exec(defaults) };
     command.process_group(0)
+}
+
+/// A command that runs `program` in a mount namespace of its own without cgroup v2, where that is mounted beside v1. crun
+/// calls that legacy, and accepts it.
+#[must_use]
+pub fn without_v2_beside_v1(program: &Path) -> Command {
+    let script = "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec \"$@\"";
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "/bin/sh",
+        "-c",
+        script,
+        "sh",
+    ]);
+    command.arg(program);
+    command
 }
 
 /// What a command left.

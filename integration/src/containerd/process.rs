@@ -14,7 +14,7 @@ use super::error::io_error;
 use super::lock;
 use super::remains;
 use super::{Containerd, Error};
-use crate::command::as_a_service;
+use crate::command::{as_a_service, without_v2_beside_v1};
 use crate::cri::{self, Cri};
 use crate::wait::{self, SOON, TimedOut};
 
@@ -115,20 +115,7 @@ impl Containerd {
             command.arg(format!("--mount={file}")).arg(program);
             return command;
         }
-        // Without v2 beside it, cgroup v1 is what crun calls legacy, and accepts.
-        let script = "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec \"$@\"";
-        let mut command = Command::new("/usr/bin/unshare");
-        command.args([
-            "--mount",
-            "--propagation",
-            "private",
-            "/bin/sh",
-            "-c",
-            script,
-            "sh",
-        ]);
-        command.arg(program);
-        command
+        without_v2_beside_v1(program)
     }
 
     /// Its mount namespace, where it has one of its own: crun's.

@@ -84,7 +84,8 @@ pub fn remove(dir: &Path, known: &BTreeSet<remains::Key>) {
     }
     if !instance.is_empty() {
         remains::remove_cgroups(&instance);
-        let _ = fs::remove_dir(Path::new("/run/containerd/runc").join(&*instance));
+        // crun has caches there, too.
+        let _ = fs::remove_dir_all(Path::new("/run/containerd/runc").join(&*instance));
     }
     remains::unmount_below(dir);
     if let Ok(bridge) = fs::read_to_string(dir.join("bridge")) {

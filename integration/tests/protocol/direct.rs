@@ -1,4 +1,4 @@
-//! Start and Delete of runc's containers without runc's program, and where that is run all the same.
+//! Start and Delete without the OCI runtime's program, and where that is run all the same: with runc. With crun: `crun`.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -37,70 +37,14 @@ pub fn tests() -> Vec<Test> {
         a_container_without_a_pid_namespace_is_deleted_by_runc,
         what_runc_knows_of_is_what_there_is,
     ]));
-    all.extend(unless(
-        podhook_only(tests![direct: with_systemds_cgroups_start_runs_no_program]),
-        |_| (!Path::new("/run/systemd/system").exists()).then_some("systemd does not run here"),
-    ));
+    all.extend(where_systemd_runs(tests![direct:
+        with_systemds_cgroups_start_runs_no_program,
+    ]));
     all
 }
 
-/// A copy of this runc, as it is called.
-fn copy(stage: &Stage, of: OciRuntime) -> Result<PathBuf, Failure> {
-    let dir = stage.dir().join(of.name());
-    fs::create_dir_all(&dir)?;
-    let runc = dir.join("runc");
-    fs::copy(Generation::V2_4.oci_runtime(of)?, &runc)?;
-    Ok(runc)
-}
-
-/// Makes a file that no kernel executes of it, and that looks the same but for that: one of another processor. Gives
-/// where the whole one is then.
-fn spoil(runc: &Path) -> Result<PathBuf, Failure> {
-    const MACHINE: u64 = 18;
-    let (spoilt, whole) = (runc.with_file_name("spoilt"), runc.with_file_name("whole"));
-    fs::copy(runc, &spoilt)?;
-    OpenOptions::new()
-        .write(true)
-        .open(&spoilt)?
-        .write_all_at(&[0xff, 0xff], MACHINE)?;
-    fs::rename(runc, &whole)?;
-    fs::rename(spoilt, runc)?;
-    let run = Command::new(runc).arg("--version").output();
-    assert!(!run.is_ok_and(|output| output.status.success()));
-    Ok(whole)
-}
-
-fn options(program: &Path) -> Any {
-    any(&Options {
-        binary_name: program.display().to_string(),
-        ..Default::default()
-    })
-}
-
-fn created(stage: &Stage, id: &str, options: &Any) -> Result<Client, Failure> {
-    stage.make_bundle(id, &stage.spec(id, &["sleep", "600"]))?;
-    created_of(stage, id, options)
-}
-
-fn created_of(stage: &Stage, id: &str, options: &Any) -> Result<Client, Failure> {
-    let client = stage.start(id, Some(options))?;
-    client.create_with(stage, id, options)?;
-    Ok(client)
-}
-
-fn end(stage: &Stage, client: &Client, id: &str) -> Outcome {
-    client.kill(id, "", 9, false)?;
-    assert_eq!(client.wait(id, "")?.exit_status, 137);
-    assert_eq!(client.delete(id, "")?.exit_status, 137);
-    let left = stage.left_of(id);
-    let left: Vec<_> = left.iter().filter(|it| !it.contains("/rootfs")).collect();
-    assert!(left.is_empty(), "{left:?}");
-    client.shutdown(id);
-    stage.wait_gone(id)
-}
-
 fn start_and_delete_run_no_program(stage: &Stage) -> Outcome {
-    lives_without(stage, OciRuntime::Runc1_1)
+    lives(stage, OciRuntime::Runc1_1)
 }
 
 fn no_program_is_run_of_any_tested_version(stage: &Stage) -> Outcome {
@@ -110,59 +54,21 @@ fn no_program_is_run_of_any_tested_version(stage: &Stage) -> Outcome {
         OciRuntime::Runc1_5,
     ]
     .into_iter()
-    .try_for_each(|of| lives_without(stage, of))
+    .try_for_each(|of| lives(stage, of))
 }
 
-/// A container whose runc cannot be executed any more once it has been created.
-fn lives_without(stage: &Stage, of: OciRuntime) -> Outcome {
-    let runc = copy(stage, of)?;
-    let id = of.name();
-    let client = created(stage, id, &options(&runc))?;
-    spoil(&runc)?;
-    client.start(id, "")?;
-    assert_eq!(client.state(id, "")?.status(), Status::RUNNING);
-    client.exec(id, "e1", &["sh", "-c", "exit 4"])?;
-    client.start(id, "e1")?;
-    assert_eq!(client.wait(id, "e1")?.exit_status, 4);
-    end(stage, &client, id)?;
-    // One that was never started.
-    let runc = copy(stage, of)?;
-    let unstarted = format!("{id}-unstarted");
-    let client = created(stage, &unstarted, &options(&runc))?;
-    spoil(&runc)?;
-    assert_eq!(client.delete(&unstarted, "")?.exit_status, 137);
-    client.shutdown(&unstarted);
-    stage.wait_gone(&unstarted)
+fn lives(stage: &Stage, of: OciRuntime) -> Outcome {
+    lives_without(stage, of.name(), || copy_of(stage, of))
 }
 
-/// Delete is the program's: systemd stops the scope.
 fn with_systemds_cgroups_start_runs_no_program(stage: &Stage) -> Outcome {
-    let runc = copy(stage, OciRuntime::Runc1_1)?;
-    let options = any(&Options {
-        binary_name: runc.display().to_string(),
-        systemd_cgroup: true,
-        ..Default::default()
-    });
-    let mut spec = stage.spec("c1", &["sleep", "600"]);
-    spec.0["linux"]["cgroupsPath"] = json!(format!("system.slice:{}:c1", stage.namespace()));
-    stage.make_bundle("c1", &spec)?;
-    let client = created_of(stage, "c1", &options)?;
-    let whole = spoil(&runc)?;
-    client.start("c1", "")?;
-    assert_eq!(client.state("c1", "")?.status(), Status::RUNNING);
-    client.kill("c1", "", 9, false)?;
-    client.wait("c1", "")?;
-    assert!(client.delete("c1", "").is_err(), "deleted without runc");
-    fs::rename(whole, &runc)?;
-    client.delete("c1", "")?;
-    client.shutdown("c1");
-    stage.wait_gone("c1")
+    starts_in_a_scope(stage, &copy_of(stage, OciRuntime::Runc1_1)?)
 }
 
 /// Shows, too, that a spoilt program is missed where it is run.
 fn a_program_is_run_where_the_node_says_so(stage: &Stage) -> Outcome {
     let config = stage.dir().join("podhook.toml");
-    let runc = copy(stage, OciRuntime::Runc1_5)?;
+    let runc = copy_of(stage, OciRuntime::Runc1_5)?;
     let text = format!(
         "runtime = \"{}\"\nruntime_calls = \"program\"\n",
         runc.display()
@@ -178,7 +84,7 @@ fn a_program_is_run_where_the_node_says_so(stage: &Stage) -> Outcome {
 
 /// As containerd's CRI has it: once to end a pod, and once more before it deletes what has ended.
 fn sigkill_for_all_runs_no_program_where_the_kernel_kills_all(stage: &Stage) -> Outcome {
-    let runc = copy(stage, OciRuntime::Runc1_5)?;
+    let runc = copy_of(stage, OciRuntime::Runc1_5)?;
     let client = created(stage, "c1", &options(&runc))?;
     client.start("c1", "")?;
     client.exec("c1", "e1", &["sleep", "600"])?;
@@ -225,7 +131,7 @@ fn a_script_called_runc_sees_every_call(stage: &Stage) -> Outcome {
 
 /// One that does what runc does may have more to do.
 fn another_program_called_runc_sees_every_call(stage: &Stage) -> Outcome {
-    let runc = copy(stage, OciRuntime::Runc1_5)?;
+    let runc = copy_of(stage, OciRuntime::Runc1_5)?;
     let client = created(stage, "c1", &options(&runc))?;
     let (whole, other) = (runc.with_file_name("whole"), runc.with_file_name("other"));
     fs::rename(&runc, &whole)?;
@@ -237,6 +143,127 @@ fn another_program_called_runc_sees_every_call(stage: &Stage) -> Outcome {
     fs::rename(whole, &runc)?;
     client.start("c1", "")?;
     end(stage, &client, "c1")
+}
+
+/// Tests of systemd's cgroups, with podhook.
+pub fn where_systemd_runs(tests: Vec<Test>) -> Vec<Test> {
+    unless(podhook_only(tests), |_| {
+        (!Path::new("/run/systemd/system").exists()).then_some("systemd does not run here")
+    })
+}
+
+/// A copy of a runtime's program by its name, in a folder.
+pub fn copy(stage: &Stage, folder: &str, program: &Path) -> Result<PathBuf, Failure> {
+    let dir = stage.dir().join(folder);
+    fs::create_dir_all(&dir)?;
+    let copy = dir.join(program.file_name().unwrap_or_default());
+    fs::copy(program, &copy)?;
+    Ok(copy)
+}
+
+/// Makes a file that no kernel executes of it, and that looks the same but for that: one of another processor. Gives
+/// where the whole one is then.
+pub fn spoil(program: &Path) -> Result<PathBuf, Failure> {
+    const MACHINE: u64 = 18;
+    let (spoilt, whole) = (
+        program.with_file_name("spoilt"),
+        program.with_file_name("whole"),
+    );
+    fs::copy(program, &spoilt)?;
+    OpenOptions::new()
+        .write(true)
+        .open(&spoilt)?
+        .write_all_at(&[0xff, 0xff], MACHINE)?;
+    fs::rename(program, &whole)?;
+    fs::rename(spoilt, program)?;
+    let run = Command::new(program).arg("--version").output();
+    assert!(!run.is_ok_and(|output| output.status.success()));
+    Ok(whole)
+}
+
+pub fn options(program: &Path) -> Any {
+    any(&Options {
+        binary_name: program.display().to_string(),
+        ..Default::default()
+    })
+}
+
+pub fn created(stage: &Stage, id: &str, options: &Any) -> Result<Client, Failure> {
+    stage.make_bundle(id, &stage.spec(id, &["sleep", "600"]))?;
+    created_of(stage, id, options)
+}
+
+pub fn created_of(stage: &Stage, id: &str, options: &Any) -> Result<Client, Failure> {
+    let client = stage.start(id, Some(options))?;
+    client.create_with(stage, id, options)?;
+    Ok(client)
+}
+
+pub fn end(stage: &Stage, client: &Client, id: &str) -> Outcome {
+    client.kill(id, "", 9, false)?;
+    assert_eq!(client.wait(id, "")?.exit_status, 137);
+    assert_eq!(client.delete(id, "")?.exit_status, 137);
+    let left = stage.left_of(id);
+    let left: Vec<_> = left.iter().filter(|it| !it.contains("/rootfs")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    client.shutdown(id);
+    stage.wait_gone(id)
+}
+
+/// A container whose runtime, a `copy` of it, cannot be executed any more once it has been created.
+pub fn lives_without(
+    stage: &Stage,
+    id: &str,
+    copy: impl Fn() -> Result<PathBuf, Failure>,
+) -> Outcome {
+    let runtime = copy()?;
+    let client = created(stage, id, &options(&runtime))?;
+    spoil(&runtime)?;
+    client.start(id, "")?;
+    assert_eq!(client.state(id, "")?.status(), Status::RUNNING);
+    client.exec(id, "e1", &["sh", "-c", "exit 4"])?;
+    client.start(id, "e1")?;
+    assert_eq!(client.wait(id, "e1")?.exit_status, 4);
+    end(stage, &client, id)?;
+    // One that was never started.
+    let runtime = copy()?;
+    let unstarted = format!("{id}-unstarted");
+    let client = created(stage, &unstarted, &options(&runtime))?;
+    spoil(&runtime)?;
+    assert_eq!(client.delete(&unstarted, "")?.exit_status, 137);
+    client.shutdown(&unstarted);
+    stage.wait_gone(&unstarted)
+}
+
+/// Delete is the program's: systemd stops the scope.
+pub fn starts_in_a_scope(stage: &Stage, program: &Path) -> Outcome {
+    let options = any(&Options {
+        binary_name: program.display().to_string(),
+        systemd_cgroup: true,
+        ..Default::default()
+    });
+    let mut spec = stage.spec("c1", &["sleep", "600"]);
+    spec.0["linux"]["cgroupsPath"] = json!(format!("system.slice:{}:c1", stage.namespace()));
+    stage.make_bundle("c1", &spec)?;
+    let client = created_of(stage, "c1", &options)?;
+    let whole = spoil(program)?;
+    client.start("c1", "")?;
+    assert_eq!(client.state("c1", "")?.status(), Status::RUNNING);
+    client.kill("c1", "", 9, false)?;
+    client.wait("c1", "")?;
+    assert!(
+        client.delete("c1", "").is_err(),
+        "deleted without the program"
+    );
+    fs::rename(whole, program)?;
+    client.delete("c1", "")?;
+    client.shutdown("c1");
+    stage.wait_gone("c1")
+}
+
+/// A copy of this runc, as it is called.
+fn copy_of(stage: &Stage, of: OciRuntime) -> Result<PathBuf, Failure> {
+    copy(stage, of.name(), &Generation::V2_4.oci_runtime(of)?)
 }
 
 fn runc(stage: &Stage, args: &[&str]) -> Result<String, Failure> {
@@ -299,7 +326,7 @@ fn a_poststop_hook_is_run(stage: &Stage) -> Outcome {
 /// runc kills what is left in the container's cgroup then.
 fn a_container_without_a_pid_namespace_is_deleted_by_runc(stage: &Stage) -> Outcome {
     let (runc, calls) = (
-        copy(stage, OciRuntime::Runc1_5)?,
+        copy_of(stage, OciRuntime::Runc1_5)?,
         stage.dir().join("deleted"),
     );
     let mut spec = stage.spec("c1", &["sleep", "600"]);

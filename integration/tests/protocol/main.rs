@@ -4,6 +4,7 @@
 mod bootstrap;
 mod client;
 mod criu;
+mod crun;
 mod direct;
 mod ending;
 mod entrypoint;
@@ -110,6 +111,7 @@ fn main() -> ExitCode {
     let tests = [
         bootstrap::tests(),
         criu::tests(),
+        crun::tests(),
         direct::tests(),
         ending::tests(),
         entrypoint::tests(),

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use containerd_shim_protos::protobuf::MessageFull;
@@ -50,6 +51,7 @@ pub struct Stage {
     dir: PathBuf,
     _lock: File,
     daemon: Option<Daemon>,
+    for_crun: AtomicBool,
     rootfs: PathBuf,
     ids: Mutex<BTreeSet<remains::Key>>,
     logs: Mutex<HashMap<String, Log>>,
@@ -82,9 +84,19 @@ impl Stage {
             dir,
             _lock: lock,
             daemon: Some(daemon),
+            for_crun: AtomicBool::new(false),
             ids: Mutex::default(),
             logs: Mutex::default(),
         })
+    }
+
+    /// The shims that are started from now on are where crun works.
+    pub fn be_for_crun(&self) {
+        self.for_crun.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_for_crun(&self) -> bool {
+        self.for_crun.load(Ordering::Relaxed)
     }
 
     pub fn dir(&self) -> &Path {

@@ -8,7 +8,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use podhook_integration::command::as_a_service;
+use podhook_integration::command::{as_a_service, without_v2_beside_v1};
 use podhook_integration::protocol::reply;
 use podhook_integration::{Generation, Outcome};
 
@@ -19,7 +19,11 @@ use crate::stage::{Failure, Kind, Stage};
 impl Stage {
     /// The shim's command in a bundle, with what containerd passes, before the verb.
     pub fn command(&self, id: &str) -> Result<Command, Failure> {
-        let mut command = Command::new(self.kind.program()?);
+        let program = self.kind.program()?;
+        let mut command = match self.is_for_crun() {
+            true => without_v2_beside_v1(&program),
+            false => Command::new(program),
+        };
         command
             .args(["-namespace", self.namespace(), "-address"])
             .arg(self.address())

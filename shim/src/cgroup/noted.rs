@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use podhook_hooks::linux::cgroup::Membership;
+
 use super::error::Error;
 use super::file;
 
@@ -38,6 +41,17 @@ impl Noted {
         (!paths.is_empty() && paths.values().all(is_below)).then_some(Self(paths))
     }
 
+    /// Of an OCI runtime that has the same path in every hierarchy, and does not note more: crun. The folders are those
+    /// that it looks for, by the names in `/proc/self/cgroup`.
+    pub fn everywhere(path: &str) -> Option<Self> {
+        let (root, path) = (Path::new(ROOT), path.trim_start_matches('/'));
+        if is_v2(root) {
+            return Self::new([(UNIFIED.to_owned(), root.join(path))].into());
+        }
+        let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+        Self::new(below_each(root, &text, path))
+    }
+
     /// Whether the container is paused, being paused, or below a cgroup that is.
     ///
     /// # Errors
@@ -65,6 +79,26 @@ impl Noted {
         }
         kept.map_or(Ok(()), Err)
     }
+}
+
+fn is_v2(dir: &Path) -> bool {
+    statfs(dir).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC)
+}
+
+/// A path in each hierarchy of cgroup v1 of a process, and in that of v2 where it is mounted beside them.
+fn below_each(root: &Path, memberships: &str, path: &str) -> BTreeMap<String, PathBuf> {
+    let unified = root.join("unified");
+    let place = |membership: Membership| match membership.is_unified() {
+        true => is_v2(&unified).then(|| (UNIFIED.to_owned(), unified.join(path))),
+        false => {
+            let names = membership.controllers.join(",");
+            let folder = names.strip_prefix("name=").unwrap_or(&names);
+            let dir = root.join(folder).join(path);
+            Some((names, dir))
+        }
+    };
+    let memberships = memberships.lines().filter_map(Membership::parse);
+    memberships.filter_map(place).collect()
 }
 
 /// The same for a freezer of cgroup v1: THAWED, FREEZING or FROZEN (cgroup-v1/freezer-subsystem.rst).
@@ -128,6 +162,26 @@ mod tests {
         }
         assert!(!v1("/sys/fs/cgroup/pids"), "the root of a hierarchy");
         assert!(noted(&[]).is_none());
+    }
+
+    #[test]
+    fn one_path_is_looked_for_in_every_hierarchy() {
+        let root = tempfile::tempdir().unwrap();
+        let found = below_each(
+            root.path(),
+            "9:name=systemd:/x\n2:cpu,cpuacct:/\n0::/\n",
+            "a/c1",
+        );
+        let expected = [
+            ("cpu,cpuacct", "cpu,cpuacct/a/c1"),
+            ("name=systemd", "systemd/a/c1"),
+        ];
+        let expected = expected.map(|(name, dir)| (name.to_owned(), root.path().join(dir)));
+        assert_eq!(found, expected.into(), "v2 is not mounted");
+        assert!(Noted::everywhere("/a/c1").is_some());
+        for other in ["", "/", "//", "/../c1", "a/../../c1"] {
+            assert!(Noted::everywhere(other).is_none(), "{other:?}");
+        }
     }
 
     fn folder(dir: &Path, files: &[(&str, &str)]) -> PathBuf {

@@ -86,9 +86,9 @@ impl Key for Calls {
     type Value = RuntimeCalls;
 
     const NAME: &'static str = "runtime_calls";
-    const MEANING: &'static str = "`direct`: what runc's `start` and `delete` do for a plain container is done by podhook, \
-        on runc's own files, where the runtime is runc itself, of a tested version; else, and always with `program`, the \
-        runtime is called";
+    const MEANING: &'static str = "`direct`: what runc's and crun's `start` and `delete` do for a plain container is done by \
+        podhook, on the runtime's own files, where the runtime is runc or crun itself, of a tested version; else, and always \
+        with `program`, the runtime is called";
     const DEFAULT: &'static str = "`direct`";
 
     fn read(at: At) -> Result<RuntimeCalls, FieldError> {

@@ -159,6 +159,11 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                     "protocol",
                     "podhook/direct:: --skip of_any_tested_version",
                 ),
+                run(
+                    "protocol",
+                    "protocol",
+                    "podhook/crun:: --skip of_any_tested_version",
+                ),
             ],
         ),
         (

@@ -1,42 +1,64 @@
-//! Whether the OCI runtime is runc itself, of a version whose calls are known here.
+//! Whether the OCI runtime is runc or crun itself, of a version whose calls are known here.
 //!
 //! A program of that name may be a script, or one of another project that calls runc and wants to see each call. What a
-//! program in Go was made of is in a section of its file (`go version -m`).
+//! program in Go was made of is in a section of its file (`go version -m`). crun has the commit that it was made of among its
+//! constants: `crun --version` tells it.
 
 use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs, io};
 
-use super::Unfit;
+use super::{Unfit, elf};
 use crate::error::Error;
 
-/// The file's name, wherever it is.
-const NAME: &str = "runc";
-/// The package that it is made of.
+/// What the file may be called, wherever it is: nodes have either in the other's place.
+const NAMES: [&str; 2] = ["runc", "crun"];
+
+/// Where a program in Go says what it was made of, and the most that is read of it.
+const MADE_OF: (&[u8], u64) = (b".go.buildinfo", 256 << 10);
+/// runc's package.
 const PACKAGE: &str = "github.com/opencontainers/runc";
 /// Where makers of packages have its version put.
 const VERSION: &str = "main.version=";
-/// The versions 1.N whose calls were read and tested. Many programs do not say theirs: there, the form of their state
-/// decides alone.
-const TESTED: [u32; 4] = [1, 3, 4, 5];
+/// The versions 1.N of runc whose calls were read and tested. Many programs do not say theirs: there, the form of their
+/// state decides alone.
+const RUNC_TESTED: [u32; 4] = [1, 3, 4, 5];
 
-/// The section of an ELF file that says what a program in Go was made of, and the most that is read of one.
-const SECTION: &[u8] = b".go.buildinfo";
-const LIMIT: u64 = 256 << 10;
+/// Where a program in C has its constants, and the most that is read of them.
+const CONSTANTS: (&[u8], u64) = (b".rodata", 1 << 20);
+/// The commits of the versions of crun whose calls were read and tested: 1.8.1, 1.21, 1.28. A release has the same
+/// whoever makes a package of it.
+const CRUN_TESTED: [&[u8]; 3] = [
+    b"f8a096be060b22ccd3d5f3ebe44108517fbf6c30",
+    b"10269840aa07fb7e6b7e1acff6198692d8ff5c88",
+    b"54f16ffbefcd022bf032af768b5c5ce075c18bfc",
+];
+/// A constant of the code for `start`, which is in a library of another version where crun was linked so.
+const CRUN_CODE: &[u8] = b"write to exec.fifo";
 
-/// Refuses a `binary`, a name or a path, that is not known to be such a runc.
-pub fn check(binary: &str) -> Result<(), Unfit> {
-    if Path::new(binary).file_name() != Some(NAME.as_ref()) {
-        return Err(Unfit::Is("the OCI runtime is not called runc"));
+/// An OCI runtime whose calls are known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Runc,
+    Crun,
+}
+
+/// Which one `binary`, a name or a path, is.
+///
+/// # Errors
+/// Where it is not known to be either.
+pub fn kind(binary: &str) -> Result<Kind, Unfit> {
+    let name = Path::new(binary).file_name();
+    if !NAMES.iter().any(|known| name == Some(known.as_ref())) {
+        return Err(Unfit::Is("the OCI runtime is not called runc or crun"));
     }
-    let (path, metadata) = find(binary).ok_or(Unfit::Is("there is no runc"))?;
-    if known(&path, &metadata).map_err(Error::io("read", &path))? {
-        Ok(())
-    } else {
-        Err(Unfit::Is("the OCI runtime is no runc of a tested version"))
-    }
+    let (path, metadata) = find(binary).ok_or(Unfit::Is("there is no such OCI runtime"))?;
+    let known = known(&path, &metadata).map_err(Error::io("read", &path))?;
+    known.ok_or(Unfit::Is(
+        "the OCI runtime is no runc and no crun of a tested version",
+    ))
 }
 
 /// The file that is executed by this name.
@@ -74,8 +96,8 @@ impl Seen {
 }
 
 /// Reads each file once.
-fn known(path: &Path, metadata: &Metadata) -> io::Result<bool> {
-    static LAST: Mutex<Option<(Seen, bool)>> = Mutex::new(None);
+fn known(path: &Path, metadata: &Metadata) -> io::Result<Option<Kind>> {
+    static LAST: Mutex<Option<(Seen, Option<Kind>)>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((seen, known)) = &*last
         && *seen == Seen::new(metadata)
@@ -84,13 +106,29 @@ fn known(path: &Path, metadata: &Metadata) -> io::Result<bool> {
     }
     let file = File::open(path)?;
     let seen = Seen::new(&file.metadata()?);
-    let known = section(&file)?.is_some_and(|made_of| is_tested(&made_of));
+    let known = identify(&file)?;
     *last = Some((seen, known));
     Ok(known)
 }
 
+fn identify(file: &File) -> io::Result<Option<Kind>> {
+    if let Some(made_of) = elf::section(file, MADE_OF.0, MADE_OF.1)? {
+        return Ok(is_runc(&made_of).then_some(Kind::Runc));
+    }
+    let constants = elf::section(file, CONSTANTS.0, CONSTANTS.1)?;
+    Ok(constants
+        .is_some_and(|constants| is_crun(&constants))
+        .then_some(Kind::Crun))
+}
+
+/// Whether a program with these constants is a crun of a tested version.
+fn is_crun(constants: &[u8]) -> bool {
+    let texts = || constants.split(|byte| *byte == 0);
+    texts().any(|text| CRUN_TESTED.contains(&text)) && texts().any(|text| text == CRUN_CODE)
+}
+
 /// Whether a program that was made of this is a runc of a tested version.
-fn is_tested(made_of: &[u8]) -> bool {
+fn is_runc(made_of: &[u8]) -> bool {
     let text = String::from_utf8_lossy(made_of);
     if !text.contains(&format!("path\t{PACKAGE}\n")) {
         return false;
@@ -107,153 +145,17 @@ fn is_tested(made_of: &[u8]) -> bool {
     said.into_iter().all(|version| {
         let mut numbers = version.split('.');
         let minor = numbers.clone().nth(1).and_then(|minor| minor.parse().ok());
-        numbers.next() == Some("1") && minor.is_some_and(|minor| TESTED.contains(&minor))
+        numbers.next() == Some("1") && minor.is_some_and(|minor| RUNC_TESTED.contains(&minor))
     })
 }
 
-/// The section, of a 64-bit ELF file in this machine's order of bytes.
-fn section(file: &File) -> io::Result<Option<Vec<u8>>> {
-    const HEADER: usize = 64;
-    let mut header = [0; HEADER];
-    match file.read_exact_at(&mut header, 0) {
-        Err(e) if is_outside(&e) => return Ok(None),
-        other => other?,
-    }
-    let order: &[u8] = if cfg!(target_endian = "little") {
-        b"\x02\x01"
-    } else {
-        b"\x02\x02"
-    };
-    if !header.starts_with(b"\x7fELF") || header.get(4..6) != Some(order) {
-        return Ok(None);
-    }
-    let fields = (
-        u64_at(&header, 0x28),
-        u16_at(&header, 0x3a),
-        u16_at(&header, 0x3c),
-        u16_at(&header, 0x3e),
-    );
-    let (Some(offset), Some(size), Some(count), Some(names)) = fields else {
-        return Ok(None);
-    };
-    let (size, names) = (usize::from(size), usize::from(names));
-    let Some(table) = part(file, offset, size.saturating_mul(count.into()) as u64)? else {
-        return Ok(None);
-    };
-    let mut entries = table.chunks_exact(size.max(1));
-    let place = |entry: &[u8]| Some((u64_at(entry, 0x18)?, u64_at(entry, 0x20)?));
-    let Some((offset, length)) = entries.clone().nth(names).and_then(place) else {
-        return Ok(None);
-    };
-    let Some(names) = part(file, offset, length)? else {
-        return Ok(None);
-    };
-    let is_it = |entry: &&[u8]| {
-        let name = u32_at(entry, 0).and_then(|at| names.get(at as usize..));
-        name.and_then(|name| name.split(|byte| *byte == 0).next()) == Some(SECTION)
-    };
-    match entries.find(is_it).and_then(place) {
-        Some((offset, length)) => part(file, offset, length),
-        None => Ok(None),
-    }
-}
-
-/// A part of the file; none where it is not all there, or too large.
-fn part(file: &File, offset: u64, length: u64) -> io::Result<Option<Vec<u8>>> {
-    if length > LIMIT {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-    match file.read_exact_at(&mut bytes, offset) {
-        Ok(()) => Ok(Some(bytes)),
-        Err(e) if is_outside(&e) => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-/// Whether a read says that there is no such part: beyond the end, or beyond what an offset can be.
-fn is_outside(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput
-    )
-}
-
-fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk().copied()
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes_at(bytes, at).map(u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes_at(bytes, at).map(u32::from_ne_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes_at(bytes, at).map(u64::from_ne_bytes)
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use std::io::Write;
-
+mod tests {
     use super::*;
-
-    /// A file as the linker of Go makes it, with this in its section.
-    pub fn elf(made_of: &str) -> Vec<u8> {
-        let names = b"\0.shstrtab\0.go.buildinfo\0";
-        let section = [b"\xff Go buildinf:\x08\x02", made_of.as_bytes()].concat();
-        let (names_at, section_at) = (64, 64 + names.len());
-        let table_at = section_at + section.len();
-        let mut file = vec![0; 64];
-        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        file[0x28..0x30].copy_from_slice(&(table_at as u64).to_le_bytes());
-        for (at, number) in [(0x3a, 64), (0x3c, 3), (0x3e, 1)] {
-            file[at..at + 2].copy_from_slice(&u16::to_le_bytes(number));
-        }
-        file.extend_from_slice(names);
-        file.extend_from_slice(&section);
-        for (name, at, length) in [
-            (0, 0, 0),
-            (1, names_at, names.len()),
-            (11, section_at, section.len()),
-        ] {
-            let mut entry = [0; 64];
-            entry[..4].copy_from_slice(&u32::to_le_bytes(name));
-            entry[0x18..0x20].copy_from_slice(&(at as u64).to_le_bytes());
-            entry[0x20..0x28].copy_from_slice(&(length as u64).to_le_bytes());
-            file.extend_from_slice(&entry);
-        }
-        file
-    }
-
-    fn section_of(bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        section(&file).unwrap()
-    }
-
-    #[test]
-    fn what_a_program_was_made_of_is_found() {
-        let whole = elf("path\tx\n");
-        assert!(section_of(&whole).unwrap().ends_with(b"path\tx\n"));
-        assert_eq!(section_of(b"#!/bin/sh\nexec runc \"$@\"\n"), None);
-        // Cut off anywhere, or with any one byte of the head broken, it is no such file, or one without the section.
-        for length in 0..whole.len() {
-            assert_eq!(section_of(&whole[..length]), None, "{length}");
-        }
-        for at in 0..64 {
-            let mut broken = whole.clone();
-            broken[at] ^= 0xff;
-            drop(section_of(&broken));
-        }
-    }
 
     #[test]
     fn only_runc_of_a_tested_version_is_known() {
-        let tested = |text: &str| is_tested(text.as_bytes());
+        let tested = |text: &str| is_runc(text.as_bytes());
         let with = |rest: &str| tested(&format!("path\tgithub.com/opencontainers/runc\n{rest}"));
         // As Debian's, upstream's of different times, and those that a distribution makes.
         for known in [
@@ -282,5 +184,19 @@ pub(super) mod tests {
             "path\tgithub.com/opencontainers/runc/contrib/cmd/x\n"
         ));
         assert!(!tested(""));
+    }
+
+    #[test]
+    fn only_crun_of_a_tested_version_is_known() {
+        let of = |texts: &[&[u8]]| is_crun(&texts.join(&b"\0"[..]));
+        for commit in CRUN_TESTED {
+            assert!(of(&[b"directory\n", b"", commit, b"", CRUN_CODE, b""]));
+            let changed = commit.split_last().unwrap().1;
+            for other in [changed, &[commit, b"-dirty"].concat()] {
+                assert!(!of(&[b"", other, CRUN_CODE]));
+            }
+            assert!(!of(&[commit, b"exec.fifo"]), "linked to a library");
+        }
+        assert!(!of(&[CRUN_CODE]));
     }
 }

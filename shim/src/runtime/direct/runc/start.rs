@@ -3,40 +3,22 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, unlinkat};
 use podhook_hooks::linux::watch;
 
-use super::state::{State, folder};
-use super::{Direct, Unfit};
+use super::state::State;
 use crate::error::{Error, Result};
 use crate::host::apart;
+use crate::runtime::direct::folder::Folder;
+use crate::runtime::direct::{Direct, Unfit, Unstarted};
 use crate::runtime::presence;
 
-const FIFO: &str = "exec.fifo";
-
-/// A start that is the program's.
-pub struct Unstarted {
-    pub why: Unfit,
-    /// To be kept until the program has ended: what init has written, or is about to, stays in it for the program, and
-    /// init would die of a fifo without a reader.
-    pub fifo: Option<Arc<File>>,
-}
-
-impl From<Unfit> for Unstarted {
-    fn from(why: Unfit) -> Self {
-        Self { why, fifo: None }
-    }
-}
-
 /// A container that waits for its start.
-struct Waiting {
-    folder: Arc<OwnedFd>,
+pub struct Waiting {
+    folder: Arc<Folder>,
     init: Arc<OwnedFd>,
     /// Open for reading. With that init goes on.
     fifo: Arc<File>,
@@ -44,53 +26,38 @@ struct Waiting {
     _mark: Option<OwnedFd>,
 }
 
-impl Direct {
-    /// Starts the container. As with runc init is about to become the entrypoint then, or has ended.
-    pub async fn start(&self) -> Result<(), Unstarted> {
-        let direct = self.clone();
-        let opened = apart::start(move || direct.open()).await;
-        let waiting = opened.map_err(|e| Unfit::from(Error::lower(e)))??;
-        let unstarted = |why| Unstarted {
-            why,
-            fifo: Some(Arc::clone(&waiting.fifo)),
-        };
-        waiting.read().await.map_err(unstarted)
+/// What may wait for a disk.
+pub fn open(direct: &Direct) -> Result<Waiting, Unfit> {
+    let mark = presence::mark(&direct.bundle)?;
+    let folder = Folder::open(&direct.folder)?;
+    let state = State::read(&folder, &direct.id)?;
+    if state.is_paused()? {
+        return Err(Unfit::Is("it is paused"));
     }
-
-    /// What may wait for a disk.
-    fn open(&self) -> Result<Waiting, Unfit> {
-        self.check()?;
-        let mark = presence::mark(&self.bundle)?;
-        let folder = folder(&self.folder)?;
-        let state = State::read(&folder, &self.id)?;
-        if state.is_paused()? {
-            return Err(Unfit::Is("it is paused"));
-        }
-        let init = Arc::new(state.init()?);
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let opened = openat(folder.as_fd(), FIFO, flags, Mode::empty());
-        let fifo = File::from(opened.map_err(|e| Error::io("open", FIFO)(e.into()))?);
-        let kind = fifo
-            .metadata()
-            .map_err(Error::io("stat", FIFO))?
-            .file_type();
-        if !kind.is_fifo() {
-            return Err(Unfit::Is("exec.fifo is no fifo"));
-        }
-        Ok(Waiting {
-            folder: Arc::new(folder),
-            init,
-            fifo: Arc::new(fifo),
-            _mark: mark,
-        })
-    }
+    let init = Arc::new(state.held_init()?);
+    let fifo = Arc::new(folder.fifo(OFlag::O_RDONLY)?);
+    Ok(Waiting {
+        folder: Arc::new(folder),
+        init,
+        fifo,
+        _mark: mark,
+    })
 }
 
 impl Waiting {
+    /// Goes on where [`open`] has ended.
+    pub async fn read(self) -> Result<(), Unstarted> {
+        let unstarted = |why| Unstarted {
+            why,
+            fifo: Some(Arc::clone(&self.fifo)),
+        };
+        self.read_to_end().await.map_err(unstarted)
+    }
+
     /// Reads what init writes, to the end, which comes when init closes the fifo, at the latest as it executes the
     /// entrypoint. The fifo is removed when there is something to read and before it is read: up to then the program
     /// can do it all.
-    async fn read(&self) -> Result<(), Unfit> {
+    async fn read_to_end(&self) -> Result<(), Unfit> {
         let fifo = watch::readable(Arc::clone(&self.fifo));
         let fifo = fifo.map_err(Error::sys("watch the fifo of a container"))?;
         let init = watch::readable(Arc::clone(&self.init));
@@ -115,10 +82,8 @@ impl Waiting {
             }
         }
         let folder = Arc::clone(&self.folder);
-        let removed =
-            apart::start(move || unlinkat(folder.as_fd(), FIFO, UnlinkatFlags::NoRemoveDir));
-        let removed = removed.await.map_err(Error::lower)?;
-        removed.map_err(|e| Error::io("remove", FIFO)(e.into()))?;
+        let removed = apart::start(move || folder.remove_fifo());
+        removed.await.map_err(Error::lower)??;
         let mut buffer = [0; 64];
         loop {
             match (&*self.fifo).read(&mut buffer) {

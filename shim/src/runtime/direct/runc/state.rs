@@ -2,27 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::Mode;
-use podhook_hooks::linux::process::{Stat, read_stat};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::Unfit;
 use crate::cgroup::Noted;
 use crate::error::Error;
 use crate::host::pidfd;
+use crate::runtime::direct::folder::Folder;
+use crate::runtime::direct::init::Init;
+use crate::runtime::direct::{HAS_POSTSTOP, HAS_RDT_GROUP, HAS_SCOPE, NO_PID_NAMESPACE, Unfit};
 
 const FILE: &str = "state.json";
-/// Why Delete is the program's with the systemd driver.
-pub const HAS_SCOPE: &str = "its cgroups are systemd's";
-/// More than a configuration with the largest seccomp profile.
-const LIMIT: u64 = 4 << 20;
 
 /// All that runc 1.1 to 1.5 note; with another field it is another program's, or of a version that may do more.
 #[derive(Debug, Deserialize)]
@@ -50,20 +43,10 @@ struct Noting {
 /// What is known of a container that runc has made.
 #[derive(Debug)]
 pub struct State {
-    pid: i32,
-    start: u64,
+    pub init: Init,
     pub cgroups: Noted,
     config: Config,
     has_rdt_group: bool,
-}
-
-/// The folder of a container below the runtime's root.
-///
-/// # Errors
-/// Where it is none, or a link.
-pub fn folder(path: &Path) -> Result<OwnedFd, Unfit> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    open(path, flags, Mode::empty()).map_err(|e| Error::io("open", path)(e.into()).into())
 }
 
 impl State {
@@ -71,14 +54,8 @@ impl State {
     ///
     /// # Errors
     /// Where it cannot be read, or is not wholly understood, or the container is one for which runc does more.
-    pub fn read(folder: &OwnedFd, id: &str) -> Result<Self, Unfit> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = openat(folder.as_fd(), FILE, flags, Mode::empty());
-        let file = File::from(file.map_err(|e| Error::io("open", FILE)(e.into()))?);
-        let mut text = Vec::new();
-        let read = file.take(LIMIT).read_to_end(&mut text);
-        read.map_err(Error::io("read", FILE))?;
-        Self::parse(&text, id)
+    pub fn read(folder: &Folder, id: &str) -> Result<Self, Unfit> {
+        Self::parse(&folder.read(FILE)?, id)
     }
 
     pub(super) fn parse(text: &[u8], id: &str) -> Result<Self, Unfit> {
@@ -95,8 +72,10 @@ impl State {
             .iter()
             .any(|path| !path.is_empty());
         Ok(Self {
-            pid: noting.init_process_pid,
-            start: noting.init_process_start,
+            init: Init {
+                pid: noting.init_process_pid,
+                start: noting.init_process_start,
+            },
             cgroups: cgroups.ok_or(Unfit::Is("its cgroups are not where they are looked for"))?,
             has_rdt_group: has_rdt_path || noting.config.has_rdt,
             config: noting.config,
@@ -107,21 +86,12 @@ impl State {
     ///
     /// # Errors
     /// Where that has ended.
-    pub fn init(&self) -> Result<OwnedFd, Unfit> {
-        let init = pidfd::open(self.pid)?;
-        match self.is_alive() {
+    pub fn held_init(&self) -> Result<OwnedFd, Unfit> {
+        let init = pidfd::open(self.init.pid)?;
+        match self.init.is_alive() {
             true => Ok(init),
             false => Err(Unfit::Is("its init has ended")),
         }
-    }
-
-    /// Whether init is alive, as runc sees it.
-    pub fn is_alive(&self) -> bool {
-        let Ok(text) = read_stat(self.pid) else {
-            return false;
-        };
-        let stat = Stat::parse(&text);
-        stat.is_some_and(|stat| !stat.has_ended() && stat.field(22) == Some(self.start))
     }
 
     /// Whether it is paused.
@@ -137,11 +107,11 @@ impl State {
         if self.config.cgroups.systemd {
             Some(HAS_SCOPE)
         } else if self.has_rdt_group {
-            Some("it may have an Intel RDT group")
+            Some(HAS_RDT_GROUP)
         } else if self.config.has_poststop {
-            Some("it has a poststop hook")
+            Some(HAS_POSTSTOP)
         } else if !self.config.has_pid_namespace {
-            Some("it has no pid namespace of its own")
+            Some(NO_PID_NAMESPACE)
         } else {
             None
         }
