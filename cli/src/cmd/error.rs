@@ -2,6 +2,8 @@
 //!
 //! Each module below has an error of its own; a command's own errors turn into this one where they are.
 
+use std::io::ErrorKind;
+
 use crate::cluster;
 use crate::cri;
 use crate::manifest;
@@ -50,6 +52,9 @@ pub enum Error {
     /// Any other refusal.
     #[error("{0}")]
     Refused(String),
+    /// What another program has said, with its own beginning.
+    #[error("{0}")]
+    Said(String),
     /// Several things went wrong, and were said already.
     #[error("")]
     Reported,
@@ -97,17 +102,100 @@ impl Error {
         let line = match self {
             Self::Reported | Self::Interrupted => return None,
             Self::Server { .. }
+            | Self::Said(_)
             | Self::Exit(_)
             | Self::Manifest(manifest::Error::Invalid { .. }) => self.to_string(),
             _ => format!("error: {self}"),
         };
+        let hint = self.hint().map(|hint| format!("\n  hint: {hint}"));
+        let line = line + &hint.unwrap_or_default();
         Some(escape::lines(&line).into_owned())
+    }
+
+    /// What to do, where the error itself does not say it.
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(store::Error::Io { source, .. }) => match source.kind() {
+                ErrorKind::PermissionDenied => Some("root may: sudo podhook …"),
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull => {
+                    Some("--root-dir names another folder for what podhook keeps")
+                }
+                _ => None,
+            },
+            Self::Store(store::Error::Mounted { .. }) => {
+                Some("umount it, and delete the pod again")
+            }
+            Self::Manifest(manifest::Error::NoSuchPath { .. }) => {
+                Some("-f takes a file, a folder of them, or - for stdin")
+            }
+            Self::Manifest(manifest::Error::NoObjects { .. }) => {
+                Some("the files hold no document with apiVersion, kind and metadata")
+            }
+            Self::Detached(detached::Error::NoReport) => {
+                Some("podhook get pods shows what has come of it, podhook delete takes a pod away")
+            }
+            Self::Server { code, message } => server_hint(code, message),
+            _ => None,
+        }
+    }
+}
+
+/// The same of what kubectl's users know from a server.
+fn server_hint(code: &str, message: &str) -> Option<&'static str> {
+    match code {
+        "NotFound" if message.starts_with("pods ") => {
+            Some("podhook get pods -A lists those of all namespaces; -n names one")
+        }
+        "AlreadyExists" if message.starts_with("object is being deleted") => {
+            Some("podhook get pods -w shows when it is gone")
+        }
+        "AlreadyExists" => Some("a kubelet or crictl has made it: give the pod another name"),
+        "Forbidden" if message.contains("no runtime handler") => Some(
+            "podhook install gives containerd the handler podhook; podhook doctor looks for it",
+        ),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn an_error_says_what_to_do() {
+        let io = |kind: ErrorKind| {
+            let io = store::Error::io("create", Path::new("/var/lib/podhook"));
+            Error::Store(io(kind.into()))
+        };
+        let server = |code, message: &str| Error::Server {
+            code,
+            message: message.to_owned(),
+        };
+        for (error, hint) in [
+            (io(ErrorKind::PermissionDenied), "sudo podhook"),
+            (io(ErrorKind::ReadOnlyFilesystem), "--root-dir"),
+            (manifest::Error::NoObjects { verb: "apply" }.into(), "kind"),
+            (pods::Error::no_pod("web").into(), "podhook get pods -A"),
+            (
+                server("AlreadyExists", "object is being deleted: pods \"web\""),
+                "get pods -w",
+            ),
+            (
+                server("Forbidden", "containerd has no runtime handler"),
+                "podhook install",
+            ),
+        ] {
+            let report = error.report().unwrap();
+            let (line, said) = report.split_once("\n  hint: ").unwrap();
+            assert!(!line.contains("hint") && said.contains(hint), "{report}");
+        }
+        let report = server("BadRequest", "container c9 is not valid")
+            .report()
+            .unwrap();
+        assert!(!report.contains("hint"), "{report}");
+    }
 
     #[test]
     fn an_error_cannot_write_to_the_terminal() {

@@ -127,7 +127,7 @@ async fn make(
         .await
         .map_err(|status| {
             Error::Refused(format!(
-                "Failed to create pod sandbox: {}",
+                "Failed to create pod sandbox: {}\n  hint: podhook doctor checks containerd and its configuration",
                 status.message()
             ))
         })?
@@ -221,7 +221,8 @@ async fn ensure_image(context: &Context, container: &Container) -> Result<Image,
         (Some(image), "IfNotPresent" | "Never") => return Ok(image),
         (None, "Never") => {
             return Err(Error::Refused(format!(
-                "Container image {name:?} is not present with pull policy of Never"
+                "Container image {name:?} is not present with pull policy of Never\n  hint: ctr -n k8s.io images import FILE brings \
+                 it; or imagePullPolicy: IfNotPresent"
             )));
         }
         _ => {}
@@ -233,7 +234,8 @@ async fn ensure_image(context: &Context, container: &Container) -> Result<Image,
     let pulled = context.client.images.clone().pull_image(request).await;
     pulled.map_err(|status| {
         Error::Refused(format!(
-            "Failed to pull image {name:?}: {}",
+            "Failed to pull image {name:?}: {}\n  hint: containerd pulls it, as its own configuration says and without \
+             imagePullSecrets; ctr -n k8s.io images pull or import brings it, too",
             status.message()
         ))
     })?;

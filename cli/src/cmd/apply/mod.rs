@@ -217,7 +217,7 @@ impl Starting {
             let name = self.containers.iter().find(|(id, _)| *id == report.id);
             let name = name.map_or(report.id.as_str(), |(_, name)| name);
             outcome.note::<()>(Err(Error::Refused(format!(
-                "pod {:?}: failed to start container {name:?}: {error}",
+                "pod {:?}: failed to start container {name:?}: {error}\n  hint: podhook describe pod {0} has the results of its hooks",
                 self.pod
             ))));
         }
