@@ -124,7 +124,9 @@ fn what_the_shim_makes_is_no_wider_than_the_originals(stage: &Stage) -> Outcome 
         modes(&logs, &mut found)?;
         client.shutdown(id);
         stage.wait_gone(id)?;
-        found.retain(|name, _| !before.contains_key(name));
+        // The original of 2.4 writes exit.json under a number first.
+        let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        found.retain(|name, _| !before.contains_key(name) && !is_number(name));
         assert!(found.len() >= 5, "{found:?}");
         for (name, mode) in &found {
             let of = |table: &[(&str, u32)]| {
