@@ -291,9 +291,8 @@ async fn a_request_that_is_there_is_answered_before_the_end() {
         answer.starts_with("HTTP/1.1 200 OK") && answer.contains("JSONPatch"),
         "{answer}"
     );
-    let at = running.at;
+    // No connection is tried: the port is free now, and may be another test's.
     running.serving.await.unwrap();
-    assert!(TcpStream::connect(at).await.is_err());
 }
 
 #[tokio::test(flavor = "current_thread")]
