@@ -28,6 +28,7 @@ pub mod kubernetes;
 #[cfg(test)]
 mod makefile;
 pub mod node;
+pub mod packages;
 mod panics;
 #[cfg(test)]
 mod parts;

@@ -4,11 +4,11 @@ use std::fs;
 use std::process::Command;
 
 use podhook_integration::command::{self, stdout_of};
+use podhook_integration::packages::{LIMIT, NEW};
 use podhook_integration::suite::Test;
-use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests};
 
-use crate::root::{NEW, packages};
+use crate::root::packages;
 
 pub fn tests() -> Vec<Test> {
     tests![contents:
@@ -27,7 +27,7 @@ const FILES: [&str; 10] = [
     "/usr/share/man/man1/podhook-install.1.gz",
     "/usr/share/man/man8/containerd-shim-podhook-v1.8.gz",
     "/usr/share/bash-completion/completions/podhook",
-    "/usr/share/doc/podhook/CHANGELOG.md.gz",
+    "/usr/share/doc/podhook/changelog.gz",
     "/_podhook",
     "/podhook.fish",
 ];
@@ -79,7 +79,7 @@ fn debians_judge_finds_no_error(_: &Node) -> Outcome {
     let mut lintian = Command::new("lintian");
     lintian.args(["--fail-on=error", "--allow-root"]);
     lintian.arg(packages()?.deb(NEW));
-    match command::run(&mut lintian, None, SOON) {
+    match command::run(&mut lintian, None, LIMIT) {
         Err(command::Error::Start { .. }) => println!("NOT TESTED: no lintian on this machine"),
         output => {
             let output = output?.success()?;

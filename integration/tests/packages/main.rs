@@ -12,10 +12,9 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use podhook_integration::shim;
 use podhook_integration::suite::{each_once, podhook_only, run_with_threads};
 
-use root::{Failure, Packages};
+use root::{Failure, Installed};
 
 /// Where this program, run again, finds the packages.
 const PACKAGES: &str = "PODHOOK_TEST_PACKAGES";
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
             }
         };
     };
-    root::remember(Packages::new(PathBuf::from(folder)));
+    root::remember(Installed::new(PathBuf::from(folder)));
     let mut tests = contents::tests();
     tests.extend(upgrade::tests());
     // They install into one root.
@@ -41,24 +40,18 @@ fn main() -> ExitCode {
 /// Makes the packages, and runs this program again with their shim under test.
 fn prepared() -> Result<bool, Failure> {
     let folder = tempfile::tempdir()?;
-    let packages = Packages::new(folder.path().to_owned());
-    packages.make()?;
-    packages.install_old()?;
+    let installed = Installed::new(folder.path().to_owned());
+    installed.packages.make()?;
+    installed.install_old()?;
     let matrix = env::var_os("PODHOOK_MATRIX");
     let status = Command::new(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(PACKAGES, folder.path())
-        .env("PODHOOK_SHIM", packages.shim())
+        .env("PODHOOK_SHIM", installed.shim())
         .env(
             "PODHOOK_MATRIX",
             matrix.as_deref().unwrap_or(OsStr::new("2.4/podhook")),
         )
         .status()?;
     Ok(status.success())
-}
-
-/// The programs that are packed.
-fn programs() -> PathBuf {
-    let program = shim::built("podhook");
-    program.parent().map(PathBuf::from).unwrap_or_default()
 }

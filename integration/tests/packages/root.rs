@@ -1,92 +1,52 @@
-//! The packages, and the root folder that they are installed into.
+//! The root folder that the packages are installed into.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use podhook_integration::command::{self, Output, stdout_of};
-use podhook_integration::generation::repository;
-
-use crate::programs;
+use podhook_integration::packages::{LIMIT, OLD, PROGRAMS, Packages};
+use podhook_integration::shim::built;
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// cargo may have to build the program that writes the man pages.
-const LIMIT: Duration = Duration::from_secs(1200);
-const PROGRAMS: [&str; 2] = ["podhook", "containerd-shim-podhook-v1"];
-/// The release that is installed, and the one that comes after it.
-pub const OLD: &str = "0.0.1";
-pub const NEW: &str = "0.0.2";
+static INSTALLED: OnceLock<Installed> = OnceLock::new();
 
-static PACKAGES: OnceLock<Packages> = OnceLock::new();
+/// The packages of this run, and where they are installed.
+pub struct Installed {
+    pub packages: Packages,
+    root: PathBuf,
+}
+
+pub fn remember(installed: Installed) {
+    let _ = INSTALLED.set(installed);
+}
+
+/// That of this run.
+pub fn installed() -> Result<&'static Installed, Failure> {
+    Ok(INSTALLED.get().ok_or("no packages")?)
+}
 
 /// The packages of this run.
-pub struct Packages {
-    folder: PathBuf,
-}
-
-pub fn remember(packages: Packages) {
-    let _ = PACKAGES.set(packages);
-}
-
-/// Those of this run.
 pub fn packages() -> Result<&'static Packages, Failure> {
-    Ok(PACKAGES.get().ok_or("no packages")?)
+    Ok(&installed()?.packages)
 }
 
-impl Packages {
+impl Installed {
+    /// With packages and root below a folder.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
-    }
-
-    /// Makes both releases of what cargo has built. Without its symbols, as a release is, it is packed in seconds.
-    pub fn make(&self) -> Result<(), Failure> {
-        fs::create_dir_all(self.programs())?;
-        for program in PROGRAMS {
-            let from = programs().join(program).display().to_string();
-            let to = self.programs().join(program).display().to_string();
-            stdout_of("strip", &["-o", &to, &from])?;
+        Self {
+            root: folder.join("root"),
+            packages: Packages::new(folder),
         }
-        for version in [OLD, NEW] {
-            self.make_in(&self.folder, version)?;
-        }
-        Ok(())
-    }
-
-    /// Makes a release in a folder.
-    pub fn make_in(&self, folder: &Path, version: &str) -> Result<(), Failure> {
-        let mut command = Command::new(repository().join(".ci/package"));
-        command
-            .arg(self.programs())
-            .arg(folder)
-            .env("VERSION", version);
-        // The time of a commit, which an archive of the source does not have.
-        command.env("SOURCE_DATE_EPOCH", "1700000000");
-        command::run(&mut command, None, LIMIT)?.success()?;
-        Ok(())
-    }
-
-    /// The .deb of a release.
-    pub fn deb(&self, version: &str) -> PathBuf {
-        self.folder.join(format!("podhook_{version}-1_amd64.deb"))
-    }
-
-    /// The .rpm of a release.
-    pub fn rpm(&self, version: &str) -> PathBuf {
-        self.folder.join(format!("podhook-{version}-1.x86_64.rpm"))
-    }
-
-    fn programs(&self) -> PathBuf {
-        self.folder.join("programs")
     }
 
     /// The root folder.
     pub fn root(&self) -> PathBuf {
-        self.folder.join("root")
+        self.root.clone()
     }
 
     /// The shim that is installed there.
@@ -115,12 +75,14 @@ impl Packages {
         }
         fs::write(root.join("var/lib/dpkg/status"), "")?;
         fs::copy("/bin/busybox", root.join("bin/busybox"))?;
-        for tool in ["cat", "grep", "head", "rm", "sh", "tr"] {
+        for tool in ["cat", "grep", "head", "sh", "tr"] {
             symlink("busybox", root.join("bin").join(tool))?;
         }
+        // Debian's own: busybox's knows no file systems.
+        fs::copy("/bin/rm", root.join("bin/rm"))?;
         let mut libraries = BTreeSet::new();
-        for program in PROGRAMS {
-            let said = stdout_of("ldd", &[&*programs().join(program).display().to_string()])?;
+        for program in PROGRAMS.map(built).into_iter().chain(["/bin/rm".into()]) {
+            let said = stdout_of("ldd", &[&*program.display().to_string()])?;
             let words = said.split_whitespace().filter(|word| word.starts_with('/'));
             libraries.extend(words.map(PathBuf::from));
         }
@@ -129,7 +91,7 @@ impl Packages {
             fs::create_dir_all(to.parent().unwrap_or(&root))?;
             fs::copy(&library, to)?;
         }
-        self.dpkg(&["--install", &self.deb(OLD).display().to_string()])?
+        self.dpkg(&["--install", &self.packages.deb(OLD).display().to_string()])?
             .success()?;
         Ok(())
     }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use podhook::setup::root::Root;
 use podhook::setup::shims::{self, Shim};
+use podhook_integration::packages::NEW;
 use podhook_integration::podhook::Podhook;
 use podhook_integration::suite::Test;
 use podhook_integration::wait::SOON;
 use podhook_integration::{Node, Outcome, tests, wait};
 use serde_json::Value;
 
-use crate::root::{Failure, NEW, packages};
+use crate::root::{Failure, installed};
 
 pub fn tests() -> Vec<Test> {
     tests![upgrade: containers_live_through_an_upgrade_and_keep_the_package_from_being_removed]
@@ -39,9 +40,9 @@ fn inode_of(shim: &Shim) -> Result<u64, Failure> {
 fn containers_live_through_an_upgrade_and_keep_the_package_from_being_removed(
     node: &Node,
 ) -> Outcome {
-    let packages = packages()?;
+    let installed = installed()?;
     let host = Root::open(Path::new("/"))?;
-    let before = packages.inode()?;
+    let before = installed.inode()?;
     let old = node
         .container("old")
         .lifecycle(HOOK)
@@ -50,9 +51,9 @@ fn containers_live_through_an_upgrade_and_keep_the_package_from_being_removed(
     let old_shim = shim_of(old.id())?;
     assert_eq!(inode_of(&old_shim)?, before);
 
-    let package = packages.deb(NEW).display().to_string();
-    packages.dpkg(&["--install", &package])?.success()?;
-    let after = packages.inode()?;
+    let package = installed.packages.deb(NEW).display().to_string();
+    installed.dpkg(&["--install", &package])?.success()?;
+    let after = installed.inode()?;
     assert_ne!(after, before, "the program was written over, not replaced");
     assert!(
         old_shim.lives(&host),
@@ -76,14 +77,14 @@ fn containers_live_through_an_upgrade_and_keep_the_package_from_being_removed(
         "{versions}"
     );
 
-    let refused = packages.dpkg(&["--purge", "podhook"])?;
+    let refused = installed.dpkg(&["--purge", "podhook"])?;
     assert_ne!(refused.status, 0, "{refused:?}");
     let said = format!("{}{}", refused.stdout, refused.stderr);
     assert!(
         said.contains("podhook: containers run on it, shims: 2. Nothing was removed."),
         "{said}"
     );
-    assert!(packages.shim().exists() && old_shim.lives(&host));
+    assert!(installed.shim().exists() && old_shim.lives(&host));
 
     for container in [old, new] {
         let record = container.watch_record();
@@ -93,14 +94,14 @@ fn containers_live_through_an_upgrade_and_keep_the_package_from_being_removed(
         container.delete()?;
     }
     // What podhook has kept goes with a purge; what a removal leaves is nothing of the package's.
-    let root = packages.root();
+    let root = installed.root();
     for file in ["etc/podhook/config.toml", "var/lib/podhook/pods/a"] {
         let path = root.join(file);
         fs::create_dir_all(path.parent().unwrap_or(&root))?;
         fs::write(path, "")?;
     }
     wait::until_true("the shims end", SOON, || !old_shim.lives(&host))?;
-    packages.dpkg(&["--purge", "podhook"])?.success()?;
+    installed.dpkg(&["--purge", "podhook"])?.success()?;
     let mut left = Vec::new();
     find(&root, &mut left)?;
     assert_eq!(left, Vec::<PathBuf>::new());
