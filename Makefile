@@ -274,6 +274,16 @@ test-packages: deps-packages build images ## Install, upgrade and remove package
 	$(alive) .ci/package-tools
 	$(alive) $(CARGO) test $(cargo_flags) --package podhook-integration --test packages
 
+# SUITES="trixie testing" for some of bookworm, trixie and testing.
+SUITES ?=
+
+.PHONY: test-debian
+test-debian: deps-packages build ## Install, upgrade and remove the .deb on fresh Debians with systemd, in emulated machines (SUITES=trixie)
+	$(alive) integration/images/build
+	$(alive) .ci/package-tools
+	$(build_bin) machine
+	$(alive) $(run) machine -- --debian $(SUITES)
+
 .PHONY: reproducible
 reproducible: deps-packages ## Build what is committed twice, in two folders, and compare the programs and packages
 	$(alive) .ci/reproducible

@@ -46,6 +46,7 @@ fn no_target_compiles_or_downloads_in_silence() {
         "install",
         "package",
         "test-packages",
+        "test-debian",
         "fuzz",
         "fuzz-short",
         "miri",

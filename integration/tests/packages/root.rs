@@ -13,6 +13,8 @@ use podhook_integration::shim::built;
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+const DEBIANS: [&str; 2] = ["/bin/rm", "/bin/sh"];
+
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
 
 /// The packages of this run, and where they are installed.
@@ -75,13 +77,16 @@ impl Installed {
         }
         fs::write(root.join("var/lib/dpkg/status"), "")?;
         fs::copy("/bin/busybox", root.join("bin/busybox"))?;
-        for tool in ["cat", "grep", "head", "sh", "tr"] {
+        for tool in ["cat", "grep", "head", "tr"] {
             symlink("busybox", root.join("bin").join(tool))?;
         }
-        // Debian's own: busybox's knows no file systems.
-        fs::copy("/bin/rm", root.join("bin/rm"))?;
+        // Debian's own: busybox's rm knows no file systems, and its shell takes that one before any other.
+        for tool in DEBIANS {
+            fs::copy(tool, root.join(tool.trim_start_matches('/')))?;
+        }
         let mut libraries = BTreeSet::new();
-        for program in PROGRAMS.map(built).into_iter().chain(["/bin/rm".into()]) {
+        let debians = DEBIANS.map(PathBuf::from);
+        for program in PROGRAMS.map(built).into_iter().chain(debians) {
             let said = stdout_of("ldd", &[&*program.display().to_string()])?;
             let words = said.split_whitespace().filter(|word| word.starts_with('/'));
             libraries.extend(words.map(PathBuf::from));

@@ -23,59 +23,14 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk with the programs of `machines` and everything they call.
-    pub fn new(
-        machines: &[(usize, Vec<Run>)],
-        filter: Option<&str>,
-        programs: &Programs,
-    ) -> Result<Self, Error> {
+    /// A disk with what `fill` puts into its root folder.
+    pub fn new(fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Self, Error> {
         remove_stale();
         let prefix = format!("{PREFIX}{}-", process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let root = folder.path().join("disk");
-        let tree = root.join("tree");
-        let tests = programs.tests.iter();
-        let needed = tests.filter(|(target, _)| {
-            let mut runs = machines.iter().flat_map(|(_, runs)| runs);
-            runs.any(|run| run.program == target.as_str())
-        });
-        for from in needed.map(|(_, path)| path).chain(&programs.own) {
-            let to = inside(&tree, from)?;
-            // Debug information is nine tenths of them.
-            run(Command::new("strip")
-                .args(["--strip-debug", "-o"])
-                .arg(&to)
-                .arg(from))?;
-        }
-        for image in [Image::Busybox, Image::Nginx, Image::Pause] {
-            let from = image.archive()?;
-            let name = from.file_name().unwrap_or_default();
-            let to = inside(&tree, &repository().join(".cache/images").join(name))?;
-            fs::copy(&from, to)?;
-        }
-        // hooks/tests run them beside the one of the machine's Debian.
-        for version in ["runc-1.4", "runc-1.5"] {
-            let from = upstream(version, "runc")?;
-            let name = from.strip_prefix(cache())?;
-            let to = inside(&tree, &repository().join(".cache").join(name))?;
-            fs::copy(&from, to)?;
-        }
-        let examples = inside(&tree, &repository().join("examples"))?;
-        run(Command::new("cp")
-            .arg("-r")
-            .arg(repository().join("examples"))
-            .arg(examples))?;
-        let script = |name: String, text: String| -> Result<(), Error> {
-            let path = root.join(name);
-            fs::write(&path, text)?;
-            fs::set_permissions(&path, Permissions::from_mode(0o755))?;
-            Ok(())
-        };
-        script("program".to_owned(), plan::dispatcher())?;
-        for (number, runs) in machines {
-            let text = plan::program(runs, programs, filter)?;
-            script(format!("program-{number}"), text)?;
-        }
+        fs::create_dir(&root)?;
+        fill(&root)?;
         let disk = Self { folder };
         run(Command::new("truncate")
             .args(["-s", "1G"])
@@ -97,11 +52,63 @@ impl Disk {
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
 
-    /// The kernel, or another file that `integration/vm/build` made.
-    pub fn of_machine(name: &str) -> PathBuf {
-        cache().join("vm").join(name)
+/// Fills a disk with the programs of `machines` and everything they call.
+pub fn with_tests(
+    root: &Path,
+    machines: &[(usize, Vec<Run>)],
+    filter: Option<&str>,
+    programs: &Programs,
+) -> Result<(), Error> {
+    let tree = root.join("tree");
+    let tests = programs.tests.iter();
+    let needed = tests.filter(|(target, _)| {
+        let mut runs = machines.iter().flat_map(|(_, runs)| runs);
+        runs.any(|run| run.program == target.as_str())
+    });
+    for from in needed.map(|(_, path)| path).chain(&programs.own) {
+        let to = inside(&tree, from)?;
+        // Debug information is nine tenths of them.
+        run(Command::new("strip")
+            .args(["--strip-debug", "-o"])
+            .arg(&to)
+            .arg(from))?;
     }
+    for image in [Image::Busybox, Image::Nginx, Image::Pause] {
+        let from = image.archive()?;
+        let name = from.file_name().unwrap_or_default();
+        let to = inside(&tree, &repository().join(".cache/images").join(name))?;
+        fs::copy(&from, to)?;
+    }
+    // hooks/tests run them beside the one of the machine's Debian.
+    for version in ["runc-1.4", "runc-1.5"] {
+        let from = upstream(version, "runc")?;
+        let name = from.strip_prefix(cache())?;
+        let to = inside(&tree, &repository().join(".cache").join(name))?;
+        fs::copy(&from, to)?;
+    }
+    let examples = repository().join("examples");
+    copy_tree(&examples, &inside(&tree, &examples)?)?;
+    script(root, "program", &plan::dispatcher())?;
+    for (number, runs) in machines {
+        let text = plan::program(runs, programs, filter)?;
+        script(root, &format!("program-{number}"), &text)?;
+    }
+    Ok(())
+}
+
+/// Copies a folder.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
+    run(Command::new("cp").arg("-r").args([from, to]))
+}
+
+/// Writes a program.
+pub fn script(root: &Path, name: &str, text: &str) -> Result<(), Error> {
+    let path = root.join(name);
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// Removes the folders of runs that were killed.

@@ -25,7 +25,8 @@ pub struct Run {
     configuration: Option<&'static str>,
 }
 
-const fn run(name: &'static str, program: &'static str, arguments: &'static str) -> Run {
+/// A program without an environment of its own.
+pub const fn run(name: &'static str, program: &'static str, arguments: &'static str) -> Run {
     Run {
         name,
         program,

@@ -15,7 +15,6 @@ use podhook_integration::wait::{self, SOON};
 
 use crate::Error;
 use crate::disk::Disk;
-use crate::plan;
 use crate::tsc;
 
 /// Several times what the tests take on a quiet machine.
@@ -33,6 +32,15 @@ const KERNEL: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off audit
     random.trust_cpu=on cgroup_no_v1=all systemd.show_status=0 \
     no_timer_check";
 
+/// What is booted.
+pub struct Machine {
+    pub number: usize,
+    /// What `integration/vm/build` made.
+    pub folder: PathBuf,
+    /// Parameters of its kernel.
+    pub kernel: &'static str,
+}
+
 /// How a machine ended.
 pub struct End {
     /// What its console said.
@@ -41,30 +49,31 @@ pub struct End {
     pub stopped: bool,
 }
 
-/// Boots the machines with these numbers in their order, some at a time, gives `each` line of their second serial lines
+/// Boots the machines in their order, some at a time, gives `each` line of their second serial lines
 /// (none where there was no line for [`SILENCE`]), and returns once all are off. The emulators end with this process,
 /// however that ends. The disk's files have no name any more once the last machine has opened them.
 pub fn boot(
     disk: Disk,
-    numbers: &[usize],
+    machines: &[Machine],
     mut each: impl FnMut(Option<(usize, &str)>),
 ) -> Result<Vec<(usize, End)>, Error> {
     let (sender, lines) = mpsc::channel();
     let mut disk = Some(disk);
-    let mut ahead = numbers.iter();
-    let mut machines = Vec::new();
+    let mut ahead = machines.iter();
+    let mut started = Vec::new();
     let start = Instant::now();
     // Of those that were started: how many run, and which have said nothing yet.
     let (mut running, mut silent) = (0, Vec::new());
     let stopped = loop {
         while running < AT_ONCE
-            && let Some(&number) = ahead.next()
+            && let Some(machine) = ahead.next()
         {
-            println!("booting machine {number}");
+            println!("booting machine {}", machine.number);
             let disk = disk.as_ref().ok_or("the disk is gone")?;
-            machines.push((number, Machine::start(disk, number, sender.clone())?));
+            let emulator = Emulator::start(disk, machine, sender.clone())?;
+            started.push((machine.number, emulator));
             running += 1;
-            silent.push(number);
+            silent.push(machine.number);
         }
         if running == 0 {
             break false;
@@ -86,8 +95,8 @@ pub fn boot(
             Err(_) => break true,
         }
     };
-    let end = |(number, machine): (usize, Machine)| Ok((number, machine.end(stopped)?));
-    machines.into_iter().map(end).collect()
+    let end = |(number, emulator): (usize, Emulator)| Ok((number, emulator.end(stopped)?));
+    started.into_iter().map(end).collect()
 }
 
 /// What comes of a machine's second serial line.
@@ -100,23 +109,24 @@ enum Said {
 /// The parameters of the kernel. Its clock is the processor's counter, which the kernel takes only from
 /// processors it knows, and measures wrongly on a busy machine: with any other clock, each look at it is a call
 /// of a device that is emulated.
-fn kernel(number: usize) -> Result<String, Error> {
+fn kernel(machine: &Machine) -> Result<String, Error> {
     let khz = tsc::khz()?;
+    let Machine { number, kernel, .. } = machine;
     Ok(format!(
-        "{KERNEL} {} tsc=reliable tsc_early_khz={khz} {NUMBER}={number}",
-        plan::security(number),
+        "{KERNEL} {kernel} tsc=reliable tsc_early_khz={khz} {NUMBER}={number}"
     ))
 }
 
 /// A running emulator; killed if something fails before it is waited for.
-struct Machine {
+struct Emulator {
     qemu: Child,
     console: File,
     errors: PipeReader,
 }
 
-impl Machine {
-    fn start(disk: &Disk, number: usize, lines: Sender<(usize, Said)>) -> Result<Self, Error> {
+impl Emulator {
+    fn start(disk: &Disk, machine: &Machine, lines: Sender<(usize, Said)>) -> Result<Self, Error> {
+        let number = machine.number;
         let path = disk.beside(&format!("console-{number}"));
         let console = File::options()
             .create_new(true)
@@ -124,7 +134,7 @@ impl Machine {
             .write(true)
             .open(&path)?;
         let (errors, stderr) = pipe()?;
-        let mut command = command(disk, number, &path)?;
+        let mut command = command(disk, machine, &path)?;
         let mut qemu = command
             .stderr(stderr)
             .spawn()
@@ -170,7 +180,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for Emulator {
     fn drop(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
@@ -181,7 +191,7 @@ impl Drop for Machine {
 /// model: the state of a newer one is larger, and saved and restored at every switch.
 const PROCESSOR: &str = "Nehalem,+rdrand";
 
-fn command(disk: &Disk, number: usize, console: &Path) -> Result<Command, Error> {
+fn command(disk: &Disk, machine: &Machine, console: &Path) -> Result<Command, Error> {
     let drive =
         |file: PathBuf, more: &str| format!("file={},if=virtio,format=raw,{more}", file.display());
     let mut command = Command::new("qemu-system-x86_64");
@@ -191,14 +201,14 @@ fn command(disk: &Disk, number: usize, console: &Path) -> Result<Command, Error>
         .args(["-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot"])
         .arg("-kernel")
-        .arg(Disk::of_machine("vmlinuz"))
+        .arg(machine.folder.join("vmlinuz"))
         .arg("-initrd")
-        .arg(Disk::of_machine("initrd.cpio"))
-        .args(["-append", &kernel(number)?])
+        .arg(machine.folder.join("initrd.cpio"))
+        .args(["-append", &kernel(machine)?])
         // The root file system is shared by all runs: what one writes goes to a file without a name.
         .args([
             "-drive",
-            &drive(Disk::of_machine("root.img"), "cache=unsafe,snapshot=on"),
+            &drive(machine.folder.join("root.img"), "cache=unsafe,snapshot=on"),
         ])
         .args(["-drive", &drive(disk.image(), "readonly=on")])
         .arg("-serial")
