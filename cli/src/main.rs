@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = podhook::args::plugin::parse();
+    let line = podhook::args::plugin::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(podhook::run(cli));
+    let result = runtime.block_on(podhook::run(&line));
     // A read of stdin that nobody needs any more must not keep the process.
     runtime.shutdown_background();
     match result {

@@ -285,10 +285,16 @@ fn the_charts_values_are_those_of_its_schema() {
 }
 
 #[test]
-fn the_agent_reads_the_node_and_may_make_events_and_nothing_else() {
+fn the_agent_reads_the_node_and_may_make_events_and_ask_who_may_what_and_nothing_else() {
     let objects = objects_of(AGENT);
     let rules = &object(&objects, "ClusterRole", "podhook-agent")["rules"];
     let expected = serde_json::json!([{"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]}]);
+    assert_eq!(*rules, expected);
+    let rules = &object(&objects, "ClusterRole", "podhook-agent-questions")["rules"];
+    let expected = serde_json::json!([
+        {"apiGroups": ["certificates.k8s.io"], "resources": ["certificatesigningrequests"], "verbs": ["get"]},
+        {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+    ]);
     assert_eq!(*rules, expected);
     let spec = &object(&objects, "DaemonSet", "podhook-agent")["spec"]["template"]["spec"];
     assert_eq!(spec["automountServiceAccountToken"], false);
@@ -361,4 +367,22 @@ fn the_agents_kustomization_is_like_the_bases() {
     assert_eq!(agent["images"], base["images"]);
     let listed = agent["resources"].as_array().expect("resources").len();
     assert_eq!(files(AGENT).len(), listed + 1);
+    // Both in one kustomization: no object is in both.
+    let both = yaml("kustomize/all/kustomization.yaml");
+    assert_eq!(
+        both["resources"],
+        serde_json::json!(["../base", "../agent"])
+    );
+    let name = |object: &Value| {
+        (
+            object["kind"].to_string(),
+            object["metadata"]["name"].to_string(),
+        )
+    };
+    let base: Vec<_> = objects().iter().map(name).collect();
+    let twice = objects_of(AGENT)
+        .iter()
+        .map(name)
+        .find(|one| base.contains(one));
+    assert_eq!(twice, None);
 }

@@ -21,6 +21,13 @@ pub struct Agent {
     /// Let --listen take an address that others can reach.
     #[arg(long, requires = "listen")]
     pub allow_remote: bool,
+    /// Keep the condition podhook.dev/HooksSucceeded on pods. The account must be allowed to patch pods/status.
+    #[arg(long)]
+    pub pod_condition: bool,
+    /// Answer kubectl podhook ps and inspect there, for pods that who asks may get: a loopback address, as 127.0.0.1:9766, which
+    /// kubectl port-forward reaches [default: none].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub answer: Option<String>,
     /// Where the agent keeps how far it has come [default: agent.json below --root-dir].
     #[arg(long, value_name = "FILE")]
     pub position: Option<PathBuf>,
@@ -35,7 +42,7 @@ pub struct Agent {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   # In a cluster, on every node
-  kubectl apply -k deploy/kustomize/agent
+  kubectl apply -k deploy/kustomize/all
 
   # By hand on a node
   podhook agent --kubeconfig /etc/kubernetes/admin.conf --listen 127.0.0.1:9765";

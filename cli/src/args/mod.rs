@@ -1,5 +1,6 @@
 //! The command line: kubectl's verbs and flags.
 
+mod across;
 mod agent;
 pub mod duration;
 mod examples;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use across::{Cluster, InspectAcross, PsAcross};
 pub use agent::Agent;
 pub use webhook::{Certificate, Namespaced, NodeLabel, ServeWebhook, Webhook, WebhookCommand};
 

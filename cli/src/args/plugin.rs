@@ -1,52 +1,86 @@
-//! The command under the name of a kubectl plugin: what needs no node is shown, under the name that people type.
+//! The command under the name of a kubectl plugin: what is of use where there is a cluster and no node.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::Cli;
+use super::across::{self, InspectAcross, PsAcross};
+use super::{Check, Cli, Convert};
 
 /// What `kubectl podhook` looks for.
 pub const PLUGIN: &str = "kubectl-podhook";
 /// What people type.
 const TYPED: &str = "kubectl podhook";
-/// The commands that need no containerd.
-pub const PLUGIN_COMMANDS: [&str; 2] = ["check", "convert"];
+/// Its commands.
+pub const PLUGIN_COMMANDS: [&str; 4] = ["ps", "inspect", "check", "convert"];
+/// Those that are the same on a node.
+const FILES: [&str; 2] = ["check", "convert"];
+
+/// What the command was called as.
+#[derive(Debug)]
+pub enum Line {
+    /// `podhook`.
+    Podhook(Box<Cli>),
+    /// `kubectl podhook`.
+    Plugin(Plugin),
+}
+
+/// Shows the hooks that podhook runs in a cluster, lets it run those of manifests, and says what is wrong with them.
+#[derive(Debug, Parser)]
+#[command(name = PLUGIN, bin_name = TYPED, version, max_term_width = 100)]
+pub struct Plugin {
+    /// The verb.
+    #[command(subcommand)]
+    pub command: PluginCommand,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List the hooks of pods on all nodes: what runs, since when, how it ended.
+    ///
+    /// podhook's agent on each node answers, for pods that one may get. It is reached by kubectl port-forward, and learns
+    /// who asks from a CertificateSigningRequest that is made for that and is never signed.
+    #[command(after_help = across::PS_EXAMPLES)]
+    Ps(PsAcross),
+    /// Show everything recorded of a pod's hooks, with what they have printed.
+    ///
+    /// podhook's agent on the pod's node answers, if one may get the pod.
+    #[command(after_help = across::INSPECT_EXAMPLES)]
+    Inspect(InspectAcross),
+    /// As on a node.
+    Check(Check),
+    /// As on a node.
+    Convert(Convert),
+}
 
 /// Reads the command line. One that is wrong, and a call for help, end the program.
 #[must_use]
-pub fn parse() -> Cli {
+pub fn parse() -> Line {
     let called = std::env::args_os().next();
     let matches = command(called.as_deref()).get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let line = match is_plugin(called.as_deref()) {
+        true => Plugin::from_arg_matches(&matches).map(Line::Plugin),
+        false => Cli::from_arg_matches(&matches).map(|cli| Line::Podhook(Box::new(cli))),
+    };
+    line.unwrap_or_else(|error| error.exit())
+}
+
+fn is_plugin(called: Option<&OsStr>) -> bool {
+    called.map(Path::new).and_then(Path::file_stem) == Some(OsStr::new(PLUGIN))
 }
 
 /// The command line of the program as it is called.
 #[must_use]
 pub fn command(called: Option<&OsStr>) -> Command {
-    let command = Cli::command();
-    let name = called.map(Path::new).and_then(Path::file_stem);
-    if name != Some(OsStr::new(PLUGIN)) {
-        return command;
+    let podhook = Cli::command();
+    if !is_plugin(called) {
+        return podhook;
     }
-    let all: Vec<String> = command
-        .get_subcommands()
-        .map(|sub| sub.get_name().to_owned())
-        .collect();
-    let command = command
-        .bin_name(TYPED)
-        .about(
-            "Lets podhook run the lifecycle hooks of manifests, and says what is wrong with them",
-        )
-        .long_about(None)
-        .mut_args(|arg| arg.hide(true));
-    all.iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |sub| match PLUGIN_COMMANDS.contains(&name.as_str()) {
-            true => typed(sub),
-            // Of use only on a node. It works there all the same.
-            false => sub.hide(true),
-        })
+    FILES.iter().fold(Plugin::command(), |plugin, name| {
+        let same = podhook.find_subcommand(name).cloned();
+        plugin.mut_subcommand(name, |sub| same.map_or(sub, typed))
     })
 }
 
@@ -55,7 +89,7 @@ fn typed(command: Command) -> Command {
     let Some(examples) = command.get_after_help().map(ToString::to_string) else {
         return command;
     };
-    let examples = PLUGIN_COMMANDS.iter().fold(examples, |text, name| {
+    let examples = FILES.iter().fold(examples, |text, name| {
         text.replace(&format!("podhook {name}"), &format!("{TYPED} {name}"))
     });
     command.after_help(examples)
@@ -79,19 +113,24 @@ mod tests {
         for name in PLUGIN_COMMANDS {
             assert!(text.contains(&format!("\n  {name} ")), "{text}");
         }
-        for node in ["\n  apply ", "\n  ps ", "--address"] {
+        for node in ["\n  apply ", "--address"] {
             assert!(!text.contains(node), "{text}");
         }
-        let text = help("kubectl-podhook", &["convert", "--help"]);
-        assert!(text.contains("Usage: kubectl podhook convert"), "{text}");
-        assert!(
-            text.contains("\n  kubectl podhook convert -f web.yaml"),
-            "{text}"
-        );
-        assert!(
-            !text.contains("kubectl kubectl") && !text.contains("--address"),
-            "{text}"
-        );
+        for name in PLUGIN_COMMANDS {
+            let text = help("kubectl-podhook", &[name, "--help"]);
+            assert!(
+                text.contains(&format!("Usage: kubectl podhook {name}")),
+                "{text}"
+            );
+            assert!(
+                text.contains(&format!("\n  kubectl podhook {name} ")),
+                "{text}"
+            );
+            assert!(
+                !text.contains("kubectl kubectl") && !text.contains("--address"),
+                "{text}"
+            );
+        }
     }
 
     #[test]
@@ -105,16 +144,38 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_takes_the_same_command_lines() {
-        let line = ["kubectl-podhook", "convert", "--back", "-f", "-"];
-        let matches = command(Some(OsStr::new(line[0])))
-            .try_get_matches_from(line)
-            .unwrap();
-        let cli = Cli::from_arg_matches(&matches).unwrap();
-        let super::super::Command::Convert(convert) = cli.command else {
+    fn what_the_plugin_takes() {
+        let parsed = |words: &str| {
+            let line = format!("{PLUGIN} {words}");
+            let matches = command(Some(OsStr::new(PLUGIN))).try_get_matches_from(line.split(' '));
+            matches.map(|matches| Plugin::from_arg_matches(&matches).unwrap().command)
+        };
+        let Ok(PluginCommand::Convert(convert)) = parsed("convert --back -f -") else {
             panic!("another command");
         };
         assert!(convert.back && !convert.in_place);
-        Cli::command().debug_assert();
+        let Ok(PluginCommand::Ps(ps)) = parsed("ps -A -o json") else {
+            panic!("another command");
+        };
+        assert!(ps.all_namespaces && ps.cluster.agent_namespace == "podhook");
+        for wrong in ["ps -A -n shop", "ps -A web-0", "inspect", "apply -f -"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+        Plugin::command().debug_assert();
+    }
+
+    #[test]
+    fn the_examples_are_right() {
+        for examples in [across::PS_EXAMPLES, across::INSPECT_EXAMPLES] {
+            let lines = examples
+                .lines()
+                .filter_map(|line| line.trim().split(" | ").next());
+            for line in lines.filter(|line| line.starts_with(TYPED)) {
+                let words = line.replacen(TYPED, PLUGIN, 1);
+                let matches =
+                    command(Some(OsStr::new(PLUGIN))).try_get_matches_from(words.split(' '));
+                assert!(matches.is_ok(), "{line}: {matches:?}");
+            }
+        }
     }
 }

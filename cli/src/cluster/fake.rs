@@ -30,6 +30,8 @@ pub(crate) struct Fake {
     pub(crate) conflicts: usize,
     /// Whose changes fail, as by a webhook.
     pub(crate) broken: Option<String>,
+    /// Who may get pods, as `USER NAMESPACE`, or one, as `USER NAMESPACE/POD`.
+    pub(crate) allowed: Vec<String>,
 }
 
 /// Starts one; the files of an account are in the folder then.
@@ -117,6 +119,9 @@ impl Fake {
         if self.broken.as_ref().is_some_and(is_broken) {
             return (500, json!({"message": "failed calling webhook"}));
         }
+        if path.ends_with("/subjectaccessreviews") {
+            return (201, self.reviewed(body));
+        }
         let object = match kind {
             Some("application/json") if *method == Method::POST => {
                 let name = body["metadata"]["name"].as_str().unwrap();
@@ -131,7 +136,8 @@ impl Fake {
                 self.objects.insert(path.to_owned(), body.clone());
                 body
             }
-            Some("application/merge-patch+json") => {
+            // Of a pod's status, the conditions are what was sent last.
+            Some("application/merge-patch+json" | "application/strategic-merge-patch+json") => {
                 let Some(object) = self.objects.get_mut(path) else {
                     return (404, json!({"message": "not found"}));
                 };
@@ -154,6 +160,25 @@ impl Fake {
             other => return (415, json!({"message": format!("{other:?}")})),
         };
         (200, object.clone())
+    }
+}
+
+impl Fake {
+    fn reviewed(&self, review: &Value) -> Value {
+        let spec = &review["spec"];
+        let what = &spec["resourceAttributes"];
+        assert_eq!(
+            (&what["verb"], &what["resource"]),
+            (&"get".into(), &"pods".into())
+        );
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let mut right = format!("{} {}", text(&spec["user"]), text(&what["namespace"]));
+        if let Some(pod) = what["name"].as_str() {
+            right += &format!("/{pod}");
+        }
+        let mut review = review.clone();
+        review["status"] = json!({"allowed": self.allowed.contains(&right)});
+        review
     }
 }
 

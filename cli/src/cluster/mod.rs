@@ -3,6 +3,8 @@
 #[cfg(test)]
 pub(crate) mod fake;
 mod kubeconfig;
+pub(crate) mod proof;
+pub(crate) mod question;
 
 use std::env;
 use std::io;
@@ -75,6 +77,8 @@ pub enum Change {
     MergePatch,
     /// RFC 6902.
     JsonPatch,
+    /// Kubernetes' own: lists are merged by their keys.
+    StrategicMerge,
 }
 
 impl Change {
@@ -82,7 +86,7 @@ impl Change {
         match self {
             Self::Create => Method::POST,
             Self::Replace => Method::PUT,
-            Self::MergePatch | Self::JsonPatch => Method::PATCH,
+            Self::MergePatch | Self::JsonPatch | Self::StrategicMerge => Method::PATCH,
         }
     }
 
@@ -91,6 +95,7 @@ impl Change {
             Self::Create | Self::Replace => "application/json",
             Self::MergePatch => "application/merge-patch+json",
             Self::JsonPatch => "application/json-patch+json",
+            Self::StrategicMerge => "application/strategic-merge-patch+json",
         }
     }
 }

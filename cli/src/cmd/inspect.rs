@@ -7,7 +7,6 @@ use crate::args::{self, RecordOutput};
 use crate::node::bundles::{self, Bundle, Recorded};
 use crate::node::query::{Query, Reports, is_named};
 use crate::node::{page as record_page, state};
-use crate::output::page::Page;
 use crate::output::{self, print};
 
 /// Runs the command.
@@ -86,43 +85,14 @@ fn without_record(query: &Query, wanted: &str) -> Error {
 }
 
 fn page(found: &Recorded, wide: bool) -> String {
-    let (bundle, record) = (&found.bundle, &found.record);
-    let mut page = Page::default();
-    page.line(0, "Container ID:", &bundle.id);
-    page.line(0, "Containerd Namespace:", &bundle.namespace);
-    if let Some(pod) = &record.pod {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        page.line(0, "Pod:", text(&pod.name));
-        page.line(0, "Namespace:", text(&pod.namespace));
-        if let Some(uid) = &pod.uid {
-            page.line(0, "Pod UID:", uid);
-        }
-        page.line(0, "Container:", text(&pod.container));
-    }
-    page.line(0, "Phase:", record.phase.as_str());
+    let mut more = Vec::new();
     if wide {
-        page.line(0, "Bundle:", bundle.path.display().to_string());
-        for (key, value) in lifecycles(bundle) {
-            page.line(0, "Lifecycle:", format!("{key}: {value}"));
+        more.push(("Bundle:", found.bundle.path.display().to_string()));
+        for (key, value) in lifecycles(&found.bundle) {
+            more.push(("Lifecycle:", format!("{key}: {value}")));
         }
     }
-    page.line(
-        0,
-        "Hooks:",
-        if record.hooks.is_empty() {
-            "<none yet>"
-        } else {
-            ""
-        },
-    );
-    for hook in &record.hooks {
-        page.line(1, format!("{}:", hook.hook), hook.what());
-        record_page::hook(&mut page, 2, hook);
-    }
-    if let Some(termination) = &record.termination {
-        record_page::termination(&mut page, 0, termination);
-    }
-    page.into_text()
+    record_page::container(&found.bundle.namespace, &found.record, &more)
 }
 
 /// The annotations that the lifecycle came from.

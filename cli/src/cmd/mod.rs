@@ -3,6 +3,7 @@
 //! What several of them need is below: of pods in [`crate::pods`], of the node's shims and their records in
 //! [`crate::node`]. What ends a command is an [`error::Error`], whatever went wrong below.
 
+pub mod across;
 pub mod agent;
 pub mod apply;
 pub mod bug_report;
@@ -30,6 +31,7 @@ pub mod version;
 pub mod webhook;
 pub mod worker;
 
+use crate::args::plugin::{Line, PluginCommand};
 use crate::args::{Cli, Command, Worker};
 use crate::pods::context::Context;
 use error::Error;
@@ -38,7 +40,19 @@ use error::Error;
 ///
 /// # Errors
 /// What the command ends with; [`Error::report`] is the line for the user.
-pub async fn run(cli: Cli) -> Result<(), Error> {
+pub async fn run(line: &Line) -> Result<(), Error> {
+    match line {
+        Line::Podhook(cli) => run_podhook(cli).await,
+        Line::Plugin(plugin) => match &plugin.command {
+            PluginCommand::Ps(args) => across::ps(args).await,
+            PluginCommand::Inspect(args) => across::inspect(args).await,
+            PluginCommand::Check(args) => check::run(args),
+            PluginCommand::Convert(args) => convert::run(args),
+        },
+    }
+}
+
+async fn run_podhook(cli: &Cli) -> Result<(), Error> {
     match &cli.command {
         Command::Ps(args) => ps::run(&cli.global, args).await,
         Command::History(args) => history::run(&cli.global, args).await,
@@ -55,7 +69,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Webhook(args) => webhook::run(args).await,
         Command::NodeLabel(args) => node_label::run(args).await,
         Command::Completion(args) => completion::run(args),
-        _ => run_connected(&cli).await,
+        _ => run_connected(cli).await,
     }
 }
 

@@ -1,9 +1,42 @@
 //! A record on a page: what describe and inspect say of a hook and of the end of a container.
 
-use podhook_hooks::record::{HookRecord, TerminationRecord, Timestamp};
+use podhook_hooks::record::{HookRecord, Record, TerminationRecord, Timestamp};
 
 use crate::clock;
 use crate::output::page::Page;
+
+/// Everything recorded of a container in that namespace of containerd, with some lines more.
+pub(crate) fn container(namespace: &str, record: &Record, more: &[(&str, String)]) -> String {
+    let mut page = Page::default();
+    page.line(0, "Container ID:", &record.id);
+    page.line(0, "Containerd Namespace:", namespace);
+    if let Some(pod) = &record.pod {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        page.line(0, "Pod:", text(&pod.name));
+        page.line(0, "Namespace:", text(&pod.namespace));
+        if let Some(uid) = &pod.uid {
+            page.line(0, "Pod UID:", uid);
+        }
+        page.line(0, "Container:", text(&pod.container));
+    }
+    page.line(0, "Phase:", record.phase.as_str());
+    for (label, value) in more {
+        page.line(0, *label, value);
+    }
+    let none = match record.hooks.is_empty() {
+        true => "<none yet>",
+        false => "",
+    };
+    page.line(0, "Hooks:", none);
+    for one in &record.hooks {
+        page.line(1, format!("{}:", one.hook), one.what());
+        hook(&mut page, 2, one);
+    }
+    if let Some(end) = &record.termination {
+        termination(&mut page, 0, end);
+    }
+    page.into_text()
+}
 
 /// What became of a hook.
 pub(crate) fn hook(page: &mut Page, depth: usize, hook: &HookRecord) {

@@ -83,7 +83,7 @@ const TABLES: &[Table] = &[
     Table {
         folder: "cli/src/cmd",
         lines: &[
-            "agent apply bug_report check completion convert delete describe doctor exec get history inspect install logs metrics node_label ps uninstall version webhook worker",
+            "across agent apply bug_report check completion convert delete describe doctor exec get history inspect install logs metrics node_label ps uninstall version webhook worker",
             "interrupt listen outcome",
             "error",
         ],

@@ -133,7 +133,12 @@ impl Correlator {
 }
 
 /// Drops what is too old, and what is the oldest where there is too much.
-fn bound<V>(map: &mut BTreeMap<String, V>, now: u64, age: u64, last: impl Fn(&V) -> u64) {
+pub(super) fn bound<V>(
+    map: &mut BTreeMap<String, V>,
+    now: u64,
+    age: u64,
+    last: impl Fn(&V) -> u64,
+) {
     map.retain(|_, one| now.saturating_sub(last(one)) <= age);
     while map.len() >= MOST {
         let oldest = map.iter().min_by_key(|(_, one)| last(one));

@@ -2,13 +2,15 @@
 //!
 //! [`Agent::follow`] reads the journal: each line is counted ([`counts`]), and where it is a [`notice`] to a pod's users it becomes an
 //! Event, or the count of one ([`correlate`]). What is to be posted waits in the [`outbox`], which outlives the agent, and [`post`]
-//! tells the API server. Neither waits for the other, unless too much waits.
+//! tells the API server. Neither waits for the other, unless too much waits. [`questions`] answers who asks from elsewhere.
 
+mod conditions;
 mod correlate;
 mod counts;
 mod notice;
 mod outbox;
 mod post;
+mod questions;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -57,7 +59,10 @@ pub async fn run(global: &args::Global, args: &args::Agent) -> Result<(), Error>
         },
         args.node.clone().unwrap_or_else(machine::name),
         &file,
-        !args.no_output,
+        Tells {
+            output: !args.no_output,
+            condition: args.pod_condition,
+        },
     ));
     let mut interrupts = Interrupts::new()?;
     let listener = match &args.listen {
@@ -74,6 +79,24 @@ pub async fn run(global: &args::Global, args: &args::Agent) -> Result<(), Error>
         }
         Ok(())
     };
+    let desk = match &args.answer {
+        Some(address) => Some(questions::bind(address).await?),
+        None => None,
+    };
+    let answering = async {
+        match desk {
+            Some(listener) => {
+                let desk = questions::Desk {
+                    agent: Arc::clone(&agent),
+                    api: api.clone(),
+                    journal: folder.clone(),
+                };
+                questions::run(Arc::new(desk), listener).await;
+            }
+            None => std::future::pending().await,
+        }
+        Ok(())
+    };
     eprintln!(
         "{}",
         escape::visible(&format!("following {}", folder.display()))
@@ -82,6 +105,7 @@ pub async fn run(global: &args::Global, args: &args::Agent) -> Result<(), Error>
         tokio::select! {
             ended = agent.follow(&folder) => ended,
             ended = serving => ended,
+            ended = answering => ended,
             never = post::run(&agent, &api) => never,
         }
     };
@@ -97,12 +121,21 @@ pub async fn run(global: &args::Global, args: &args::Agent) -> Result<(), Error>
 struct Agent {
     node: metrics::Node,
     name: String,
-    with_output: bool,
+    tells: Tells,
     state: Mutex<State>,
     /// Something waits to be posted.
     written: Notify,
     /// Something waits no more.
     posted: Notify,
+}
+
+/// What is told beside Events.
+#[derive(Debug, Clone, Copy)]
+struct Tells {
+    /// What hooks have printed.
+    output: bool,
+    /// A condition of pods.
+    condition: bool,
 }
 
 #[derive(Debug)]
@@ -115,7 +148,7 @@ struct State {
 }
 
 impl Agent {
-    fn new(node: metrics::Node, name: String, file: &Path, with_output: bool) -> Self {
+    fn new(node: metrics::Node, name: String, file: &Path, tells: Tells) -> Self {
         let state = State {
             file: file.to_owned(),
             outbox: Outbox::load(file),
@@ -125,7 +158,7 @@ impl Agent {
         Self {
             node,
             name,
-            with_output,
+            tells,
             state: Mutex::new(state),
             written: Notify::new(),
             posted: Notify::new(),
@@ -172,10 +205,16 @@ impl Agent {
 
     fn line(&self, state: &mut State, line: &journal::Line) {
         state.counts.line(&line.entry);
-        let Some(mut notice) = notice::of(&line.entry, self.with_output) else {
+        let now = notice::millis(SystemTime::now());
+        if self.tells.condition {
+            let conditions = &mut state.outbox.conditions;
+            if let Some(pod) = conditions.take(&line.entry, self.tells.output, now) {
+                state.outbox.put_status(pod, now);
+            }
+        }
+        let Some(mut notice) = notice::of(&line.entry, self.tells.output) else {
             return;
         };
-        let now = notice::millis(SystemTime::now());
         // A clock that was ahead for a while.
         notice.time = notice.time.min(now);
         if now.saturating_sub(notice.time) > correlate::EVENT_AGE {

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use k8s_openapi::jiff;
 use podhook_hooks::journal::Entry;
 use podhook_hooks::lifecycle::text;
 use podhook_hooks::record::{HookRecord, HookResult};
@@ -46,21 +47,40 @@ pub(super) fn of(entry: &Entry, with_output: bool) -> Option<Notice> {
         HookKind::PostStart => "FailedPostStartHook",
         HookKind::PreStop => "FailedPreStopHook",
     };
-    let pod = entry.pod.as_ref()?;
-    // Whoever makes containers can say that one is in a pod, and the names become a path.
-    let valid = |name: &Option<String>| name.clone().filter(|name| is_subdomain(name));
-    let (namespace, name) = (valid(&pod.namespace)?, valid(&pod.name)?);
+    let pod = pod(entry)?;
     let time = entry.time.or(hook.finished_at)?;
     Some(Notice {
-        uid: pod.uid.clone().unwrap_or_default(),
-        container: pod.container.clone().unwrap_or_default(),
+        uid: pod.uid.unwrap_or_default(),
+        container: pod.container,
         reason,
         message: message(hook, with_output, took(hook)),
         what: message(hook, with_output, String::new()),
         time: millis(time.into()),
-        name: event_name(&name, entry, hook),
-        namespace,
-        pod: name,
+        name: event_name(&pod.name, entry, hook),
+        namespace: pod.namespace,
+        pod: pod.name,
+    })
+}
+
+/// Whose a line is.
+#[derive(Debug)]
+pub(super) struct PodOf {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: Option<String>,
+    pub(super) container: String,
+}
+
+/// None for a container in no pod of Kubernetes.
+pub(super) fn pod(entry: &Entry) -> Option<PodOf> {
+    let pod = entry.pod.as_ref()?;
+    // Whoever makes containers can say that one is in a pod, and the names become a path.
+    let valid = |name: &Option<String>| name.clone().filter(|name| is_subdomain(name));
+    Some(PodOf {
+        namespace: valid(&pod.namespace)?,
+        name: valid(&pod.name)?,
+        uid: pod.uid.clone(),
+        container: pod.container.clone().unwrap_or_default(),
     })
 }
 
@@ -106,6 +126,13 @@ fn event_name(pod: &str, entry: &Entry, hook: &HookRecord) -> String {
     let room = MAX_NAME.saturating_sub(hash.len()).saturating_sub(1);
     let pod: String = pod.chars().take(room).collect();
     format!("{}.{hash}", pod.trim_end_matches(['.', '-']))
+}
+
+/// As the API server takes it.
+pub(super) fn timestamp(millis: u64) -> String {
+    let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_second(seconds);
+    time.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 
 pub(super) fn millis(time: SystemTime) -> u64 {

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use k8s_openapi::jiff::Timestamp;
 use podhook_hooks::linux::file;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::conditions::Conditions;
 use super::correlate::{Correlator, Counted};
+use super::notice::timestamp;
 use crate::node::journal::Position;
 use crate::output::escape;
 
@@ -28,10 +29,11 @@ pub(super) struct Outbox {
     version: u32,
     pub(super) position: Option<Position>,
     pub(super) correlator: Correlator,
+    pub(super) conditions: Conditions,
     pub(super) waiting: VecDeque<Outgoing>,
 }
 
-/// An Event to be posted.
+/// An Event to be posted, or a pod with the status that it is to have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Outgoing {
     pub(super) event: Value,
@@ -39,6 +41,14 @@ pub(super) struct Outgoing {
     pub(super) is_new: bool,
     /// ms since the epoch.
     pub(super) time: u64,
+}
+
+impl Outgoing {
+    /// `Event` or `Pod`.
+    pub(super) fn kind(&self) -> &str {
+        let kind = self.event.get("kind").and_then(Value::as_str);
+        kind.unwrap_or_default()
+    }
 }
 
 impl Outbox {
@@ -73,34 +83,36 @@ impl Outbox {
 
     /// Puts an Event behind the others; one that waits already is that, with its new count.
     pub(super) fn put(&mut self, counted: &Counted, node: &str) {
-        let event = event(counted, node);
-        let same = |one: &&mut Outgoing| {
-            let key = |event: &Value| {
-                let metadata = &event["metadata"];
-                (metadata["namespace"].clone(), metadata["name"].clone())
-            };
-            key(&one.event) == key(&event)
-        };
-        if let Some(waiting) = self.waiting.iter_mut().find(same) {
-            (waiting.event, waiting.time) = (event, counted.last);
-            return;
-        }
-        self.waiting.push_back(Outgoing {
-            event,
+        self.push(Outgoing {
+            event: event(counted, node),
             is_new: counted.count == 1,
             time: counted.last,
         });
+    }
+
+    /// The same of a pod's status.
+    pub(super) fn put_status(&mut self, pod: Value, time: u64) {
+        self.push(Outgoing {
+            event: pod,
+            is_new: false,
+            time,
+        });
+    }
+
+    fn push(&mut self, new: Outgoing) {
+        let key = |one: &Outgoing| {
+            let parts = ["/kind", "/metadata/namespace", "/metadata/name"];
+            parts.map(|part| one.event.pointer(part).cloned())
+        };
+        match self.waiting.iter_mut().find(|one| key(one) == key(&new)) {
+            Some(waiting) => (waiting.event, waiting.time) = (new.event, new.time),
+            None => self.waiting.push_back(new),
+        }
     }
 }
 
 fn event(counted: &Counted, node: &str) -> Value {
     let notice = &counted.notice;
-    let time = |millis: u64| {
-        let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
-        Timestamp::from_second(seconds)
-            .unwrap_or(Timestamp::UNIX_EPOCH)
-            .to_string()
-    };
     json!({
         "apiVersion": "v1",
         "kind": "Event",
@@ -115,8 +127,8 @@ fn event(counted: &Counted, node: &str) -> Value {
         "source": {"component": COMPONENT, "host": node},
         "reportingComponent": COMPONENT,
         "reportingInstance": node,
-        "firstTimestamp": time(counted.first),
-        "lastTimestamp": time(counted.last),
+        "firstTimestamp": timestamp(counted.first),
+        "lastTimestamp": timestamp(counted.last),
         "count": counted.count,
     })
 }

@@ -43,13 +43,19 @@ pub(super) async fn run(agent: &Agent, api: &Api) -> ! {
                 continue;
             }
             Err(e) => {
-                warn(&format!("an Event was refused: {e}"));
+                let what = match next.kind() {
+                    "Pod" => "a pod's condition",
+                    _ => "an Event",
+                };
+                warn(&format!("{what} was refused: {e}"));
                 Told::Refused
             }
         };
         pause = PAUSES.0;
         let mut state = agent.state();
-        state.counts.told(told);
+        if next.kind() == "Event" {
+            state.counts.told(told);
+        }
         // With a new count it is to be told again.
         match state.outbox.waiting.front_mut() {
             Some(front) if *front != next => front.is_new = false,
@@ -79,6 +85,9 @@ async fn post(api: &Api, outgoing: &Outgoing) -> Result<Told, Error> {
         let text = event.pointer(pointer).and_then(Value::as_str);
         text.unwrap_or_default()
     };
+    if outgoing.kind() == "Pod" {
+        return status(api, event, of("/metadata/namespace"), of("/metadata/name")).await;
+    }
     let folder = format!("/api/v1/namespaces/{}/events", of("/metadata/namespace"));
     let path = format!("{folder}/{}", of("/metadata/name"));
     let create = || api.change(Change::Create, &folder, event);
@@ -96,6 +105,20 @@ async fn post(api: &Api, outgoing: &Outgoing) -> Result<Told, Error> {
     match patch().await {
         // The API server has forgotten it.
         Err(Error::Refused { code: 404, .. }) => create().await.map(|_| Told::Posted),
+        result => result.map(|_| Told::Updated),
+    }
+}
+
+/// With its uid: another pod of that name is not meant.
+async fn status(api: &Api, pod: &Value, namespace: &str, name: &str) -> Result<Told, Error> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/status");
+    let uid = pod.pointer("/metadata/uid");
+    let patch = json!({"metadata": {"uid": uid}, "status": pod["status"]});
+    match api.change(Change::StrategicMerge, &path, &patch).await {
+        // The pod is gone.
+        Err(Error::Refused {
+            code: 404 | 409, ..
+        }) => Ok(Told::Updated),
         result => result.map(|_| Told::Updated),
     }
 }

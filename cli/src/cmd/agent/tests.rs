@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 use super::{Agent, notice, post, serve};
 use crate::cluster::Api;
 use crate::cluster::fake::{self, Fake};
-use crate::node::metrics;
+use crate::node::{bundles, metrics};
 
 /// A node with a journal, and an API server.
-struct Stage {
+pub(super) struct Stage {
     folder: tempfile::TempDir,
-    api: Api,
-    server: Arc<Mutex<Fake>>,
+    pub(super) api: Api,
+    pub(super) server: Arc<Mutex<Fake>>,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("journal")).unwrap();
         let (api, server) = fake::start(folder.path()).await;
@@ -36,7 +36,23 @@ impl Stage {
         }
     }
 
-    fn journal(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A container that has hooks, in a namespace and a pod.
+    pub(super) fn record(&self, id: &str, pod: Option<(&str, &str)>) {
+        let bundle = bundles::folder(self.folder.path()).join("k8s.io").join(id);
+        fs::create_dir_all(&bundle).unwrap();
+        let mut record =
+            json!({"version": 1, "id": id, "namespace": "k8s.io", "phase": "Running", "hooks": []});
+        if let Some((namespace, name)) = pod {
+            record["pod"] = json!({"namespace": namespace, "name": name, "container": "nginx"});
+        }
+        fs::write(bundle.join("podhook.json"), record.to_string()).unwrap();
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
         self.folder.path().join("journal")
     }
 
@@ -48,7 +64,7 @@ impl Stage {
         self.folder.path().join("agent.json")
     }
 
-    fn write(&self, line: &Value) {
+    pub(super) fn write(&self, line: &Value) {
         let mut file = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -57,13 +73,16 @@ impl Stage {
         writeln!(file, "{line}").unwrap();
     }
 
-    fn agent(&self) -> Agent {
+    pub(super) fn agent(&self) -> Agent {
         agent(self.folder.path(), &self.position())
     }
 
     /// Lives until nothing waits and the API server has so many Events.
     async fn live(&self, events: usize) -> Agent {
-        let agent = self.agent();
+        self.live_as(self.agent(), events).await
+    }
+
+    async fn live_as(&self, agent: Agent, events: usize) -> Agent {
         {
             let come = async {
                 loop {
@@ -104,15 +123,19 @@ impl Stage {
 }
 
 fn agent(state: &Path, position: &Path) -> Agent {
+    let tells = super::Tells {
+        output: true,
+        condition: false,
+    };
     let node = metrics::Node {
         state: state.to_owned(),
         timeout: Duration::from_millis(500),
     };
-    Agent::new(node, "node-1".to_owned(), position, true)
+    Agent::new(node, "node-1".to_owned(), position, tells)
 }
 
 /// A preStop of container `id` that has failed just now.
-fn failed(id: &str) -> Value {
+pub(super) fn failed(id: &str) -> Value {
     let now = Timestamp::from(SystemTime::now()).to_string();
     json!({"version": 1, "time": now, "event": "HookEnded", "id": id, "namespace": "k8s.io", "phase": "PreStop",
         "pod": {"namespace": "shop", "name": format!("web-{id}"), "uid": "u1", "container": "nginx"},
@@ -273,6 +296,55 @@ async fn an_event_that_is_too_old_for_the_api_server_is_counted_and_not_posted()
     assert!(
         page.contains(&format!("podhook_container_hooks_total{{{labels}}} 1\n")),
         "{page}"
+    );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_pod_has_a_condition_where_that_is_wanted() {
+    let stage = Stage::new().await;
+    let path = "/api/v1/namespaces/shop/pods/web-1/status".to_owned();
+    {
+        let mut server = stage.server.lock().unwrap();
+        server.objects.insert(path.clone(), json!({}));
+    }
+    let told = async |events: usize, line: &Value| {
+        stage.write(line);
+        let mut agent = stage.agent();
+        agent.tells.condition = true;
+        // The pod's status is one of the objects.
+        stage.live_as(agent, events + 1).await;
+        let condition =
+            stage.server.lock().unwrap().objects[&path]["status"]["conditions"][0].clone();
+        ["status", "reason", "message"].map(|key| condition[key].as_str().unwrap().to_owned())
+    };
+    let good = with(failed("1"), "/hook/result", "Succeeded".into());
+    assert_eq!(told(0, &good).await, ["True", "HooksSucceeded", ""]);
+    let why = "preStop hook failed (exec): exited with status 4: cannot flush";
+    let bad = ["False", "FailedPreStopHook", why];
+    assert_eq!(told(1, &failed("1")).await, bad);
+    // Another container's success changes nothing.
+    let beside = with(good.clone(), "/pod/container", "sidecar".into());
+    assert_eq!(told(1, &beside).await, bad);
+    assert_eq!(told(1, &good).await[0], "True");
+    // Nothing is told twice, over restarts of the agent.
+    told(1, &good).await;
+    let patches = stage
+        .changes()
+        .iter()
+        .filter(|change| change.contains(&path))
+        .count();
+    assert_eq!(patches, 3);
+    // A pod that is gone is no error.
+    stage.server.lock().unwrap().objects.remove(&path);
+    stage.write(&failed("1"));
+    let mut agent = stage.agent();
+    agent.tells.condition = true;
+    let agent = stage.live_as(agent, 1).await;
+    assert!(
+        agent
+            .state()
+            .page()
+            .contains("podhook_agent_event_failures_total 0\n")
     );
 }
 

@@ -2,13 +2,14 @@
 
 mod watch;
 
+use podhook_hooks::record::Record;
 use serde_json::json;
 
 use super::error::Error;
 use crate::args::{self, RecordOutput};
 use crate::clock;
 use crate::node::bundles::Recorded;
-use crate::node::journal::{self, Reader, Run};
+use crate::node::journal::{self, Run};
 use crate::node::query::{self, Query, Reports};
 use crate::node::row::{self, header};
 use crate::node::state;
@@ -93,13 +94,8 @@ fn find(
 /// What the journal tells of.
 fn kept(query: &Query, args: &args::Ps, reports: &mut Reports) -> Result<Vec<Run>, Error> {
     let folder = journal::folder(args.journal.journal.as_deref(), &query.state)?;
-    let mut lines = Vec::new();
-    Reader::new(&folder).read_all(|item| match item {
-        Ok(line) if query.wants_record(&line.entry.namespace, &line.entry.record()) => {
-            lines.push(line);
-        }
-        Ok(_) => {}
-        Err(e) => reports.add(&e.path, &e),
-    })?;
-    Ok(journal::runs(lines))
+    let wanted = |namespace: &str, record: &Record| query.wants_record(namespace, record);
+    Ok(journal::kept(&folder, wanted, |e| {
+        reports.add(&e.path, &e)
+    })?)
 }

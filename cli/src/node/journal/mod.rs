@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub use follow::Follower;
 pub use reader::{Position, Reader};
-pub use runs::{Run, ended, runs};
+pub use runs::{Run, ended, kept, runs};
 
 /// A line.
 #[derive(Debug, Clone, PartialEq)]

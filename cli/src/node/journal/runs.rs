@@ -1,13 +1,14 @@
 //! The containers that the journal tells of, as their records would be.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use podhook_hooks::journal::Event;
 use podhook_hooks::named::OpenEnum;
 use podhook_hooks::record::Record;
 use serde_json::{Value, json};
 
-use super::Line;
+use super::{Error, Line, Reader, Unreadable};
 use crate::node::bundles::Recorded;
 
 /// A container, from its first hook to its end.
@@ -40,6 +41,24 @@ pub fn runs(lines: impl IntoIterator<Item = Line>) -> Vec<Run> {
         }
     }
     runs
+}
+
+/// The containers that the journal tells of, those that are wanted by containerd's namespace and record.
+///
+/// # Errors
+/// When the folder cannot be read; what is no use in it goes to `bad`.
+pub fn kept(
+    folder: &Path,
+    wanted: impl Fn(&str, &Record) -> bool,
+    mut bad: impl FnMut(Unreadable),
+) -> Result<Vec<Run>, Error> {
+    let mut lines = Vec::new();
+    Reader::new(folder).read_all(|item| match item {
+        Ok(line) if wanted(&line.entry.namespace, &line.entry.record()) => lines.push(line),
+        Ok(_) => {}
+        Err(e) => bad(e),
+    })?;
+    Ok(runs(lines))
 }
 
 /// Those that are gone: `live` is what has a record now.
