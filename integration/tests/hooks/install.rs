@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
     ]);
     all.extend(tests![install:
         containerds_own_runtime_stays_where_the_file_has_none,
+        a_second_handler_of_pods_without_a_pause_container_is_taken,
     ]);
     all
 }
@@ -111,6 +112,15 @@ impl<'a> Installed<'a> {
         Ok(())
     }
 
+    /// What the node's containerd makes of the configuration.
+    fn dump(&self) -> Result<String, Error> {
+        let generation = self.node.containerd().generation();
+        let containerd = generation.program("containerd")?;
+        let file = self.root.join(CONFIG);
+        let words = ["--config", &file.to_string_lossy(), "config", "dump"];
+        Ok(stdout_of(&containerd.to_string_lossy(), &words)?)
+    }
+
     /// Nothing of it is left.
     fn taken_away(self) -> Outcome {
         self.podhook("uninstall", &[])?;
@@ -179,24 +189,60 @@ fn a_folder_that_is_imported_gets_a_file_where_files_are_merged(node: &Node) -> 
     installed.taken_away()
 }
 
-/// containerd 1.x has its own runc only as long as no runtime is written.
-fn containerds_own_runtime_stays_where_the_file_has_none(node: &Node) -> Outcome {
+/// A configuration that says nothing.
+fn empty(node: &Node) -> String {
     let version = match node.containerd().generation() {
         Generation::V1_6 | Generation::V1_7 => 2,
         Generation::V2 => 3,
         Generation::V2_3 | Generation::V2_4 => 4,
     };
+    format!("version = {version}\n")
+}
+
+/// containerd 1.x has its own runc only as long as no runtime is written.
+fn containerds_own_runtime_stays_where_the_file_has_none(node: &Node) -> Outcome {
     let name = format!("own-{}", node.shim());
-    let installed = Installed::with(node, &name, format!("version = {version}\n"))?;
-    let file = installed.root.join(CONFIG);
-    let containerd = node.containerd().generation().program("containerd")?;
-    let words = ["--config", &file.to_string_lossy(), "config", "dump"];
-    let dump = stdout_of(&containerd.to_string_lossy(), &words)?;
+    let installed = Installed::with(node, &name, empty(node))?;
+    let dump = installed.dump()?;
     for runtime in ["runc", HANDLER] {
         assert!(
             dump.contains(&format!("containerd.runtimes.{runtime}]")),
             "{runtime}: {dump}"
         );
+    }
+    installed.taken_away()
+}
+
+fn a_second_handler_of_pods_without_a_pause_container_is_taken(node: &Node) -> Outcome {
+    let name = format!("pauseless-{}", node.shim());
+    let installed = Installed::with(node, &name, empty(node))?;
+    let generation = node.containerd().generation();
+    let asked = installed.podhook("install", &["--pauseless"]);
+    if generation < Generation::V2_3 {
+        let refused = asked.err().ok_or("an old containerd was given it")?;
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("need containerd 2.3 or later"),
+            "{refused}"
+        );
+        return installed.taken_away();
+    }
+    asked?;
+    let dump = installed.dump()?;
+    let header = format!("containerd.runtimes.{HANDLER}-pauseless]");
+    let (_, section) = dump.split_once(&header).ok_or("no such handler")?;
+    let section = section.split("\n\n").next().unwrap_or_default();
+    let program = installed.programs.join("containerd-shim-podhook-v1");
+    let mut wanted = vec![
+        format!("runtime_type = '{}'", program.display()),
+        "runtime_path = ''".to_owned(),
+        "sandboxer = 'shim'".to_owned(),
+    ];
+    if generation >= Generation::V2_4 {
+        wanted.push("disable_pause_image_pull = true".to_owned());
+    }
+    for line in wanted {
+        assert!(section.contains(&line), "{line}: {section}");
     }
     installed.taken_away()
 }
