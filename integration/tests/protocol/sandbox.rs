@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::sandbox_api::{
     CreateSandboxRequest, CreateSandboxResponse, PingRequest, PingResponse, PlatformRequest,
@@ -68,7 +69,8 @@ impl Pod {
     fn of(stage: &Stage) -> Result<Self, Failure> {
         stage.make_bundle(ID, &stage.spec(ID, &["true"]))?;
         fs::remove_file(stage.bundle(ID).join("config.json"))?;
-        let tasks = stage.start(ID, None)?;
+        let input = stage.params(ID).write_to_bytes()?;
+        let tasks = stage.connect(&stage.try_start(ID, &input)?)?;
         let sandbox = Client::of(SERVICE, tasks.address())?;
         Ok(Self { sandbox, tasks })
     }

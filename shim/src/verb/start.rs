@@ -40,7 +40,7 @@ pub fn start(flags: &Flags) -> Result<()> {
         ));
     }
     let options = Options::decode(params.options.as_ref())?;
-    let group = group()?.unwrap_or_else(|| flags.id.clone());
+    let group = group(&params)?.unwrap_or_else(|| flags.id.clone());
     let address = address(&params, &flags.namespace, &group);
     if let Bound::New(listener) = socket::bind(&address)? {
         let own = socket::Own::new(socket::path(&address));
@@ -81,10 +81,13 @@ fn address(params: &Params, namespace: &str, group: &str) -> String {
 }
 
 /// The name of the shim that serves the container, where it is another container's.
-fn group() -> Result<Option<String>> {
-    // The start verb runs in the bundle. That of a sandbox without a pause container has no configuration.
+fn group(params: &Params) -> Result<Option<String>> {
+    // The start verb runs in the bundle. That of a sandbox without a pause container has no configuration; none but a
+    // containerd that sends these parameters makes one.
     let mut annotations = match config_json::annotations(Path::new("")) {
-        Err(ConfigJsonError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(ConfigJsonError::Read { source, .. })
+            if params.bootstrap && source.kind() == io::ErrorKind::NotFound =>
+        {
             return Ok(None);
         }
         read => read?,
