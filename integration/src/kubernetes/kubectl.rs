@@ -1,6 +1,6 @@
 //! kubectl, as a user of the cluster types it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +22,12 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
+    /// Its configuration.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// kubectl with these words.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {

@@ -135,7 +135,7 @@ fn told(kube: &Namespace<'_>, pod: &str) -> Result<Vec<String>, Error> {
 }
 
 /// A pod whose container is sick when the trace says so, and whose preStop fails.
-fn sick(kube: &Namespace<'_>, trace: &Trace, name: &str) -> Outcome {
+pub fn sick(kube: &Namespace<'_>, trace: &Trace, name: &str) -> Outcome {
     let mut spec = one(trace, &polite());
     let mut probe = exec(&format!("test ! -e /trace/{name}"));
     probe["periodSeconds"] = json!(1);
@@ -148,13 +148,13 @@ fn sick(kube: &Namespace<'_>, trace: &Trace, name: &str) -> Outcome {
     Ok(())
 }
 
-fn fall_ill(kube: &Namespace<'_>, trace: &Trace, name: &str) -> Outcome {
+pub fn fall_ill(kube: &Namespace<'_>, trace: &Trace, name: &str) -> Outcome {
     fs::write(trace.dir().join(name), "")?;
     kube.wait(name, "restarted", |pod| restarts(pod) == 1)?;
     Ok(())
 }
 
-const FLUSH: &str = "exited with status 4: cannot flush";
+pub const FLUSH: &str = "exited with status 4: cannot flush";
 
 fn a_pre_stop_that_fails_is_an_event_that_describe_shows(kube: &Namespace<'_>) -> Outcome {
     let agent = Agent::start(kube)?;

@@ -10,12 +10,13 @@ use super::stage::{NAMESPACE, objects};
 use crate::steps::{Error, trace};
 
 pub fn the_chart_has_what_the_kustomize_base_has(kube: &Namespace<'_>) -> Outcome {
-    let linted = helm(kube, &["lint", "--strict"], &[])?.success()?;
+    let linted = helm_chart(kube, &["lint", "--strict"], &[])?.success()?;
     assert!(linted.stdout.contains("0 chart(s) failed"), "{linted:?}");
     for (folder, value) in [
         ("base", "installer.mode=install"),
         ("uninstall", "installer.mode=uninstall"),
         ("pauseless", "pauseless.enabled=true"),
+        ("all", "agent.enabled=true"),
     ] {
         let of_chart = rendered(kube, &["--set", "namespace.create=true", "--set", value])?;
         let folder = repository().join("deploy/kustomize").join(folder);
@@ -35,7 +36,7 @@ pub fn the_chart_does_what_its_values_say(kube: &Namespace<'_>) -> Outcome {
         "webhook.replica=1",
         "webhook.replicas=0",
     ] {
-        let said = helm(kube, &["template", "podhook"], &["--set", wrong])?;
+        let said = helm_chart(kube, &["template", "podhook"], &["--set", wrong])?;
         let key = wrong.split(['.', '=']).nth(1).unwrap_or_default();
         assert!(said.status != 0 && said.stderr.contains(key), "{said:?}");
     }
@@ -74,8 +75,9 @@ pub fn the_chart_does_what_its_values_say(kube: &Namespace<'_>) -> Outcome {
 }
 
 /// What the chart makes with these values.
-fn rendered(kube: &Namespace<'_>, values: &[&str]) -> Result<Vec<Value>, Error> {
-    let text = helm(kube, &["template", "podhook"], values)?
+pub fn rendered(kube: &Namespace<'_>, values: &[&str]) -> Result<Vec<Value>, Error> {
+    let version = format!("--kube-version={}.0", kube.cluster().version());
+    let text = helm_chart(kube, &["template", "podhook", &version], values)?
         .success()?
         .stdout;
     let file = trace(kube)?.dir().join("chart.yaml");
@@ -93,13 +95,18 @@ fn name(object: &Value) -> String {
     )
 }
 
-fn helm(kube: &Namespace<'_>, words: &[&str], values: &[&str]) -> Result<Output, Error> {
+/// helm with these words, and the chart with these values.
+pub fn helm_chart(kube: &Namespace<'_>, words: &[&str], values: &[&str]) -> Result<Output, Error> {
+    let chart = repository().join("deploy/charts/podhook");
+    let chart = chart.to_string_lossy();
+    helm(kube, &[words, &[&chart], values].concat())
+}
+
+pub fn helm(kube: &Namespace<'_>, words: &[&str]) -> Result<Output, Error> {
     let mut command = std::process::Command::new(upstream("helm", "helm")?);
     command
         .args(words)
-        .arg(repository().join("deploy/charts/podhook"))
-        .args(["--namespace", NAMESPACE, "--kube-version"])
-        .arg(format!("{}.0", kube.cluster().version()))
-        .args(values);
+        .args(["--namespace", NAMESPACE])
+        .env("KUBECONFIG", kube.cluster().kubectl().kubeconfig());
     Ok(command::run(&mut command, None, LONG)?)
 }

@@ -1,5 +1,6 @@
 //! What deploy/ has: the webhook, by which manifests stay as they are; the policy; podhook on every node, and off again.
 
+mod across;
 mod chart;
 mod stage;
 
@@ -13,6 +14,9 @@ use podhook_integration::{Outcome, kubernetes_tests, wait};
 use serde_json::{Value, json};
 
 use crate::steps::{Error, MAIN, both_hooks, ended_by_deletion, id, left, one, polite, trace};
+use across::{
+    helm_installs_it_with_the_agent_and_takes_it_away, kubectl_podhook_asks_the_agents_of_all_nodes,
+};
 use chart::{the_chart_does_what_its_values_say, the_chart_has_what_the_kustomize_base_has};
 use stage::{Deployed, SETTINGS};
 
@@ -27,6 +31,8 @@ pub fn tests() -> Vec<Test> {
         a_wrong_annotation_is_refused_when_it_is_applied,
         what_was_there_before_the_policy_can_be_changed,
         the_installer_puts_podhook_on_a_node_and_takes_it_off_when_told,
+        kubectl_podhook_asks_the_agents_of_all_nodes,
+        helm_installs_it_with_the_agent_and_takes_it_away,
     ]);
     [beside, alone].concat()
 }
@@ -58,7 +64,7 @@ fn annotation(pod: &Value) -> &Value {
 }
 
 fn a_deployment_as_it_is_has_its_hooks_by_podhook(kube: &Namespace<'_>) -> Outcome {
-    let deployed = Deployed::start(kube)?;
+    let deployed = Deployed::start(kube, "base")?;
     let trace = trace(kube)?;
     let object = deployment(&pod(&trace, "web"));
     let said = applied(kube, &deployed, &object)?.success()?;
@@ -93,7 +99,7 @@ fn a_deployment_as_it_is_has_its_hooks_by_podhook(kube: &Namespace<'_>) -> Outco
 }
 
 fn without_the_webhook_pods_have_the_kubelets_hooks(kube: &Namespace<'_>) -> Outcome {
-    let deployed = Deployed::start(kube)?;
+    let deployed = Deployed::start(kube, "base")?;
     deployed.scale(0)?;
     for has_webhook in [false, true] {
         if has_webhook {
@@ -119,7 +125,7 @@ fn without_the_webhook_pods_have_the_kubelets_hooks(kube: &Namespace<'_>) -> Out
 }
 
 fn a_wrong_annotation_is_refused_when_it_is_applied(kube: &Namespace<'_>) -> Outcome {
-    let deployed = Deployed::start(kube)?;
+    let deployed = Deployed::start(kube, "base")?;
     let trace = trace(kube)?;
     let hooks = both_hooks().to_string();
     let with = |key: &str, value: &str, class: Option<&str>| {
@@ -185,7 +191,7 @@ fn a_wrong_annotation_is_refused_when_it_is_applied(kube: &Namespace<'_>) -> Out
 }
 
 fn what_was_there_before_the_policy_can_be_changed(kube: &Namespace<'_>) -> Outcome {
-    let deployed = Deployed::start(kube)?;
+    let deployed = Deployed::start(kube, "base")?;
     let trace = trace(kube)?;
     let mut object = pod(&trace, "web");
     object["spec"]["runtimeClassName"] = json!("runc");
@@ -223,7 +229,7 @@ fn what_was_there_before_the_policy_can_be_changed(kube: &Namespace<'_>) -> Outc
 fn the_installer_puts_podhook_on_a_node_and_takes_it_off_when_told(
     kube: &Namespace<'_>,
 ) -> Outcome {
-    let mut deployed = Deployed::start(kube)?;
+    let mut deployed = Deployed::start(kube, "base")?;
     let shim = deployed.node("usr/local/bin/containerd-shim-podhook-v1");
     let config = deployed.node("etc/containerd/config.toml");
     let restarts = deployed.node("restarted");

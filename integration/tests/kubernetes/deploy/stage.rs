@@ -1,6 +1,7 @@
-//! deploy/kustomize on the test's cluster, as a user applies it. What is not as on a cluster of machines: there is no
-//! kube-proxy, so the API server has another address for pods, and the node is a folder, because this machine's own
-//! containerd is nobody's to restart.
+//! deploy/ on the test's cluster, as a user applies it: by `kubectl apply -k` of an overlay, or by `helm install`. The overlay
+//! has what is not as on a cluster of machines: there is no kube-proxy, so the API server has another address for pods; the
+//! node that the installer sees is a folder, because this machine's own containerd is nobody's to restart; and the folders of
+//! the true node, which the agent sees, are elsewhere.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +14,7 @@ use podhook_integration::trace::Trace;
 use podhook_integration::{Image, wait};
 use serde_json::{Deserializer, Value, json};
 
+use super::chart::{helm_chart, rendered};
 use crate::steps::{Error, trace};
 
 /// Where deploy/ puts itself.
@@ -33,22 +35,28 @@ pub struct Deployed<'a> {
 }
 
 impl<'a> Deployed<'a> {
-    /// Applies it, and waits until all of it works.
-    pub fn start(kube: &'a Namespace<'a>) -> Result<Self, Error> {
+    /// Applies a folder of deploy/kustomize, and waits until all of it works.
+    pub fn start(kube: &'a Namespace<'a>, folder: &str) -> Result<Self, Error> {
+        let mut this = Self::prepare(kube)?;
+        this.apply(folder)?;
+        this.wait_mutating()?;
+        Ok(this)
+    }
+
+    /// Everything that is there before podhook comes.
+    pub fn prepare(kube: &'a Namespace<'a>) -> Result<Self, Error> {
         build_podhook()?;
         kube.cluster()
             .containerd()
             .import("k8s.io", Image::Podhook)?;
         let kubectl = kube.cluster().kubectl();
-        let mut this = Self {
+        let this = Self {
             kube,
             trace: trace(kube)?,
             objects: Vec::new(),
             class: kubectl.ok(&["apply", "view-last-applied", CLASS, "-o", "json"])?,
         };
         this.make_node()?;
-        this.apply("base")?;
-        this.wait_mutating()?;
         Ok(this)
     }
 
@@ -81,45 +89,113 @@ impl<'a> Deployed<'a> {
 
     /// `kubectl apply -k` of a folder of deploy/kustomize, and its rollout.
     pub fn apply(&mut self, folder: &str) -> Result<(), Error> {
-        let folder = repository().join("deploy/kustomize").join(folder);
-        let folder = folder.to_string_lossy();
-        let mut objects = objects(self.kube, &["-k", &folder])?;
-        for object in &mut objects {
-            self.adapt(object);
-        }
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        self.kubectl().apply(NAMESPACE, &list.to_string())?;
-        self.objects = objects;
-        self.rolled_out("daemonset/podhook-node")?;
-        self.rolled_out("deployment/podhook-webhook")
+        let base = repository().join("deploy/kustomize").join(folder);
+        let objects = objects(self.kube, &["-k", &base.to_string_lossy()])?;
+        let overlay = self.overlay(&beside(self.trace.dir(), &base)?, &objects)?;
+        self.kubectl().ok(&["apply", "-k", &overlay])?;
+        self.rolled_out_all(objects)
     }
 
-    fn adapt(&self, object: &mut Value) {
-        let cluster = self.kube.cluster();
+    /// `helm install` of the chart with these values, and its rollout.
+    pub fn install(&mut self, values: &[&str]) -> Result<(), Error> {
+        let rendered = rendered(self.kube, values)?;
+        let overlay = self.overlay("rendered.yaml", &rendered)?;
+        let kubectl = self.kubectl().command(&["kustomize", &overlay]);
+        let program = kubectl.get_program().to_string_lossy().into_owned();
+        let renderer = self.trace.dir().join("post-renderer");
+        script(
+            &renderer,
+            &format!("cat > {overlay}/rendered.yaml && exec {program} kustomize {overlay}"),
+        )?;
+        // The cluster has one of its own.
+        self.kubectl().ok(&["delete", CLASS])?;
+        let mut words = vec![
+            "install",
+            "podhook",
+            "--create-namespace",
+            "--post-renderer",
+        ];
+        let renderer = renderer.to_string_lossy();
+        words.push(&renderer);
+        helm_chart(self.kube, &words, values)?.success()?;
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        self.rolled_out_all([vec![namespace], rendered].concat())
+    }
+
+    fn rolled_out_all(&mut self, objects: Vec<Value>) -> Result<(), Error> {
+        self.objects = objects;
+        for kind in ["DaemonSet", "Deployment"] {
+            let of_kind = self.objects.iter().filter(|object| object["kind"] == kind);
+            for object in of_kind {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                self.rolled_out(&format!("{}/{name}", kind.to_lowercase()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A kustomization of a resource, with what these objects must have here.
+    fn overlay(&self, resource: &str, objects: &[Value]) -> Result<String, Error> {
+        let folder = self.trace.dir().join("overlay");
+        fs::create_dir_all(&folder)?;
+        let patches = objects.iter().filter_map(|object| self.patch(object));
+        let patches: Vec<_> = patches
+            .map(|patch| json!({"patch": patch.to_string()}))
+            .collect();
+        let kustomization = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [resource],
+            "patches": patches,
+        });
+        fs::write(folder.join("kustomization.yaml"), kustomization.to_string())?;
+        Ok(folder.to_string_lossy().into_owned())
+    }
+
+    fn patch(&self, object: &Value) -> Option<Value> {
+        let pod = object.pointer("/spec/template/spec")?;
+        let containerd = self.kube.cluster().containerd();
         let address = json!([
-            {"name": "KUBERNETES_SERVICE_HOST", "value": cluster.containerd().node_address()},
+            {"name": "KUBERNETES_SERVICE_HOST", "value": containerd.node_address()},
             {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"},
         ]);
-        if object["kind"] == "Deployment" {
-            object["spec"]["replicas"] = json!(1);
-        }
-        let Some(pod) = object.pointer_mut("/spec/template/spec") else {
-            return;
-        };
+        let mut patch = json!({});
         for list in ["initContainers", "containers"] {
-            let containers = pod.get_mut(list).and_then(Value::as_array_mut);
-            for container in containers.into_iter().flatten() {
-                let mut variables = address.as_array().cloned().unwrap_or_default();
-                variables.extend(container["env"].as_array().into_iter().flatten().cloned());
-                container["env"] = variables.into();
+            for container in pod[list].as_array().into_iter().flatten() {
+                let mut new = json!({"name": container["name"], "env": address});
+                if container["name"] == "agent" {
+                    // No mount of this machine is shared.
+                    new["volumeMounts"] =
+                        json!([{"mountPath": "/run/containerd", "mountPropagation": null}]);
+                }
+                let all = patch[list].as_array().cloned().unwrap_or_default();
+                patch[list] = [all, vec![new]].concat().into();
             }
         }
-        let volumes = pod.get_mut("volumes").and_then(Value::as_array_mut);
-        for volume in volumes.into_iter().flatten() {
-            if volume["name"] == "host" {
-                volume["hostPath"]["path"] = json!(self.node(""));
-            }
+        let state = containerd.dir().join("state");
+        for volume in pod["volumes"].as_array().into_iter().flatten() {
+            let path = match volume["name"].as_str() {
+                Some("host") => self.node(""),
+                Some("containerd") => state.clone(),
+                Some("podhook") => state.join("podhook"),
+                Some(name @ ("configuration" | "position")) => self.trace.dir().join(name),
+                _ => continue,
+            };
+            let new = json!({"name": volume["name"], "hostPath": {"path": path}});
+            let all = patch["volumes"].as_array().cloned().unwrap_or_default();
+            patch["volumes"] = [all, vec![new]].concat().into();
         }
+        let mut spec = json!({"template": {"spec": patch}});
+        if object["kind"] == "Deployment" {
+            spec["replicas"] = json!(1);
+        }
+        Some(json!({
+            "apiVersion": object["apiVersion"],
+            "kind": object["kind"],
+            "metadata": {"name": object["metadata"]["name"], "namespace": NAMESPACE},
+            "spec": spec,
+        }))
     }
 
     /// kubectl in podhook's namespace.
@@ -239,6 +315,16 @@ pub fn objects(kube: &Namespace<'_>, manifests: &[&str]) -> Result<Vec<Value>, E
     };
     objects.sort_by_key(key);
     Ok(objects)
+}
+
+/// A path as a kustomization in a folder of this one has it: it takes none from the root.
+fn beside(folder: &Path, path: &Path) -> Result<String, Error> {
+    let depth = folder.canonicalize()?.join("overlay").components().count();
+    let up = "../".repeat(depth.saturating_sub(1));
+    Ok(format!(
+        "{up}{}",
+        path.to_string_lossy().trim_start_matches('/')
+    ))
 }
 
 fn script(path: &Path, text: &str) -> Result<(), Error> {
