@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .args(["-Clink-arg=-static", "-Clink-arg=--build-id=none", "-Clink-arg=--no-eh-frame-hdr"])
         .args(["-Clink-arg=-z", "-Clink-arg=noseparate-code", "-Clink-arg=-z", "-Clink-arg=norelro"])
         .arg("-o")
-        .args([&program])
+        .arg(&program)
         .arg(source)
         .env_remove("RUSTFLAGS")
         .status()?;

@@ -1,7 +1,7 @@
 //! File descriptors: how many the shim may have, and some kept back for what must not fail half-way.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -78,5 +78,14 @@ impl Reserve {
     /// Lets all of them go.
     pub fn release(&mut self) {
         self.0.clear();
+    }
+}
+/// A duplicate of `fd` with the lowest free number that is not below `lowest`, closed on exec.
+pub fn above(fd: BorrowedFd<'_>, lowest: i32) -> io::Result<OwnedFd> {
+    // SAFETY: a valid descriptor.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: a new descriptor that nothing else owns.
+        new => Ok(unsafe { OwnedFd::from_raw_fd(new) }),
     }
 }

@@ -121,15 +121,21 @@ impl PodSandboxConfig {
         linux.map_or("", |linux| linux.cgroup_parent.as_str())
     }
 
-    pub fn security(&self) -> SecurityContext {
-        let linux = self.linux.as_ref();
-        linux
-            .and_then(|linux| linux.security_context.clone())
-            .unwrap_or_default()
+    pub fn security(&self) -> Option<&SecurityContext> {
+        self.linux.as_ref()?.security_context.as_ref()
     }
 
-    pub fn namespaces(&self) -> NamespaceOption {
-        self.security().namespace_options.unwrap_or_default()
+    pub fn namespaces(&self) -> &NamespaceOption {
+        static DEFAULT: NamespaceOption = NamespaceOption {
+            network: POD,
+            pid: POD,
+            ipc: POD,
+            target_id: String::new(),
+            userns_options: None,
+        };
+        let security = self.security();
+        let given = security.and_then(|security| security.namespace_options.as_ref());
+        given.unwrap_or(&DEFAULT)
     }
 }
 

@@ -8,7 +8,7 @@ use super::config::PodSandboxConfig;
 
 /// As containerd names the specification in an `Any`.
 const TYPE_URL: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
-/// The parent of a pod without one, as containerd's default configuration has it.
+/// What the names of systemd's cgroups end with that have others below them.
 const SLICE: &str = ".slice";
 
 /// `linux.cgroupsPath` of the holder, as CRI makes that of a pause container, and whether systemd makes the cgroup.

@@ -4,7 +4,7 @@
 //! for both to close, so the server must not inherit them.
 
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::containerd::socket;
 use crate::containerd::socket::Bound;
 use crate::error::{Error, Result};
 use crate::host::own_binary::{MOUNT_FD, Program};
-use crate::host::{file, signal_mask};
+use crate::host::{descriptors, file, signal_mask};
 
 /// The file descriptor that the server finds its listening socket at, as with the Go shim.
 pub const SOCKET_FD: i32 = 3;
@@ -99,7 +99,8 @@ fn group(params: &Params) -> Result<Option<String>> {
 /// Starts the server in its own process group, with the listening socket as fd 3.
 fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Child> {
     let program = Program::protected()?;
-    let duplicate = |fd: BorrowedFd<'_>| above(fd, FREE_FD).map_err(Error::sys("duplicate"));
+    let duplicate =
+        |fd: BorrowedFd<'_>| descriptors::above(fd, FREE_FD).map_err(Error::sys("duplicate"));
     let socket = duplicate(listener.as_fd())?;
     let file = duplicate(program.file.as_fd())?;
     let mount = program.mount.as_ref().map(|mount| duplicate(mount.as_fd()));
@@ -143,22 +144,12 @@ fn spawn(flags: &Flags, params: &Params, listener: &UnixListener) -> Result<Chil
 /// Descriptors from here on are not given to the server.
 const FREE_FD: i32 = MOUNT_FD + 1;
 
-/// A duplicate of `fd` with the lowest free number that is not below `lowest`, closed on exec.
-fn above(fd: BorrowedFd<'_>, lowest: i32) -> io::Result<OwnedFd> {
-    // SAFETY: a valid descriptor.
-    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) } {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: a new descriptor that nothing else owns.
-        new => Ok(unsafe { OwnedFd::from_raw_fd(new) }),
-    }
-}
-
 /// Occupies every free descriptor below `limit`: the pipe by which `Command` learns of a failed exec
 /// must not be where the server's descriptors go.
 fn take_below(limit: i32, any: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
     let mut taken = Vec::new();
     loop {
-        let fd = above(any, 0)?;
+        let fd = descriptors::above(any, 0)?;
         if fd.as_raw_fd() >= limit {
             return Ok(taken);
         }

@@ -21,11 +21,12 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use self::child::{Plan, Step};
-use super::config::{PodSandboxConfig, UserNamespace};
+use super::config::{Int64Value, PodSandboxConfig, UserNamespace};
 use super::files::Files;
 use super::selinux;
 use crate::cgroup::Leftover;
 use crate::error::{Error, Result};
+use crate::host::descriptors;
 
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/holder"));
 
@@ -105,11 +106,13 @@ async fn next(report: &pipe::Receiver) -> Result<(Step, i32)> {
     }
 }
 
+/// A cgroup of version 2, which the process is born in, and the file by which it joins it where it cannot be.
+type Birth = (File, RawFd);
+
 /// The plan, and what it refers to.
 struct Made<'a> {
     plan: Plan,
-    /// A cgroup of version 2, which the process is born in.
-    born_in: Option<File>,
+    born_in: Option<Birth>,
     users: Option<&'a UserNamespace>,
     mapped: Option<File>,
     /// This process's end of the pipe, and the other's.
@@ -121,10 +124,7 @@ impl<'a> Made<'a> {
     fn new(config: &'a PodSandboxConfig, network: &str, cgroup: &Leftover) -> Result<Self> {
         let security = config.security();
         let namespaces = config.namespaces();
-        let users = config.linux.as_ref().and_then(|linux| {
-            let security = linux.security_context.as_ref()?;
-            security.namespace_options.as_ref()?.users()
-        });
+        let users = namespaces.users();
         let mut kept = Vec::new();
         let mut keep = |fd: OwnedFd| -> Result<RawFd> {
             let high = above(fd)?;
@@ -171,11 +171,11 @@ impl<'a> Made<'a> {
             first: namespaces.shared_pid(),
             hostname: hostname.map(text).transpose()?,
             sysctls: sysctls(config)?,
-            label: selinux::process_label(security.selinux_options.as_ref())
+            label: selinux::process_label(security.and_then(|own| own.selinux_options.as_ref()))
                 .map(text)
                 .transpose()?,
-            uid: id(security.run_as_user.map(|id| id.value))?,
-            gid: id(security.run_as_group.map(|id| id.value))?,
+            uid: id(security.and_then(|own| own.run_as_user.as_ref()))?,
+            gid: id(security.and_then(|own| own.run_as_group.as_ref()))?,
             program,
             report: report.as_raw_fd(),
         };
@@ -196,11 +196,14 @@ impl<'a> Made<'a> {
         let reports =
             pipe::Receiver::from_owned_fd(reports).map_err(Error::sys("watch the pod's holder"))?;
         let _fork = Fork::new();
-        let mut pid = fork(self.born_in.as_ref().map(|dir| dir.as_raw_fd()), &self.plan);
-        if pid.is_err() && self.born_in.is_some() {
-            // A kernel before 5.7, or a cgroup that takes none this way.
-            pid = fork(None, &self.plan);
-        }
+        let pid = match self.born_in.take() {
+            Some((dir, procs)) => fork(Some(dir.as_raw_fd()), &self.plan).or_else(|_| {
+                // A kernel or a sandbox around the node that does not know it.
+                self.plan.cgroups.push(procs);
+                fork(None, &self.plan)
+            }),
+            None => fork(None, &self.plan),
+        };
         pid.map(|pid| (pid, reports)).map_err(Error::sys("fork"))
     }
 
@@ -270,24 +273,26 @@ fn fork(cgroup: Option<RawFd>, plan: &Plan) -> io::Result<libc::pid_t> {
     forked
 }
 
-/// The files by which it joins its cgroups, and the one of version 2 that it is born in.
+/// The files by which it joins its cgroups of version 1, and the one of version 2.
 fn places(
     cgroup: &Leftover,
     keep: &mut impl FnMut(OwnedFd) -> Result<RawFd>,
-) -> Result<(Vec<RawFd>, Option<File>)> {
+) -> Result<(Vec<RawFd>, Option<Birth>)> {
     let mut files = Vec::new();
     let mut born_in = None;
     for dir in cgroup.dirs() {
-        let unified = dir.join("cgroup.events").exists() || dir.join("cgroup.type").exists();
-        if unified && cgroup.is_unified() {
-            born_in = Some(open(&dir)?);
-            continue;
-        }
-        // The same for a process of one thread, without a wait for the kernel's readers.
-        let name = if unified { "cgroup.procs" } else { "tasks" };
-        let path = dir.join(name);
+        // Version 1: the same for a process of one thread, without a wait for the kernel's readers.
+        let tasks = dir.join("tasks");
+        let path = match tasks.exists() {
+            true => tasks,
+            false => dir.join("cgroup.procs"),
+        };
         let file = OpenOptions::new().write(true).open(&path);
-        files.push(keep(file.map_err(Error::io("open", path))?.into())?);
+        let file = keep(file.map_err(Error::io("open", path))?.into())?;
+        match cgroup.is_unified() {
+            true => born_in = Some((open(&dir)?, file)),
+            false => files.push(file),
+        }
     }
     Ok((files, born_in))
 }
@@ -332,12 +337,8 @@ fn memory_file() -> io::Result<OwnedFd> {
     File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(OwnedFd::from)
 }
 
-#[allow(unsafe_code)]
 fn above(fd: OwnedFd) -> Result<OwnedFd> {
-    let new =
-        fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(FREE_FD)).map_err(Error::sys("duplicate"))?;
-    // SAFETY: a new descriptor that nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+    descriptors::above(fd.as_fd(), FREE_FD).map_err(Error::sys("duplicate"))
 }
 
 fn pipe_of() -> Result<(OwnedFd, OwnedFd)> {
@@ -348,8 +349,9 @@ fn text(text: impl Into<Vec<u8>>) -> Result<CString> {
     CString::new(text).map_err(|e| Error::InvalidArgument(format!("the pod's configuration: {e}")))
 }
 
-fn id(given: Option<i64>) -> Result<u32> {
+fn id(given: Option<&Int64Value>) -> Result<u32> {
     given.map_or(Ok(NOBODY), |id| {
+        let id = id.value;
         u32::try_from(id).map_err(|_| Error::InvalidArgument(format!("user or group {id}")))
     })
 }
