@@ -231,10 +231,7 @@ async fn status_of(answers: &[(Code, &str)]) -> (Result<bool, String>, usize) {
     let status = super::sandbox_status(&client, "a").await;
     served.abort();
     let left = left.lock().unwrap().len();
-    (
-        status.map(|s| s.is_some()).map_err(|e| e.to_string()),
-        left,
-    )
+    (status.map(|s| s.is_some()).map_err(|e| e.to_string()), left)
 }
 
 /// containerd's words while a pod without a pause container is being removed.
