@@ -152,10 +152,8 @@ impl Container {
 
     /// Waits for the end of a process.
     pub async fn wait(&self, exec_id: &str) -> Result<ExitInfo> {
-        match self.process(exec_id)? {
-            ProcessRef::Init(process) => process.wait().await,
-            ProcessRef::Exec(exec) => exec.process.wait().await,
-        }
+        let named = self.process(exec_id)?;
+        Ok(named.process().wait().await)
     }
 
     /// Sets a terminal's size.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use containerd_shim::io::Stdio;
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use super::deps::Held;
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ pub struct Process {
     /// Where containerd wants the stdio.
     pub stdio: Stdio,
     state: Mutex<State>,
-    exit: watch::Sender<Option<ExitInfo>>,
+    exit: SetOnce<ExitInfo>,
 }
 
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Process {
             exec_id,
             stdio,
             state: Mutex::default(),
-            exit: watch::Sender::new(None),
+            exit: SetOnce::new(),
         }
     }
 
@@ -94,25 +94,16 @@ impl Process {
 
     /// Records the exit and answers every Wait. Later calls change nothing.
     pub fn set_exit(&self, exit: ExitInfo) -> bool {
-        self.exit.send_if_modified(|current| {
-            let first = current.is_none();
-            *current = current.or(Some(exit));
-            first
-        })
+        self.exit.set(exit).is_ok()
     }
 
     /// How it ended, if it has.
     pub fn exit(&self) -> Option<ExitInfo> {
-        *self.exit.borrow()
+        self.exit.get().copied()
     }
 
-    pub async fn wait(&self) -> Result<ExitInfo> {
-        let mut exit = self.exit.subscribe();
-        let ended = exit.wait_for(Option::is_some).await.map(|exit| *exit);
-        ended
-            .ok()
-            .flatten()
-            .ok_or(Error::Missing("the process is gone"))
+    pub async fn wait(&self) -> ExitInfo {
+        *self.exit.wait().await
     }
 
     /// Whether it has ended, or is on its way out.
@@ -161,13 +152,13 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn many_waiters_get_the_first_exit_and_late_ones_too() {
         let process = process();
-        let early = async { process.wait().await.unwrap().status };
+        let early = async { process.wait().await.status };
         let end = async {
             assert!(process.set_exit(exit(3)));
             assert!(!process.set_exit(exit(4)), "an exit happens once");
         };
         let (early, ()) = tokio::join!(early, end);
-        assert_eq!((early, process.wait().await.unwrap().status), (3, 3));
+        assert_eq!((early, process.wait().await.status), (3, 3));
     }
 
     #[test]

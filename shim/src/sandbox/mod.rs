@@ -18,7 +18,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use podhook_hooks::config_json::FILE_NAME;
 use podhook_hooks::deadline;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use crate::cgroup::{Cgroup, Leftover, scope};
 use crate::container::deps::{Deps, Held};
@@ -77,7 +77,7 @@ pub struct Sandbox {
     created_at: SystemTime,
     stage: Mutex<Stage>,
     pinned: Mutex<Pinned>,
-    exit: watch::Sender<Option<ExitInfo>>,
+    exit: SetOnce<ExitInfo>,
     /// Held over start and stop.
     operation: tokio::sync::Mutex<()>,
 }
@@ -101,7 +101,7 @@ impl Sandbox {
             created_at: SystemTime::now(),
             stage: Mutex::new(Stage::Created),
             pinned: Mutex::default(),
-            exit: watch::Sender::new(None),
+            exit: SetOnce::new(),
             operation: tokio::sync::Mutex::default(),
             config,
             cgroups_path,
@@ -218,13 +218,10 @@ impl Sandbox {
     /// The holder has ended, or will never be.
     fn over(&self, status: u32) {
         *self.stage() = Stage::NotReady;
-        self.exit.send_if_modified(|exit| {
-            let first = exit.is_none();
-            exit.get_or_insert_with(|| ExitInfo {
-                status,
-                at: SystemTime::now(),
-            });
-            first
+        // The first end counts.
+        let _ = self.exit.set(ExitInfo {
+            status,
+            at: SystemTime::now(),
         });
     }
 
@@ -271,13 +268,7 @@ impl Sandbox {
 
     /// Waits for its end.
     pub async fn wait(&self) -> ExitInfo {
-        let mut exit = self.exit.subscribe();
-        let seen = exit.wait_for(Option::is_some).await.map(|exit| *exit);
-        // The sender is this sandbox's.
-        seen.ok().flatten().unwrap_or(ExitInfo {
-            status: KILLED,
-            at: SystemTime::now(),
-        })
+        *self.exit.wait().await
     }
 
     pub fn status(&self) -> Status {
@@ -289,7 +280,7 @@ impl Sandbox {
             state,
             pid,
             created_at: self.created_at,
-            exit: *self.exit.borrow(),
+            exit: self.exit.get().copied(),
         }
     }
 

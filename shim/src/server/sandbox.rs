@@ -150,13 +150,11 @@ impl Service for SandboxService {
         let asked = Self::asked("WaitSandbox", &request.sandbox_id);
         // Nothing to finish where the client goes away: waits in the handler.
         let waits = Arc::clone(&self.waits);
-        let work = async {
-            if Arc::strong_count(&waits) > WAITS_MAX {
-                return Err(too_many_waits());
-            }
-            Ok(self.sandbox(&request.sandbox_id)?.wait().await)
+        let sandbox = match Arc::strong_count(&waits) > WAITS_MAX {
+            true => Err(too_many_waits()),
+            false => self.sandbox(&request.sandbox_id),
         };
-        let exit = asked.answer(work.await)?;
+        let exit = asked.answer(sandbox)?.wait().await;
         Ok(WaitSandboxResponse {
             exit_status: exit.status,
             exited_at: Some(timestamp(exit.at)).into(),

@@ -256,15 +256,15 @@ impl Task for TaskService {
 
     async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
         let asked = self.asked("Wait", &request.id, &request.exec_id);
-        // Nothing to finish where the client goes away: waits in the handler.
+        // Nothing to finish where the client goes away: waits in the handler, as small as can be.
         let waits = Arc::clone(&self.waits);
-        let work = async {
-            if Arc::strong_count(&waits) > WAITS_MAX {
-                return Err(too_many_waits());
-            }
-            self.container(&request.id)?.wait(&request.exec_id).await
+        let container = match Arc::strong_count(&waits) > WAITS_MAX {
+            true => Err(too_many_waits()),
+            false => self.container(&request.id),
         };
-        let exit = asked.answer(work.await)?;
+        let container = asked.answer(container)?;
+        let exit = container.wait(&request.exec_id).await;
+        let exit = asked.answer(exit)?;
         Ok(WaitResponse {
             exit_status: exit.status,
             exited_at: Some(timestamp(exit.at)).into(),

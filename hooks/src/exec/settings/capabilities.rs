@@ -1,5 +1,10 @@
 //! Capability names to the words of capset(2).
 
+use std::fmt;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
 use super::spec;
 use crate::exec::plan::rights::Sets;
 
@@ -48,25 +53,49 @@ const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// Where the specification says nothing of capabilities they are `unsaid`. A name that is unknown here, or that this
-/// kernel does not have, is not granted (runc: a warning).
+/// A list of names, `CAP_…`, as the kernel's bits: a container keeps five of them for as long as it lives. A name that is
+/// unknown here is not granted (runc: a warning).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Names(u64);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Names;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("a list of names of capabilities")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
+                let mut names = Names::default();
+                while let Some(name) = list.next_element::<String>()? {
+                    let bit = NAMES.iter().position(|known| *known == name);
+                    names.0 |= bit.map_or(0, |bit| 1 << bit);
+                }
+                Ok(names)
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+/// Where the specification says nothing of capabilities they are `unsaid`. What this kernel does not have is not granted.
 pub(crate) fn sets(spec: Option<&spec::Capabilities>, unsaid: Sets, last: u32) -> Sets {
     let Some(spec) = spec else {
         return unsaid;
     };
-    let mask = |names: &[String]| {
-        names
-            .iter()
-            .filter_map(|name| NAMES.iter().position(|known| known == name))
-            .filter(|&bit| bit as u64 <= u64::from(last))
-            .fold(0u64, |mask, bit| mask | 1 << bit)
-    };
+    let known = u64::MAX >> 63u32.saturating_sub(last);
+    let mask = |names: Names| names.0 & known;
     Sets {
-        bounding: mask(&spec.bounding),
-        effective: mask(&spec.effective),
-        permitted: mask(&spec.permitted),
-        inheritable: mask(&spec.inheritable),
-        ambient: mask(&spec.ambient),
+        bounding: mask(spec.bounding),
+        effective: mask(spec.effective),
+        permitted: mask(spec.permitted),
+        inheritable: mask(spec.inheritable),
+        ambient: mask(spec.ambient),
     }
 }
 
@@ -85,19 +114,16 @@ mod tests {
 
     #[test]
     fn names_become_kernel_bits_and_unknown_ones_are_not_granted() {
-        let spec = spec::Capabilities {
-            bounding: vec![
-                "CAP_CHOWN".into(),
-                "CAP_BPF".into(),
-                "CAP_NEW".into(),
-                "chown".into(),
-            ],
-            permitted: vec!["CAP_CHECKPOINT_RESTORE".into()],
-            ..Default::default()
-        };
+        let spec: spec::Capabilities = serde_json::from_str(
+            r#"{"bounding": ["CAP_CHOWN", "CAP_BPF", "CAP_NEW", "chown"], "permitted": ["CAP_CHECKPOINT_RESTORE"],
+                "ambient": null}"#,
+        )
+        .unwrap();
         let granted = sets(Some(&spec), Sets::default(), 39);
         assert_eq!(granted.bounding, 1 | 1 << 39);
         assert_eq!(granted.permitted, 0, "above the kernel's last capability");
+        assert_eq!(sets(Some(&spec), Sets::default(), 63).permitted, 1 << 40);
+        assert!(serde_json::from_str::<spec::Capabilities>(r#"{"bounding": [7]}"#).is_err());
         let unsaid = Sets {
             bounding: 1 << 21,
             ..Sets::default()

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::capabilities::Names;
+
 /// The container's configuration, as far as the engine reads it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -98,20 +100,20 @@ pub struct User {
     pub additional_gids: Vec<u32>,
 }
 
-/// `process.capabilities`: names, `CAP_…`.
+/// `process.capabilities`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Capabilities {
     #[serde(deserialize_with = "null_is_default")]
-    pub bounding: Vec<String>,
+    pub bounding: Names,
     #[serde(deserialize_with = "null_is_default")]
-    pub effective: Vec<String>,
+    pub effective: Names,
     #[serde(deserialize_with = "null_is_default")]
-    pub inheritable: Vec<String>,
+    pub inheritable: Names,
     #[serde(deserialize_with = "null_is_default")]
-    pub permitted: Vec<String>,
+    pub permitted: Names,
     #[serde(deserialize_with = "null_is_default")]
-    pub ambient: Vec<String>,
+    pub ambient: Names,
 }
 
 /// One entry of `process.rlimits`.
@@ -211,7 +213,7 @@ mod tests {
         assert!(spec.process.args.is_empty());
         assert_eq!(
             spec.process.capabilities.unwrap().bounding,
-            ["CAP_FROM_THE_FUTURE"]
+            Names::default()
         );
         assert!(spec.linux.seccomp.is_none());
     }
