@@ -5,6 +5,7 @@
 //! and with every shim it is meant for. A test of something containerd-shim-runc-v2 does too runs on
 //! that shim as well: a test that the original fails is wrong.
 
+pub mod again;
 pub mod attached;
 pub mod book;
 pub mod chaos;

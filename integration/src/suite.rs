@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::Outcome;
+use crate::again::again;
 use crate::containerd::{Containerd, Error};
 use crate::generation::{Generation, OciRuntime};
 use crate::node::Node;
@@ -181,7 +182,7 @@ pub fn run_with_threads(tests: Vec<Test>, threads: usize) -> ExitCode {
             } else {
                 let label = name.clone();
                 trials.push(Trial::test(name, move || {
-                    let outcome = watched(&label, || one(test, place, &shared));
+                    let outcome = watched(&label, || again(&label, || one(test, place, &shared)));
                     outcomes.done(place, test.name, &outcome);
                     outcome
                 }));

@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use super::{CONTAINERD, Cluster, Error, Namespace, Side, Version};
 use crate::Outcome;
+use crate::again::again;
 use crate::containerd;
 use crate::generation::{OciRuntime, upstream};
 use crate::panics;
@@ -102,7 +103,7 @@ pub fn run(tests: &[Test]) -> ExitCode {
                 let name = format!("{version}/{side}/{}", test.name);
                 let label = name.clone();
                 trials.push(Trial::test(name, move || {
-                    one(&label, test, version, side, &shared)
+                    again(&label, || one(&label, test, version, side, &shared))
                 }));
             }
         }

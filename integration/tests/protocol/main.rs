@@ -41,6 +41,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use podhook_integration::again::again;
 use podhook_integration::protocol::{bundle, daemon, runtime};
 use podhook_integration::slow::{tell_longest, watched};
 use podhook_integration::{Generation, Outcome};
@@ -149,7 +150,9 @@ fn main() -> ExitCode {
                 let reason = (test.unless)(kind);
                 let name = format!("{shim}/{}", test.name);
                 let label = name.clone();
-                let trial = Trial::test(name, move || watched(&label, || one(test.run, kind)));
+                let trial = Trial::test(name, move || {
+                    watched(&label, || again(&label, || one(test.run, kind)))
+                });
                 let trial = trial.with_ignored_flag(!possible || reason.is_some());
                 trials.push(trial.with_kind(reason.unwrap_or_default()));
             }

@@ -1,5 +1,8 @@
 //! What runs in the machine.
 
+use std::env;
+
+use podhook_integration::again::AGAIN;
 use podhook_integration::generation::repository;
 use podhook_integration::shim::built;
 use podhook_integration::suite::AT_ONCE;
@@ -252,8 +255,9 @@ pub fn program(runs: &[Run], programs: &Programs, filter: Option<&str>) -> Resul
         script += &format!("mkdir -p {folder}\nmount --bind /mnt/disk/tree{folder} {folder}\n");
     }
     script += &format!(
-        "cd {}\nexport PODHOOK_TIME_SCALE=10 {AT_ONCE}=1\nmkdir -p /etc/podhook\n",
-        repository.display()
+        "cd {}\nexport PODHOOK_TIME_SCALE=10 {AT_ONCE}=1 {AGAIN}={again}\nmkdir -p /etc/podhook\n",
+        repository.display(),
+        again = env::var(AGAIN).unwrap_or_default()
     );
     for run in runs {
         let path = programs.tests.get(run.program);

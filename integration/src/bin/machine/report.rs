@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use podhook_integration::again::FLAKY;
 use podhook_integration::suite::MARK;
 
 use crate::plan::Run;
@@ -90,6 +91,8 @@ impl Report {
             self.mark(machine, word);
         } else if let Some((name, result)) = test(line) {
             self.test(machine, name, result);
+        } else if line.starts_with(FLAKY) {
+            println!("{line}");
         } else if line.starts_with(MARK) {
             println!("{line}");
             if let Some(current) = &mut progress.current {
