@@ -1,6 +1,7 @@
 //! What drives a shim's binary without containerd: the bundle that it is started in, and somebody who takes its events.
 
 pub mod bundle;
+pub mod connection;
 pub mod daemon;
 pub mod reply;
 

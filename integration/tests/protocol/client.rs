@@ -13,9 +13,9 @@ use containerd_shim_protos::api::{
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use podhook_integration::ctr::pause_when_busy;
+use podhook_integration::protocol::connection::Connection;
 use podhook_integration::wait::scaled;
 use serde_json::json;
-use ttrpc::r#async::Client as Ttrpc;
 use ttrpc::{Code, Status};
 
 use crate::runtime;
@@ -41,7 +41,7 @@ pub type Answer<T> = Result<T, Refused>;
 /// A connection to a shim.
 #[derive(Clone)]
 pub struct Client {
-    ttrpc: Ttrpc,
+    connection: Connection,
     service: String,
     address: String,
     /// What goes along with each request.
@@ -59,7 +59,7 @@ impl Client {
     /// A client of any service.
     pub fn of(service: &str, address: &str) -> Result<Self, Failure> {
         Ok(Self {
-            ttrpc: runtime().block_on(Ttrpc::connect(address))?,
+            connection: Connection::to(address)?,
             service: service.to_owned(),
             address: address.to_owned(),
             metadata: HashMap::new(),
@@ -73,9 +73,8 @@ impl Client {
 
     /// Another connection to the same shim.
     pub fn again(&self) -> Result<Self, Failure> {
-        let ttrpc = runtime().block_on(Ttrpc::connect(&self.address))?;
         Ok(Self {
-            ttrpc,
+            connection: Connection::to(&self.address)?,
             ..self.clone()
         })
     }
@@ -136,7 +135,7 @@ impl Client {
                 .map_err(|e| unknown(e.to_string()))?,
             ..Default::default()
         };
-        let answer = tokio::time::timeout(limit, self.ttrpc.request(request));
+        let answer = tokio::time::timeout(limit, self.connection.request(request));
         match answer.await {
             Err(_) => Err(unknown(format!("{method}: no answer within {limit:?}"))),
             Ok(Err(ttrpc::Error::RpcStatus(Status { code, message, .. }))) => Err(Refused {

@@ -7,9 +7,9 @@ use containerd_client::services::v1::version_client::VersionClient;
 use containerd_shim_protos::protobuf::Message;
 use podhook_integration::execs::Execs;
 use podhook_integration::protocol;
+use podhook_integration::protocol::connection::Connection;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
-use ttrpc::asynchronous::Client as Ttrpc;
 
 use crate::Fallible;
 use crate::rounds::timed;
@@ -74,7 +74,7 @@ impl Tasks {
 /// The task service of one shim, without containerd between.
 #[derive(Clone)]
 pub struct Direct {
-    client: Ttrpc,
+    client: Connection,
     service: String,
 }
 
@@ -85,7 +85,7 @@ impl Direct {
     /// When nothing listens there.
     pub fn connect(address: &str, version: i64) -> Fallible<Self> {
         Ok(Self {
-            client: protocol::runtime().block_on(Ttrpc::connect(address))?,
+            client: Connection::to(address)?,
             service: format!("containerd.task.v{version}.Task"),
         })
     }
