@@ -8,7 +8,7 @@ use podhook_integration::plot::{Bars, Group, Stack, Stacks, bars, stacks};
 use super::Report;
 use crate::phases::{self, CALLS, OWNERS};
 use crate::shims::Shim;
-use crate::{Fallible, ways};
+use crate::{Fallible, cold, ways};
 
 /// The files, and what they show.
 pub const PICTURES: [(&str, &str); 4] = [
@@ -74,10 +74,38 @@ fn choices(file: &str) -> Vec<Choice> {
 pub fn write(report: &Report) -> Fallible<()> {
     for (file, title) in PICTURES {
         let path = repository().join("docs/pictures").join(file);
-        fs::write(&path, drawn(report, title, &choices(file)))?;
+        fs::write(&path, drawn(report, title, &choices(file), &Shim::ALL))?;
     }
+    let path = repository().join("docs/pictures").join(PAUSELESS);
+    fs::write(&path, without_pause(report))?;
     let path = repository().join("docs/pictures").join(PHASES);
     Ok(fs::write(path, whose(report))?)
+}
+
+/// In docs/pauseless.md.
+const PAUSELESS: &str = "bench-pauseless.svg";
+
+/// Pods without a pause container beside those with one, where both were measured.
+fn without_pause(report: &Report) -> String {
+    let own = Shim::Pauseless.name();
+    let measured = |place: &crate::spot::Versions| {
+        let mut rows = report.rows.iter();
+        rows.any(|row| row.place == place.place && row.shim == own)
+    };
+    let places = report.places.iter().filter(|place| measured(place));
+    let choices = ["RunPodSandbox", cold::UP, "StopPodSandbox"]
+        .map(|what| ("cold", what, 1, what.to_owned()));
+    let known = Report {
+        places: places.cloned().collect(),
+        rows: report.rows.clone(),
+        ..Report::default()
+    };
+    drawn(
+        &known,
+        "Pods with and without a pause container, milliseconds",
+        &choices,
+        &[Shim::Original, Shim::Podhook, Shim::Pauseless],
+    )
 }
 
 /// In docs/performance.md.
@@ -117,14 +145,13 @@ fn whose(report: &Report) -> String {
     )
 }
 
-fn drawn(report: &Report, title: &str, choices: &[Choice]) -> String {
-    let names = Shim::ALL.map(Shim::name);
-    let known = names.map(|name| {
+fn drawn(report: &Report, title: &str, choices: &[Choice], shims: &[Shim]) -> String {
+    let names = shims.iter().map(|shim| shim.name());
+    let known = |name: &&str| {
         let mut rows = report.rows.iter();
-        rows.any(|row| row.shim == name && choices.iter().any(|choice| choice.0 == row.part))
-    });
-    let shown = names.iter().zip(known).filter(|(_, known)| *known);
-    let shown: Vec<String> = shown.map(|(name, _)| (*name).to_owned()).collect();
+        rows.any(|row| row.shim == **name && choices.iter().any(|choice| choice.0 == row.part))
+    };
+    let shown: Vec<String> = names.filter(known).map(str::to_owned).collect();
     let panel = |place: &crate::spot::Versions| {
         let group = |(part, what, at_once, label): &Choice| {
             let value = |shim: &String| {
@@ -168,10 +195,37 @@ mod tests {
             runtime: "runc 1.5.0".to_owned(),
         });
         report.take(sheet("cold", "2.4", &[("StartContainer", "podhook", 50.0)]));
-        let text = drawn(&report, "t", &choices("bench-cold.svg"));
+        let text = drawn(&report, "t", &choices("bench-cold.svg"), &Shim::ALL);
         assert!(text.contains("containerd 2.4.2, runc 1.5.0"), "{text}");
         assert!(
             text.contains("podhook") && !text.contains("runc-v2"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn pods_without_a_pause_container_are_drawn_where_they_were_measured() {
+        let mut report = Report::default();
+        for place in ["1.6", "2.4"] {
+            report.visited(crate::spot::Versions {
+                place: place.to_owned(),
+                containerd: format!("{place}.1"),
+                runtime: "runc 1.5.0".to_owned(),
+            });
+            report.take(sheet("cold", place, &[("RunPodSandbox", "podhook", 50.0)]));
+        }
+        report.take(sheet(
+            "cold",
+            "2.4",
+            &[
+                ("RunPodSandbox", "podhook", 50.0),
+                ("RunPodSandbox", "podhook-pauseless", 30.0),
+            ],
+        ));
+        let text = without_pause(&report);
+        assert!(text.contains("podhook-pauseless"), "{text}");
+        assert!(
+            text.contains("containerd 2.4.1") && !text.contains("1.6.1"),
             "{text}"
         );
     }
