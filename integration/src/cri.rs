@@ -8,7 +8,7 @@ use podhook::cri::Client;
 use podhook::cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 
 pub use podhook::cri::v1;
 
@@ -177,9 +177,59 @@ calls! {
     "Attach" attach AttachRequest AttachResponse;
     "PortForward" port_forward PortForwardRequest PortForwardResponse;
     "Status" status StatusRequest StatusResponse;
+    "CheckpointContainer" checkpoint_container CheckpointContainerRequest CheckpointContainerResponse;
+    "UpdatePodSandboxResources" update_pod_sandbox_resources UpdatePodSandboxResourcesRequest UpdatePodSandboxResourcesResponse;
+}
+
+/// What containerd tells of pods and containers as it happens.
+#[derive(Debug)]
+pub struct ContainerEvents<'a> {
+    cri: &'a Cri,
+    stream: Streaming<v1::ContainerEventResponse>,
+}
+
+impl ContainerEvents<'_> {
+    /// The next one of a pod's: the container's id, and what happened.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn next(&mut self, pod: &str, limit: Duration) -> Result<(String, &'static str), Error> {
+        let next = async {
+            loop {
+                let event = self.stream.message().await?;
+                let event = event.ok_or_else(|| Status::unavailable("no more events"))?;
+                let status = event.pod_sandbox_status.as_ref();
+                if event.container_id == pod || status.is_some_and(|status| status.id == pod) {
+                    let what = event.container_event_type().as_str_name();
+                    return Ok((event.container_id, what));
+                }
+            }
+        };
+        let limited = async { tokio::time::timeout(limit, next).await };
+        let next = self.cri.runtime.block_on(limited);
+        next.unwrap_or_else(|_| Err(Status::deadline_exceeded("no event in time")))
+            .map_err(|status| Error::Call {
+                call: "GetContainerEvents",
+                status: Box::new(status),
+            })
+    }
 }
 
 impl Cri {
+    /// CRI `GetContainerEvents`.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn container_events(&self) -> Result<ContainerEvents<'_>, Error> {
+        let stream = self.call(
+            "GetContainerEvents",
+            LIMIT,
+            v1::GetEventsRequest {},
+            |mut client, request| async move { client.get_container_events(request).await },
+        )?;
+        Ok(ContainerEvents { cri: self, stream })
+    }
+
     /// CRI `StartContainer` with a deadline of its own.
     ///
     /// # Errors

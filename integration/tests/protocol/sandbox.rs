@@ -59,9 +59,9 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A pod, and the connections to its shim.
-struct Pod {
+pub struct Pod {
     sandbox: Client,
-    tasks: Client,
+    pub tasks: Client,
 }
 
 impl Pod {
@@ -76,7 +76,7 @@ impl Pod {
     }
 
     /// One that is ready; its holder's pid.
-    fn run(
+    pub fn run(
         stage: &Stage,
         config: &v1::PodSandboxConfig,
         network: &str,
@@ -158,7 +158,7 @@ impl Pod {
     }
 
     /// Stop and Shutdown, and nothing is left.
-    fn end(&self, stage: &Stage) -> Outcome {
+    pub fn end(&self, stage: &Stage) -> Outcome {
         self.stop()?;
         self.shutdown()?;
         stage.wait_gone(ID)?;
@@ -167,7 +167,7 @@ impl Pod {
     }
 
     /// A container of the pod.
-    fn container(&self, stage: &Stage, id: &str, spec: &Spec) -> Result<i32, Failure> {
+    pub fn container(&self, stage: &Stage, id: &str, spec: &Spec) -> Result<i32, Failure> {
         stage.make_bundle(id, spec)?;
         fs::write(stage.bundle(id).join("sandbox"), ID)?;
         Ok(i32::try_from(self.tasks.run(stage, id)?)?)
@@ -183,7 +183,7 @@ fn any(config: &v1::PodSandboxConfig) -> Any {
 }
 
 /// A pod in the host's network, as the kubelet words it.
-fn config() -> v1::PodSandboxConfig {
+pub fn config() -> v1::PodSandboxConfig {
     let options = v1::NamespaceOption {
         network: v1::NamespaceMode::Node as i32,
         pid: v1::NamespaceMode::Container as i32,
