@@ -25,6 +25,7 @@ mod output;
 mod pains;
 mod pains_stop;
 mod pauseless;
+mod pauseless_killed;
 mod post_start;
 mod post_start_failure;
 mod process;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         restart::tests(),
         install::tests(),
         pauseless::tests(),
+        pauseless_killed::tests(),
         refused::tests(),
         tutorial::tests(),
         book::tests(),
