@@ -62,6 +62,13 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Call { status, .. } if status.code() == tonic::Code::NotFound)
     }
+
+    /// Whether the shim could not be asked, since containerd has closed its connection to it: of a pod without a pause
+    /// container whose removal has begun. containerd knows the pod until the shim's verb `delete` has ended.
+    #[must_use]
+    pub fn is_of_a_closed_shim(&self) -> bool {
+        matches!(self, Self::Call { status, .. } if status.message().ends_with(": ttrpc: closed"))
+    }
 }
 
 /// Both CRI services of one containerd. Cloning is cheap; clones share the connection.

@@ -14,6 +14,7 @@ pub mod termination;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use k8s_cri::v1::{
     ContainerFilter, ContainerStatus, ContainerStatusRequest, ListContainersRequest,
@@ -31,6 +32,10 @@ pub use error::Error;
 pub use query::Query;
 pub use resource::{pod_name, pods};
 pub use selector::Selector;
+
+/// How long a pod's removal may take once containerd has closed its connection to the shim.
+const REMOVAL: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 pub struct PodView {
@@ -277,21 +282,27 @@ async fn view(
 }
 
 async fn sandbox_status(client: &cri::Client, id: &str) -> Result<Option<PodSandboxStatus>, Error> {
-    let request = PodSandboxStatusRequest {
-        pod_sandbox_id: id.to_owned(),
-        verbose: false,
-    };
-    let answer = client
-        .runtime
-        .clone()
-        .pod_sandbox_status(request)
-        .await
-        .map_err(cri::Error::call("PodSandboxStatus"));
-    match answer {
-        Ok(answer) => Ok(answer.into_inner().status),
-        // Removed since it was listed.
-        Err(e) if e.is_not_found() => Ok(None),
-        Err(e) => Err(e.into()),
+    let asked = Instant::now();
+    loop {
+        let request = PodSandboxStatusRequest {
+            pod_sandbox_id: id.to_owned(),
+            verbose: false,
+        };
+        let answer = client
+            .runtime
+            .clone()
+            .pod_sandbox_status(request)
+            .await
+            .map_err(cri::Error::call("PodSandboxStatus"));
+        match answer {
+            Ok(answer) => return Ok(answer.into_inner().status),
+            // Removed since it was listed.
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) if e.is_of_a_closed_shim() && asked.elapsed() < REMOVAL => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 

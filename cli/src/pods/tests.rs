@@ -1,14 +1,24 @@
 //! What users see of a pod, from what CRI says.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
 use k8s_cri::v1::{
     ContainerMetadata, ContainerState, ContainerStatus, PodSandbox, PodSandboxState,
 };
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
+use tonic::body::Body;
+use tonic::codegen::{Service, http, tokio_stream};
+use tonic::{Code, Status, server::NamedService};
 
 use super::PodView;
 use super::object;
 use super::row::row;
+use crate::cri;
 use crate::store::Deletion;
 use ContainerState::{
     ContainerCreated as Created, ContainerExited as Exited, ContainerRunning as Running,
@@ -177,4 +187,63 @@ fn the_container_of_a_command_is_the_first_the_annotated_or_the_wanted() {
     let key = "kubectl.kubernetes.io/default-container".to_owned();
     view.sandboxes[0].annotations = [(key, "c1".to_owned())].into();
     assert_eq!(view.choose_container(None).unwrap(), "c1");
+}
+
+/// A containerd that answers each call with the next of some errors.
+#[derive(Clone)]
+struct Refusing(Arc<Mutex<VecDeque<Status>>>);
+
+impl NamedService for Refusing {
+    const NAME: &'static str = "runtime.v1.RuntimeService";
+}
+
+impl Service<http::Request<Body>> for Refusing {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        let next = self.0.lock().unwrap().pop_front();
+        ready(Ok(next.expect("a further answer").into_http()))
+    }
+}
+
+/// What `sandbox_status` makes of these answers, and how many of them it did not ask for.
+async fn status_of(answers: &[(Code, &str)]) -> (Result<bool, String>, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("containerd.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let answers = answers.iter().map(|(code, text)| Status::new(*code, *text));
+    let refusing = Refusing(Arc::new(Mutex::new(answers.collect())));
+    let left = Arc::clone(&refusing.0);
+    let served = tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        tonic::transport::Server::builder()
+            .add_service(refusing)
+            .serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(client)))
+            .await
+    });
+    let client = cri::Client::connect(&socket).await.unwrap();
+    let status = super::sandbox_status(&client, "a").await;
+    served.abort();
+    let left = left.lock().unwrap().len();
+    (status.map(|s| s.is_some()).map_err(|e| e.to_string()), left)
+}
+
+/// containerd's words while a pod without a pause container is being removed.
+#[tokio::test]
+async fn a_pod_whose_shim_is_closed_is_asked_for_until_it_is_gone() {
+    let closed = (
+        Code::Unknown,
+        "failed to query controller status: failed to query sandbox a status: ttrpc: closed",
+    );
+    let gone = (Code::NotFound, "not found");
+    assert_eq!(status_of(&[closed, closed, gone]).await, (Ok(false), 0));
+    let (other, left) = status_of(&[(Code::Unknown, "ttrpc: closed early"), gone]).await;
+    assert!(other.unwrap_err().contains("closed early"));
+    assert_eq!(left, 1);
 }

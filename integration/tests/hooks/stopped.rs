@@ -50,8 +50,7 @@ impl Stopped {
 
     /// The shim of a container: the parent of its init.
     fn shim_of(container: &Container<'_>) -> Result<Self, Error> {
-        let (_, parent) = stat(init(container)?).ok_or("no init")?;
-        Self::process(parent)
+        Self::process(parent(container)?)
     }
 }
 
@@ -65,6 +64,22 @@ impl Drop for Stopped {
 fn init(container: &Container<'_>) -> Result<i32, Error> {
     let text = fs::read_to_string(container.bundle().join("init.pid"))?;
     Ok(text.trim().parse()?)
+}
+
+/// The shim of a container.
+fn parent(container: &Container<'_>) -> Result<i32, Error> {
+    let (_, parent) = stat(init(container)?).ok_or("no init")?;
+    Ok(parent)
+}
+
+/// Waits until a process has nothing to do, each of some times that it is looked at.
+fn at_rest(pid: i32) -> Outcome {
+    Ok(wait::until_true("the process to rest", SOON, || {
+        (0..5).all(|_| {
+            thread::sleep(Duration::from_millis(10));
+            stat(pid).is_some_and(|(state, _)| state == "S")
+        })
+    })?)
 }
 
 /// The state of a process, and its parent.
@@ -130,7 +145,8 @@ fn stand_still(kind: &str, container: &Container<'_>, trace: &Trace, server: &Se
     match kind {
         "exec" => trace.wait("hook-begin")?,
         "httpGet" => server.asked.recv_timeout(wait::scaled(SOON))?,
-        _ => {}
+        // Its record has it before its timer begins.
+        _ => at_rest(parent(container)?)?,
     }
     let stopped = Stopped::shim_of(container)?;
     match kind {

@@ -1,5 +1,8 @@
 //! The Sandbox service: a pod without a pause container, its holder, its files, its end. No other shim for runc has it.
 
+mod apparmor;
+mod pinned;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -55,6 +58,8 @@ pub fn tests() -> Vec<Test> {
         a_pod_has_users_of_its_own,
         metrics_are_those_of_the_pods_cgroup,
     ]);
+    all.extend(pinned::tests());
+    all.extend(apparmor::tests());
     podhook_only(all)
 }
 

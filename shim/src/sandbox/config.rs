@@ -55,6 +55,11 @@ message! {
         4 readonly_rootfs: bool,
         6 privileged: bool,
         8 run_as_group: Option<Int64Value>,
+        10 apparmor: Option<SecurityProfile>,
+    }
+    SecurityProfile {
+        1 profile_type: i32,
+        2 localhost_ref: String,
     }
     NamespaceOption {
         1 network: i32,
@@ -159,6 +164,11 @@ impl NamespaceOption {
             .as_ref()
             .filter(|users| users.mode == POD)
     }
+}
+
+impl SecurityProfile {
+    /// `ProfileType`: one that is loaded on the node, by its name.
+    pub const LOCALHOST: i32 = 2;
 }
 
 impl UserNamespace {

@@ -5,6 +5,7 @@ pub mod config;
 mod files;
 mod holder;
 mod member;
+mod pinned;
 mod selinux;
 mod spec;
 mod wire;
@@ -28,6 +29,7 @@ use crate::host::exit_status::KILLED;
 use crate::host::{apart, bundle, file};
 use config::PodSandboxConfig;
 use files::Files;
+use pinned::Pinned;
 
 pub use files::unmount;
 
@@ -74,6 +76,7 @@ pub struct Sandbox {
     systemd: bool,
     created_at: SystemTime,
     stage: Mutex<Stage>,
+    pinned: Mutex<Pinned>,
     exit: watch::Sender<Option<ExitInfo>>,
     /// Held over start and stop.
     operation: tokio::sync::Mutex<()>,
@@ -97,6 +100,7 @@ impl Sandbox {
             network: network.to_owned(),
             created_at: SystemTime::now(),
             stage: Mutex::new(Stage::Created),
+            pinned: Mutex::default(),
             exit: watch::Sender::new(None),
             operation: tokio::sync::Mutex::default(),
             config,
@@ -121,23 +125,23 @@ impl Sandbox {
             ..Options::default()
         };
         options.save(&self.bundle)?;
-        self.write_spec(0)?;
+        let spec = self.spec().to_string();
+        file::write_private(&self.bundle.join(FILE_NAME), spec.as_bytes())?;
         self.files.make(&self.config)
     }
 
-    fn write_spec(&self, pid: u32) -> Result<()> {
-        let spec = self.spec(pid).to_string();
-        file::write_private(&self.bundle.join(FILE_NAME), spec.as_bytes())
-    }
-
-    fn spec(&self, pid: u32) -> serde_json::Value {
+    fn spec(&self) -> serde_json::Value {
         spec::spec(
             &self.config,
             &self.id,
             &self.network,
             &self.cgroups_path,
-            pid,
+            &self.pinned(),
         )
+    }
+
+    fn pinned(&self) -> MutexGuard<'_, Pinned> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -170,7 +174,7 @@ impl Sandbox {
             }
         }
         match self.start_holder(deps).await {
-            Ok(pid) => Ok((pid, spec::as_any(&self.spec(pid)))),
+            Ok(pid) => Ok((pid, spec::as_any(&self.spec()))),
             Err(e) => {
                 self.over(KILLED);
                 self.clear().await;
@@ -194,6 +198,7 @@ impl Sandbox {
             let status = holder.exit.await.map_or(KILLED, |exit| exit.status());
             watched.over(status);
         });
+        *self.pinned() = Pinned::of(pid, self.config.namespaces())?;
         // For the verb `delete`.
         file::write_private(
             &self.bundle.join(bundle::INIT_PID),
@@ -243,6 +248,7 @@ impl Sandbox {
     }
 
     async fn clear(&self) {
+        *self.pinned() = Pinned::default();
         self.unmount().await;
         let cgroup = self.cgroup();
         let removed =
@@ -308,7 +314,7 @@ impl Sandbox {
             "runtimeType": crate::RUNTIME_NAME,
             "runtimeOptions": null,
             "config": self.config,
-            "runtimeSpec": self.spec(status.pid),
+            "runtimeSpec": self.spec(),
         });
         info.to_string()
     }

@@ -5,6 +5,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use serde_json::{Map, Value, json};
 
 use super::config::PodSandboxConfig;
+use super::pinned::{self, Pinned};
 
 /// As containerd names the specification in an `Any`.
 const TYPE_URL: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
@@ -29,35 +30,22 @@ pub fn cgroups_path(config: &PodSandboxConfig, namespace: &str, id: &str) -> (St
     }
 }
 
-/// The specification; `pid` is the holder's, 0 before it runs.
+/// The specification; with the paths of the namespaces that are pinned, as they are once the pod is started.
 pub fn spec(
     config: &PodSandboxConfig,
     id: &str,
     network: &str,
     cgroups_path: &str,
-    pid: u32,
+    pinned: &Pinned,
 ) -> Value {
     let options = config.namespaces();
-    let mut namespaces = Vec::new();
-    let mut add = |kind: &str, name: &str| {
-        namespaces.push(match pid {
-            0 => json!({"type": kind}),
-            pid => json!({"type": kind, "path": format!("/proc/{pid}/ns/{name}")}),
-        });
-    };
-    add("mount", "mnt");
-    if options.shared_pid() {
-        add("pid", "pid");
-    }
-    if !options.host_ipc() {
-        add("ipc", "ipc");
-    }
-    if !options.host_network() {
-        add("uts", "uts");
-    }
-    if options.users().is_some() {
-        add("user", "user");
-    }
+    let mut namespaces = vec![json!({"type": "mount"})];
+    namespaces.extend(
+        pinned::kinds(options).map(|(kind, _)| match pinned.path(kind) {
+            Some(path) => json!({"type": kind, "path": path}),
+            None => json!({"type": kind}),
+        }),
+    );
     if !network.is_empty() {
         namespaces.push(json!({"type": "network", "path": network}));
     }

@@ -193,11 +193,14 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
         ),
         (
             APPARMOR,
-            vec![suite(
-                "apparmor",
-                "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX='1.6/podhook 1.6/runc'",
-                &[LABELS],
-            )],
+            vec![
+                suite(
+                    "apparmor",
+                    "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX='1.6/podhook 1.6/runc'",
+                    &[LABELS],
+                ),
+                run("protocol", "protocol", LABELS),
+            ],
         ),
         (SELINUX, vec![run("selinux", "protocol", LABELS)]),
     ]
@@ -293,7 +296,7 @@ mod tests {
         let names = chosen.iter().flat_map(|(_, runs)| runs);
         assert_eq!(
             names.map(|run| run.name).collect::<Vec<_>>(),
-            ["apparmor", "selinux"]
+            ["apparmor", "protocol", "selinux"]
         );
     }
 }

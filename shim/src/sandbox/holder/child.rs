@@ -24,6 +24,8 @@ pub struct Plan {
     pub sysctls: Vec<(CString, CString)>,
     /// The label of SELinux for the program.
     pub label: Option<CString>,
+    /// Its profile of AppArmor, as the kernel is told it.
+    pub profile: Option<CString>,
     pub uid: u32,
     pub gid: u32,
     /// The program, above 3.
@@ -57,13 +59,14 @@ pub enum Step {
     Label = 11,
     Rights = 12,
     Program = 13,
+    Profile = 14,
     Seccomp = 100,
     /// The program runs.
     Ready = u32::MAX,
 }
 
 impl Step {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Forked,
         Self::Unmapped,
         Self::Cgroup,
@@ -78,6 +81,7 @@ impl Step {
         Self::Label,
         Self::Rights,
         Self::Program,
+        Self::Profile,
         Self::Seccomp,
         Self::Ready,
     ];
@@ -99,6 +103,7 @@ impl Step {
             Self::Sysctl => "write a sysctl",
             Self::Root => "make the empty root",
             Self::Label => "set the label of SELinux",
+            Self::Profile => "set the profile of AppArmor",
             Self::Rights => "give up all rights",
             Self::Program | Self::Ready => "execute the program",
             Self::Seccomp => "filter system calls",
@@ -181,6 +186,12 @@ unsafe fn become_holder(plan: &Plan) -> Outcome {
         }
         if let Some(label) = &plan.label {
             write(c"/proc/self/attr/exec", label).map_err(|error| (Step::Label, error))?;
+        }
+        if let Some(profile) = &plan.profile {
+            // Since Linux 5.8 AppArmor has files of its own beside another module's.
+            write(c"/proc/self/attr/apparmor/exec", profile)
+                .or_else(|_| write(c"/proc/self/attr/exec", profile))
+                .map_err(|error| (Step::Profile, error))?;
         }
         empty_root()?;
         give_up(plan)?;

@@ -21,7 +21,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use self::child::{Plan, Step};
-use super::config::{Int64Value, PodSandboxConfig, UserNamespace};
+use super::config::{Int64Value, PodSandboxConfig, SecurityProfile, UserNamespace};
 use super::files::Files;
 use super::selinux;
 use crate::cgroup::Leftover;
@@ -36,6 +36,8 @@ const NOBODY: u32 = 65535;
 const LIMIT: Duration = Duration::from_secs(10);
 /// Descriptors from here on are not in the way of those that the program is given.
 const FREE_FD: c_int = 10;
+/// There where AppArmor is enabled.
+const APPARMOR: &str = "/sys/kernel/security/apparmor";
 /// libc's constant does not fit its type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -172,6 +174,11 @@ impl<'a> Made<'a> {
             hostname: hostname.map(text).transpose()?,
             sysctls: sysctls(config)?,
             label: selinux::process_label(security.and_then(|own| own.selinux_options.as_ref()))
+                .map(text)
+                .transpose()?,
+            profile: security
+                .and_then(|own| own.apparmor.as_ref())
+                .and_then(apparmor_profile)
                 .map(text)
                 .transpose()?,
             uid: id(security.and_then(|own| own.run_as_user.as_ref()))?,
@@ -354,6 +361,14 @@ fn id(given: Option<&Int64Value>) -> Result<u32> {
         let id = id.value;
         u32::try_from(id).map_err(|_| Error::InvalidArgument(format!("user or group {id}")))
     })
+}
+
+/// What the kernel is told of a profile of AppArmor that is loaded on the node. The default one is made for containers,
+/// and the holder may do less than it allows.
+fn apparmor_profile(profile: &SecurityProfile) -> Option<String> {
+    let named = profile.profile_type == SecurityProfile::LOCALHOST;
+    let name = profile.localhost_ref.trim_start_matches("localhost/");
+    (named && Path::new(APPARMOR).exists()).then(|| format!("exec {name}"))
 }
 
 /// The pod's, and what CRI gives every pod with a network of its own: ports from 0 and ping for all users.
