@@ -1,7 +1,9 @@
 //! The Sandbox service: a pod without a pause container, its holder, its files, its end. No other shim for runc has it.
 
 mod apparmor;
+mod hostile;
 mod pinned;
+mod selinux;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,13 +62,15 @@ pub fn tests() -> Vec<Test> {
     ]);
     all.extend(pinned::tests());
     all.extend(apparmor::tests());
+    all.extend(selinux::tests());
+    all.extend(hostile::tests());
     podhook_only(all)
 }
 
 /// A pod, and the connections to its shim.
-pub struct Pod {
+struct Pod {
     sandbox: Client,
-    pub tasks: Client,
+    tasks: Client,
 }
 
 impl Pod {
@@ -81,7 +85,7 @@ impl Pod {
     }
 
     /// One that is ready; its holder's pid.
-    pub fn run(
+    fn run(
         stage: &Stage,
         config: &v1::PodSandboxConfig,
         network: &str,
@@ -163,7 +167,7 @@ impl Pod {
     }
 
     /// Stop and Shutdown, and nothing is left.
-    pub fn end(&self, stage: &Stage) -> Outcome {
+    fn end(&self, stage: &Stage) -> Outcome {
         self.stop()?;
         self.shutdown()?;
         stage.wait_gone(ID)?;
@@ -172,7 +176,7 @@ impl Pod {
     }
 
     /// A container of the pod.
-    pub fn container(&self, stage: &Stage, id: &str, spec: &Spec) -> Result<i32, Failure> {
+    fn container(&self, stage: &Stage, id: &str, spec: &Spec) -> Result<i32, Failure> {
         stage.make_bundle(id, spec)?;
         fs::write(stage.bundle(id).join("sandbox"), ID)?;
         Ok(i32::try_from(self.tasks.run(stage, id)?)?)
@@ -188,7 +192,7 @@ fn any(config: &v1::PodSandboxConfig) -> Any {
 }
 
 /// A pod in the host's network, as the kubelet words it.
-pub fn config() -> v1::PodSandboxConfig {
+fn config() -> v1::PodSandboxConfig {
     let options = v1::NamespaceOption {
         network: v1::NamespaceMode::Node as i32,
         pid: v1::NamespaceMode::Container as i32,
