@@ -178,7 +178,6 @@ calls! {
     "PortForward" port_forward PortForwardRequest PortForwardResponse;
     "Status" status StatusRequest StatusResponse;
     "CheckpointContainer" checkpoint_container CheckpointContainerRequest CheckpointContainerResponse;
-    "UpdatePodSandboxResources" update_pod_sandbox_resources UpdatePodSandboxResourcesRequest UpdatePodSandboxResourcesResponse;
 }
 
 /// What containerd tells of pods and containers as it happens.
