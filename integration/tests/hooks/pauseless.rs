@@ -141,6 +141,10 @@ fn pods_of_both_kinds_live_side_by_side_and_a_new_default_leaves_them_alone(
         assert_eq!(kind(pod)?, holder);
         containers.push(pod.container("main").command(&["sleep", "600"]).start()?);
     }
+    // A pause container is a task; a holder is none.
+    let told = |pod: &Pod<'_>| node.events().topics(pod.id());
+    assert_eq!(told(&with), ["create", "start"]);
+    assert_eq!(told(&without), Vec::<String>::new());
     let holders = [with.pid()?, without.pid()?];
     let mut unnamed = Vec::new();
     for (attempt, (default, holder)) in [(WITHOUT, "podhook-pause"), (WITH, "pause")]
