@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use podhook::cri::Client;
 use podhook::cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Code, Response, Status};
 
 pub use podhook::cri::v1;
 
@@ -182,51 +184,49 @@ calls! {
 
 /// What containerd tells of pods and containers as it happens.
 #[derive(Debug)]
-pub struct ContainerEvents<'a> {
-    cri: &'a Cri,
-    stream: Streaming<v1::ContainerEventResponse>,
+pub struct ContainerEvents {
+    events: Receiver<v1::ContainerEventResponse>,
+    reader: JoinHandle<()>,
 }
 
-impl ContainerEvents<'_> {
-    /// The next one of a pod's: the container's id, and what happened.
-    ///
-    /// # Errors
-    /// When there is none in time.
-    pub fn next(&mut self, pod: &str, limit: Duration) -> Result<(String, &'static str), Error> {
-        let next = async {
-            loop {
-                let event = self.stream.message().await?;
-                let event = event.ok_or_else(|| Status::unavailable("no more events"))?;
-                let status = event.pod_sandbox_status.as_ref();
-                if event.container_id == pod || status.is_some_and(|status| status.id == pod) {
-                    let what = event.container_event_type().as_str_name();
-                    return Ok((event.container_id, what));
-                }
+impl ContainerEvents {
+    /// The next one of a pod's within a time: the container's id, and what happened.
+    #[must_use]
+    pub fn next(&self, pod: &str, limit: Duration) -> Option<(String, &'static str)> {
+        loop {
+            let event = self.events.recv_timeout(limit).ok()?;
+            let status = event.pod_sandbox_status.as_ref();
+            if event.container_id == pod || status.is_some_and(|status| status.id == pod) {
+                let what = event.container_event_type().as_str_name();
+                return Some((event.container_id, what));
             }
-        };
-        let limited = async { tokio::time::timeout(limit, next).await };
-        let next = self.cri.runtime.block_on(limited);
-        next.unwrap_or_else(|_| Err(Status::deadline_exceeded("no event in time")))
-            .map_err(|status| Error::Call {
-                call: "GetContainerEvents",
-                status: Box::new(status),
-            })
+        }
+    }
+}
+
+impl Drop for ContainerEvents {
+    fn drop(&mut self) {
+        self.reader.abort();
     }
 }
 
 impl Cri {
-    /// CRI `GetContainerEvents`.
-    ///
-    /// # Errors
-    /// containerd's answer.
-    pub fn container_events(&self) -> Result<ContainerEvents<'_>, Error> {
-        let stream = self.call(
-            "GetContainerEvents",
-            LIMIT,
-            v1::GetEventsRequest {},
-            |mut client, request| async move { client.get_container_events(request).await },
-        )?;
-        Ok(ContainerEvents { cri: self, stream })
+    /// CRI `GetContainerEvents`. containerd answers with the first event, and does not say from when on it tells them.
+    #[must_use]
+    pub fn container_events(&self) -> ContainerEvents {
+        let (sender, events) = mpsc::channel();
+        let mut client = self.client.runtime.clone();
+        let reader = self.runtime.spawn(async move {
+            let answer = client.get_container_events(v1::GetEventsRequest {}).await;
+            let Ok(answer) = answer else { return };
+            let mut stream = answer.into_inner();
+            while let Ok(Some(event)) = stream.message().await {
+                if sender.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        ContainerEvents { events, reader }
     }
 
     /// CRI `StartContainer` with a deadline of its own.

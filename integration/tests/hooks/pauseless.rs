@@ -174,12 +174,8 @@ fn pods_of_both_kinds_live_side_by_side_and_a_new_default_leaves_them_alone(
         unnamed.push(pod);
     }
     // The end of one is nothing to the other.
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(holders[1]), Signal::SIGKILL)?;
-    wait::until_true("the pod to be over", SOON, || {
-        without
-            .state()
-            .is_ok_and(|state| state == "SANDBOX_NOTREADY")
-    })?;
+    kill(Pid::from_raw(holders[1]), Signal::SIGKILL)?;
+    is_over(&without)?;
     assert_eq!(with.state()?, "SANDBOX_READY");
     assert_eq!(containers[0].exec(&["echo", "alive"])?, "alive\n");
     Ok(())

@@ -1,7 +1,6 @@
 //! Where a lifecycle comes from, and which source wins, field by field.
 
 use std::fs;
-use std::path::Path;
 
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
