@@ -159,8 +159,8 @@ fn round(
         thread::sleep(delay);
         let struck = strike(node, victim, &before, || !call.is_finished());
         let answer = call.join().map_err(|_| "the call panicked")?;
-        if victim != Victim::Containerd && moment != Moment::Run {
-            // The pod is ended anyhow.
+        // Whose shim or containerd is gone may be told so, and asks again.
+        if victim == Victim::Holder && moment != Moment::Run {
             answer?;
         }
         struck
