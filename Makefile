@@ -82,11 +82,11 @@ test-matrix: build images ## Run the parity tests on every combination and write
 	$(build_bin) compatibility-table
 	$(run) compatibility-table $(target_dir)/matrix > docs/compatibility-matrix.md
 
-# What critest runs on: GENERATIONS="1.6 2.4" for some.
+# What critest runs on: GENERATIONS="1.6 2.4" for some, "2.4+runc-1.1" with another runc.
 GENERATIONS ?=
 
 .PHONY: conformance
-conformance: build images ## Run critest with the original shim and with podhook, side by side (GENERATIONS=2.4 for one)
+conformance: build images ## Run critest with the original shim and with podhook, side by side (GENERATIONS=2.4 for one, 2.4+runc-1.1)
 	$(alive) integration/upstream/build cri-tools crane
 	$(build_bin) conformance
 	$(alive) $(run) conformance -- $(GENERATIONS)

@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use podhook::cri::Client;
 use podhook::cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
@@ -177,9 +179,56 @@ calls! {
     "Attach" attach AttachRequest AttachResponse;
     "PortForward" port_forward PortForwardRequest PortForwardResponse;
     "Status" status StatusRequest StatusResponse;
+    "CheckpointContainer" checkpoint_container CheckpointContainerRequest CheckpointContainerResponse;
+}
+
+/// What containerd tells of pods and containers as it happens.
+#[derive(Debug)]
+pub struct ContainerEvents {
+    events: Receiver<v1::ContainerEventResponse>,
+    reader: JoinHandle<()>,
+}
+
+impl ContainerEvents {
+    /// The next one of a pod's within a time: the container's id, and what happened.
+    #[must_use]
+    pub fn next(&self, pod: &str, limit: Duration) -> Option<(String, &'static str)> {
+        loop {
+            let event = self.events.recv_timeout(limit).ok()?;
+            let status = event.pod_sandbox_status.as_ref();
+            if event.container_id == pod || status.is_some_and(|status| status.id == pod) {
+                let what = event.container_event_type().as_str_name();
+                return Some((event.container_id, what));
+            }
+        }
+    }
+}
+
+impl Drop for ContainerEvents {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
 }
 
 impl Cri {
+    /// CRI `GetContainerEvents`. containerd answers with the first event, and does not say from when on it tells them.
+    #[must_use]
+    pub fn container_events(&self) -> ContainerEvents {
+        let (sender, events) = mpsc::channel();
+        let mut client = self.client.runtime.clone();
+        let reader = self.runtime.spawn(async move {
+            let answer = client.get_container_events(v1::GetEventsRequest {}).await;
+            let Ok(answer) = answer else { return };
+            let mut stream = answer.into_inner();
+            while let Ok(Some(event)) = stream.message().await {
+                if sender.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        ContainerEvents { events, reader }
+    }
+
     /// CRI `StartContainer` with a deadline of its own.
     ///
     /// # Errors

@@ -143,7 +143,9 @@ impl Containerd {
             );
             let [socket, debug] = remains::sockets(&self.address(), key);
             let members = bundle.with_file_name(format!(".{id}+members"));
-            for path in [bundle, members, remains::runc_state(key), socket, debug] {
+            let sandbox = self.sandbox_bundle(namespace, id);
+            let state = remains::runc_state(key);
+            for path in [bundle, members, sandbox, state, socket, debug] {
                 if path.symlink_metadata().is_ok() {
                     left.push(path.display().to_string());
                 }

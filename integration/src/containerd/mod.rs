@@ -244,6 +244,15 @@ impl Containerd {
             .join(id)
     }
 
+    /// The bundle of a pod whose sandbox is the shim's own.
+    #[must_use]
+    pub fn sandbox_bundle(&self, namespace: &str, id: &str) -> PathBuf {
+        self.dir
+            .join("state/io.containerd.sandbox.controller.v1.shim")
+            .join(namespace)
+            .join(id)
+    }
+
     fn log_path(&self) -> PathBuf {
         self.dir.join("containerd.log")
     }

@@ -24,6 +24,8 @@ mod node_config;
 mod output;
 mod pains;
 mod pains_stop;
+mod pauseless;
+mod pauseless_killed;
 mod post_start;
 mod post_start_failure;
 mod process;
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         // The longest first: what is left at the end then runs side by side.
         restart::tests(),
         install::tests(),
+        pauseless::tests(),
+        pauseless_killed::tests(),
         refused::tests(),
         tutorial::tests(),
         book::tests(),

@@ -1,7 +1,6 @@
 //! Where a lifecycle comes from, and which source wins, field by field.
 
 use std::fs;
-use std::path::Path;
 
 use podhook_integration::suite::Test;
 use podhook_integration::trace::Trace;
@@ -169,13 +168,7 @@ fn a_sandbox_has_no_lifecycle(node: &Node) -> Outcome {
         .run()?;
     let mut bundle = node.containerd().bundle("k8s.io", pod.id());
     if node.shim() == ShimKind::Pauseless {
-        let tasks = Path::new("io.containerd.runtime.v2.task/k8s.io").join(pod.id());
-        let state = bundle
-            .ancestors()
-            .nth(tasks.iter().count())
-            .ok_or("no state")?;
-        let sandboxes = state.join("io.containerd.sandbox.controller.v1.shim/k8s.io");
-        bundle = sandboxes.join(pod.id());
+        bundle = node.containerd().sandbox_bundle("k8s.io", pod.id());
     }
     let config = fs::read_to_string(bundle.join("config.json"))?;
     assert!(config.contains("podhook.dev/lifecycle"), "{config}");

@@ -13,7 +13,9 @@ mod exec;
 mod inherited;
 mod io;
 mod nerdctl;
+mod pod_checkpoint;
 mod pod_end;
+mod pod_events;
 mod pod_exec;
 mod pod_log;
 mod pod_namespaces;
@@ -41,7 +43,9 @@ fn main() -> ExitCode {
             client::tests(),
             cri::tests(),
             pod_start::tests(),
+            pod_checkpoint::tests(),
             pod_end::tests(),
+            pod_events::tests(),
             pod_exec::tests(),
             pod_log::tests(),
             pod_resources::tests(),

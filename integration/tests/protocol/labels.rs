@@ -30,11 +30,11 @@ pub fn tests() -> Vec<Test> {
     )
 }
 
-const KERNEL: &str = "/sys/fs/selinux/load";
-const LABEL: &str = "system_u:system_r:container_t:s0:c0,c1";
+pub const KERNEL: &str = "/sys/fs/selinux/load";
+pub const LABEL: &str = "system_u:system_r:container_t:s0:c0,c1";
 
 /// Loads the policy, if there is none yet.
-fn load(stage: &Stage) -> Outcome {
+pub fn load(stage: &Stage) -> Outcome {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if fs::read_to_string("/proc/self/attr/current")?.contains("kernel_t") {

@@ -18,6 +18,8 @@ mod delete;
 mod exec;
 mod exhaustion;
 mod freezer;
+#[path = "../hooks/hostile.rs"]
+mod hostile;
 #[path = "../hooks/kill.rs"]
 mod kill;
 mod labels;
@@ -54,6 +56,7 @@ const CHOSEN: &[&str] = &[
     "delegated::",
     "exhaustion::",
     "freezer::",
+    "hostile::a_program_that_leads_to_the_shim",
     "labels::",
     "leaf::",
     "oom::",
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         delete::tests(),
         delegated::tests(),
         exhaustion::tests(),
+        hostile::tests(),
         leaf::tests(),
         options::tests(),
         reload::tests(),

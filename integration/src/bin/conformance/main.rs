@@ -2,7 +2,7 @@
 //! and with podhook's pods without a pause container where containerd can make them.
 //! Fails where the original passes a case and podhook does not.
 //!
-//! usage: conformance [GENERATION]...     (default: every one)
+//! usage: conformance [GENERATION[+RUNC]]...     (2.4+runc-1.1; default: every generation with its own runc)
 //!
 //! Each shim has a network namespace of its own, with a registry on its loopback: critest uses fixed ports of the host.
 
@@ -19,7 +19,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::{env, io};
 
 use podhook_integration::generation::upstream;
-use podhook_integration::{Generation, ShimKind};
+use podhook_integration::{Generation, Place, ShimKind};
 
 use report::{Case, Report};
 
@@ -38,15 +38,11 @@ fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["--side", generation, shim, report] => {
-            match (Generation::named(generation), ShimKind::named(shim)) {
-                (Some(generation), Some(shim)) => {
-                    side::run(generation, shim, Path::new(report)).map(|()| true)
-                }
-                _ => Err("--side: want GENERATION SHIM REPORT".into()),
-            }
-        }
-        names => named(names).and_then(|generations| all(&generations)),
+        ["--side", place, report] => match Place::named(place) {
+            Some(place) => side::run(place, Path::new(report)).map(|()| true),
+            None => Err("--side: want PLACE REPORT".into()),
+        },
+        names => named(names).and_then(|places| all(&places)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -58,35 +54,53 @@ fn main() -> ExitCode {
     }
 }
 
-fn named(words: &[&str]) -> Result<Vec<Generation>, Error> {
-    if words.is_empty() {
-        return Ok(Generation::ALL.to_vec());
-    }
-    let named = |word: &&str| {
-        Generation::named(word)
-            .ok_or_else(|| format!("{word:?} is no generation of containerd: 1.6 to 2.4").into())
+/// Where the original runs, by the words for a containerd and a runc.
+fn named(words: &[&str]) -> Result<Vec<Place>, Error> {
+    let every: Vec<String> = Generation::ALL.iter().map(ToString::to_string).collect();
+    let every = every.iter().map(String::as_str);
+    let words = if words.is_empty() {
+        every.collect()
+    } else {
+        words.to_vec()
     };
-    words.iter().map(named).collect()
+    let named = |word: &str| {
+        let (generation, runtime) = word.split_once('+').unwrap_or((word, "runc"));
+        Place::named(&format!("{generation}/runc+{runtime}")).ok_or_else(|| {
+            format!("{word:?} is no containerd of 1.6 to 2.4, or one with a runc as 2.4+runc-1.1")
+                .into()
+        })
+    };
+    words.into_iter().map(named).collect()
 }
 
 /// Whether podhook passes what the original passes, on each.
-fn all(generations: &[Generation]) -> Result<bool, Error> {
+fn all(places: &[Place]) -> Result<bool, Error> {
     upstream("cri-tools", "critest")?;
     upstream("crane", "crane")?;
     let mut good = true;
-    for generation in generations {
-        good &= compare(*generation)?;
+    for place in places {
+        good &= compare(*place)?;
     }
     Ok(good)
 }
 
-fn compare(generation: Generation) -> Result<bool, Error> {
-    println!("=== critest on containerd {}", generation.version()?);
+fn compare(place: Place) -> Result<bool, Error> {
+    let Place {
+        generation,
+        runtime,
+        ..
+    } = place;
+    println!(
+        "=== critest on containerd {}, {} {}",
+        generation.version()?,
+        runtime.family(),
+        generation.oci_version(runtime)?
+    );
     let folder = tempfile::tempdir()?;
     let mut sides = Vec::new();
     for shim in SHIMS.into_iter().filter(|shim| shim.is_for(generation)) {
         let path = folder.path().join(shim.handler());
-        sides.push((shim, start(generation, shim, &path)?, path));
+        sides.push((shim, start(Place { shim, ..place }, &path)?, path));
     }
     let mut reports = Vec::new();
     for (shim, mut child, path) in sides {
@@ -113,7 +127,7 @@ fn compare(generation: Generation) -> Result<bool, Error> {
 }
 
 /// A process for one shim, in namespaces of its own that end with it. It ends when this one does.
-fn start(generation: Generation, shim: ShimKind, report: &Path) -> io::Result<Child> {
+fn start(place: Place, report: &Path) -> io::Result<Child> {
     let log = File::create(report.with_extension("log"))?;
     Command::new("/usr/bin/setpriv")
         .args([
@@ -124,7 +138,7 @@ fn start(generation: Generation, shim: ShimKind, report: &Path) -> io::Result<Ch
             "--mount",
         ])
         .arg(env::current_exe()?)
-        .args(["--side", &generation.to_string(), shim.handler()])
+        .args(["--side", &place.to_string()])
         .arg(report)
         .stdin(Stdio::null())
         .stdout(log.as_fd().try_clone_to_owned()?)

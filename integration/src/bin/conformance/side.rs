@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::containerd::Features;
 use podhook_integration::generation::upstream;
-use podhook_integration::{Containerd, Generation, OciRuntime, Place, ShimKind, command};
+use podhook_integration::{Containerd, Place, ShimKind, command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -34,7 +34,7 @@ static CONTAINERD: OnceLock<Arc<Containerd>> = OnceLock::new();
 
 /// Runs all cases and leaves critest's report. SIGTERM, which the kernel sends when the parent ends, and Ctrl-C end it,
 /// cleanly.
-pub fn run(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), Error> {
+pub fn run(place: Place, report: &Path) -> Result<(), Error> {
     let report = report.to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,7 +43,7 @@ pub fn run(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), 
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (done, ended) = oneshot::channel();
-        thread::spawn(move || done.send(play(generation, shim, &report)));
+        thread::spawn(move || done.send(play(place, &report)));
         tokio::select! {
             outcome = ended => outcome.unwrap_or_else(|_| Err("it panicked".into())),
             _ = terminate.recv() => Err("terminated".into()),
@@ -60,7 +60,7 @@ pub fn run(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), 
     outcome
 }
 
-fn play(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), Error> {
+fn play(place: Place, report: &Path) -> Result<(), Error> {
     fs::create_dir_all(CNI)?;
     mount(
         Some("tmpfs"),
@@ -70,21 +70,16 @@ fn play(generation: Generation, shim: ShimKind, report: &Path) -> Result<(), Err
         None::<&str>,
     )?;
     command::stdout_of("ip", &["link", "set", "lo", "up"])?;
-    let place = Place {
-        generation,
-        shim,
-        runtime: OciRuntime::Runc,
-    };
     let features = Features {
         nri: true,
         host_ports: true,
         registry: true,
         ..Features::default()
     };
-    let containerd = Containerd::start_featuring(place, shim, features)?;
+    let containerd = Containerd::start_featuring(place, place.shim, features)?;
     let containerd = CONTAINERD.get_or_init(|| Arc::new(containerd));
     let _registry = registry::serve(containerd)?;
-    critest(containerd, shim, report)
+    critest(containerd, place.shim, report)
 }
 
 fn critest(containerd: &Containerd, shim: ShimKind, report: &Path) -> Result<(), Error> {

@@ -17,6 +17,9 @@ use crate::programs::Programs;
 /// Of the folders in the folder for temporary files; the run's pid follows.
 const PREFIX: &str = "podhook-v2-";
 
+/// The containerd that does, in `integration/upstream`.
+const PAUSELESS: &str = "containerd-2.4";
+
 /// The disk's file, in a folder that goes when this is dropped.
 pub struct Disk {
     folder: tempfile::TempDir,
@@ -84,6 +87,13 @@ pub fn with_tests(
     // hooks/tests run them beside the one of the machine's Debian.
     for version in ["runc-1.4", "runc-1.5"] {
         let from = upstream(version, "runc")?;
+        let name = from.strip_prefix(cache())?;
+        let to = inside(&tree, &repository().join(".cache").join(name))?;
+        fs::copy(&from, to)?;
+    }
+    // That of the machine's Debian makes no pod without a pause container.
+    for program in ["containerd", "ctr", "containerd-shim-runc-v2"] {
+        let from = upstream(PAUSELESS, program)?;
         let name = from.strip_prefix(cache())?;
         let to = inside(&tree, &repository().join(".cache").join(name))?;
         fs::copy(&from, to)?;

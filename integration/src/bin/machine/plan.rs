@@ -92,6 +92,18 @@ const RUNTIME: &[&str] = &[
     "update::",
 ];
 
+/// What a pod without a pause container has a part in: where its cgroups are, who counts in them, what is left.
+const PAUSELESS: &[&str] = &[
+    "cri::a_container_beyond",
+    "cri::st",
+    "hostile::",
+    "leaf::a_hook_finds_the_limits",
+    "leaf::what_a_pods_hook",
+];
+
+/// The same with the other cgroup driver.
+const PAUSELESS_DRIVER: &[&str] = &["cri::a_container_beyond", "cri::stopping"];
+
 /// The machines with a security module, by their number: it is chosen when the kernel starts, and changes what every
 /// container is.
 const APPARMOR: usize = 2;
@@ -173,6 +185,16 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
         (
             CLOCK,
             vec![
+                suite(
+                    "systemd/pauseless",
+                    "PODHOOK_CGROUP_DRIVER=systemd PODHOOK_MATRIX=2.4/podhook-pauseless",
+                    PAUSELESS,
+                ),
+                suite(
+                    "cgroupfs/pauseless",
+                    "PODHOOK_MATRIX=2.4/podhook-pauseless",
+                    PAUSELESS_DRIVER,
+                ),
                 suite(
                     "cgroupfs/crun",
                     "PODHOOK_OCI_RUNTIME=crun PODHOOK_MATRIX=1.6/podhook",

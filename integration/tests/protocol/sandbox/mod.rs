@@ -1,7 +1,9 @@
 //! The Sandbox service: a pod without a pause container, its holder, its files, its end. No other shim for runc has it.
 
 mod apparmor;
+mod hostile;
 mod pinned;
+mod selinux;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,8 @@ pub fn tests() -> Vec<Test> {
     ]);
     all.extend(pinned::tests());
     all.extend(apparmor::tests());
+    all.extend(selinux::tests());
+    all.extend(hostile::tests());
     podhook_only(all)
 }
 
