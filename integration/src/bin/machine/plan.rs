@@ -113,12 +113,15 @@ const CLOCK: usize = 4;
 /// The machine with the crates' own tests.
 const PARTS: usize = 5;
 
-/// The parameters of a machine's kernel that choose its security module. SELinux is permissive: the labels count.
+/// The parameters of a machine's kernel that choose its security module, and the version of its cgroups: the second, but in the
+/// machine with SELinux, whose labels do not depend on it. SELinux is permissive: the labels count.
 pub fn security(number: usize) -> &'static str {
     match number {
-        APPARMOR => "apparmor=1 selinux=0 security=apparmor",
-        SELINUX => "apparmor=0 selinux=1 security=selinux enforcing=0",
-        _ => "apparmor=0 selinux=0",
+        APPARMOR => "apparmor=1 selinux=0 security=apparmor cgroup_no_v1=all",
+        SELINUX => {
+            "apparmor=0 selinux=1 security=selinux enforcing=0 systemd.unified_cgroup_hierarchy=0"
+        }
+        _ => "apparmor=0 selinux=0 cgroup_no_v1=all",
     }
 }
 
@@ -227,7 +230,14 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
                 run("protocol", "protocol", LABELS),
             ],
         ),
-        (SELINUX, vec![run("selinux", "protocol", LABELS)]),
+        (
+            SELINUX,
+            vec![
+                run("selinux", "protocol", LABELS),
+                // systemd with the hierarchies of version 1.
+                run("hybrid", "protocol", "podhook/sandbox::"),
+            ],
+        ),
     ]
 }
 
@@ -322,7 +332,7 @@ mod tests {
         let names = chosen.iter().flat_map(|(_, runs)| runs);
         assert_eq!(
             names.map(|run| run.name).collect::<Vec<_>>(),
-            ["apparmor", "protocol", "selinux"]
+            ["apparmor", "protocol", "selinux", "hybrid"]
         );
     }
 }

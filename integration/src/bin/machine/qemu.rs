@@ -29,7 +29,7 @@ pub const NUMBER: &str = "podhook.machine";
 
 /// `no_timer_check`: on a busy machine the kernel would find too few ticks and give up.
 const KERNEL: &str = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off audit=0 \
-    random.trust_cpu=on cgroup_no_v1=all systemd.show_status=0 \
+    random.trust_cpu=on systemd.show_status=0 \
     no_timer_check";
 
 /// What is booted.
