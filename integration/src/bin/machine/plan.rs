@@ -235,7 +235,7 @@ pub fn machines() -> Vec<(usize, Vec<Run>)> {
             vec![
                 run("selinux", "protocol", LABELS),
                 // systemd with the hierarchies of version 1.
-                run("hybrid", "protocol", "podhook/sandbox::"),
+                run("hybrid", "protocol", "podhook/sandbox::a_pod"),
             ],
         ),
     ]
