@@ -43,7 +43,7 @@ enum Moment {
 const VICTIMS: [Victim; 3] = [Victim::Shim, Victim::Holder, Victim::Containerd];
 const MOMENTS: [Moment; 3] = [Moment::Run, Moment::Stop, Moment::Remove];
 /// So far into the call, or as soon after that as there is a victim.
-const DELAYS: [u64; 4] = [0, 10, 25, 50];
+const DELAYS: [u64; 2] = [0, 30];
 
 /// The shims that were not there before.
 fn new_shims(node: &Node, before: &BTreeSet<i32>) -> Vec<remains::Shim> {
