@@ -150,7 +150,9 @@ fn pods_of_both_kinds_live_side_by_side_and_a_new_default_leaves_them_alone(
     }
     // A pause container is a task; a holder is none.
     let told = |pod: &Pod<'_>| node.events().topics(pod.id());
-    assert_eq!(told(&with), ["create", "start"]);
+    wait::until_true("the events of the pause container", SOON, || {
+        told(&with) == ["create", "start"]
+    })?;
     assert_eq!(told(&without), Vec::<String>::new());
     let holders = [with.pid()?, without.pid()?];
     let mut unnamed = Vec::new();
