@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::containerd::remains;
@@ -124,6 +126,21 @@ fn clean(cri: &Cri, uid: &str) -> Outcome {
     Ok(done.map_err(|error| format!("{error}: {last}"))?)
 }
 
+/// A containerd that is killed after it made a pod's network namespace, and before it has noted that, never removes it,
+/// whatever the pod's runtime is. There is no pod now that has one.
+fn forget_networks(node: &Node) -> Outcome {
+    let made = node.containerd().dir().join("state");
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for place in places.filter(|place| Path::new(place).starts_with(&made)) {
+        if place.contains("/netns/cni-") {
+            umount2(place, MntFlags::MNT_DETACH)?;
+            fs::remove_file(place)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether something was killed.
 fn round(
     node: &Node,
@@ -166,6 +183,9 @@ fn round(
         struck
     })?;
     clean(cri, &uid)?;
+    if (victim, moment) == (Victim::Containerd, Moment::Run) {
+        forget_networks(node)?;
+    }
     wait::until_true("the shim and the holder to be gone", SOON, || {
         new_shims(node, &before).is_empty()
     })?;
