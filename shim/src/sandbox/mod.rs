@@ -8,6 +8,7 @@ mod member;
 mod pinned;
 mod selinux;
 mod spec;
+mod sysctl;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -92,6 +93,7 @@ impl Sandbox {
         network: &str,
     ) -> Result<Arc<Self>> {
         let config = PodSandboxConfig::decode(options)?;
+        sysctl::check(&config)?;
         let (cgroups_path, systemd) = spec::cgroups_path(&config, &deps.namespace, id);
         let sandbox = Arc::new(Self {
             files: Files::of(bundle, &config),

@@ -114,6 +114,16 @@ impl Step {
 /// A step that has failed.
 type Outcome = Result<(), (Step, i32)>;
 
+/// Which of several has failed, beside its error; the kernel's errors are below 4096.
+pub fn of_several(number: usize, error: i32) -> i32 {
+    i32::try_from(number).map_or(error, |number| (number & 0x7fff) << 16 | error & 0xffff)
+}
+
+/// The number and the error that [`of_several`] put together.
+pub fn failure(value: i32) -> (usize, i32) {
+    (usize::try_from(value >> 16).unwrap_or(0), value & 0xffff)
+}
+
 fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
@@ -181,8 +191,8 @@ unsafe fn become_holder(plan: &Plan) -> Outcome {
                 libc::sethostname(hostname.as_ptr(), length).into(),
             )?;
         }
-        for (file, value) in &plan.sysctls {
-            write(file, value).map_err(|error| (Step::Sysctl, error))?;
+        for (number, (file, value)) in plan.sysctls.iter().enumerate() {
+            write(file, value).map_err(|error| (Step::Sysctl, of_several(number, error)))?;
         }
         if let Some(label) = &plan.label {
             write(c"/proc/self/attr/exec", label).map_err(|error| (Step::Label, error))?;

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use self::child::{Plan, Step};
 use super::config::{Int64Value, PodSandboxConfig, SecurityProfile, UserNamespace};
 use super::files::Files;
-use super::selinux;
+use super::{selinux, sysctl};
 use crate::cgroup::Leftover;
 use crate::error::{Error, Result};
 use crate::host::descriptors;
@@ -67,11 +67,7 @@ pub async fn start(
                     exit = children.wait(pid);
                 }
                 (Step::Unmapped, _) => made.map_users(pid)?,
-                (step, errno) => {
-                    let source = io::Error::from_raw_os_error(errno);
-                    let operation = format!("start the pod's holder: {}", step.words());
-                    return Err(Error::failed(operation)(source));
-                }
+                (step, value) => return Err(made.failed(step, value)),
             }
         }
     });
@@ -212,6 +208,18 @@ impl<'a> Made<'a> {
             None => fork(None, &self.plan),
         };
         pid.map(|pid| (pid, reports)).map_err(Error::sys("fork"))
+    }
+
+    /// A step's failure, with the sysctl that it is about.
+    fn failed(&self, step: Step, value: i32) -> Error {
+        let (number, errno) = child::failure(value);
+        let mut operation = format!("start the pod's holder: {}", step.words());
+        let sysctl = (step == Step::Sysctl).then(|| self.plan.sysctls.get(number));
+        if let Some((path, value)) = sysctl.flatten() {
+            let (path, value) = (path.to_string_lossy(), value.to_string_lossy());
+            operation.push_str(&format!(": {value:?} to {}", path.escape_debug()));
+        }
+        Error::failed(operation)(io::Error::from_raw_os_error(errno))
     }
 
     fn map_users(&self, pid: libc::pid_t) -> Result<()> {
@@ -371,43 +379,11 @@ fn apparmor_profile(profile: &SecurityProfile) -> Option<String> {
     (named && Path::new(APPARMOR).exists()).then(|| format!("exec {name}"))
 }
 
-/// The pod's, and what CRI gives every pod with a network of its own: ports from 0 and ping for all users.
+/// Their files, and what is written there.
 fn sysctls(config: &PodSandboxConfig) -> Result<Vec<(CString, CString)>> {
-    let linux = config.linux.as_ref();
-    let mut all = linux.map(|linux| linux.sysctls.clone()).unwrap_or_default();
-    let namespaces = config.namespaces();
-    if !namespaces.host_network() {
-        let mut default = |name: &str, value: &str| {
-            all.entry(name.to_owned())
-                .or_insert_with(|| value.to_owned());
-        };
-        default("net.ipv4.ip_unprivileged_port_start", "0");
-        if namespaces.users().is_none() {
-            default("net.ipv4.ping_group_range", "0 2147483647");
-        }
-    }
-    all.into_iter()
-        .map(|(name, value)| Ok((text(sysctl_path(&name))?, text(value)?)))
+    let all = sysctl::all(config).into_iter();
+    all.map(|(name, value)| Ok((text(sysctl::path(&name))?, text(value)?)))
         .collect()
-}
-
-/// Dots and slashes stand for each other, as in sysctl(8): the first of them is the separator.
-fn sysctl_path(name: &str) -> String {
-    let slashes = name
-        .find('/')
-        .is_some_and(|slash| name.find('.').is_none_or(|dot| slash < dot));
-    let path: String = match slashes {
-        true => name.to_owned(),
-        false => name
-            .chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                other => other,
-            })
-            .collect(),
-    };
-    format!("/proc/sys/{path}")
 }
 
 #[cfg(test)]
