@@ -32,7 +32,13 @@ use crate::stdio::Stdio;
 impl Container {
     /// Creates the container that containerd asks for. Bad input is refused before anything is made;
     /// what a failure leaves behind is removed.
-    pub async fn create(deps: &Arc<Deps>, request: CreateTaskRequest) -> Result<Arc<Self>> {
+    ///
+    /// `scopes`: its pod's cgroup is systemd's, which says as much as the option.
+    pub async fn create(
+        deps: &Arc<Deps>,
+        request: CreateTaskRequest,
+        scopes: bool,
+    ) -> Result<Arc<Self>> {
         if request.id.is_empty() || !bundle::is_plain(&request.id) {
             return Err(Error::InvalidArgument(format!(
                 "invalid container id {:?}",
@@ -45,7 +51,8 @@ impl Container {
         if let Some(level) = config.log.log_level {
             log::set_max_level(level);
         }
-        let options = options.with_defaults(&config.oci);
+        let mut options = options.with_defaults(&config.oci);
+        options.systemd_cgroup |= scopes;
         let bundled = config_json::container(&bundle)?;
         let lifecycle = lifecycle(&bundled.spec, &config)?;
         // Until nothing can fail any more: what fails is cleared away.

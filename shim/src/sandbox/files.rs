@@ -13,7 +13,8 @@ use crate::mount::unmount_all;
 
 /// The folder in the bundle.
 const FOLDER: &str = "pod";
-const SHM_SIZE: u64 = 64 << 20;
+/// Of the file system that they are in: as much as CRI gives `/dev/shm`.
+const SIZE: u64 = 64 << 20;
 /// The host's, which a pod in the host's IPC namespace sees.
 const HOST_SHM: &str = "/dev/shm";
 
@@ -53,9 +54,15 @@ impl Files {
         Ok(own.to_string_lossy().into_owned())
     }
 
-    /// Makes them.
+    /// Makes them, in a file system of their own: a container that fills one fills neither the node's `/run` nor its disk, and
+    /// pays for it.
     pub fn make(&self, config: &PodSandboxConfig) -> Result<()> {
         folder(&self.folder, 0o711)?;
+        let flags = MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let data = format!("mode=711,size={SIZE}");
+        let (source, kind) = (Some("shm"), Some("tmpfs"));
+        mount(source, &self.folder, kind, flags, Some(data.as_str()))
+            .map_err(|e| Error::io("mount a tmpfs on", &self.folder)(e.into()))?;
         let hostname = Self::hostname(config)?;
         self.write("hostname", format!("{hostname}\n").as_bytes())?;
         self.write("hosts", &read("/etc/hosts")?)?;
@@ -68,16 +75,9 @@ impl Files {
             return Ok(());
         }
         folder(&self.shm, 0o700)?;
-        let flags = MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        let data = format!("mode=1777,size={SHM_SIZE}");
-        mount(
-            Some("shm"),
-            &self.shm,
-            Some("tmpfs"),
-            flags,
-            Some(data.as_str()),
-        )
-        .map_err(|e| Error::io("mount a tmpfs on", &self.shm)(e.into()))
+        // Whatever the umask is.
+        fs::set_permissions(&self.shm, PermissionsExt::from_mode(0o1777))
+            .map_err(Error::io("change the mode of", &self.shm))
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<()> {

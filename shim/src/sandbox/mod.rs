@@ -74,7 +74,8 @@ pub struct Sandbox {
     network: String,
     files: Files,
     cgroups_path: String,
-    systemd: bool,
+    /// Whether the pod's cgroups are systemd's: those of its containers, too.
+    pub systemd: bool,
     created_at: SystemTime,
     stage: Mutex<Stage>,
     pinned: Mutex<Pinned>,

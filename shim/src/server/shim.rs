@@ -179,10 +179,11 @@ impl Shim {
 
     async fn create_in_pod(&self, request: CreateTaskRequest) -> Result<Arc<Container>> {
         let sandbox = self.pod().clone();
-        if let Some(sandbox) = sandbox {
+        if let Some(sandbox) = &sandbox {
             sandbox.complete(Path::new(&request.bundle))?;
         }
-        Container::create(&self.deps, request).await
+        let scopes = sandbox.is_some_and(|sandbox| sandbox.systemd);
+        Container::create(&self.deps, request, scopes).await
     }
 
     /// The verb `delete` has ended a container that this shim has still: containerd has lost the connection over which it was

@@ -70,7 +70,7 @@ impl Section {
         Ok(Self {
             name: name.to_owned(),
             keys,
-            options: options(there, Some(&model)),
+            options: without_driver(options(there, Some(&model))),
             default: false,
             runc: false,
             node: Map::new(),
@@ -92,4 +92,11 @@ impl Section {
             .filter_map(|key| Some((key, self.keys.get(*key)?)));
         is_pauseless(&self.keys) && said.any(|(key, value)| read.get(*key) != Some(value))
     }
+}
+
+/// Which cgroup driver it is, a pod's own cgroup says. A handler of another type than runc's that has options starts no container
+/// with user namespaces: containerd takes its options for runc's then ("failed to get runtime v2 options").
+fn without_driver(mut options: Map<String, Value>) -> Map<String, Value> {
+    options.remove("SystemdCgroup");
+    options
 }

@@ -123,7 +123,7 @@ impl World {
 
     pub async fn create_by(&self, request: CreateTaskRequest) -> Result<Task> {
         let id = request.id.clone();
-        let container = Container::create(&self.deps, request).await?;
+        let container = Container::create(&self.deps, request, false).await?;
         let fakes = self.fakes.clone();
         Ok(Task {
             id,
