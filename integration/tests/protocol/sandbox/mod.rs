@@ -5,7 +5,9 @@ mod hostile;
 mod pinned;
 mod selinux;
 
+use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -20,6 +22,7 @@ use containerd_shim_protos::sandbox_api::{
     UpdateSandboxResponse, WaitSandboxRequest, WaitSandboxResponse,
 };
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 use podhook_integration::Outcome;
 use podhook_integration::cri::v1;
@@ -48,6 +51,7 @@ pub fn tests() -> Vec<Test> {
         every_order_of_calls_has_its_answer,
         a_configuration_that_is_none_is_refused,
         what_cannot_be_started_leaves_nothing,
+        a_sysctl_that_is_not_the_pods_is_refused,
         a_pod_whose_holder_is_killed_is_not_ready,
         a_pod_whose_shim_is_killed_is_ended_by_delete,
         a_shim_with_a_pod_outlives_its_containers,
@@ -398,21 +402,49 @@ fn a_configuration_that_is_none_is_refused(stage: &Stage) -> Outcome {
 
 fn what_cannot_be_started_leaves_nothing(stage: &Stage) -> Outcome {
     let pod = Pod::of(stage)?;
+    let network = Network::new(false)?;
     let mut wrong = config();
-    let linux = wrong.linux.get_or_insert_default();
-    linux
-        .sysctls
-        .insert("kernel.no_such_sysctl".to_owned(), "1".to_owned());
-    pod.create(stage, &wrong, "")?;
+    namespaces(&mut wrong).network = v1::NamespaceMode::Pod as i32;
+    sysctls(&mut wrong).insert("net.core.no_such_sysctl".to_owned(), "1".to_owned());
+    pod.create(stage, &wrong, &network.path())?;
     let error = pod.start().err().ok_or("started")?;
-    assert!(
-        error.message.contains("write a sysctl") && error.message.contains("No such file"),
-        "{error}"
-    );
+    let said = "write a sysctl: \"1\" to /proc/sys/net/core/no_such_sysctl: No such file";
+    assert!(error.message.contains(said), "{error}");
     assert_eq!(pod.state()?, NOT_READY);
     assert_eq!(stage.left_of(ID), Vec::<String>::new());
     pod.shutdown()?;
     stage.wait_gone(ID)
+}
+
+fn sysctls(config: &mut v1::PodSandboxConfig) -> &mut HashMap<String, String> {
+    &mut config.linux.get_or_insert_default().sysctls
+}
+
+/// As by runc, for a pause container. The values are the node's own: nothing happens to it where one is written.
+fn a_sysctl_that_is_not_the_pods_is_refused(stage: &Stage) -> Outcome {
+    let pod = Pod::of(stage)?;
+    let core = fs::read_to_string("/proc/sys/kernel/core_pattern")?;
+    let host = "not allowed in host network namespace";
+    let elsewhere = "is not in a separate kernel namespace";
+    for (name, reason) in [
+        ("kernel.core_pattern", elsewhere),
+        ("kernel/core_pattern", elsewhere),
+        ("net/../kernel/core_pattern", "is not the name of one"),
+        ("net.ipv4.ip_forward", host),
+        ("kernel.hostname", elsewhere),
+    ] {
+        let mut wrong = config();
+        sysctls(&mut wrong).insert(name.to_owned(), core.trim().to_owned());
+        let error = pod
+            .create(stage, &wrong, "")
+            .err()
+            .ok_or_else(|| format!("{name}: not refused"))?;
+        assert_eq!(error.code, Code::INVALID_ARGUMENT);
+        let said = format!("sysctl {name:?} {reason}");
+        assert!(error.message.contains(&said), "{error}");
+    }
+    pod.create(stage, &config(), "")?;
+    pod.end(stage)
 }
 
 fn a_pod_whose_holder_is_killed_is_not_ready(stage: &Stage) -> Outcome {
@@ -488,6 +520,12 @@ fn a_container_gets_the_pods_files(stage: &Stage) -> Outcome {
     for option in ["nosuid", "nodev", "noexec", "size=65536k"] {
         assert!(shm.contains(option), "{shm}");
     }
+    // Whoever fills one fills nothing of the node's.
+    let file = statvfs(format!("/proc/{first}/root/etc/resolv.conf").as_str())?;
+    assert_eq!(file.blocks() * file.fragment_size(), 64 << 20);
+    let bundle = fs::metadata(stage.bundle(ID))?.dev();
+    let device = fs::metadata(format!("/proc/{first}/root/etc/hostname"))?.dev();
+    assert_ne!(device, bundle);
     for id in ["c1", "c2"] {
         pod.tasks.end(id)?;
     }
@@ -776,6 +814,14 @@ fn a_pod_below_a_slice_has_a_scope(stage: &Stage) -> Outcome {
     };
     let answer: SandboxMetricsResponse = pod.sandbox.call("SandboxMetrics", &request)?;
     assert_eq!(answer.metrics.id, ID);
+    // A container's options need not say so.
+    let mut spec = stage.spec("c1", &["sleep", "600"]);
+    spec.0["linux"]["cgroupsPath"] = json!(format!("{slice}:cri-containerd:c1"));
+    let pid = pod.container(stage, "c1", &spec)?;
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let scope = format!("{slice}/cri-containerd-c1.scope");
+    assert!(own.lines().any(|line| line.ends_with(&scope)), "{own}");
+    pod.tasks.end("c1")?;
     kill9(stage.shim_pid(ID))?;
     stage.wait_gone(ID)?;
     let output = stage.delete_verb(ID)?;
