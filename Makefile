@@ -277,6 +277,10 @@ test-packages: deps-packages build images ## Install, upgrade and remove package
 # SUITES="trixie testing" for some of bookworm, trixie and testing.
 SUITES ?=
 
+.PHONY: test-arm64
+test-arm64: deps-packages ## Build for arm64, and run what qemu's emulation of a process can: NO HOOK RUNS IN IT (FILTER=journal for some)
+	$(alive) .ci/arm64 $(FILTER)
+
 .PHONY: test-debian
 test-debian: deps-packages build ## Install, upgrade and remove the .deb on fresh Debians with systemd, in emulated machines (SUITES=trixie)
 	$(alive) integration/images/build

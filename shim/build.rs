@@ -6,7 +6,7 @@ use std::{env, error::Error};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let source = Path::new("holder/main.rs");
-    println!("cargo::rerun-if-changed={}", source.display());
+    println!("cargo::rerun-if-changed=holder");
     println!("cargo::rerun-if-changed=build.rs");
     let program = PathBuf::from(env::var("OUT_DIR")?).join("holder");
     // Rust's own linker: it makes programs of every machine, and needs no C compiler.

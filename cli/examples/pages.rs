@@ -1,6 +1,6 @@
 //! Writes podhook's man pages and the completion scripts of shells, as packages have them.
 //!
-//! usage: pages FOLDER      (`man1/podhook*.1`, `bash/podhook`, `zsh/_podhook`, `fish/podhook.fish`)
+//! usage: pages FOLDER      (`man1/podhook*.1` and `man1/kubectl-podhook*.1`, `bash/podhook`, `zsh/_podhook`, `fish/podhook.fish`)
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -9,7 +9,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
-use podhook::args::Cli;
+use podhook::args::{Cli, plugin};
 
 fn main() -> io::Result<()> {
     let Some(folder) = env::args_os().nth(1) else {
@@ -22,14 +22,23 @@ fn main() -> io::Result<()> {
 pub(crate) fn write(folder: &Path) -> io::Result<()> {
     let man = folder.join("man1");
     fs::create_dir_all(&man)?;
-    let mut cli = Cli::command().disable_help_subcommand(true);
-    cli.build();
-    page(&cli, &man)?;
-    for command in cli
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set())
-    {
-        page(command, &man)?;
+    for cli in [
+        Cli::command(),
+        plugin::command(Some(plugin::PLUGIN.as_ref())),
+    ] {
+        let mut cli = cli.disable_help_subcommand(true);
+        cli.build();
+        let see = match cli.get_name() {
+            plugin::PLUGIN => "kubectl-podhook(1), podhook(1), kubectl(1)",
+            _ => "podhook(1), containerd-shim-podhook-v1(8)",
+        };
+        page(&cli, see, &man)?;
+        for command in cli
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+        {
+            page(command, see, &man)?;
+        }
     }
     for (shell, name) in [
         (Shell::Bash, "podhook"),
@@ -46,7 +55,7 @@ pub(crate) fn write(folder: &Path) -> io::Result<()> {
 }
 
 /// One page. What the help has after the options is not to be filled as text is.
-fn page(command: &Command, folder: &Path) -> io::Result<()> {
+fn page(command: &Command, see: &str, folder: &Path) -> io::Result<()> {
     let man = Man::new(command.clone())
         .source(format!("podhook {}", env!("CARGO_PKG_VERSION")))
         .manual("podhook");
@@ -84,7 +93,7 @@ fn page(command: &Command, folder: &Path) -> io::Result<()> {
         roff.control("fi", []);
     }
     roff.control("SH", ["SEE ALSO"]);
-    roff.text([roman("podhook(1), containerd-shim-podhook-v1(8)")]);
+    roff.text([roman(see)]);
     roff.to_writer(&mut text)?;
     fs::write(folder.join(man.get_filename()), text)
 }

@@ -37,8 +37,10 @@ fn it_is_what_krew_installs() {
         let labels = &platform["selector"]["matchLabels"];
         assert_eq!(labels["os"], "linux");
         let uri = platform["uri"].as_str().expect("an address");
+        // As .ci/release names it, and the folder in it.
         let end = format!(
-            "podhook-linux-{}.tar.gz",
+            "/podhook-{}-linux-{}.tar.gz",
+            env!("CARGO_PKG_VERSION"),
             labels["arch"].as_str().unwrap_or_default()
         );
         assert!(uri.starts_with("https://") && uri.ends_with(&end), "{uri}");
@@ -52,8 +54,12 @@ fn it_is_what_krew_installs() {
             "{hash}"
         );
         let files = platform["files"].as_array().expect("files");
+        let bin = platform["bin"].as_str().expect("a program");
+        let from = format!("podhook-*/{bin}");
         assert!(
-            files.iter().any(|file| file["from"] == platform["bin"]),
+            files
+                .iter()
+                .any(|file| file["from"] == *from && file["to"] == "."),
             "{files:?}"
         );
     }

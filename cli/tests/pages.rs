@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use clap::CommandFactory;
-use podhook::args::Cli;
+use podhook::args::{Cli, plugin};
 
 #[path = "../examples/pages.rs"]
 #[allow(dead_code)]
@@ -41,6 +41,8 @@ fn every_command_has_a_page_that_man_has_nothing_to_say_about() {
         .map(|command| format!("podhook-{}.1", command.get_name()))
         .collect();
     names.push("podhook.1".to_owned());
+    names.push("kubectl-podhook.1".to_owned());
+    names.extend(plugin::PLUGIN_COMMANDS.map(|name| format!("kubectl-podhook-{name}.1")));
     names.sort();
     let mut there: Vec<String> = fs::read_dir(&man)
         .unwrap()
@@ -86,6 +88,41 @@ fn examples_stand_in_a_page_line_by_line() {
         lines[at + 1],
         "podhook doctor -o json | jq '.checks[] | select(.status != \"ok\")'"
     );
+}
+
+#[test]
+fn the_plugins_pages_say_what_is_typed_in_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    pages::write(folder.path()).unwrap();
+    for (name, own) in [
+        ("ps", "--all-namespaces"),
+        ("inspect", "--agent-namespace"),
+        ("check", "--strict"),
+    ] {
+        let page = folder.path().join(format!("man1/kubectl-podhook-{name}.1"));
+        let Some(output) = run("man", &["--local-file", "-Tutf8", "-E", "UTF-8"], &page) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // What is bold is written twice, with a step back between; and lines are filled.
+        let parts: Vec<&str> = text.split('\u{8}').collect();
+        let mut plain = String::new();
+        for (n, part) in parts.iter().enumerate() {
+            plain.push_str(part);
+            if n + 1 < parts.len() {
+                plain.pop();
+            }
+        }
+        let text: Vec<&str> = plain.split_whitespace().collect();
+        let text = text.join(" ");
+        for wanted in [
+            &format!("kubectl podhook {name}"),
+            own,
+            "kubectl-podhook(1)",
+        ] {
+            assert!(text.contains(wanted), "{name}: {wanted}: {text}");
+        }
+    }
 }
 
 #[test]

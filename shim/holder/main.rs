@@ -10,6 +10,13 @@
 use core::arch::{asm, global_asm};
 use core::panic::PanicInfo;
 
+mod numbers;
+
+#[cfg(target_arch = "aarch64")]
+use numbers::aarch64 as arch;
+#[cfg(target_arch = "x86_64")]
+use numbers::x86_64 as arch;
+
 /// Where `shim/src/sandbox/holder` hears that it runs, and what has failed.
 const REPORT_FD: usize = 3;
 /// As there.
@@ -19,32 +26,6 @@ const SECCOMP_FAILED: u32 = 100;
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     exit()
-}
-
-#[cfg(target_arch = "x86_64")]
-mod arch {
-    pub const AUDIT: u32 = 0xc000_003e;
-    pub const WRITE: usize = 1;
-    pub const CLOSE: usize = 3;
-    pub const SIGPROCMASK: usize = 14;
-    pub const WAIT4: usize = 61;
-    pub const SIGTIMEDWAIT: usize = 128;
-    pub const PRCTL: usize = 157;
-    pub const EXIT_GROUP: usize = 231;
-    pub const SECCOMP: usize = 317;
-}
-
-#[cfg(target_arch = "aarch64")]
-mod arch {
-    pub const AUDIT: u32 = 0xc000_00b7;
-    pub const WRITE: usize = 64;
-    pub const CLOSE: usize = 57;
-    pub const SIGPROCMASK: usize = 135;
-    pub const WAIT4: usize = 260;
-    pub const SIGTIMEDWAIT: usize = 137;
-    pub const PRCTL: usize = 167;
-    pub const EXIT_GROUP: usize = 94;
-    pub const SECCOMP: usize = 277;
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -19,12 +19,14 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// In both, wherever the distribution has such files.
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "/usr/bin/containerd-shim-podhook-v1",
     "/usr/bin/podhook",
     "/usr/bin/kubectl-podhook",
     "/usr/share/man/man1/podhook.1.gz",
     "/usr/share/man/man1/podhook-install.1.gz",
+    "/usr/share/man/man1/kubectl-podhook.1.gz",
+    "/usr/share/man/man1/kubectl-podhook-inspect.1.gz",
     "/usr/share/man/man8/containerd-shim-podhook-v1.8.gz",
     "/usr/share/bash-completion/completions/podhook",
     "/usr/share/doc/podhook/changelog.gz",

@@ -93,7 +93,9 @@ mod tests {
         fs::write(&victim, "kept").unwrap();
         symlink(&victim, &path).unwrap();
         let error = write_private(&path, b"x").unwrap_err().to_string();
-        assert!(error.contains("symbolic links"), "{error}");
+        // C libraries have other words for it.
+        let link = io::Error::from_raw_os_error(libc::ELOOP).to_string();
+        assert!(error.ends_with(&link), "{error}");
         assert_eq!(fs::read(&victim).unwrap(), b"kept");
         remove(&path).unwrap();
         for text in ["longer", "x"] {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use podhook_hooks::journal::{Entry, MAX_LINE, Segment, ordered};
@@ -50,8 +51,10 @@ impl Reader {
     #[must_use]
     pub fn from(folder: &Path, position: &Position) -> Self {
         let segment = Segment::named(&position.segment);
+        let path = segment.map(|segment| folder.join(segment.to_string()));
         Self {
             at: segment.map(|segment| (segment, position.offset)),
+            skips: path.is_some_and(|path| is_amid_line(&path, position.offset)),
             ..Self::new(folder)
         }
     }
@@ -130,6 +133,10 @@ impl Reader {
 
     /// The next lines of a segment; none at its end.
     fn read_segment(&mut self, segment: Segment, offset: u64, is_last: bool) -> Vec<Item> {
+        if self.at.is_some_and(|(at, _)| at != segment) {
+            // A line that was too long has ended with its segment.
+            self.skips = false;
+        }
         self.at = Some((segment, offset));
         let path = self.folder.join(segment.to_string());
         let bad = |reason: String| {
@@ -192,6 +199,16 @@ fn part(path: &Path, offset: &mut u64) -> io::Result<Vec<u8>> {
     let mut part = Vec::new();
     file.take(PART as u64).read_to_end(&mut part)?;
     Ok(part)
+}
+
+/// What is before the offset is not the end of a line: the position was kept amid one that is too long, or the file is
+/// another one since.
+fn is_amid_line(path: &Path, offset: u64) -> bool {
+    let mut before = [0];
+    let is_read = offset.checked_sub(1).is_some_and(|at| {
+        regular::open(path).is_ok_and(|file| file.read_exact_at(&mut before, at).is_ok())
+    });
+    is_read && before != *b"\n"
 }
 
 fn parse(line: &[u8]) -> Result<Line, String> {

@@ -181,6 +181,27 @@ fn the_beginning_of_a_line_is_waited_for_until_a_later_segment_is_there() {
 }
 
 #[test]
+fn a_line_that_is_too_long_hides_nothing_after_it() {
+    let node = Node::new();
+    node.write("a");
+    let path = node.segments().pop().unwrap();
+    let good = fs::read_to_string(&path).unwrap();
+    // As much as is read at once, and then what would be a line.
+    let long = "x".repeat(256 * 1024);
+    fs::write(&path, format!("{long}{good}{good}")).unwrap();
+    let mut reader = Reader::new(&node.folder());
+    assert_eq!(told(reader.read().unwrap()), ["! a line is too long"]);
+    let kept = reader.position().unwrap();
+    assert_eq!(rest(&mut reader), ["a"]);
+    assert_eq!(rest(&mut Reader::from(&node.folder(), &kept)), ["a"]);
+    // It ends with its segment, at a place to which was read.
+    fs::write(&path, &long).unwrap();
+    fs::write(node.folder().join("00000002-0000000001.jsonl"), &good).unwrap();
+    let all = rest(&mut Reader::new(&node.folder()));
+    assert_eq!(all, ["! a line is too long", "a"]);
+}
+
+#[test]
 fn what_is_no_file_is_named_once_and_not_waited_for() {
     let node = Node::new();
     node.write("a");

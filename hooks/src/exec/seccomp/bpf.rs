@@ -12,9 +12,9 @@ const RETURN: u16 = 0x06;
 
 /// What `struct seccomp_data` names this machine.
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: u32 = 0xc000_003e;
+pub(super) const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: u32 = 0xc000_00b7;
+pub(super) const ARCHITECTURE: u32 = 0xc000_00b7;
 
 /// Whether the filter lets the call pass. A filter that cannot be read does not.
 pub(crate) fn allows(

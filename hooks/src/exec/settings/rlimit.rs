@@ -130,11 +130,12 @@ pub(crate) fn before_go(limits: &[Limit], own: &[Limit]) -> Limits {
     limits.iter().map(as_found).collect()
 }
 
-/// The name of a resource, for messages.
-pub(crate) fn name(resource: Resource) -> &'static str {
+/// The name of the resource with this number, which C libraries have as different types, for messages.
+pub(crate) fn name(resource: impl Into<i64>) -> &'static str {
+    let resource = resource.into();
     NAMES
         .iter()
-        .find(|(_, number)| *number == resource)
+        .find(|(_, number)| i64::from(*number) == resource)
         .map_or("RLIMIT_?", |(name, _)| name)
 }
 
