@@ -118,15 +118,21 @@ impl Shim {
         Ok(())
     }
 
-    /// Ends the pod, and the shim after its answer.
+    /// Ends the pod, and the shim after its answer. containerd asks for it after a CreateSandbox that was refused, too.
     pub async fn shutdown_sandbox(&self, id: &str) -> Result<()> {
-        let sandbox = self.sandbox(id)?;
-        if !self.lock().is_empty() {
+        let idle = self.lock().is_empty();
+        let sandbox = match self.sandbox(id) {
+            Err(_) if idle && self.pod().is_none() => None,
+            found => Some(found?),
+        };
+        if !idle {
             return Err(Error::FailedPrecondition(format!(
                 "sandbox {id} has containers still"
             )));
         }
-        sandbox.stop().await;
+        if let Some(sandbox) = sandbox {
+            sandbox.stop().await;
+        }
         *self.pod() = None;
         self.was_pod.store(true, Ordering::Relaxed);
         self.exit.notify_one();

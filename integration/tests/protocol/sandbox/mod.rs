@@ -52,6 +52,7 @@ pub fn tests() -> Vec<Test> {
         a_configuration_that_is_none_is_refused,
         what_cannot_be_started_leaves_nothing,
         a_sysctl_that_is_not_the_pods_is_refused,
+        a_shim_whose_pod_was_refused_can_be_ended,
         a_pod_whose_holder_is_killed_is_not_ready,
         a_pod_whose_shim_is_killed_is_ended_by_delete,
         a_shim_with_a_pod_outlives_its_containers,
@@ -420,6 +421,23 @@ fn sysctls(config: &mut v1::PodSandboxConfig) -> &mut HashMap<String, String> {
     &mut config.linux.get_or_insert_default().sysctls
 }
 
+/// containerd's next call is Shutdown, whatever the answer was.
+fn a_shim_whose_pod_was_refused_can_be_ended(stage: &Stage) -> Outcome {
+    let pod = Pod::of(stage)?;
+    let mut wrong = config();
+    sysctls(&mut wrong).insert("vm.no_such_sysctl".to_owned(), "1".to_owned());
+    assert_eq!(
+        refused(pod.create(stage, &wrong, ""))?,
+        Code::INVALID_ARGUMENT
+    );
+    pod.shutdown()?;
+    stage.wait_gone(ID)?;
+    assert_eq!(stage.left_of(ID), Vec::<String>::new());
+    let output = stage.delete_verb(ID)?;
+    assert!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
 /// As by runc, for a pause container. The values are the node's own: nothing happens to it where one is written.
 fn a_sysctl_that_is_not_the_pods_is_refused(stage: &Stage) -> Outcome {
     let pod = Pod::of(stage)?;
@@ -630,7 +648,9 @@ fn a_container_of_its_pid_namespace_learns_nothing_from_the_holder(stage: &Stage
     let mut config = config();
     namespaces(&mut config).pid = v1::NamespaceMode::Pod as i32;
     let (pod, holder) = Pod::run(stage, &config, "")?;
-    assert!(status_of(holder, "NSpid")?.ends_with("\t1"));
+    for field in ["NSpid", "NSsid"] {
+        assert!(status_of(holder, field)?.ends_with("\t1"), "{field}");
+    }
     let script = "for f in exe root cwd fd mem environ maps auxv ns/net; do \
         if cat /proc/1/$f >/dev/null 2>&1 || stat -L /proc/1/$f >/dev/null 2>&1 && [ $f != mem ] && [ $f != environ ] \
         && [ $f != maps ] && [ $f != auxv ] && [ $f != fd ]; then echo readable $f; fi; done; \

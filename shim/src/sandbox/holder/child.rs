@@ -245,6 +245,8 @@ unsafe fn be_first(plan: &Plan) -> Outcome {
             report(plan, Step::Forked, i32::try_from(pid).unwrap_or(0));
             libc::_exit(0);
         }
+        // As seen in the namespace, too.
+        libc::setsid();
     }
     Ok(())
 }
