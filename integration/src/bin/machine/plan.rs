@@ -95,7 +95,6 @@ const RUNTIME: &[&str] = &[
 /// What a pod without a pause container has a part in: where its cgroups are, who counts in them, what is left.
 const PAUSELESS: &[&str] = &[
     "cri::a_container_beyond",
-    "cri::st",
     "hostile::",
     "leaf::a_hook_finds_the_limits",
     "leaf::what_a_pods_hook",
