@@ -12,7 +12,7 @@ use crate::setup::configure;
 use crate::setup::containerd::Generation;
 use crate::setup::containerd::load::{Loaded, runtimes};
 use crate::setup::containerd::pauseless;
-use crate::setup::containerd::section::{SHIM, TYPE, is_pauseless, is_podhook, text};
+use crate::setup::containerd::section::{SHIM, TYPE, is_empty, is_pauseless, is_podhook, text};
 use crate::setup::place::Place;
 use crate::setup::root::Root;
 use crate::setup::state::State;
@@ -102,6 +102,7 @@ impl Handlers<'_> {
             );
             checks.push(Check::warn(name, message, install));
         }
+        checks.extend(options(name, handler, section));
         // The sandbox brings the pod's annotations whole.
         let missing = configure::missing_annotations(section).into_iter();
         let missing = missing.filter(|(key, _)| *key != "pod_annotations");
@@ -172,4 +173,21 @@ fn too_old(name: &str, handler: &str, generation: Generation) -> Check {
         generation.version
     );
     Check::fail(name, message, "upgrade containerd to 2.3 or later")
+}
+
+/// Whether pods with users of their own can start: not where containerd takes options for runc's.
+fn options(name: &str, handler: &str, section: &Map<String, Value>) -> Option<Check> {
+    let said: Vec<_> = section
+        .get("options")?
+        .as_object()?
+        .iter()
+        .filter(|(_, value)| !is_empty(value))
+        .map(|(key, _)| key.as_str())
+        .collect();
+    let message = format!(
+        "the runtime {handler} has options ({}): with them containerd starts no container of a pod with users of its own (hostUsers: false)",
+        said.join(", ")
+    );
+    let mend = "say them in /etc/podhook/config.toml (runtime, root) and take them out; SystemdCgroup is not needed";
+    (!said.is_empty()).then(|| Check::warn(name, message, mend))
 }

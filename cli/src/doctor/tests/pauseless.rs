@@ -118,6 +118,15 @@ fn what_is_wrong_with_one_is_found() {
         ),
         (
             version,
+            SECTION.replace(
+                kind,
+                &format!("options = {{SystemdCgroup = true, Root = ''}}\n{kind}"),
+            ),
+            Status::Warn,
+            "has options (SystemdCgroup)",
+        ),
+        (
+            version,
             SECTION.replace("container_annotations", "x"),
             Status::Fail,
             "container_annotations io.kubernetes.*",

@@ -206,7 +206,9 @@ fn path(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Whether a key is as if it were not there.
+#[must_use]
+pub fn is_empty(value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_empty(),
         Value::Array(values) => values.is_empty(),
