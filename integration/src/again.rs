@@ -2,13 +2,13 @@
 //! thousand tests would say that a change is wrong. What passes then is named, with what failed at first: it is a fault to be
 //! mended, of the test or of what it tests.
 
+use std::env;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, io, io::Write};
 
 use libtest_mimic::Failed;
 
-use crate::suite::MARK;
+use crate::suite::at_once;
 
 /// The beginning of the line that names such a test.
 pub const FLAKY: &str = "flaky: ";
@@ -47,9 +47,8 @@ fn tried(
     let second = test();
     if second.is_ok() {
         let message = first.message().unwrap_or_default();
-        let mut text = format!("{FLAKY}{name}: {}\n", message.lines().next().unwrap_or("?"));
-        text.extend(message.lines().map(|line| format!("{MARK}{line}\n")));
-        let _ = io::stderr().write_all(text.as_bytes());
+        eprintln!("{FLAKY}{name}: {}", message.lines().next().unwrap_or("?"));
+        at_once(name, message);
     }
     second
 }

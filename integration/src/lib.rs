@@ -6,6 +6,7 @@
 //! that shim as well: a test that the original fails is wrong.
 
 pub mod again;
+pub mod apparmor;
 pub mod attached;
 pub mod book;
 pub mod chaos;

@@ -12,7 +12,7 @@ use crate::setup::configure;
 use crate::setup::containerd::Generation;
 use crate::setup::containerd::load::{Loaded, runtimes};
 use crate::setup::containerd::pauseless;
-use crate::setup::containerd::section::{SHIM, TYPE, is_empty, is_pauseless, is_podhook, text};
+use crate::setup::containerd::section::{self, SHIM, TYPE, is_pauseless, is_podhook, text};
 use crate::setup::place::Place;
 use crate::setup::root::Root;
 use crate::setup::state::State;
@@ -177,13 +177,8 @@ fn too_old(name: &str, handler: &str, generation: Generation) -> Check {
 
 /// Whether pods with users of their own can start: not where containerd takes options for runc's.
 fn options(name: &str, handler: &str, section: &Map<String, Value>) -> Option<Check> {
-    let said: Vec<_> = section
-        .get("options")?
-        .as_object()?
-        .iter()
-        .filter(|(_, value)| !is_empty(value))
-        .map(|(key, _)| key.as_str())
-        .collect();
+    let said = section::options(Some(section), None);
+    let said: Vec<_> = said.keys().map(String::as_str).collect();
     let message = format!(
         "the runtime {handler} has options ({}): with them containerd starts no container of a pod with users of its own (hostUsers: false)",
         said.join(", ")

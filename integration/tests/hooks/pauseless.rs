@@ -24,6 +24,11 @@ pub fn tests() -> Vec<Test> {
         an_upgraded_shim_is_that_of_new_pods_and_the_old_one_goes_on,
         pods_of_both_kinds_live_side_by_side_and_a_new_default_leaves_them_alone,
     ]);
+    only_there(tests)
+}
+
+/// Where the place's pods have no pause container.
+pub fn only_there(tests: Vec<Test>) -> Vec<Test> {
     unless(tests, |place| {
         (place.shim != ShimKind::Pauseless).then_some("it makes no such pod")
     })

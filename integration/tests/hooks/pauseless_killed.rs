@@ -12,19 +12,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::containerd::remains;
 use podhook_integration::cri::{self, Cri, v1};
-use podhook_integration::suite::{Test, own_containerd, unless};
+use podhook_integration::suite::{Test, own_containerd};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, ShimKind, tests};
+use podhook_integration::{Node, Outcome, tests};
 
+use crate::pauseless::only_there;
 use crate::script::Error;
 
 pub fn tests() -> Vec<Test> {
-    let tests = own_containerd(tests![pauseless_killed:
+    only_there(own_containerd(tests![pauseless_killed:
         what_is_killed_at_any_moment_of_a_pods_life_leaves_nothing,
-    ]);
-    unless(tests, |place| {
-        (place.shim != ShimKind::Pauseless).then_some("it makes no such pod")
-    })
+    ]))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,14 +127,12 @@ fn clean(cri: &Cri, uid: &str) -> Outcome {
 /// A containerd that is killed after it made a pod's network namespace, and before it has noted that, never removes it,
 /// whatever the pod's runtime is. There is no pod now that has one.
 fn forget_networks(node: &Node) -> Outcome {
-    let made = node.containerd().dir().join("state");
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-    for place in places.filter(|place| Path::new(place).starts_with(&made)) {
-        if place.contains("/netns/cni-") {
-            umount2(place, MntFlags::MNT_DETACH)?;
-            fs::remove_file(place)?;
-        }
+    let state = node.containerd().dir().join("state");
+    let folder = |place: &Path| place.parent()?.file_name().map(|name| name == "netns");
+    let mounts = remains::mounts(&state).into_iter();
+    for place in mounts.filter(|place| folder(place) == Some(true)) {
+        umount2(&place, MntFlags::MNT_DETACH)?;
+        fs::remove_file(&place)?;
     }
     Ok(())
 }

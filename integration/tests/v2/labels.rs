@@ -1,11 +1,7 @@
 //! AppArmor: what is put into a container has the profile of the container's own process, as with runc.
 
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
-
 use podhook_integration::suite::{Test, unless};
-use podhook_integration::{Node, Outcome, command, tests};
+use podhook_integration::{Node, Outcome, apparmor, tests};
 use serde_json::json;
 
 use crate::recorded::Recorded;
@@ -15,21 +11,15 @@ use crate::script::exec;
 pub fn parity() -> Vec<Test> {
     unless(
         tests![labels: an_exec_has_the_apparmor_profile_of_the_container],
-        |_| without_apparmor(),
+        |_| apparmor::is_missing(),
     )
 }
 
 pub fn hooks() -> Vec<Test> {
     unless(
         tests![labels: a_hook_has_the_apparmor_profile_of_the_container],
-        |_| without_apparmor(),
+        |_| apparmor::is_missing(),
     )
-}
-
-const KERNEL: &str = "/sys/kernel/security/apparmor";
-
-fn without_apparmor() -> Option<&'static str> {
-    (!Path::new(KERNEL).exists()).then_some("AppArmor is off")
 }
 
 const NAME: &str = "podhook-labels";
@@ -44,20 +34,8 @@ const LOOK: &str = "cat /proc/self/attr/current; if (echo > /forbidden) 2> /dev/
     echo > /allowed && echo over";
 const SEEN: &str = "podhook-labels (enforce)\nover\n";
 
-fn load() -> Outcome {
-    let mut parser = Command::new("apparmor_parser");
-    parser.args(["--replace", "--skip-cache"]);
-    command::run(
-        &mut parser,
-        Some(PROFILE.as_bytes()),
-        Duration::from_secs(60),
-    )?
-    .success()?;
-    Ok(())
-}
-
 fn an_exec_has_the_apparmor_profile_of_the_container(node: &Node) -> Outcome {
-    load()?;
+    apparmor::load(PROFILE)?;
     let confined = node
         .container("confined")
         .flag(["--apparmor-profile", NAME])
@@ -72,7 +50,7 @@ fn an_exec_has_the_apparmor_profile_of_the_container(node: &Node) -> Outcome {
 }
 
 fn a_hook_has_the_apparmor_profile_of_the_container(node: &Node) -> Outcome {
-    load()?;
+    apparmor::load(PROFILE)?;
     let lifecycle = json!({"postStart": exec(LOOK)}).to_string();
     let confined = node
         .container("confined")

@@ -16,8 +16,8 @@ impl Pinned {
     /// Those that a pod's holder has of its own: not the network's, which is CRI's, nor its mounts.
     pub fn of(pid: u32, options: &NamespaceOption) -> Result<Self> {
         kinds(options)
-            .map(|(kind, name)| {
-                let path = PathBuf::from(format!("/proc/{pid}/ns/{name}"));
+            .map(|kind| {
+                let path = PathBuf::from(format!("/proc/{pid}/ns/{kind}"));
                 let file = File::open(&path).map_err(Error::io("open", path))?;
                 Ok((kind, file))
             })
@@ -33,14 +33,14 @@ impl Pinned {
     }
 }
 
-/// The namespaces that a pod has of its own, beside its network's: the specification's name, and the kernel's.
-pub fn kinds(options: &NamespaceOption) -> impl Iterator<Item = (&'static str, &'static str)> {
+/// The namespaces that a pod has of its own, beside its network's. The specification names them as the kernel does.
+pub fn kinds(options: &NamespaceOption) -> impl Iterator<Item = &'static str> {
     [
-        ("pid", "pid", options.shared_pid()),
-        ("ipc", "ipc", !options.host_ipc()),
-        ("uts", "uts", !options.host_network()),
-        ("user", "user", options.users().is_some()),
+        ("pid", options.shared_pid()),
+        ("ipc", !options.host_ipc()),
+        ("uts", !options.host_network()),
+        ("user", options.users().is_some()),
     ]
     .into_iter()
-    .filter_map(|(kind, name, own)| own.then_some((kind, name)))
+    .filter_map(|(kind, own)| own.then_some(kind))
 }

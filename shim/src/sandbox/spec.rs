@@ -40,12 +40,10 @@ pub fn spec(
 ) -> Value {
     let options = config.namespaces();
     let mut namespaces = vec![json!({"type": "mount"})];
-    namespaces.extend(
-        pinned::kinds(options).map(|(kind, _)| match pinned.path(kind) {
-            Some(path) => json!({"type": kind, "path": path}),
-            None => json!({"type": kind}),
-        }),
-    );
+    namespaces.extend(pinned::kinds(options).map(|kind| match pinned.path(kind) {
+        Some(path) => json!({"type": kind, "path": path}),
+        None => json!({"type": kind}),
+    }));
     if !network.is_empty() {
         namespaces.push(json!({"type": "network", "path": network}));
     }

@@ -148,7 +148,7 @@ pub(super) fn inherited(
 }
 
 /// The handler's options, else its model's.
-pub(super) fn options(
+pub(crate) fn options(
     existing: Option<&Map<String, Value>>,
     model: Option<&Map<String, Value>>,
 ) -> Map<String, Value> {
@@ -206,9 +206,7 @@ fn path(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Whether a key is as if it were not there.
-#[must_use]
-pub fn is_empty(value: &Value) -> bool {
+fn is_empty(value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_empty(),
         Value::Array(values) => values.is_empty(),

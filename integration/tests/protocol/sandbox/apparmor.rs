@@ -1,27 +1,22 @@
 //! The holder's profile, on a kernel with AppArmor.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use podhook_integration::cri::v1;
-use podhook_integration::{Outcome, command};
+use podhook_integration::{Outcome, apparmor};
 
 use super::{Pod, config};
 use crate::stage::Stage;
 use crate::{Test, tests, unless};
 
-const KERNEL: &str = "/sys/kernel/security/apparmor";
 const NAME: &str = "podhook-holder";
 const PROFILE: &str =
     "profile podhook-holder flags=(attach_disconnected,mediate_deleted) {\n  file,\n  signal,\n}\n";
 
 pub fn tests() -> Vec<Test> {
-    let off = |_| (!Path::new(KERNEL).exists()).then_some("AppArmor is off");
     unless(
         tests![labels: the_holder_has_the_apparmor_profile_of_the_pod],
-        off,
+        |_| apparmor::is_missing(),
     )
 }
 
@@ -38,10 +33,7 @@ fn with(kind: v1::security_profile::ProfileType, name: &str) -> v1::PodSandboxCo
 
 fn the_holder_has_the_apparmor_profile_of_the_pod(stage: &Stage) -> Outcome {
     use v1::security_profile::ProfileType;
-    let mut parser = Command::new("apparmor_parser");
-    parser.args(["--replace", "--skip-cache"]);
-    let limit = Duration::from_secs(60);
-    command::run(&mut parser, Some(PROFILE.as_bytes()), limit)?.success()?;
+    apparmor::load(PROFILE)?;
     for (kind, name, seen) in [
         (ProfileType::Localhost, NAME, format!("{NAME} (enforce)\n")),
         (ProfileType::RuntimeDefault, "", "unconfined\n".to_owned()),

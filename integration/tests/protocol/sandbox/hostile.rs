@@ -1,14 +1,10 @@
 //! A container that may trace every process which it sees, and sees the holder.
 
-use std::fs;
-use std::path::PathBuf;
-
 use podhook_integration::Outcome;
 use podhook_integration::cri::v1;
-use podhook_integration::wait::{self, SOON};
 use serde_json::json;
 
-use super::{Pod, READY, config, in_namespaces, namespaces};
+use super::{Pod, READY, config, in_namespaces, namespaces, said};
 use crate::stage::Stage;
 use crate::{Test, tests};
 
@@ -60,11 +56,7 @@ fn a_container_that_may_trace_the_holder_finds_nothing_of_the_nodes_in_it(
         spec.0["process"]["capabilities"][set] = json!(all);
     }
     let pid = pod.container(stage, "c1", &spec)?;
-    let said = PathBuf::from(format!("/proc/{pid}/root/tmp/said"));
-    wait::until_true("the script's end", SOON, || {
-        fs::read_to_string(&said).is_ok_and(|text| text.ends_with("looked\n"))
-    })?;
-    assert_eq!(fs::read_to_string(&said)?, "looked\n");
+    assert_eq!(said(pid, "looked\n")?, "looked\n");
     assert_eq!(pod.state()?, READY);
     pod.tasks.end("c1")?;
     pod.end(stage)

@@ -632,6 +632,15 @@ fn the_holder_has_no_right_to_anything(stage: &Stage) -> Outcome {
     pod.end(stage)
 }
 
+/// What a container has written to `/tmp/said`, once it ends so.
+fn said(pid: i32, end: &str) -> Result<String, Failure> {
+    let path = format!("/proc/{pid}/root/tmp/said");
+    wait::until_true("the script's end", SOON, || {
+        fs::read_to_string(&path).is_ok_and(|text| text.ends_with(end))
+    })?;
+    Ok(fs::read_to_string(&path)?)
+}
+
 /// A container in the holder's namespaces, as CRI makes it.
 fn in_namespaces(mut spec: Spec, holder: i32, names: &[(&str, &str)]) -> Spec {
     let list = spec.0["linux"]["namespaces"]
@@ -664,11 +673,7 @@ fn a_container_of_its_pid_namespace_learns_nothing_from_the_holder(stage: &Stage
     );
     spec.0["process"]["args"] = json!(["sh", "-c", format!("({script}) > /tmp/said 2>/dev/null")]);
     let pid = pod.container(stage, "c1", &spec)?;
-    let said = PathBuf::from(format!("/proc/{pid}/root/tmp/said"));
-    wait::until_true("the script's end", SOON, || {
-        fs::read_to_string(&said).is_ok_and(|text| text.contains("podhook-pause"))
-    })?;
-    assert_eq!(fs::read_to_string(&said)?, "podhook-pause\n");
+    assert_eq!(said(pid, "podhook-pause\n")?, "podhook-pause\n");
     assert_eq!(pod.state()?, READY);
     pod.tasks.end("c1")?;
     pod.end(stage)
@@ -702,13 +707,9 @@ fn hostname_and_sysctls_are_the_pods(stage: &Stage) -> Outcome {
     let network = Network::new(false)?;
     let mut config = config();
     namespaces(&mut config).network = v1::NamespaceMode::Pod as i32;
-    let linux = config.linux.get_or_insert_default();
-    linux
-        .sysctls
-        .insert("kernel.shm_rmid_forced".to_owned(), "1".to_owned());
-    linux
-        .sysctls
-        .insert("net.ipv4.conf.lo.forwarding".to_owned(), "1".to_owned());
+    for name in ["kernel.shm_rmid_forced", "net.ipv4.conf.lo.forwarding"] {
+        sysctls(&mut config).insert(name.to_owned(), "1".to_owned());
+    }
     let (pod, holder) = Pod::run(stage, &config, &network.path())?;
     for name in ["ipc", "uts", "mnt"] {
         assert_ne!(
@@ -740,25 +741,30 @@ fn hostname_and_sysctls_are_the_pods(stage: &Stage) -> Outcome {
     pod.end(stage)
 }
 
-fn a_pod_has_users_of_its_own(stage: &Stage) -> Outcome {
+/// Gives a pod a PID namespace and users of its own: those of [`Network::new`].
+fn own_users(config: &mut v1::PodSandboxConfig) {
     let map = || v1::IdMapping {
         container_id: 0,
         host_id: 100_000,
         length: 65536,
     };
+    let options = namespaces(config);
+    options.pid = v1::NamespaceMode::Pod as i32;
+    options.userns_options = Some(v1::UserNamespace {
+        mode: v1::NamespaceMode::Pod as i32,
+        uids: vec![map()],
+        gids: vec![map()],
+    });
+}
+
+fn a_pod_has_users_of_its_own(stage: &Stage) -> Outcome {
     for own_network in [true, false] {
         let network = Network::new(true)?;
         let mut config = config();
-        let options = namespaces(&mut config);
-        options.pid = v1::NamespaceMode::Pod as i32;
-        options.userns_options = Some(v1::UserNamespace {
-            mode: v1::NamespaceMode::Pod as i32,
-            uids: vec![map()],
-            gids: vec![map()],
-        });
+        own_users(&mut config);
         let path = network.path();
         if own_network {
-            options.network = v1::NamespaceMode::Pod as i32;
+            namespaces(&mut config).network = v1::NamespaceMode::Pod as i32;
         }
         let (pod, holder) = Pod::run(stage, &config, if own_network { &path } else { "" })?;
         assert_eq!(status_of(holder, "Uid")?.split('\t').next(), Some("165535"));

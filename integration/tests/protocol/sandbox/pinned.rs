@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podhook_integration::Outcome;
 use podhook_integration::cri::v1;
-use podhook_integration::wait::{self, SOON};
 use serde_json::{Value, json};
 
-use super::{NOT_READY, Network, Pod, config, namespaces};
+use super::{NOT_READY, Network, Pod, config, namespaces, own_users, said};
 use crate::stage::{Failure, Stage};
 use crate::{Test, tests};
 
@@ -22,14 +20,6 @@ pub fn tests() -> Vec<Test> {
         every_namespace_that_is_the_pods_own_has_its_path,
     ]
 }
-
-/// The kernel's name of a namespace, by the specification's.
-const KERNEL: [(&str, &str); 4] = [
-    ("ipc", "ipc"),
-    ("pid", "pid"),
-    ("user", "user"),
-    ("uts", "uts"),
-];
 
 fn inode(path: &str) -> Result<u64, Failure> {
     Ok(fs::metadata(path)?.ino())
@@ -90,10 +80,7 @@ fn a_pod_is_joined_by_the_paths_of_its_namespaces(stage: &Stage) -> Outcome {
         ["ipc", "uts"].map(|kind| inode(&format!("/proc/{pid}/ns/{kind}")).ok()),
         before
     );
-    let said = Path::new("/proc").join(format!("{pid}/root/tmp/said"));
-    wait::until_true("the hostname", SOON, || {
-        fs::read_to_string(&said).is_ok_and(|text| text == "web-0\n")
-    })?;
+    assert_eq!(said(pid, "\n")?, "web-0\n");
     pod.tasks.end("c1")?;
 
     // They do not need the process.
@@ -108,27 +95,16 @@ fn a_pod_is_joined_by_the_paths_of_its_namespaces(stage: &Stage) -> Outcome {
 }
 
 fn every_namespace_that_is_the_pods_own_has_its_path(stage: &Stage) -> Outcome {
-    let map = || v1::IdMapping {
-        container_id: 0,
-        host_id: 100_000,
-        length: 65536,
-    };
     let network = Network::new(true)?;
     let mut config = config();
-    let options = namespaces(&mut config);
-    options.network = v1::NamespaceMode::Pod as i32;
-    options.pid = v1::NamespaceMode::Pod as i32;
-    options.userns_options = Some(v1::UserNamespace {
-        mode: v1::NamespaceMode::Pod as i32,
-        uids: vec![map()],
-        gids: vec![map()],
-    });
+    own_users(&mut config);
+    namespaces(&mut config).network = v1::NamespaceMode::Pod as i32;
     let (pod, holder, paths) = started(stage, &config, &network.path())?;
-    for (kind, name) in KERNEL {
+    for kind in ["ipc", "pid", "user", "uts"] {
         let path = paths.get(kind).ok_or_else(|| format!("{kind}: no path"))?;
         assert_eq!(
             inode(path)?,
-            inode(&format!("/proc/{holder}/ns/{name}"))?,
+            inode(&format!("/proc/{holder}/ns/{kind}"))?,
             "{kind}"
         );
     }

@@ -169,7 +169,6 @@ unsafe fn become_holder(plan: &Plan) -> Outcome {
         }
         // Without the right to it, it keeps the shim's.
         let _ = write(c"/proc/self/oom_score_adj", OOM_SCORE);
-        libc::setsid();
         users(plan)?;
         if let Some(network) = plan.network {
             check(
@@ -184,6 +183,7 @@ unsafe fn become_holder(plan: &Plan) -> Outcome {
         if plan.first {
             be_first(plan)?;
         }
+        libc::setsid();
         if let Some(hostname) = &plan.hostname {
             let length = hostname.as_bytes().len();
             check(
@@ -245,8 +245,6 @@ unsafe fn be_first(plan: &Plan) -> Outcome {
             report(plan, Step::Forked, i32::try_from(pid).unwrap_or(0));
             libc::_exit(0);
         }
-        // As seen in the namespace, too.
-        libc::setsid();
     }
     Ok(())
 }
