@@ -12,6 +12,7 @@ mod hugetlb;
 mod kernel_log;
 mod leftover;
 mod locate;
+mod moves;
 mod noted;
 #[allow(unsafe_code)]
 mod notify;
@@ -33,6 +34,7 @@ use locate::Layout;
 
 pub use error::Error;
 pub use leftover::Leftover;
+pub use moves::QuickMoves;
 pub use noted::Noted;
 pub use oom::OomWatch;
 

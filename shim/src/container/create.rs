@@ -68,6 +68,8 @@ impl Container {
         options.save(&bundle)?;
         bundle::unmark_deleted(&bundle)?;
         ExitStatus::remove(&bundle)?;
+        // While the root is mounted, and the runtime begins.
+        let quick_moves = deps.system.quick_moves();
         let children = deps.children.as_ref();
         let mounted = deps.system.mount_rootfs(&request.rootfs, &rootfs, children);
         mounted.await?;
@@ -129,6 +131,7 @@ impl Container {
                 }
             }
         };
+        drop(quick_moves);
         let settings = Settings::new(lifecycle.as_ref(), &spec.annotations, &config.sequence)
             .with_own_stop_signal(own_stop_signal);
         let container = Arc::new(Self {

@@ -81,6 +81,9 @@ pub trait System: Send + Sync {
         aborted: oneshot::Receiver<()>,
     ) -> HookRun;
 
+    /// Until what it gives is dropped, processes change their cgroup without the kernel's long wait.
+    fn quick_moves(&self) -> Option<cgroup::QuickMoves>;
+
     /// Mounts the root filesystem; `children` are those of this process, where a program does it.
     async fn mount_rootfs(
         &self,

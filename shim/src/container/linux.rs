@@ -74,6 +74,10 @@ impl System for Linux {
         container.execute(hook, aborted).await
     }
 
+    fn quick_moves(&self) -> Option<cgroup::QuickMoves> {
+        Some(cgroup::QuickMoves::start())
+    }
+
     async fn mount_rootfs(
         &self,
         mounts: &[Mount],

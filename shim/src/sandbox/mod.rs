@@ -180,7 +180,7 @@ impl Sandbox {
             Ok(pid) => Ok((pid, spec::as_any(&self.spec()))),
             Err(e) => {
                 self.over(KILLED);
-                self.clear().await;
+                self.clear(self.unmount()).await;
                 Err(e)
             }
         }
@@ -231,6 +231,8 @@ impl Sandbox {
     /// Ends the holder, and removes what only it needs. Again, it does nothing.
     pub async fn stop(&self) {
         let _operation = self.operation.lock().await;
+        // The kernel's part of it takes time: it begins while the holder ends.
+        let unmounted = self.unmount();
         let held = match &*self.stage() {
             Stage::Ready { held, .. } => Some(held.clone()),
             _ => None,
@@ -244,15 +246,16 @@ impl Sandbox {
             }
             None => self.over(0),
         }
-        self.clear().await;
+        self.clear(unmounted).await;
     }
 
-    async fn clear(&self) {
+    /// Removes what a holder that has ended leaves; `unmounted`: of [`Self::unmount`].
+    async fn clear(&self, unmounted: impl Future<Output = ()>) {
         *self.pinned() = Pinned::default();
-        self.unmount().await;
         let cgroup = self.cgroup();
         let removed =
             apart::start(move || cgroup.remove(deadline::after(Instant::now(), CGROUP_LIMIT)));
+        unmounted.await;
         if let Ok(Err((dir, e))) = removed.await {
             log::warn!(id = self.id.as_str(); "remove cgroup {}: {e}", dir.display());
         }
@@ -262,10 +265,14 @@ impl Sandbox {
         }
     }
 
-    async fn unmount(&self) {
-        let bundle = self.bundle.clone();
-        if let Ok(Err(e)) = apart::start(move || unmount(&bundle)).await {
-            log::warn!(id = self.id.as_str(); "{e}");
+    /// Begins to unmount the pod's files at once. The future waits for it.
+    fn unmount(&self) -> impl Future<Output = ()> + use<> {
+        let (id, bundle) = (self.id.clone(), self.bundle.clone());
+        let unmounted = apart::start(move || unmount(&bundle));
+        async move {
+            if let Ok(Err(e)) = unmounted.await {
+                log::warn!(id = id.as_str(); "{e}");
+            }
         }
     }
 

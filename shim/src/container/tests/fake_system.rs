@@ -121,6 +121,10 @@ impl System for FakeSystem {
         result
     }
 
+    fn quick_moves(&self) -> Option<cgroup::QuickMoves> {
+        None
+    }
+
     async fn mount_rootfs(&self, _: &[Mount], _: &Path, _: &dyn Children) -> Result<()> {
         self.0.note("mount");
         match self.0.lock().mounts_fail {
