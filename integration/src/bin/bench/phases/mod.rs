@@ -27,8 +27,9 @@ pub const CALLS: [&str; 4] = [
 ];
 
 /// Who has the time, in the order of the picture.
-pub const OWNERS: [&str; 4] = [
+pub const OWNERS: [&str; 5] = [
     "OCI runtime",
+    "network plugins",
     "the shim's verbs",
     "the shim's server",
     "containerd and the kernel",
@@ -51,13 +52,14 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
     let pods = stage.pods()?;
     let recording = Recording::start(stage.containerd().dir())?;
     let mut lives = Vec::new();
+    let shims = stage.of_pods(&stage.pair());
     for _ in 0..sizes.share(0.4) {
-        for shim in stage.pair() {
+        for &shim in &shims {
             lives.push((shim, life(&pods, shim)?));
         }
     }
     let trace = recording.end()?;
-    for shim in stage.pair() {
+    for &shim in &shims {
         let of_shim: Vec<_> = lives.iter().filter(|life| life.0 == shim).collect();
         for (number, call) in CALLS.iter().enumerate() {
             let shares: Vec<_> = of_shim
@@ -94,32 +96,31 @@ fn life(pods: &Pods<'_>, shim: Shim) -> Fallible<[Span; 4]> {
     Ok([run, start, stop, stop_pod])
 }
 
-/// Milliseconds of each of [`OWNERS`]. The server of a shim in Go cannot be told from containerd.
-fn shares(trace: &Trace, call: Span, shim: Shim) -> [f64; 4] {
-    let runtime = spans::within(&trace.runtime, call);
+/// Milliseconds of each of [`OWNERS`]: a moment is the first's of those that are at work in it. The server of a shim in Go cannot be
+/// told from containerd.
+fn shares(trace: &Trace, call: Span, shim: Shim) -> [f64; 5] {
     // A server in Go is executed as a verb is, and ends later.
-    let verbs: Vec<_> = trace
+    let verbs = trace
         .verbs
         .iter()
         .copied()
         .filter(|verb| call.begin <= verb.begin && verb.end <= call.end)
         .collect();
-    let programs = spans::union([runtime.clone(), verbs].concat());
     let busy = match shim {
-        Shim::Podhook => spans::within(&trace.busy, call),
+        Shim::Podhook | Shim::Pauseless => spans::within(&trace.busy, call),
         _ => Vec::new(),
     };
-    let all = spans::union([programs.clone(), busy].concat());
-    let (runtime, programs, all) = (
-        spans::length(&spans::union(runtime)),
-        spans::length(&programs),
-        spans::length(&all),
-    );
-    [
-        runtime,
-        programs - runtime,
-        all - programs,
-        call.length() - all,
-    ]
-    .map(ms)
+    let at_work = [
+        spans::within(&trace.runtime, call),
+        spans::within(&trace.network, call),
+        verbs,
+        busy,
+        vec![call],
+    ];
+    let (mut covered, mut told) = (Vec::new(), Duration::ZERO);
+    at_work.map(|of_one| {
+        covered = spans::union([std::mem::take(&mut covered), of_one].concat());
+        let before = std::mem::replace(&mut told, spans::length(&covered));
+        ms(told - before)
+    })
 }

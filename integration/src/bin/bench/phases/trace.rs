@@ -114,6 +114,8 @@ impl Drop for Recording {
 pub struct Trace {
     /// Programs of the OCI runtime; the container's first process is none.
     pub runtime: Vec<Span>,
+    /// Plugins of the pod network.
+    pub network: Vec<Span>,
     /// Verbs of shims, which end: servers do not while anybody looks.
     pub verbs: Vec<Span>,
     /// podhook's servers, from a wake-up until they sleep again.
@@ -167,6 +169,7 @@ impl Trace {
                         };
                         match program {
                             "runc" | "crun" => trace.runtime.push(span),
+                            "bridge" | "host-local" | "loopback" => trace.network.push(span),
                             name if name.starts_with(SHIM) => trace.verbs.push(span),
                             _ => {}
                         }
@@ -208,6 +211,8 @@ containerd-shim  70/70    10.000000000: syscalls:sys_exit_epoll_wait: 0x1
 containerd-shim  70/70    10.005000000: syscalls:sys_enter_epoll_wait: epfd: 0x3, events: 0x1, maxevents: 0x400
 containerd-shim  80/80    10.006000000: sched:sched_process_exec: filename=/a/containerd-shim-podhook-v1 pid=80 old_pid=80
 containerd-shim  80/80    10.007000000: sched:sched_process_exit: comm=containerd-shim pid=80 prio=120
+         bridge  90/90    10.008000000: sched:sched_process_exec: filename=/opt/cni/bin/bridge pid=90 old_pid=90
+         bridge  90/90    10.009000000: sched:sched_process_exit: comm=bridge pid=90 prio=120
 ";
 
     fn span(begin: u64, end: u64) -> Span {
@@ -222,6 +227,7 @@ containerd-shim  80/80    10.007000000: sched:sched_process_exit: comm=container
         let trace = Trace::of(TEXT);
         assert_eq!(trace.runtime, [span(1, 4)]);
         assert_eq!(trace.verbs, [span(6, 7)]);
+        assert_eq!(trace.network, [span(8, 9)]);
         assert_eq!(trace.busy, [span(0, 5)]);
     }
 }

@@ -129,7 +129,8 @@ fn whose(report: &Report) -> String {
     };
     let panel = |place: &crate::spot::Versions| {
         let bars = CALLS.iter().flat_map(|call| {
-            [Shim::Original, Shim::Podhook].map(|shim| stack(&place.place, call, shim.name()))
+            [Shim::Original, Shim::Podhook, Shim::Pauseless]
+                .map(|shim| stack(&place.place, call, shim.name()))
         });
         Stacks {
             title: format!("containerd {}, {}", place.containerd, place.runtime),
