@@ -45,7 +45,7 @@ impl Leftover {
     /// # Errors
     /// The first one that does not take it.
     pub fn join(&self, pid: u32) -> Result<(), Error> {
-        for dir in self.dirs() {
+        for dir in self.find()? {
             let file = dir.join("cgroup.procs");
             fs::write(&file, pid.to_string()).map_err(Error::io("write", &file))?;
         }
@@ -70,27 +70,40 @@ impl Leftover {
         self.root.join("cgroup.controllers").exists()
     }
 
-    fn hierarchies(&self) -> Vec<PathBuf> {
+    fn hierarchies(&self) -> Result<Vec<PathBuf>, Error> {
         if self.is_unified() {
-            return vec![self.root.clone()];
+            return Ok(vec![self.root.clone()]);
         }
-        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let entries = match fs::read_dir(&self.root) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed.map_err(Error::io("list", &self.root))?,
+        };
         // Links are second names: cpu, cpuacct.
-        entries
+        let dirs = entries
+            .flatten()
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .map(|entry| entry.path())
-            .collect()
+            .map(|entry| entry.path());
+        Ok(dirs.collect())
     }
 
     /// Where it is.
-    pub fn dirs(&self) -> Vec<PathBuf> {
+    ///
+    /// # Errors
+    /// Where that cannot be known.
+    pub fn find(&self) -> Result<Vec<PathBuf>, Error> {
         let Some(path) = &self.path else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let hierarchies = self.hierarchies();
+        let hierarchies = self.hierarchies()?;
         let dirs = hierarchies.into_iter().map(|root| root.join(path));
-        dirs.filter(|dir| dir.join("cgroup.procs").exists())
-            .collect()
+        Ok(dirs
+            .filter(|dir| dir.join("cgroup.procs").exists())
+            .collect())
+    }
+
+    /// Where it is, as far as that is known.
+    fn dirs(&self) -> Vec<PathBuf> {
+        self.find().unwrap_or_default()
     }
 
     /// Makes it in every hierarchy, and what it is below.
@@ -101,7 +114,7 @@ impl Leftover {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        for root in self.hierarchies() {
+        for root in self.hierarchies()? {
             let mut dir = root;
             for name in path {
                 let above = dir.clone();
@@ -168,7 +181,7 @@ impl Leftover {
     /// Where a cgroup cannot be read: there may be more then.
     pub fn pids(&self) -> Result<Vec<i32>, Error> {
         let mut pids = Vec::new();
-        for dir in self.dirs() {
+        for dir in self.find()? {
             match processes::list_all(&dir) {
                 Ok(found) => pids.extend(found),
                 Err(Error::Gone { .. }) => {}

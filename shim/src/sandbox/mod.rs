@@ -6,6 +6,7 @@ mod files;
 mod holder;
 mod member;
 mod pinned;
+mod place;
 mod selinux;
 mod spec;
 mod sysctl;
@@ -31,6 +32,7 @@ use crate::host::{apart, bundle, file};
 use config::PodSandboxConfig;
 use files::Files;
 use pinned::Pinned;
+use place::Place;
 
 pub use files::unmount;
 
@@ -70,6 +72,7 @@ enum Stage {
 pub struct Sandbox {
     pub id: String,
     bundle: PathBuf,
+    place: Place,
     config: PodSandboxConfig,
     network: String,
     files: Files,
@@ -100,6 +103,7 @@ impl Sandbox {
             files: Files::of(bundle, &config),
             id: id.to_owned(),
             bundle: bundle.to_owned(),
+            place: Place::of(bundle)?,
             network: network.to_owned(),
             created_at: SystemTime::now(),
             stage: Mutex::new(Stage::Created),
@@ -179,7 +183,8 @@ impl Sandbox {
         match self.start_holder(deps).await {
             Ok(pid) => Ok((pid, spec::as_any(&self.spec()))),
             Err(e) => {
-                self.over(KILLED);
+                // It may run: what it was to be told, or what was to be written of it, has failed.
+                self.end_holder(KILLED).await;
                 self.clear().await;
                 Err(e)
             }
@@ -193,7 +198,13 @@ impl Sandbox {
         }
         let children = deps.children.as_ref();
         let holder = holder::start(&self.config, &self.network, &cgroup, children).await?;
-        let held = deps.system.hold(holder.pid)?;
+        let held = match deps.system.hold(holder.pid) {
+            Ok(held) => held,
+            Err(e) => {
+                holder.kill().await;
+                return Err(e);
+            }
+        };
         let pid = holder.pid.cast_unsigned();
         *self.stage() = Stage::Ready { pid, held };
         let watched = Arc::clone(self);
@@ -231,6 +242,12 @@ impl Sandbox {
     /// Ends the holder, and removes what only it needs. Again, it does nothing.
     pub async fn stop(&self) {
         let _operation = self.operation.lock().await;
+        self.end_holder(0).await;
+        self.clear().await;
+    }
+
+    /// Kills the holder, and waits for its end; one that was never started has ended with `otherwise`.
+    async fn end_holder(&self, otherwise: u32) {
         let held = match &*self.stage() {
             Stage::Ready { held, .. } => Some(held.clone()),
             _ => None,
@@ -242,9 +259,8 @@ impl Sandbox {
                 }
                 self.wait().await;
             }
-            None => self.over(0),
+            None => self.over(otherwise),
         }
-        self.clear().await;
     }
 
     async fn clear(&self) {
@@ -254,19 +270,28 @@ impl Sandbox {
         let removed =
             apart::start(move || cgroup.remove(deadline::after(Instant::now(), CGROUP_LIMIT)));
         if let Ok(Err((dir, e))) = removed.await {
+            // The verb `delete` tries again.
             log::warn!(id = self.id.as_str(); "remove cgroup {}: {e}", dir.display());
+            return;
         }
         // For the verb `delete`, which has nothing left to do then.
-        if let Err(e) = bundle::mark_deleted(&self.bundle) {
+        if !self.place.is_lost()
+            && let Err(e) = bundle::mark_deleted(&self.bundle)
+        {
             log::warn!(id = self.id.as_str(); "{e}");
         }
     }
 
     async fn unmount(&self) {
-        let bundle = self.bundle.clone();
-        if let Ok(Err(e)) = apart::start(move || unmount(&bundle)).await {
+        let place = self.place.clone();
+        if let Ok(Err(e)) = apart::start(move || place.clear()).await {
             log::warn!(id = self.id.as_str(); "{e}");
         }
+    }
+
+    /// Whether containerd has removed its bundle: it has forgotten the pod then.
+    pub fn is_lost(&self) -> bool {
+        self.place.is_lost()
     }
 
     /// Waits for its end.

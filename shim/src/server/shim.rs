@@ -139,6 +139,22 @@ impl Shim {
         Ok(())
     }
 
+    /// Whether there is a pod without containers whose bundle is gone.
+    pub fn has_forgotten_pod(&self) -> bool {
+        self.lock().is_empty() && self.pod().as_ref().is_some_and(|pod| pod.is_lost())
+    }
+
+    /// Ends a pod that containerd has forgotten.
+    pub async fn forget_pod(&self) {
+        let pod = self.pod().clone();
+        if let Some(sandbox) = pod {
+            log::warn!(id = sandbox.id.as_str(); "containerd has removed the pod's bundle: the pod ends");
+            sandbox.stop().await;
+        }
+        *self.pod() = None;
+        self.exit.notify_one();
+    }
+
     /// Whether containerd has ended the pod that this shim was.
     pub fn was_pod(&self) -> bool {
         self.was_pod.load(Ordering::Relaxed)
