@@ -129,6 +129,19 @@ impl Leftover {
         Ok(())
     }
 
+    /// Where it is frozen: with what it is below, as long as it is empty. A process would join it, and wait there.
+    pub fn frozen(&self) -> Option<PathBuf> {
+        let says = |file: PathBuf, frozen: fn(&str) -> bool| {
+            fs::read_to_string(file).is_ok_and(|text| frozen(&text))
+        };
+        self.dirs().into_iter().find(|dir| {
+            says(dir.join("freezer.state"), |text| text.trim() != "THAWED")
+                || says(dir.join("cgroup.events"), |text| {
+                    text.lines().any(|line| line == "frozen 1")
+                })
+        })
+    }
+
     /// Whether any of it is still there.
     pub fn exists(&self) -> bool {
         !self.dirs().is_empty()
@@ -336,6 +349,25 @@ mod tests {
         }
         fs::write(dir.join("4199/cgroup.procs"), "1\n").unwrap();
         assert_eq!(leftover.pids().unwrap(), [1]);
+    }
+
+    #[test]
+    fn a_cgroup_is_frozen_in_either_version() {
+        for (file, text, frozen) in [
+            ("freezer.state", "THAWED\n", false),
+            ("freezer.state", "FROZEN\n", true),
+            ("freezer.state", "FREEZING\n", true),
+            ("cgroup.events", "populated 0\nfrozen 0\n", false),
+            ("cgroup.events", "populated 0\nfrozen 1\n", true),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let dir = root.path().join("freezer/ns/c1");
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("cgroup.procs"), "").unwrap();
+            fs::write(dir.join(file), text).unwrap();
+            let found = Leftover::below(root.path(), "/ns/c1", false).frozen();
+            assert_eq!(found, frozen.then_some(dir), "{text}");
+        }
     }
 
     #[test]

@@ -195,6 +195,10 @@ impl Sandbox {
         let cgroup = self.cgroup();
         if !self.systemd {
             cgroup.make().map_err(Error::lower)?;
+            if let Some(frozen) = cgroup.frozen() {
+                let frozen = frozen.display();
+                return Err(Error::FailedPrecondition(format!("cgroup {frozen} is frozen")));
+            }
         }
         let children = deps.children.as_ref();
         let holder = holder::start(&self.config, &self.network, &cgroup, children).await?;

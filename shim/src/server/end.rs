@@ -74,7 +74,11 @@ async fn deserted(shim: &Arc<Shim>, clients: &Clients) {
         tokio::select! {
             () = clients.some() => {}
             () = shim.create_failed() => {}
-            () = forgotten(shim) => shim.forget_pod().await,
+            () = forgotten(shim) => {
+                if !shim.is_empty() {
+                    shim.forget_pod().await;
+                }
+            }
         }
     }
 }
@@ -85,7 +89,7 @@ async fn forgotten(shim: &Arc<Shim>) {
     let mut pause = LOOK;
     while pause < DESERTED {
         tokio::time::sleep(pause).await;
-        if shim.has_forgotten_pod() {
+        if shim.is_empty() || shim.has_forgotten_pod() {
             return;
         }
         pause = pause.saturating_mul(2);
