@@ -197,7 +197,9 @@ impl Sandbox {
             cgroup.make().map_err(Error::lower)?;
             if let Some(frozen) = cgroup.frozen() {
                 let frozen = frozen.display();
-                return Err(Error::FailedPrecondition(format!("cgroup {frozen} is frozen")));
+                return Err(Error::FailedPrecondition(format!(
+                    "cgroup {frozen} is frozen"
+                )));
             }
         }
         let children = deps.children.as_ref();

@@ -108,9 +108,12 @@ impl Shim {
     ) -> Result<()> {
         let _making = self.pod_is_made.lock().await;
         if self.pod().is_some() {
-            return Err(Error::AlreadyExists(format!(
-                "sandbox {id} exists already"
-            )));
+            return Err(Error::AlreadyExists(format!("sandbox {id} exists already")));
+        }
+        if self.was_pod() {
+            return Err(Error::FailedPrecondition(
+                "the shim is shut down".to_owned(),
+            ));
         }
         let made = Sandbox::create(&self.deps, id, bundle, options, network).await?;
         // No process of ours joins a container before this.
