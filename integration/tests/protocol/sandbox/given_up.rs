@@ -61,6 +61,8 @@ fn a_shim_is_shut_down_while_its_pod_is_made(stage: &Stage) -> Outcome {
             ended
         });
         ended?;
+        // The shim waits for its clients to hang up.
+        drop(pod);
         stage.wait_gone(ID)?;
         assert_eq!(stage.left_of(ID), Vec::<String>::new(), "after {delay:?}");
         fs::remove_dir_all(stage.bundle(ID))?;

@@ -39,6 +39,8 @@ fn at_each_point<T>(
 ) -> Outcome {
     for left in 0..ENOUGH {
         let pod = Pod::of(stage)?;
+        // It is let in while it can be.
+        assert!(pod.status().is_err());
         let scarce = leave(stage, left)?;
         let created = pod.create(stage, &config(), "");
         let done = created.and_then(|_| pod.start());
@@ -52,6 +54,8 @@ fn at_each_point<T>(
             }
         }
         pod.shutdown()?;
+        // The shim waits for its clients to hang up.
+        drop(pod);
         stage.wait_gone(ID)?;
         let output = stage.delete_verb(ID)?;
         assert!(output.status.success(), "{left} left: {output:?}");
