@@ -244,7 +244,12 @@ pub fn round(node: &Node, phase: Phase, victim: Victim, seed: &mut Seed) -> Resu
         seen.left = left(node);
         seen.left.is_empty()
     });
-    seen.next = next(node, &name).err().map(|error| error.to_string());
+    // A containerd that is killed while it makes a snapshot may not make the next one until it has cleaned up after that,
+    // whatever the pod's runtime is. The kubelet tries again.
+    let _ = wait::until_true("the next pod", SOON, || {
+        seen.next = next(node, &name).err().map(|error| error.to_string());
+        seen.next.is_none() || victim != Victim::Containerd
+    });
     Ok(seen)
 }
 
