@@ -7,6 +7,7 @@ mod approach;
 mod clean;
 mod gate;
 mod life;
+pub mod pods;
 mod reader;
 pub mod refusal;
 pub mod round;

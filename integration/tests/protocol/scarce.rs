@@ -65,6 +65,15 @@ impl Processes {
     pub fn lift(&self) -> Outcome {
         Ok(fs::write(self.0.join("pids.max"), "max")?)
     }
+
+    /// Lets those that are in it go, and removes it.
+    pub fn abandon(self) -> Outcome {
+        let root = self.0.parent().ok_or("no parent")?.join("cgroup.procs");
+        for pid in fs::read_to_string(self.0.join("cgroup.procs"))?.lines() {
+            fs::write(&root, pid)?;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Processes {

@@ -45,7 +45,7 @@ impl Leftover {
     /// # Errors
     /// The first one that does not take it.
     pub fn join(&self, pid: u32) -> Result<(), Error> {
-        for dir in self.dirs() {
+        for dir in self.find()? {
             let file = dir.join("cgroup.procs");
             fs::write(&file, pid.to_string()).map_err(Error::io("write", &file))?;
         }
@@ -70,27 +70,40 @@ impl Leftover {
         self.root.join("cgroup.controllers").exists()
     }
 
-    fn hierarchies(&self) -> Vec<PathBuf> {
+    fn hierarchies(&self) -> Result<Vec<PathBuf>, Error> {
         if self.is_unified() {
-            return vec![self.root.clone()];
+            return Ok(vec![self.root.clone()]);
         }
-        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let entries = match fs::read_dir(&self.root) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed.map_err(Error::io("list", &self.root))?,
+        };
         // Links are second names: cpu, cpuacct.
-        entries
+        let dirs = entries
+            .flatten()
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .map(|entry| entry.path())
-            .collect()
+            .map(|entry| entry.path());
+        Ok(dirs.collect())
     }
 
     /// Where it is.
-    pub fn dirs(&self) -> Vec<PathBuf> {
+    ///
+    /// # Errors
+    /// Where that cannot be known.
+    pub fn find(&self) -> Result<Vec<PathBuf>, Error> {
         let Some(path) = &self.path else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let hierarchies = self.hierarchies();
+        let hierarchies = self.hierarchies()?;
         let dirs = hierarchies.into_iter().map(|root| root.join(path));
-        dirs.filter(|dir| dir.join("cgroup.procs").exists())
-            .collect()
+        Ok(dirs
+            .filter(|dir| dir.join("cgroup.procs").exists())
+            .collect())
+    }
+
+    /// Where it is, as far as that is known.
+    fn dirs(&self) -> Vec<PathBuf> {
+        self.find().unwrap_or_default()
     }
 
     /// Makes it in every hierarchy, and what it is below.
@@ -101,7 +114,7 @@ impl Leftover {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        for root in self.hierarchies() {
+        for root in self.hierarchies()? {
             let mut dir = root;
             for name in path {
                 let above = dir.clone();
@@ -114,6 +127,19 @@ impl Leftover {
             }
         }
         Ok(())
+    }
+
+    /// Where it is frozen: with what it is below, as long as it is empty. A process would join it, and wait there.
+    pub fn frozen(&self) -> Option<PathBuf> {
+        let says = |file: PathBuf, frozen: fn(&str) -> bool| {
+            fs::read_to_string(file).is_ok_and(|text| frozen(&text))
+        };
+        self.dirs().into_iter().find(|dir| {
+            says(dir.join("freezer.state"), |text| text.trim() != "THAWED")
+                || says(dir.join("cgroup.events"), |text| {
+                    text.lines().any(|line| line == "frozen 1")
+                })
+        })
     }
 
     /// Whether any of it is still there.
@@ -168,7 +194,7 @@ impl Leftover {
     /// Where a cgroup cannot be read: there may be more then.
     pub fn pids(&self) -> Result<Vec<i32>, Error> {
         let mut pids = Vec::new();
-        for dir in self.dirs() {
+        for dir in self.find()? {
             match processes::list_all(&dir) {
                 Ok(found) => pids.extend(found),
                 Err(Error::Gone { .. }) => {}
@@ -323,6 +349,25 @@ mod tests {
         }
         fs::write(dir.join("4199/cgroup.procs"), "1\n").unwrap();
         assert_eq!(leftover.pids().unwrap(), [1]);
+    }
+
+    #[test]
+    fn a_cgroup_is_frozen_in_either_version() {
+        for (file, text, frozen) in [
+            ("freezer.state", "THAWED\n", false),
+            ("freezer.state", "FROZEN\n", true),
+            ("freezer.state", "FREEZING\n", true),
+            ("cgroup.events", "populated 0\nfrozen 0\n", false),
+            ("cgroup.events", "populated 0\nfrozen 1\n", true),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let dir = root.path().join("freezer/ns/c1");
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("cgroup.procs"), "").unwrap();
+            fs::write(dir.join(file), text).unwrap();
+            let found = Leftover::below(root.path(), "/ns/c1", false).frozen();
+            assert_eq!(found, frozen.then_some(dir), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod files;
 mod holder;
 mod member;
 mod pinned;
+mod place;
 mod selinux;
 mod spec;
 mod sysctl;
@@ -31,6 +32,7 @@ use crate::host::{apart, bundle, file};
 use config::PodSandboxConfig;
 use files::Files;
 use pinned::Pinned;
+use place::Place;
 
 pub use files::unmount;
 
@@ -70,6 +72,7 @@ enum Stage {
 pub struct Sandbox {
     pub id: String,
     bundle: PathBuf,
+    place: Place,
     config: PodSandboxConfig,
     network: String,
     files: Files,
@@ -100,6 +103,7 @@ impl Sandbox {
             files: Files::of(bundle, &config),
             id: id.to_owned(),
             bundle: bundle.to_owned(),
+            place: Place::of(bundle)?,
             network: network.to_owned(),
             created_at: SystemTime::now(),
             stage: Mutex::new(Stage::Created),
@@ -179,8 +183,8 @@ impl Sandbox {
         match self.start_holder(deps).await {
             Ok(pid) => Ok((pid, spec::as_any(&self.spec()))),
             Err(e) => {
-                self.over(KILLED);
-                self.clear(self.unmount()).await;
+                // It may run: what it was to be told, or what was to be written of it, has failed.
+                self.end(KILLED).await;
                 Err(e)
             }
         }
@@ -190,10 +194,22 @@ impl Sandbox {
         let cgroup = self.cgroup();
         if !self.systemd {
             cgroup.make().map_err(Error::lower)?;
+            if let Some(frozen) = cgroup.frozen() {
+                let frozen = frozen.display();
+                return Err(Error::FailedPrecondition(format!(
+                    "cgroup {frozen} is frozen"
+                )));
+            }
         }
         let children = deps.children.as_ref();
         let holder = holder::start(&self.config, &self.network, &cgroup, children).await?;
-        let held = deps.system.hold(holder.pid)?;
+        let held = match deps.system.hold(holder.pid) {
+            Ok(held) => held,
+            Err(e) => {
+                holder.kill().await;
+                return Err(e);
+            }
+        };
         let pid = holder.pid.cast_unsigned();
         *self.stage() = Stage::Ready { pid, held };
         let watched = Arc::clone(self);
@@ -231,6 +247,11 @@ impl Sandbox {
     /// Ends the holder, and removes what only it needs. Again, it does nothing.
     pub async fn stop(&self) {
         let _operation = self.operation.lock().await;
+        self.end(0).await;
+    }
+
+    /// The same for who has the operation; one that was never started has ended with `otherwise`.
+    async fn end(&self, otherwise: u32) {
         // The kernel's part of it takes time: it begins while the holder ends.
         let unmounted = self.unmount();
         let held = match &*self.stage() {
@@ -244,7 +265,7 @@ impl Sandbox {
                 }
                 self.wait().await;
             }
-            None => self.over(0),
+            None => self.over(otherwise),
         }
         self.clear(unmounted).await;
     }
@@ -257,23 +278,32 @@ impl Sandbox {
             apart::start(move || cgroup.remove(deadline::after(Instant::now(), CGROUP_LIMIT)));
         unmounted.await;
         if let Ok(Err((dir, e))) = removed.await {
+            // The verb `delete` tries again.
             log::warn!(id = self.id.as_str(); "remove cgroup {}: {e}", dir.display());
+            return;
         }
         // For the verb `delete`, which has nothing left to do then.
-        if let Err(e) = bundle::mark_deleted(&self.bundle) {
+        if !self.place.is_lost()
+            && let Err(e) = bundle::mark_deleted(&self.bundle)
+        {
             log::warn!(id = self.id.as_str(); "{e}");
         }
     }
 
     /// Begins to unmount the pod's files at once. The future waits for it.
     fn unmount(&self) -> impl Future<Output = ()> + use<> {
-        let (id, bundle) = (self.id.clone(), self.bundle.clone());
-        let unmounted = apart::start(move || unmount(&bundle));
+        let (id, place) = (self.id.clone(), self.place.clone());
+        let unmounted = apart::start(move || place.clear());
         async move {
             if let Ok(Err(e)) = unmounted.await {
                 log::warn!(id = id.as_str(); "{e}");
             }
         }
+    }
+
+    /// Whether containerd has removed its bundle: it has forgotten the pod then.
+    pub fn is_lost(&self) -> bool {
+        self.place.is_lost()
     }
 
     /// Waits for its end.

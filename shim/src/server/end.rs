@@ -69,12 +69,32 @@ async fn deserted(shim: &Arc<Shim>, clients: &Clients) {
             }
             continue;
         }
-        // Only a client removes containers, but for one whose Create fails after its client has gone.
+        // Only a client removes containers, but for one whose Create fails after its client has gone; or a pod, but for one
+        // that containerd has forgotten.
         tokio::select! {
             () = clients.some() => {}
             () = shim.create_failed() => {}
+            () = forgotten(shim) => {
+                if !shim.is_empty() {
+                    shim.forget_pod().await;
+                }
+            }
         }
     }
+}
+
+/// containerd has removed the pod's bundle, whose client has given up its start: nobody will ask for its end. That comes soon
+/// after it has hung up; who looks for ever would wake a node whose containerd is away.
+async fn forgotten(shim: &Arc<Shim>) {
+    let mut pause = LOOK;
+    while pause < DESERTED {
+        tokio::time::sleep(pause).await;
+        if shim.is_empty() || shim.has_forgotten_pod() {
+            return;
+        }
+        pause = pause.saturating_mul(2);
+    }
+    std::future::pending().await
 }
 
 /// At the end of the node systemd sends SIGTERM to everything and waits: the shim goes with its

@@ -29,6 +29,8 @@ pub struct Shim {
     create_failed: Notify,
     /// The pod, where it has no pause container.
     sandbox: Mutex<Option<Arc<Sandbox>>>,
+    /// Held while the pod is made.
+    pod_is_made: tokio::sync::Mutex<()>,
     /// There was one, and containerd has ended it.
     was_pod: AtomicBool,
     /// The mount that the shim runs from is closed, see [`crate::host::own_binary`].
@@ -63,6 +65,7 @@ impl Shim {
             ends: AtomicBool::new(false),
             create_failed: Notify::new(),
             sandbox: Mutex::default(),
+            pod_is_made: tokio::sync::Mutex::default(),
             was_pod: AtomicBool::new(false),
             binary_settled: binary_settled.map(drop).boxed().shared(),
         })
@@ -103,23 +106,26 @@ impl Shim {
         options: Option<&Any>,
         network: &str,
     ) -> Result<()> {
-        let exists = || Error::AlreadyExists(format!("sandbox {id} exists already"));
+        let _making = self.pod_is_made.lock().await;
         if self.pod().is_some() {
-            return Err(exists());
+            return Err(Error::AlreadyExists(format!("sandbox {id} exists already")));
+        }
+        if self.was_pod() {
+            return Err(Error::FailedPrecondition(
+                "the shim is shut down".to_owned(),
+            ));
         }
         let made = Sandbox::create(&self.deps, id, bundle, options, network).await?;
         // No process of ours joins a container before this.
         self.binary_settled.clone().await;
-        let mut pod = self.pod();
-        if pod.is_some() {
-            return Err(exists());
-        }
-        *pod = Some(made);
+        *self.pod() = Some(made);
         Ok(())
     }
 
     /// Ends the pod, and the shim after its answer. containerd asks for it after a CreateSandbox that was refused, too.
     pub async fn shutdown_sandbox(&self, id: &str) -> Result<()> {
+        // A CreateSandbox that was given up may be under way still.
+        let _made = self.pod_is_made.lock().await;
         let idle = self.lock().is_empty();
         let sandbox = match self.sandbox(id) {
             Err(_) if idle && self.pod().is_none() => None,
@@ -137,6 +143,22 @@ impl Shim {
         self.was_pod.store(true, Ordering::Relaxed);
         self.exit.notify_one();
         Ok(())
+    }
+
+    /// Whether there is a pod without containers whose bundle is gone.
+    pub fn has_forgotten_pod(&self) -> bool {
+        self.lock().is_empty() && self.pod().as_ref().is_some_and(|pod| pod.is_lost())
+    }
+
+    /// Ends a pod that containerd has forgotten.
+    pub async fn forget_pod(&self) {
+        let pod = self.pod().clone();
+        if let Some(sandbox) = pod {
+            log::warn!(id = sandbox.id.as_str(); "containerd has removed the pod's bundle: the pod ends");
+            sandbox.stop().await;
+        }
+        *self.pod() = None;
+        self.exit.notify_one();
     }
 
     /// Whether containerd has ended the pod that this shim was.
@@ -240,7 +262,7 @@ impl Shim {
     /// Ends the shim unless it still has containers; where their Creates were given up, as soon as these are over.
     pub fn shutdown_if_empty(&self) {
         // containerd asks for that after each container; this shim is the pod's.
-        if self.pod().is_some() {
+        if self.has_pod() {
             return;
         }
         let containers = self.lock();
@@ -262,7 +284,12 @@ impl Shim {
 
     /// Whether there is no pod, and no container, nor one being created.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty() && self.pod().is_none()
+        self.lock().is_empty() && !self.has_pod()
+    }
+
+    /// Whether there is a pod, or one is being made.
+    fn has_pod(&self) -> bool {
+        self.pod().is_some() || self.pod_is_made.try_lock().is_err()
     }
 
     /// Whether any container has a process, or is about to.

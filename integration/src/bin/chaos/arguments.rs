@@ -1,13 +1,22 @@
 //! What the command line asks for.
 
 use podhook_integration::Place;
-use podhook_integration::chaos::{Phase, Seed, Victim};
+use podhook_integration::chaos::Seed;
 
-/// Where nothing else is named: the oldest containerd and the newest, with the original beside it.
-const PLACES: [&str; 3] = ["1.6/podhook", "2.4/podhook", "2.4/runc"];
+use crate::part::Part;
+
+/// Where nothing else is named: the oldest containerd and the newest, with the original beside it, and those of pods without a
+/// pause container.
+const PLACES: [&str; 5] = [
+    "1.6/podhook",
+    "2.4/podhook",
+    "2.3/podhook-pauseless",
+    "2.4/podhook-pauseless",
+    "2.4/runc",
+];
 
 /// Those of the short form.
-const SHORT: [&str; 2] = ["1.6/podhook", "2.4/podhook"];
+const SHORT: [&str; 3] = ["1.6/podhook", "2.4/podhook", "2.4/podhook-pauseless"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arguments {
@@ -18,7 +27,7 @@ pub struct Arguments {
     /// Whether the table is written.
     pub write: bool,
     pub places: Vec<Place>,
-    only: Vec<(Phase, Victim)>,
+    only: Vec<Part>,
 }
 
 impl Arguments {
@@ -43,7 +52,7 @@ impl Arguments {
                 "--rounds" => this.rounds = number()?,
                 "--short" => this.short = true,
                 "--write" => this.write = true,
-                "--only" => this.only.push(pair(words.next().unwrap_or_default())?),
+                "--only" => this.only.push(part(words.next().unwrap_or_default())?),
                 _ => this.places.push(place(word)?),
             }
         }
@@ -57,8 +66,8 @@ impl Arguments {
         Ok(this)
     }
 
-    pub fn wants(&self, pair: (Phase, Victim)) -> bool {
-        self.only.is_empty() || self.only.contains(&pair)
+    pub fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
     }
 }
 
@@ -66,17 +75,18 @@ fn place(word: &str) -> Result<Place, String> {
     Place::named(word).ok_or_else(|| format!("{word:?} is no place: want 1.6/podhook, 2.4/runc"))
 }
 
-fn pair(word: &str) -> Result<(Phase, Victim), String> {
-    let found = word.split_once('/').and_then(|(phase, victim)| {
-        let phase = Phase::ALL.into_iter().find(|it| it.name() == phase)?;
-        let victim = Victim::ALL.into_iter().find(|it| it.name() == victim)?;
-        Some((phase, victim))
-    });
-    found.ok_or_else(|| format!("{word:?}: want PHASE/VICTIM, as exec/joiner or delete-verb/shim"))
+fn part(word: &str) -> Result<Part, String> {
+    Part::named(word).ok_or_else(|| {
+        format!(
+            "{word:?}: want PHASE/VICTIM, as exec/joiner, delete-verb/shim or RunPodSandbox/holder"
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use podhook_integration::chaos::{Phase, Victim};
+
     use super::*;
 
     fn parse(line: &str) -> Result<Arguments, String> {
@@ -89,8 +99,12 @@ mod tests {
         let arguments = parse("--seed 7 --only delete-verb/shim 2.4/podhook").expect("arguments");
         assert_eq!(arguments.seed, 7);
         assert_eq!(arguments.places.len(), 1);
-        assert!(arguments.wants((Phase::DeleteVerb, Victim::Shim)));
-        assert!(!arguments.wants((Phase::DeleteVerb, Victim::Init)));
+        let of_container = |victim| Part::Container(Phase::DeleteVerb, victim);
+        assert!(arguments.wants(of_container(Victim::Shim)));
+        assert!(!arguments.wants(of_container(Victim::Init)));
+        for part in Place::all().into_iter().flat_map(Part::all) {
+            assert_eq!(Part::named(&part.to_string()), Some(part));
+        }
     }
 
     #[test]

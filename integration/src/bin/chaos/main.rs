@@ -6,6 +6,7 @@
 //! `--short` takes one victim of each phase, by the seed. `--write` writes the table of docs/evidence/chaos.md.
 
 mod arguments;
+mod part;
 mod table;
 mod worker;
 
@@ -15,13 +16,14 @@ use std::sync::Mutex;
 use std::thread;
 
 use podhook_integration::Place;
-use podhook_integration::chaos::{Phase, Seed, Victim, pairs};
+use podhook_integration::chaos::{Seed, Victim};
 use podhook_integration::containerd::scrub;
 use podhook_integration::slow::watched;
 
 use arguments::Arguments;
+use part::Part;
 use table::Table;
-use worker::{Job, Worker};
+use worker::{Job, Seen, Worker};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -78,20 +80,20 @@ fn jobs(place: Place, arguments: &Arguments) -> Vec<Job> {
     for round in 0..arguments.rounds {
         let seed = arguments.seed + round;
         let mut order = Seed::of(seed, &place.to_string());
-        let mut pairs = pairs(place.shim.is_podhook());
-        order.shuffle(&mut pairs);
+        let mut parts = Part::all(place);
+        order.shuffle(&mut parts);
         if arguments.short {
-            pairs = one_of_each_phase(pairs);
+            parts = one_of_each_phase(parts);
         }
-        pairs.retain(|pair| arguments.wants(*pair));
-        jobs.extend(pairs.into_iter().map(|pair| Job { pair, seed }));
+        parts.retain(|part| arguments.wants(*part));
+        jobs.extend(parts.into_iter().map(|part| Job { part, seed }));
     }
     jobs
 }
 
 /// With every victim if there are phases enough for that.
-fn one_of_each_phase(pairs: Vec<(Phase, Victim)>) -> Vec<(Phase, Victim)> {
-    let mut chosen: Vec<(Phase, Victim)> = Vec::new();
+fn one_of_each_phase(parts: Vec<Part>) -> Vec<Part> {
+    let mut chosen: Vec<Part> = Vec::new();
     // The rarest first: they die at few phases.
     for victim in [
         Victim::Joiner,
@@ -106,18 +108,23 @@ fn one_of_each_phase(pairs: Vec<(Phase, Victim)>) -> Vec<(Phase, Victim)> {
             Victim::Containerd | Victim::Shim => 3,
             _ => 1,
         };
-        let new = pairs
-            .iter()
-            .filter(|pair| pair.1 == victim && !chosen.iter().any(|(phase, _)| *phase == pair.0));
+        let new = parts.iter().filter(|part| {
+            matches!(part, Part::Container(_, own) if *own == victim) && is_new(&chosen, part)
+        });
         let new: Vec<_> = new.take(wanted).copied().collect();
         chosen.extend(new);
     }
-    for pair in pairs {
-        if !chosen.iter().any(|(phase, _)| *phase == pair.0) {
-            chosen.push(pair);
+    for part in parts {
+        if is_new(&chosen, &part) {
+            chosen.push(part);
         }
     }
     chosen
+}
+
+/// Whether none is of its phase.
+fn is_new(chosen: &[Part], part: &Part) -> bool {
+    chosen.iter().all(|other| other.phase() != part.phase())
 }
 
 /// Runs the rounds; gives what went wrong, with the command that makes it again.
@@ -129,17 +136,16 @@ fn at(place: Place, jobs: Vec<Job>, table: &mut Table) -> Result<Vec<String>, Er
         let work = || {
             let mut worker = Worker::new(place);
             while let Some(job) = next() {
-                let (phase, victim) = job.pair;
-                let name = format!("{place} {phase}/{victim}");
+                let name = format!("{place} {}", job.part);
                 let outcome = watched(&name, || worker.run(&job));
                 let (text, good) = match &outcome {
-                    Ok(seen) => (seen.summary(), seen.is_good(phase, victim)),
+                    Ok(seen) => (seen.summary(), seen.is_good(job.part)),
                     Err(error) => (format!("**no result: {error}**"), false),
                 };
                 let good = good || !place.shim.is_podhook();
                 println!("{name}: {text}{}", if good { "" } else { " FAILED" });
                 let mut done = done.lock().map_err(|_| "a worker panicked")?;
-                done.1.add(place, job.pair, text);
+                done.1.add(place, job.part, text);
                 if !good {
                     done.0.push(wrong(place, &job, &outcome));
                 }
@@ -156,14 +162,10 @@ fn at(place: Place, jobs: Vec<Job>, table: &mut Table) -> Result<Vec<String>, Er
     Ok(done.0)
 }
 
-fn wrong(
-    place: Place,
-    job: &Job,
-    outcome: &Result<podhook_integration::chaos::round::Seen, Error>,
-) -> String {
-    let (phase, victim) = job.pair;
+fn wrong(place: Place, job: &Job, outcome: &Result<Seen, Error>) -> String {
+    let part = job.part;
     format!(
-        "{phase}/{victim}: {outcome:#?}\n    make chaos SEED={} PLACES={place} ONLY={phase}/{victim}",
+        "{part}: {outcome:#?}\n    make chaos SEED={} PLACES={place} ONLY={part}",
         job.seed
     )
 }

@@ -5,24 +5,25 @@ use std::fmt::Write;
 use std::fs;
 
 use podhook_integration::Place;
-use podhook_integration::chaos::{Phase, Victim};
 use podhook_integration::generation::repository;
+use podhook_integration::shim::ShimKind;
 
 use crate::Error;
 use crate::arguments::Arguments;
+use crate::part::Part;
 
 /// Distinct outcomes by cell, and by the containerds that they were seen with.
 #[derive(Debug, Default)]
 pub struct Table {
-    cells: BTreeMap<Place, BTreeMap<(Phase, Victim), BTreeSet<String>>>,
+    cells: BTreeMap<Place, BTreeMap<Part, BTreeSet<String>>>,
     rounds: usize,
 }
 
 impl Table {
-    pub fn add(&mut self, place: Place, pair: (Phase, Victim), text: String) {
+    pub fn add(&mut self, place: Place, part: Part, text: String) {
         self.rounds += 1;
         let cells = self.cells.entry(place).or_default();
-        cells.entry(pair).or_default().insert(text);
+        cells.entry(part).or_default().insert(text);
     }
 
     pub fn write(&self, arguments: &Arguments) -> Result<(), Error> {
@@ -37,11 +38,9 @@ impl Table {
             arguments.rounds,
             words(&arguments.places),
         )?;
-        for (title, podhook) in [("podhook", true), ("containerd-shim-runc-v2", false)] {
+        for title in [PODHOOK, PODS, ORIGINAL] {
             let places = self.cells.keys().copied();
-            let places: Vec<_> = places
-                .filter(|place| place.shim.is_podhook() == podhook)
-                .collect();
+            let places: Vec<_> = places.filter(|place| title_of(place) == title).collect();
             if !places.is_empty() {
                 writeln!(text, "\n## {title}\n\nOn {}.\n", versions(&places))?;
                 text += &self.of(&places);
@@ -54,21 +53,30 @@ impl Table {
 
     fn of(&self, places: &[Place]) -> String {
         let mut text = "| phase | victim | outcome |\n|---|---|---|\n".to_owned();
-        for phase in Phase::ALL {
-            for victim in Victim::ALL {
-                let pair = (phase, victim);
-                let of = |place: &Place| self.cells.get(place)?.get(&pair).cloned();
-                let seen: BTreeSet<String> = places.iter().filter_map(of).flatten().collect();
-                if !seen.is_empty() {
-                    let seen: Vec<_> = seen
-                        .into_iter()
-                        .map(|text| text.replace('|', "\\|"))
-                        .collect();
-                    text += &format!("| {phase} | {victim} | {} |\n", seen.join("<br>"));
-                }
-            }
+        let cells = places.iter().filter_map(|place| self.cells.get(place));
+        let mut rows: BTreeMap<Part, BTreeSet<String>> = BTreeMap::new();
+        for (part, seen) in cells.flatten() {
+            let seen = seen.iter().map(|text| text.replace('|', "\\|"));
+            rows.entry(*part).or_default().extend(seen);
+        }
+        for (part, seen) in rows {
+            let seen: Vec<_> = seen.into_iter().collect();
+            let (phase, victim) = (part.phase(), part.victim());
+            text += &format!("| {phase} | {victim} | {} |\n", seen.join("<br>"));
         }
         text
+    }
+}
+
+const PODHOOK: &str = "podhook";
+const PODS: &str = "podhook, pods without a pause container";
+const ORIGINAL: &str = "containerd-shim-runc-v2";
+
+fn title_of(place: &Place) -> &'static str {
+    match place.shim {
+        ShimKind::Pauseless => PODS,
+        shim if shim.is_podhook() => PODHOOK,
+        _ => ORIGINAL,
     }
 }
 
@@ -113,6 +121,15 @@ What is not so stands in **bold**. Several lines in a row are different outcomes
 | command | the process of the hook, or of the exec |
 | init | the container's first process |
 | reader | who reads the container's output: it is closed |
+
+Pods without a pause container are made by CRI, and a row of theirs says what the call of that name was answered. The client then does
+what the kubelet does: it stops the pod and removes it, until that is done.
+
+| victim of a pod | what is killed |
+|---|---|
+| shim, containerd | as above |
+| holder | the process that holds the pod's namespaces |
+| client | nothing: who waits for the answer gives up, as a kubelet that is started again |
 
 A status is the one that the process has ended with (7), or 137 where it was killed. 255 is containerd's own for \"unknown\".
 containerd calls the verb `delete` once, and for a container whose verb was killed again when it is started itself. For a `start` that

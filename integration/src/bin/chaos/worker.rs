@@ -2,17 +2,41 @@
 
 use std::sync::Arc;
 
-use podhook_integration::chaos::round::{self, Seen};
-use podhook_integration::chaos::{HeldRuntime, Phase, Seed, Victim};
+use podhook_integration::chaos::{HeldRuntime, Seed, pods, round};
 use podhook_integration::{Containerd, Node, Place};
 
 use crate::Error;
+use crate::part::Part;
 
 /// One round to be run.
 #[derive(Debug, Clone)]
 pub struct Job {
-    pub pair: (Phase, Victim),
+    pub part: Part,
     pub seed: u64,
+}
+
+/// What became of one.
+#[derive(Debug)]
+pub enum Seen {
+    Container(round::Seen),
+    Pod(pods::Seen),
+}
+
+impl Seen {
+    pub fn is_good(&self, part: Part) -> bool {
+        match (self, part) {
+            (Self::Container(seen), Part::Container(phase, victim)) => seen.is_good(phase, victim),
+            (Self::Pod(seen), _) => seen.is_good(),
+            _ => false,
+        }
+    }
+
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Container(seen) => seen.summary(),
+            Self::Pod(seen) => seen.summary(),
+        }
+    }
 }
 
 /// A containerd, from the first job on.
@@ -31,13 +55,15 @@ impl Worker {
             Some(stage) => stage,
             None => start(self.place)?,
         };
-        let (phase, victim) = job.pair;
-        let mut seed = Seed::of(job.seed, &format!("{} {phase}/{victim}", self.place));
-        let outcome = round::run(&node, &runtime, phase, victim, &mut seed);
+        let mut seed = Seed::of(job.seed, &format!("{} {}", self.place, job.part));
+        let outcome = match job.part {
+            Part::Container(phase, victim) => {
+                round::run(&node, &runtime, phase, victim, &mut seed).map(Seen::Container)
+            }
+            Part::Pod(phase, victim) => pods::round(&node, phase, victim, &mut seed).map(Seen::Pod),
+        };
         // One on which something went wrong is not used again.
-        let good = outcome
-            .as_ref()
-            .is_ok_and(|seen| seen.is_good(phase, victim));
+        let good = outcome.as_ref().is_ok_and(|seen| seen.is_good(job.part));
         if good {
             self.stage = Some((node, runtime));
             return outcome;

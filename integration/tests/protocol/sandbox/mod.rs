@@ -1,8 +1,10 @@
 //! The Sandbox service: a pod without a pause container, its holder, its files, its end. No other shim for runc has it.
 
 mod apparmor;
+mod given_up;
 mod hostile;
 mod pinned;
+mod scarce;
 mod selinux;
 
 use std::collections::HashMap;
@@ -69,6 +71,8 @@ pub fn tests() -> Vec<Test> {
     all.extend(apparmor::tests());
     all.extend(selinux::tests());
     all.extend(hostile::tests());
+    all.extend(scarce::tests());
+    all.extend(given_up::tests());
     podhook_only(all)
 }
 
@@ -84,7 +88,11 @@ impl Pod {
         stage.make_bundle(ID, &stage.spec(ID, &["true"]))?;
         fs::remove_file(stage.bundle(ID).join("config.json"))?;
         let input = stage.params(ID).write_to_bytes()?;
-        let tasks = stage.connect(&stage.try_start(ID, &input)?)?;
+        Self::by(stage.connect(&stage.try_start(ID, &input)?)?)
+    }
+
+    /// The one whose shim this is a connection to.
+    fn by(tasks: Client) -> Result<Self, Failure> {
         let sandbox = Client::of(SERVICE, tasks.address())?;
         Ok(Self { sandbox, tasks })
     }

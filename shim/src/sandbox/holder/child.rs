@@ -93,7 +93,7 @@ impl Step {
     /// What was tried, for an error.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Forked | Self::Fork => "fork",
+            Self::Forked | Self::Fork => "fork in the pod's cgroup",
             Self::Unmapped | Self::Mapping => "map the pod's users",
             Self::Cgroup => "join the pod's cgroup",
             Self::Users => "join the pod's user namespace",

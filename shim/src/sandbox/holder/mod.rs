@@ -8,6 +8,7 @@ use std::ffi::{CString, c_int};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use nix::unistd::{Pid, pipe2};
 use podhook_hooks::exec::{Children, Exit};
 use podhook_hooks::forks::Fork;
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use self::child::{Plan, Step};
 use super::config::{Int64Value, PodSandboxConfig, SecurityProfile, UserNamespace};
@@ -34,6 +35,8 @@ static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/holder"));
 const NOBODY: u32 = 65535;
 /// How long the holder may take to run.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long one that is killed may take to end.
+const KILL_LIMIT: Duration = Duration::from_secs(2);
 /// Descriptors from here on are not in the way of those that the program is given.
 const FREE_FD: c_int = 10;
 /// There where AppArmor is enabled.
@@ -74,13 +77,23 @@ pub async fn start(
     let started = heard
         .await
         .unwrap_or_else(|_| Err(Error::Missing("the pod's holder did not get ready in time")));
+    let holder = Holder { pid, exit };
     if let Err(e) = started {
-        // Not reaped while its exit is awaited.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        let _ = exit.await;
+        holder.kill().await;
         return Err(e);
     }
-    Ok(Holder { pid, exit })
+    Ok(holder)
+}
+
+impl Holder {
+    /// Kills it. One that cannot end yet, in a cgroup that is frozen, is not waited for for long.
+    pub async fn kill(mut self) {
+        // What is reaped has told its exit: nothing else runs until this has signalled.
+        if matches!(self.exit.try_recv(), Err(TryRecvError::Empty)) {
+            let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+            let _ = tokio::time::timeout(KILL_LIMIT, self.exit).await;
+        }
+    }
 }
 
 /// The next that is heard.
@@ -110,6 +123,7 @@ type Birth = (File, RawFd);
 /// The plan, and what it refers to.
 struct Made<'a> {
     plan: Plan,
+    network: &'a str,
     born_in: Option<Birth>,
     users: Option<&'a UserNamespace>,
     mapped: Option<File>,
@@ -119,7 +133,7 @@ struct Made<'a> {
 }
 
 impl<'a> Made<'a> {
-    fn new(config: &'a PodSandboxConfig, network: &str, cgroup: &Leftover) -> Result<Self> {
+    fn new(config: &'a PodSandboxConfig, path: &'a str, cgroup: &Leftover) -> Result<Self> {
         let security = config.security();
         let namespaces = config.namespaces();
         let users = namespaces.users();
@@ -130,12 +144,12 @@ impl<'a> Made<'a> {
             kept.push(high);
             Ok(raw)
         };
-        let network = match network {
+        let network = match path {
             "" => None,
-            path => Some(open(Path::new(path))?),
+            path => Some(open_network(Path::new(path))?),
         };
         let pod_users = match (users, &network) {
-            (Some(_), Some(network)) => Some(keep(owner(network)?)?),
+            (Some(_), Some(network)) => Some(keep(owner(network, path)?)?),
             _ => None,
         };
         let (mapped, told) = match (users, &network) {
@@ -184,6 +198,7 @@ impl<'a> Made<'a> {
         };
         Ok(Self {
             plan,
+            network: path,
             born_in,
             users,
             mapped: told,
@@ -210,10 +225,13 @@ impl<'a> Made<'a> {
         pid.map(|pid| (pid, reports)).map_err(Error::sys("fork"))
     }
 
-    /// A step's failure, with the sysctl that it is about.
+    /// A step's failure, with the namespace or the sysctl that it is about.
     fn failed(&self, step: Step, value: i32) -> Error {
         let (number, errno) = child::failure(value);
         let mut operation = format!("start the pod's holder: {}", step.words());
+        if step == Step::Network {
+            operation.push_str(&format!(" {}", self.network));
+        }
         let sysctl = (step == Step::Sysctl).then(|| self.plan.sysctls.get(number));
         if let Some((path, value)) = sysctl.flatten() {
             let (path, value) = (path.to_string_lossy(), value.to_string_lossy());
@@ -295,7 +313,7 @@ fn places(
 ) -> Result<(Vec<RawFd>, Option<Birth>)> {
     let mut files = Vec::new();
     let mut born_in = None;
-    for dir in cgroup.dirs() {
+    for dir in cgroup.find().map_err(Error::lower)? {
         // Version 1: the same for a process of one thread, without a wait for the kernel's readers.
         let tasks = dir.join("tasks");
         let path = match tasks.exists() {
@@ -316,15 +334,25 @@ fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(Error::io("open", path))
 }
 
+/// Without a wait, whatever is there under that name.
+fn open_network(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    options
+        .open(path)
+        .map_err(Error::io("open the pod's network namespace", path))
+}
+
 /// The user namespace that a namespace belongs to.
 #[allow(unsafe_code)]
-fn owner(namespace: &File) -> Result<OwnedFd> {
+fn owner(namespace: &File, path: &str) -> Result<OwnedFd> {
     const NS_GET_USERNS: libc::c_ulong = 0xb701;
     // SAFETY: an ioctl without an argument, which returns a descriptor.
     match unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS as _) } {
-        -1 => Err(Error::sys("find the owner of the pod's network namespace")(
-            io::Error::last_os_error(),
-        )),
+        -1 => Err(Error::io(
+            "find the owner of the pod's network namespace",
+            path,
+        )(io::Error::last_os_error())),
         // SAFETY: a new descriptor that nothing else owns.
         fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
