@@ -68,11 +68,11 @@ impl Container {
         options.save(&bundle)?;
         bundle::unmark_deleted(&bundle)?;
         ExitStatus::remove(&bundle)?;
+        // While the root is mounted, and the runtime begins.
+        let quick_moves = deps.system.quick_moves();
         let children = deps.children.as_ref();
         let mounted = deps.system.mount_rootfs(&request.rootfs, &rootfs, children);
         mounted.await?;
-        // In the thread that has mounted: the stack of another one would stay.
-        let quick_moves = deps.system.quick_moves();
         let stdio = Stdio::new(
             &request.stdin,
             &request.stdout,

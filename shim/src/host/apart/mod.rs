@@ -11,6 +11,8 @@ use std::{io, thread};
 
 use tokio::sync::oneshot;
 
+use super::memory;
+
 /// How long a thread without work stays: one that writes a busy log is not made anew for each line.
 const IDLE: Duration = Duration::from_millis(100);
 /// Enough for what is done here: system calls on a few paths.
@@ -125,7 +127,8 @@ impl Pool {
             let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = woken;
             if !queue.woken(timeout.timed_out()) {
-                return;
+                drop(queue);
+                return memory::leave_stack(STACK / 2);
             }
         }
     }
