@@ -197,7 +197,8 @@ async fn remove_sandbox(client: &Client, id: &str) -> Result<(), cri::Error> {
     }
 }
 
-async fn try_remove_sandbox(client: &Client, id: &str) -> Result<(), cri::Error> {
+/// The same, tried once.
+pub(crate) async fn try_remove_sandbox(client: &Client, id: &str) -> Result<(), cri::Error> {
     let mut runtime = client.runtime.clone();
     let stop = StopPodSandboxRequest {
         pod_sandbox_id: id.to_owned(),
