@@ -25,10 +25,7 @@ fn check(table: &[(&str, &str)]) {
 #[test]
 fn what_is_no_json() {
     check(&[
-        (
-            "",
-            "is not valid JSON: it is empty",
-        ),
+        ("", "is not valid JSON: it is empty"),
         (
             "{",
             "is not valid JSON: it ends too early, inside of an object at line 1 column 1",

@@ -219,10 +219,7 @@ mod tests {
                 "podhok.dev/lifecycle",
                 "did you mean podhook.dev/lifecycle?",
             ),
-            (
-                "hooks.podhook.io/web",
-                "lifecycle.podhook.dev/<container>",
-            ),
+            ("hooks.podhook.io/web", "lifecycle.podhook.dev/<container>"),
             ("lifecycle.podhook.dev", "lifecycle.podhook.dev/<container>"),
         ] {
             let reason = doubts(key).unwrap_or_default();

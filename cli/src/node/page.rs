@@ -51,7 +51,11 @@ pub(crate) fn hook(page: &mut Page, depth: usize, hook: &HookRecord) {
         page.line(
             depth,
             "CPU Time:",
-            format!("{} user, {} system", microseconds(user), microseconds(system)),
+            format!(
+                "{} user, {} system",
+                microseconds(user),
+                microseconds(system)
+            ),
         );
     }
     if let Some(bytes) = hook.memory_peak_bytes {

@@ -27,10 +27,7 @@ pub fn tests() -> Vec<Test> {
 /// Every way to get the annotation wrong, and what follows `podhook: annotation podhook.dev/lifecycle: `.
 const TABLE: &[(&str, &str)] = &[
     // No JSON.
-    (
-        "",
-        "is not valid JSON: it is empty",
-    ),
+    ("", "is not valid JSON: it is empty"),
     (
         "{",
         "is not valid JSON: it ends too early, inside of an object at line 1 column 1",

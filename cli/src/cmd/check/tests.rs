@@ -126,7 +126,10 @@ fn an_annotation_that_is_no_text_is_refused_once() {
                 spec: {runtimeClassName: podhook, containers: [{name: nginx, image: nginx}]}\n";
     let said = said(text, Input::Manifests);
     assert_eq!(said.len(), 1, "{said:#?}");
-    assert!(said[0].contains("must be a string: write the JSON in quotes"), "{said:#?}");
+    assert!(
+        said[0].contains("must be a string: write the JSON in quotes"),
+        "{said:#?}"
+    );
 }
 
 #[test]
@@ -139,6 +142,9 @@ fn a_slip_in_the_domain_of_an_annotation_is_a_warning() {
         let said = said(&text, Input::Manifests);
         assert_eq!(said.len(), 1, "{said:#?}");
         assert!(said[0].starts_with("warning: "), "{said:#?}");
-        assert!(said[0].contains("did you mean lifecycle.podhook.dev/nginx?"), "{said:#?}");
+        assert!(
+            said[0].contains("did you mean lifecycle.podhook.dev/nginx?"),
+            "{said:#?}"
+        );
     }
 }

@@ -14,10 +14,10 @@ use super::volumes;
 use crate::args;
 use crate::cmd::error::Error;
 use crate::cmd::interrupt::Interrupts;
-use crate::cmd::worker::remove::try_remove_sandbox;
 use crate::cri::{self, Client, Handlers};
 use crate::manifest::{self, Facts, Placement};
 use crate::node::machine;
+use crate::pods;
 use crate::pods::context::Context;
 use crate::store::{Reservation, Store};
 
@@ -103,11 +103,7 @@ fn names(pod: &Pod) -> (String, String) {
     (text(&pod.metadata.namespace), text(&pod.metadata.name))
 }
 
-async fn make(
-    context: &Context,
-    pod: &Pod,
-    reserved: &Reserved,
-) -> Result<Created, Error> {
+async fn make(context: &Context, pod: &Pod, reserved: &Reserved) -> Result<Created, Error> {
     let placement = &reserved.placement;
     for container in pod.spec.iter().flat_map(|s| &s.containers) {
         let image = ensure_image(context, container).await?;
@@ -228,7 +224,7 @@ pub(super) async fn take_back(
         .into_inner()
         .items;
     for sandbox in sandboxes {
-        try_remove_sandbox(client, &sandbox.id).await?;
+        pods::remove_sandbox(client, &sandbox.id).await?;
     }
     Ok(store.remove_pod(uid, None)?)
 }
