@@ -8,7 +8,7 @@ use crate::cri;
 ///
 /// # Errors
 /// Where containerd does not. It may while a start is being answered, and where it cannot take the network down.
-pub async fn remove_sandbox(client: &Client, id: &str) -> Result<(), cri::Error> {
+pub async fn remove_sandbox(client: &cri::Client, id: &str) -> Result<(), cri::Error> {
     let mut runtime = client.runtime.clone();
     let stop = StopPodSandboxRequest {
         pod_sandbox_id: id.to_owned(),
