@@ -66,7 +66,7 @@ pub async fn ps(args: &PsAcross) -> Result<(), Error> {
     found.sort_by(|a, b| query::order(&a.record).cmp(&query::order(&b.record)));
     match args.output {
         Some(output @ (RecordOutput::Json | RecordOutput::Yaml)) => documents(output, &found)?,
-        output => list(args, &question, &found, output == Some(RecordOutput::Wide))?,
+        output => list(args, &question, &found, Width::of(output))?,
     }
     outcome.into_result()
 }
