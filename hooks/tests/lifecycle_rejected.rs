@@ -94,7 +94,7 @@ fn what_is_no_lifecycle() {
         (r#"{"": {}}"#, r#"[""]: unknown field"#),
         (
             r#"{"pre.Stop\n": null}"#,
-            r#"["pre.Stop\n"]: unknown field"#,
+            r#"["pre.Stop\n"]: unknown field, did you mean "preStop"?"#,
         ),
         (
             r#"{"preStop": {"sleep": {"seconds": 1}}, "preStop": null}"#,
