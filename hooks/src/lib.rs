@@ -58,4 +58,5 @@ pub mod null_device;
 pub mod record;
 pub mod sequence;
 pub mod signal;
+pub mod similar;
 pub mod trace;

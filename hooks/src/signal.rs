@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::similar::similar;
+
 /// The first real-time signal a program may use: the C library keeps 32 and 33 for its threads, and
 /// Go, Kubernetes and Docker count from 34 as glibc does.
 pub const SIGRTMIN: i32 = 34;
@@ -109,6 +111,27 @@ pub fn of_image(text: &str) -> Option<i32> {
     first.filter(|(known, _)| *known == short).map(|_| *number)
 }
 
+/// What somebody may have meant who wrote something that is no name: `SIGQUIT` for `SIGQIT`, `sigquit` or `3`.
+pub fn meant(text: &str) -> Option<String> {
+    if let Ok(number) = text.parse::<i32>() {
+        return Some(name(number)).filter(|name| parse(name).is_some());
+    }
+    let upper = text.to_ascii_uppercase();
+    if let Some(number) = parse(&upper) {
+        return Some(name(number));
+    }
+    let long = match upper.strip_prefix("SIG") {
+        Some(_) => upper,
+        None => format!("SIG{upper}"),
+    };
+    let known: Vec<String> = NAMES
+        .iter()
+        .map(|(name, _)| format!("SIG{name}"))
+        .chain(["SIGRTMIN".to_owned(), "SIGRTMAX".to_owned()])
+        .collect();
+    similar(&long, known.iter().map(String::as_str)).map(str::to_owned)
+}
+
 /// What follows `RTMIN` or `RTMAX`: nothing, or the sign and 1 to `max` without leading zeros.
 fn offset(rest: &str, sign: char, max: i32) -> Option<i32> {
     if rest.is_empty() {
@@ -197,6 +220,24 @@ mod tests {
         ];
         for name in bad {
             assert_eq!(parse(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_like_a_name_is_proposed() {
+        for (text, name) in [
+            ("SIGQIT", Some("SIGQUIT")),
+            ("sigterm", Some("SIGTERM")),
+            ("Term", Some("SIGTERM")),
+            ("SIGTRM", Some("SIGTERM")),
+            ("15", Some("SIGTERM")),
+            ("37", Some("SIGRTMIN+3")),
+            ("0", None),
+            ("99", None),
+            ("", None),
+            ("stop the server", None),
+        ] {
+            assert_eq!(meant(text).as_deref(), name, "{text}");
         }
     }
 

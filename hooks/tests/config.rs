@@ -28,7 +28,7 @@ fn mistakes_are_named_with_key_and_line() {
         ("x = 1", "line 1: x: unknown field"),
         (
             "\n\nexec = 'native'\nsystemd-cgroup = true",
-            "line 4: systemd-cgroup: unknown field",
+            r#"line 4: systemd-cgroup: unknown field, did you mean "systemd_cgroup"?"#,
         ),
         ("z = 1\na = 1", "line 1: z: unknown field"),
     ];

@@ -19,10 +19,12 @@ pub use webhook::{Certificate, Namespaced, NodeLabel, ServeWebhook, Webhook, Web
 /// containerd's socket where nobody says anything else.
 pub const ADDRESS: &str = "/run/containerd/containerd.sock";
 
-/// Runs Pod manifests on a containerd through CRI, without a kubelet, with their lifecycle hooks.
+/// Runs Kubernetes lifecycle hooks at the runtime: sets podhook's containerd shim up, shows and checks the hooks of a node.
 ///
-/// The verbs, flags and columns are kubectl's. podhook does not restart containers: there is no
-/// kubelet that would watch them.
+/// The shim, containerd-shim-podhook-v1, runs the postStart and preStop hooks of containers, whoever makes them: a kubelet,
+/// docker, nerdctl or ctr. This command installs it (install, doctor), shows what became of hooks (ps, history,
+/// inspect) and says what is wrong with those of manifests (check). On a containerd without a kubelet it also runs pods
+/// from their manifests (apply, get, delete), with kubectl's verbs, flags and columns, and does not restart them.
 #[derive(Debug, Parser)]
 #[command(name = "podhook", version, max_term_width = 100)]
 pub struct Cli {

@@ -149,7 +149,9 @@ fn server_hint(code: &str, message: &str) -> Option<&'static str> {
         "AlreadyExists" if message.starts_with("object is being deleted") => {
             Some("podhook get pods -w shows when it is gone")
         }
-        "AlreadyExists" => Some("a kubelet or crictl has made it: give the pod another name"),
+        "AlreadyExists" => Some(
+            "a kubelet or crictl has made it, or podhook with another --root-dir: give the pod another name",
+        ),
         "Forbidden" if message.contains("no runtime handler") => Some(
             "podhook install gives containerd the handler podhook; podhook doctor looks for it",
         ),

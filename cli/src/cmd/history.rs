@@ -12,7 +12,7 @@ use crate::args::{self, RecordOutput};
 use crate::clock;
 use crate::node::journal::{self, Follower, Item, Line, Reader};
 use crate::node::query::{Query, Reports, is_named};
-use crate::node::row::{self, NONE};
+use crate::node::row::{self, NONE, Width};
 use crate::node::state;
 use crate::output::table::Table;
 use crate::output::{self, escape, print};
@@ -147,11 +147,11 @@ impl View<'_> {
         match self.args.output {
             Some(RecordOutput::Json | RecordOutput::Yaml) => self.found.push(line.json),
             output => {
-                let wide = output == Some(RecordOutput::Wide);
+                let width = Width::of(output);
                 if std::mem::take(&mut self.headers) {
-                    self.table.row(header(wide));
+                    self.table.row(header(width));
                 }
-                self.table.row(cells(&line, &record, wide));
+                self.table.row(cells(&line, &record, width));
             }
         }
     }
@@ -187,12 +187,12 @@ impl View<'_> {
     }
 }
 
-fn header(wide: bool) -> Vec<&'static str> {
-    let wide = wide.then_some(WIDE_COLUMNS).into_iter().flatten();
+fn header(width: Width) -> Vec<&'static str> {
+    let wide = width.wide.then_some(WIDE_COLUMNS).into_iter().flatten();
     COLUMNS.into_iter().chain(wide).chain(["MESSAGE"]).collect()
 }
 
-fn cells(line: &Line, record: &Record, wide: bool) -> Vec<String> {
+fn cells(line: &Line, record: &Record, width: Width) -> Vec<String> {
     let entry = &line.entry;
     let hook = entry.hook.as_ref();
     let text = |text: Option<&str>| match text {
@@ -216,7 +216,7 @@ fn cells(line: &Line, record: &Record, wide: bool) -> Vec<String> {
         or_none(hook.and_then(|hook| row::duration(hook, clock::now()))),
         or_none(hook.and_then(row::cpu)),
     ];
-    if wide {
+    if width.wide {
         let end = entry.termination.as_ref();
         cells.extend([
             or_none(hook.and_then(row::memory)),
@@ -225,10 +225,8 @@ fn cells(line: &Line, record: &Record, wide: bool) -> Vec<String> {
             text(Some(&entry.id)),
         ]);
     }
-    cells.push(match hook {
-        Some(hook) => row::message(hook),
-        None => row::short_message(&about(entry)),
-    });
+    let message = hook.map_or_else(|| about(entry), row::message);
+    cells.push(width.message(message));
     cells
 }
 
@@ -264,10 +262,11 @@ mod tests {
     }
 
     fn table(lines: &[Line], wide: bool) -> String {
+        let width = Width { wide, cut: !wide };
         let mut table = Table::default();
-        table.row(header(wide));
+        table.row(header(width));
         for line in lines {
-            table.row(cells(line, &line.entry.record(), wide));
+            table.row(cells(line, &line.entry.record(), width));
         }
         table.take()
     }

@@ -7,12 +7,16 @@ use podhook_hooks::lifecycle::{
     CONTAINER_NAME_ANNOTATION, FieldError, Lifecycle, LifecycleError, OWN_ANNOTATION,
     POD_ANNOTATION_PREFIX, PORTS_ANNOTATION, Policy, Ports,
 };
+use podhook_hooks::similar;
 use serde_json::Value;
 
 use super::yaml;
 
 /// The longest text that is proposed in the place of another.
 const MAX_PROPOSAL: usize = 2000;
+
+/// Letters that may be wrong in the domain of a key; with one more, webhook.dev would be podhook.dev.
+const DOMAIN_SLIPS: usize = 2;
 
 /// Annotations of a pod.
 pub(crate) type Annotations = BTreeMap<String, String>;
@@ -34,6 +38,28 @@ pub(crate) fn is_ours(key: &str) -> bool {
 /// Whether one of a pod's annotations is live in the container of this name.
 pub(crate) fn is_live(key: &str, container: &str) -> bool {
     key == OWN_ANNOTATION || key.strip_prefix(POD_ANNOTATION_PREFIX) == Some(container)
+}
+
+/// The domain of podhook's annotations that a key's own is a slip of, or seems to be a further one of. Create passes
+/// over such a key.
+fn looks_like_ours(key: &str) -> bool {
+    let domain = key.split('/').next().unwrap_or_default();
+    let known = [POD_ANNOTATION_PREFIX, OWN_ANNOTATION].map(|ours| ours.split('/').next());
+    let is_slip = |known: &str| similar::is_like(domain, known, DOMAIN_SLIPS);
+    !is_ours(key)
+        && (known.into_iter().flatten().any(is_slip)
+            || domain.to_ascii_lowercase().contains("podhook"))
+}
+
+/// The key that was meant by one that looks like podhook's.
+fn meant(key: &str, containers: &[&str]) -> String {
+    match key.split_once('/') {
+        Some((_, "lifecycle")) => format!("did you mean {OWN_ANNOTATION}?"),
+        Some((_, name)) if containers.contains(&name) => {
+            format!("did you mean {POD_ANNOTATION_PREFIX}{name}?")
+        }
+        _ => format!("podhook's are {OWN_ANNOTATION} and {POD_ANNOTATION_PREFIX}<container>"),
+    }
 }
 
 /// What Create makes of a pod's annotations for one container. `ports` is what the kubelet writes of its ports.
@@ -96,6 +122,13 @@ pub(crate) fn without_effect<'a>(
     containers: &[&str],
 ) -> Vec<(String, String)> {
     let doubt = |key: &String| {
+        if looks_like_ours(key) {
+            let reason = format!(
+                "is not podhook's, and runs no hooks: {}",
+                meant(key, containers)
+            );
+            return Some((key.clone(), reason));
+        }
         let reason = match key.strip_prefix(POD_ANNOTATION_PREFIX) {
             Some(name) if containers.contains(&name) => return None,
             Some(_) => "the pod has no such container: its hooks will not run".to_owned(),
@@ -106,7 +139,9 @@ pub(crate) fn without_effect<'a>(
         };
         Some((key.clone(), reason))
     };
-    pod.filter(|key| is_ours(key)).filter_map(doubt).collect()
+    pod.filter(|key| is_ours(key) || looks_like_ours(key))
+        .filter_map(doubt)
+        .collect()
 }
 
 #[cfg(test)]
@@ -162,5 +197,42 @@ mod tests {
         let found = without_effect(keys.iter(), &["web"]);
         let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["podhook.dev/lifecyle", "lifecycle.podhook.dev/wbe"]);
+    }
+
+    #[test]
+    fn a_key_with_a_slip_in_its_domain_is_doubtful_and_another_project_s_is_not() {
+        let doubts = |key: &str| {
+            let key = key.to_owned();
+            let doubts = without_effect(std::iter::once(&key), &["nginx"]);
+            doubts.into_iter().map(|(_, reason)| reason).next()
+        };
+        for (key, meant) in [
+            (
+                "lifecycle.podhok.dev/nginx",
+                "did you mean lifecycle.podhook.dev/nginx?",
+            ),
+            (
+                "lifecycles.podhook.dev/nginx",
+                "did you mean lifecycle.podhook.dev/nginx?",
+            ),
+            (
+                "podhok.dev/lifecycle",
+                "did you mean podhook.dev/lifecycle?",
+            ),
+            ("hooks.podhook.io/web", "lifecycle.podhook.dev/<container>"),
+            ("lifecycle.podhook.dev", "lifecycle.podhook.dev/<container>"),
+        ] {
+            let reason = doubts(key).unwrap_or_default();
+            assert!(reason.contains(meant), "{key}: {reason}");
+        }
+        for key in [
+            "webhook.dev/inject",
+            "lifecycle.example.com/nginx",
+            "example.com/podhook-version",
+            "podhook.dev/lifecycle",
+            "lifecycle.podhook.dev/nginx",
+        ] {
+            assert_eq!(doubts(key), None, "{key}");
+        }
     }
 }

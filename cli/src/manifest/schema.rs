@@ -6,7 +6,11 @@
 
 use std::fmt;
 
+use podhook_hooks::similar::similar;
 use serde_json::Value;
+use serde_path_to_error::Segment;
+
+use super::path::Path;
 
 /// What a field may hold.
 #[derive(Debug)]
@@ -34,8 +38,8 @@ pub enum SchemaError {
     Unknown {
         /// Its path, as `spec.containers[0].foo`.
         path: String,
-        /// Where what the user may have meant is to be written.
-        hint: Option<&'static str>,
+        /// What the user may have meant, or where it is to be written.
+        hint: Option<String>,
     },
     /// podhook does not implement it.
     Unsupported { path: String },
@@ -56,6 +60,7 @@ impl fmt::Display for SchemaError {
         match self {
             Self::Unknown { path, hint } => {
                 write!(f, "unknown field {path:?}")?;
+                let hint = hint.as_ref();
                 hint.map_or(Ok(()), |hint| write!(f, " ({hint})"))
             }
             Self::Unsupported { path } => write!(f, "{path}: not supported by podhook"),
@@ -78,8 +83,18 @@ impl std::error::Error for SchemaError {}
 
 impl From<serde_path_to_error::Error<serde_json::Error>> for SchemaError {
     fn from(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
+        // Its own text has a dot before a key that holds dots itself, as those of annotations do.
+        let path = error
+            .path()
+            .iter()
+            .fold(Path::default(), |path, segment| match segment {
+                Segment::Seq { index } => path.index(*index),
+                Segment::Map { key } => path.key(key),
+                Segment::Enum { variant } => path.key(variant),
+                Segment::Unknown => path,
+            });
         Self::Type {
-            path: error.path().to_string(),
+            path: path.to_string(),
             message: error.inner().to_string(),
         }
     }
@@ -193,12 +208,19 @@ fn check_struct(value: &Value, fields: &[(&str, Rule)], path: &str, errors: &mut
         match fields.iter().find(|(name, _)| name == key) {
             Some((_, rule)) => check(value, rule, &path, errors),
             None => errors.push(SchemaError::Unknown {
-                hint: (path.contains(".lifecycle.") && OWN_FIELDS.contains(&key.as_str()))
-                    .then_some(OWN_FIELD_HINT),
+                hint: hint(&path, key, fields),
                 path,
             }),
         }
     }
+}
+
+fn hint(path: &str, key: &str, fields: &[(&str, Rule)]) -> Option<String> {
+    if path.contains(".lifecycle.") && OWN_FIELDS.contains(&key) {
+        return Some(OWN_FIELD_HINT.to_owned());
+    }
+    let meant = similar(key, fields.iter().map(|(name, _)| *name))?;
+    Some(format!("did you mean {meant:?}?"))
 }
 
 fn is_empty(value: &Value) -> bool {

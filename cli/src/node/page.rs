@@ -3,6 +3,7 @@
 use podhook_hooks::record::{HookRecord, Record, TerminationRecord, Timestamp};
 
 use crate::clock;
+use crate::output::duration::short;
 use crate::output::page::Page;
 
 /// Everything recorded of a container in that namespace of containerd, with some lines more.
@@ -44,13 +45,17 @@ pub(crate) fn hook(page: &mut Page, depth: usize, hook: &HookRecord) {
     time(page, depth, "Started:", hook.started_at);
     time(page, depth, "Finished:", hook.finished_at);
     if let Some(milliseconds) = hook.duration_ms {
-        page.line(depth, "Duration:", format!("{milliseconds:.1}ms"));
+        page.line(depth, "Duration:", short(milliseconds / 1000.0));
     }
     if let (Some(user), Some(system)) = (hook.cpu_user_usec, hook.cpu_system_usec) {
         page.line(
             depth,
             "CPU Time:",
-            format!("{user}us user, {system}us system"),
+            format!(
+                "{} user, {} system",
+                microseconds(user),
+                microseconds(system)
+            ),
         );
     }
     if let Some(bytes) = hook.memory_peak_bytes {
@@ -60,6 +65,11 @@ pub(crate) fn hook(page: &mut Page, depth: usize, hook: &HookRecord) {
     if !output.is_empty() {
         page.list(depth, "Output:", output.lines().map(str::to_owned));
     }
+}
+
+/// As the tables have it.
+fn microseconds(count: u64) -> String {
+    short(count as f64 / 1e6)
 }
 
 /// `Failed (exited with status 3)`.

@@ -1,8 +1,11 @@
 //! The rows of the table of hooks: one per run of a hook, and one for a container whose hooks have yet to run.
 
+use std::io::IsTerminal;
+
 use k8s_openapi::jiff::Timestamp;
 use podhook_hooks::record::{self, HookRecord, Record};
 
+use crate::args::RecordOutput;
 use crate::clock;
 use crate::output::age;
 use crate::output::duration::short;
@@ -28,9 +31,41 @@ pub(crate) const NONE: &str = "<none>";
 /// More would break the lines of most terminals.
 const MAX_MESSAGE: usize = 60;
 
+/// How much a table shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Width {
+    /// With the columns of `-o wide`.
+    pub(crate) wide: bool,
+    /// A long message is cut: on a terminal, where nobody has asked for more. What reads a pipe gets all of it.
+    pub(crate) cut: bool,
+}
+
+impl Width {
+    /// Of a table on stdout.
+    pub(crate) fn of(output: Option<RecordOutput>) -> Self {
+        Self::on(output, std::io::stdout().is_terminal())
+    }
+
+    fn on(output: Option<RecordOutput>, terminal: bool) -> Self {
+        let wide = output == Some(RecordOutput::Wide);
+        Self {
+            wide,
+            cut: terminal && !wide,
+        }
+    }
+
+    /// A message as a cell has it.
+    pub(crate) fn message(self, text: String) -> String {
+        match self.cut {
+            true => podhook_hooks::lifecycle::text::shorten(&text, MAX_MESSAGE),
+            false => text,
+        }
+    }
+}
+
 /// The table's header.
-pub(crate) fn header(wide: bool) -> Vec<&'static str> {
-    let wide = wide.then_some(WIDE_COLUMNS).into_iter().flatten();
+pub(crate) fn header(width: Width) -> Vec<&'static str> {
+    let wide = width.wide.then_some(WIDE_COLUMNS).into_iter().flatten();
     COLUMNS.into_iter().chain(wide).chain(["MESSAGE"]).collect()
 }
 
@@ -60,7 +95,8 @@ impl Row<'_> {
     /// What tells whether a row is to be printed again: all of it, but what only the time changes, and
     /// on the rows of hooks before the latest the container's phase.
     pub(crate) fn state(&self) -> Vec<String> {
-        let mut cells = self.cells(true, Timestamp::UNIX_EPOCH);
+        let all = Width::on(Some(RecordOutput::Wide), false);
+        let mut cells = self.cells(all, Timestamp::UNIX_EPOCH);
         let last = self.record.hooks.last();
         if let (Some(hook), Some(last)) = (self.hook, last)
             && !std::ptr::eq(hook, last)
@@ -71,7 +107,7 @@ impl Row<'_> {
     }
 
     /// The cells at the time `now`.
-    pub(crate) fn cells(&self, wide: bool, now: Timestamp) -> Vec<String> {
+    pub(crate) fn cells(&self, width: Width, now: Timestamp) -> Vec<String> {
         let (record, hook) = (self.record, self.hook);
         let text = |text: Option<&str>| match text {
             Some(text) if !text.is_empty() => text.to_owned(),
@@ -90,7 +126,7 @@ impl Row<'_> {
                 .unwrap_or_else(|| NONE.to_owned()),
             hook.and_then(cpu).unwrap_or_else(|| NONE.to_owned()),
         ];
-        if wide {
+        if width.wide {
             let memory = hook.and_then(memory);
             let signal = record
                 .termination
@@ -103,7 +139,8 @@ impl Row<'_> {
                 text(Some(&record.id)),
             ]);
         }
-        cells.push(hook.map_or_else(String::new, message));
+        let message = hook.map(message).unwrap_or_default();
+        cells.push(width.message(message));
         cells
     }
 }
@@ -148,13 +185,8 @@ pub(crate) fn exit(hook: &HookRecord) -> Option<String> {
     code.or_else(|| hook.signal.clone()).or_else(status)
 }
 
-/// Why it did not succeed, and the last line that it printed, as a cell has it.
+/// Why it did not succeed, and the last line that it printed.
 pub(crate) fn message(hook: &HookRecord) -> String {
-    short_message(&whole_message(hook))
-}
-
-/// The same in full.
-pub(crate) fn whole_message(hook: &HookRecord) -> String {
     let output = hook.output.as_deref().unwrap_or_default();
     let line = output.trim_end().lines().next_back().unwrap_or_default();
     let message = hook.message.as_deref().unwrap_or_default();
@@ -163,11 +195,6 @@ pub(crate) fn whole_message(hook: &HookRecord) -> String {
         (false, true) => message.to_owned(),
         (true, _) => line.trim().to_owned(),
     }
-}
-
-/// A message as a cell has it.
-pub(crate) fn short_message(text: &str) -> String {
-    podhook_hooks::lifecycle::text::shorten(text, MAX_MESSAGE)
 }
 
 #[cfg(test)]
@@ -183,11 +210,12 @@ mod tests {
     }
 
     fn table(record: &Record, wide: bool) -> String {
+        let width = Width { wide, cut: !wide };
         let now = "2026-11-23T20:01:03.200Z".parse().unwrap();
         let mut table = Table::default();
-        table.row(header(wide));
+        table.row(header(width));
         for row in rows(record) {
-            table.row(row.cells(wide, now));
+            table.row(row.cells(width, now));
         }
         table.take()
     }
@@ -223,6 +251,20 @@ shop        web-0   nginx       PreStop   preStop     httpGet   Running   3s    
             text.contains("1280Ki   3        SIGTERM       0123456789abcdef   exited"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_message_is_cut_on_a_terminal_only_and_not_with_wide() {
+        let long = "x".repeat(90);
+        let said = |output, terminal| Width::on(output, terminal).message(long.clone());
+        assert_eq!(said(None, true).chars().count(), 60);
+        for whole in [
+            said(Some(RecordOutput::Wide), true),
+            said(Some(RecordOutput::Wide), false),
+            said(None, false),
+        ] {
+            assert_eq!(whole, long);
+        }
     }
 
     #[test]

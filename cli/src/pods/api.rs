@@ -185,7 +185,8 @@ fn phase(view: &PodView, statuses: &[ContainerStatus]) -> &'static str {
         .is_some_and(|s| s.state() != PodSandboxState::SandboxReady);
     if states().any(|s| s.running.is_some()) {
         "Running"
-    } else if states().any(|s| s.waiting.is_some()) {
+    } else if statuses.is_empty() || states().any(|s| s.waiting.is_some()) {
+        // Without a container nothing can have succeeded.
         if dead { "Unknown" } else { "Pending" }
     } else if states().all(|s| s.terminated.as_ref().is_some_and(|t| t.exit_code == 0)) {
         "Succeeded"
@@ -212,9 +213,10 @@ fn time(nanoseconds: i64) -> Option<Time> {
     timestamp(nanoseconds).map(Time)
 }
 
-/// CRI's nanoseconds; 0 is no time.
+/// CRI's nanoseconds. 0 is no time, and so is Go's zero time, which is before 1970: containerd says it of a sandbox that
+/// it could not make.
 pub(super) fn timestamp(nanoseconds: i64) -> Option<Timestamp> {
-    if nanoseconds == 0 {
+    if nanoseconds <= 0 {
         return None;
     }
     Timestamp::from_nanosecond(i128::from(nanoseconds)).ok()

@@ -8,6 +8,7 @@ pub mod log;
 mod query;
 mod resource;
 pub mod row;
+mod sandbox;
 mod selector;
 pub mod termination;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use api::{START_ERROR, object};
 pub use error::Error;
 pub use query::Query;
 pub use resource::{pod_name, pods};
+pub use sandbox::remove_sandbox;
 pub use selector::Selector;
 
 /// How long a pod's removal may take once containerd has closed its connection to the shim.

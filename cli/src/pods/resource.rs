@@ -54,7 +54,8 @@ fn check_type(kind: &str) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::Arguments(format!(
-            "the server doesn't have a resource type {kind:?}"
+            "the server doesn't have a resource type {kind:?}\n  hint: there are pods (pod, po) alone; a pod's name comes after \
+             the type, as pods {kind}"
         )))
     }
 }
@@ -83,9 +84,12 @@ mod tests {
 
     #[test]
     fn other_types_are_refused_as_kubectl_does() {
-        let refusal = Err("the server doesn't have a resource type \"svc\"".to_owned());
-        assert_eq!(names(&["svc"]), refusal);
-        assert_eq!(names(&["svc/a"]), refusal);
+        for arguments in [["svc"], ["svc/a"]] {
+            let said = names(&arguments).unwrap_err();
+            let (refusal, hint) = said.split_once("\n  hint: ").unwrap();
+            assert_eq!(refusal, "the server doesn't have a resource type \"svc\"");
+            assert!(hint.contains("pods"), "{hint}");
+        }
         assert!(names(&["pod", "pod/a"]).is_err());
     }
 }

@@ -154,6 +154,18 @@ fn a_pod_without_sandbox_is_pending_and_one_with_a_dead_sandbox_unknown() {
     assert_eq!(shown(&view).2, "Unknown");
 }
 
+/// containerd says Go's zero time of a sandbox that it could not make: it was shown as 272 years old, and as Succeeded.
+#[test]
+fn a_sandbox_that_was_never_made_has_no_age_and_has_not_succeeded() {
+    const GO_ZERO_TIME: i64 = -6_795_364_578_871_345_152;
+    let mut view = view(&[]);
+    view.manifest = None;
+    view.sandboxes[0].state = PodSandboxState::SandboxNotready.into();
+    view.created = super::api::timestamp(GO_ZERO_TIME);
+    let cells = row(&object(&view), false, Timestamp::UNIX_EPOCH);
+    assert_eq!(cells, ["web", "0/0", "Unknown", "0", "<unknown>"]);
+}
+
 #[test]
 fn a_pod_of_another_cri_client_is_shown_from_what_cri_knows() {
     let mut view = view(&[Some((Running, 0, ""))]);

@@ -13,7 +13,7 @@ use super::ports::Ports;
 use super::reader::{At, shown};
 use super::text;
 use super::tree::Node;
-use crate::signal::Signal;
+use crate::signal::{self, Signal};
 
 impl Lifecycle {
     /// Parses the JSON text of a lifecycle.
@@ -22,7 +22,7 @@ impl Lifecycle {
     /// What is wrong with it, and where.
     pub fn from_json(text: &str, ports: &Ports<'_>) -> Result<Lifecycle, FieldError> {
         let node: Node = serde_json::from_str(text)
-            .map_err(|error| pasted::no_json(text, &text::shorten(&error.to_string(), 160)))?;
+            .map_err(|error| pasted::no_json(text, &text::shorten(&words(text, &error), 160)))?;
         whole(node, ports)
     }
 
@@ -38,6 +38,21 @@ impl Lifecycle {
         let node = Node::deserialize(value)
             .map_err(|error| FieldError::new("", text::shorten(&error.to_string(), 160)))?;
         whole(node, ports)
+    }
+}
+
+/// The parser's error in words of somebody who writes JSON by hand.
+fn words(text: &str, error: &serde_json::Error) -> String {
+    if text.trim().is_empty() {
+        return "it is empty".to_owned();
+    }
+    let said = error.to_string();
+    if let Some(inside) = said.strip_prefix("EOF while parsing ") {
+        return format!("it ends too early, inside of {inside}");
+    }
+    match said.strip_prefix("trailing characters ") {
+        Some(place) => format!("there is more after its end, {place}"),
+        None => said,
     }
 }
 
@@ -113,7 +128,12 @@ fn hook(at: At, is_post_start: bool, ports: &Ports<'_>) -> Result<Hook, FieldErr
 /// A signal name.
 pub(crate) fn signal(at: &At) -> Result<Signal, FieldError> {
     let name = at.string()?;
-    Signal::from_name(name).ok_or_else(|| at.error(format!("{} is not a signal name", shown(name))))
+    Signal::from_name(name).ok_or_else(|| {
+        let meant = signal::meant(name)
+            .map(|meant| format!(", did you mean {meant:?}?"))
+            .unwrap_or_default();
+        at.error(format!("{} is not a signal name{meant}", shown(name)))
+    })
 }
 
 /// `capture` or `container`.

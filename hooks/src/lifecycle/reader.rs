@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::error::FieldError;
 use super::text;
 use super::tree::{Node, Value};
+use crate::similar::did_you_mean;
 
 /// The longest key or value shown in a message, bytes.
 const MAX_SHOWN: usize = 64;
@@ -116,7 +117,8 @@ impl At {
                 node,
             };
             if !known.contains(&key.as_str()) {
-                return Err(at.error("unknown field"));
+                let meant = did_you_mean(&key, known.iter().copied());
+                return Err(at.error(format!("unknown field{meant}")));
             }
             if fields.contains_key(&key) {
                 return Err(at.error("duplicate field"));
@@ -203,6 +205,14 @@ mod tests {
         assert_eq!(
             error(at(r#"{"a": 1, "a": 2, "x": 1}"#).object(&["a"])),
             "a: duplicate field"
+        );
+    }
+
+    #[test]
+    fn a_field_that_is_like_a_known_one_is_proposed() {
+        assert_eq!(
+            error(at(r#"{"comand": []}"#).object(&["command"])),
+            r#"comand: unknown field, did you mean "command"?"#
         );
     }
 

@@ -46,6 +46,7 @@ const TABLES: &[Table] = &[
             "sequence",
             "lifecycle",
             "build deadline forks linux moment named null_device signal trace",
+            "similar",
         ],
     },
     Table {

@@ -27,13 +27,10 @@ pub fn tests() -> Vec<Test> {
 /// Every way to get the annotation wrong, and what follows `podhook: annotation podhook.dev/lifecycle: `.
 const TABLE: &[(&str, &str)] = &[
     // No JSON.
-    (
-        "",
-        "is not valid JSON: EOF while parsing a value at line 1 column 0",
-    ),
+    ("", "is not valid JSON: it is empty"),
     (
         "{",
-        "is not valid JSON: EOF while parsing an object at line 1 column 1",
+        "is not valid JSON: it ends too early, inside of an object at line 1 column 1",
     ),
     (
         "postStart: {}",
@@ -59,12 +56,15 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "{} x",
-        "is not valid JSON: trailing characters at line 1 column 4",
+        "is not valid JSON: there is more after its end, at line 1 column 4",
     ),
     // No lifecycle.
     ("null", "must be an object"),
     ("[]", "must be an object"),
-    (r#"{"poststart": {}}"#, "poststart: unknown field"),
+    (
+        r#"{"poststart": {}}"#,
+        r#"poststart: unknown field, did you mean "postStart"?"#,
+    ),
     (
         r#"{"output": "capture", "output": "capture"}"#,
         "output: duplicate field",
@@ -84,7 +84,7 @@ const TABLE: &[(&str, &str)] = &[
     (r#"{"stopSignal": 15}"#, "stopSignal: must be a string"),
     (
         r#"{"stopSignal": "sigterm"}"#,
-        r#"stopSignal: "sigterm" is not a signal name"#,
+        r#"stopSignal: "sigterm" is not a signal name, did you mean "SIGTERM"?"#,
     ),
     (
         r#"{"stopSignal": "SIGRTMIN+31"}"#,

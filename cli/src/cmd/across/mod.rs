@@ -24,7 +24,7 @@ use crate::args::{InspectAcross, PsAcross, RecordOutput};
 use crate::clock;
 use crate::cluster::proof::Key;
 use crate::cluster::question::Question;
-use crate::node::row::{self, header};
+use crate::node::row::{self, Width, header};
 use crate::node::{page, query};
 use crate::output::table::Table;
 use crate::output::{self, print};
@@ -66,7 +66,7 @@ pub async fn ps(args: &PsAcross) -> Result<(), Error> {
     found.sort_by(|a, b| query::order(&a.record).cmp(&query::order(&b.record)));
     match args.output {
         Some(output @ (RecordOutput::Json | RecordOutput::Yaml)) => documents(output, &found)?,
-        output => list(args, &question, &found, output == Some(RecordOutput::Wide))?,
+        output => list(args, &question, &found, Width::of(output))?,
     }
     outcome.into_result()
 }
@@ -234,7 +234,7 @@ fn documents(output: RecordOutput, found: &[Found]) -> Result<(), Error> {
     Ok(output::document(output, &json!({ "items": items }))?)
 }
 
-fn list(args: &PsAcross, question: &Question, found: &[Found], wide: bool) -> Result<(), Error> {
+fn list(args: &PsAcross, question: &Question, found: &[Found], width: Width) -> Result<(), Error> {
     if found.is_empty() {
         match &question.namespace {
             Some(namespace) => eprintln!("No hooks found in {namespace} namespace."),
@@ -245,19 +245,19 @@ fn list(args: &PsAcross, question: &Question, found: &[Found], wide: bool) -> Re
     let mut table = Table::default();
     // The message stays last.
     let with_node = |mut cells: Vec<String>, node: &str| {
-        if wide {
+        if width.wide {
             cells.insert(cells.len().saturating_sub(1), node.to_owned());
         }
         cells
     };
     if !args.no_headers {
-        let header = header(wide).into_iter().map(str::to_owned);
+        let header = header(width).into_iter().map(str::to_owned);
         table.row(with_node(header.collect(), "NODE"));
     }
     let now = clock::now();
     for found in found {
         for row in row::rows(&found.record) {
-            table.row(with_node(row.cells(wide, now), &found.node));
+            table.row(with_node(row.cells(width, now), &found.node));
         }
     }
     Ok(print(&table.take())?)

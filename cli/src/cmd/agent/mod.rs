@@ -4,6 +4,7 @@
 //! Event, or the count of one ([`correlate`]). What is to be posted waits in the [`outbox`], which outlives the agent, and [`post`]
 //! tells the API server. Neither waits for the other, unless too much waits. [`questions`] answers who asks from elsewhere.
 
+mod by_hand;
 mod conditions;
 mod correlate;
 mod counts;
@@ -42,7 +43,7 @@ const SHIMS: Duration = Duration::from_secs(1);
 pub async fn run(global: &args::Global, args: &args::Agent) -> Result<(), Error> {
     let api = match &args.kubeconfig {
         Some(path) => Api::of_kubeconfig(path)?,
-        None => Api::of_this_pod()?,
+        None => Api::of_this_pod().map_err(by_hand::outside)?,
     };
     let directory = state::directory(global).await;
     let folder = journal::folder(args.journal.journal.as_deref(), &directory)?;
@@ -52,12 +53,22 @@ pub async fn run(global: &args::Global, args: &args::Agent) -> Result<(), Error>
         // What is wrong with it is said when the file is written.
         let _ = std::fs::create_dir_all(above);
     }
+    let name = args.node.clone().unwrap_or_else(machine::name);
+    // In a pod the name comes from the API itself, and the account may not ask for nodes.
+    if args.kubeconfig.is_some() {
+        let (api, name) = (api.clone(), name.clone());
+        tokio::spawn(async move {
+            if let Some(doubt) = by_hand::no_such_node(&api, &name).await {
+                eprintln!("{}", escape::visible(&doubt));
+            }
+        });
+    }
     let agent = Arc::new(Agent::new(
         metrics::Node {
             state: directory,
             timeout: SHIMS,
         },
-        args.node.clone().unwrap_or_else(machine::name),
+        name,
         &file,
         Tells {
             output: !args.no_output,

@@ -92,7 +92,7 @@ fn message(hook: &HookRecord, with_output: bool, took: String) -> String {
         None => String::new(),
     };
     let why = match with_output {
-        true => row::whole_message(hook),
+        true => row::message(hook),
         false => hook.message.clone().unwrap_or_default(),
     };
     let colon = if why.is_empty() { "" } else { ": " };

@@ -19,6 +19,7 @@ use crate::output::print;
 use crate::pods;
 use crate::pods::context::Context;
 use crate::pods::detached::{Report, Worker};
+use crate::store::Store;
 use create::Created;
 
 /// Runs the command.
@@ -92,6 +93,18 @@ async fn apply_pod(
     let lock = context.store.lock()?;
     sweep(context).await?;
     match pods::get(&context.client, &context.store, &namespace, &name).await {
+        // What a command has left that died, or could not take back what it made.
+        Ok(existing) if is_left_over(&context.store, &existing)? => {
+            let names = (&*namespace, &*name);
+            create::take_back(&context.client, &context.store, &existing.uid, names)
+                .await
+                .map_err(|e| {
+                    Error::Refused(format!(
+                        "pod {name:?}: cannot remove what an apply that failed has left: {e}\n  hint: podhook delete pod {name} \
+                         tries it again"
+                    ))
+                })?;
+        }
         Ok(existing) => {
             compare(&existing, pod)?;
             print(&format!("pod/{name} unchanged\n"))?;
@@ -122,13 +135,18 @@ async fn sweep(context: &Context) -> Result<(), Error> {
         if !context.store.is_abandoned(&uid)? {
             continue;
         }
-        // With a sandbox it is a pod that `podhook get` shows and `podhook delete` removes.
+        // With a sandbox it is a pod that `podhook get` shows, and that the next apply of it makes anew.
         let all = pods::list(&context.client, &context.store, None, None).await?;
         if !all.iter().any(|view| view.uid == uid) {
             context.store.remove_pod(&uid, None)?;
         }
     }
     Ok(())
+}
+
+/// Whether a pod was never made whole, and nobody is at it any more.
+fn is_left_over(store: &Store, pod: &pods::PodView) -> Result<bool, Error> {
+    Ok(pod.manifest.is_some() && pod.deletion.is_none() && store.is_abandoned(&pod.uid)?)
 }
 
 /// Whether an existing pod is the one of the manifest.
@@ -217,8 +235,8 @@ impl Starting {
             let name = self.containers.iter().find(|(id, _)| *id == report.id);
             let name = name.map_or(report.id.as_str(), |(_, name)| name);
             outcome.note::<()>(Err(Error::Refused(format!(
-                "pod {:?}: failed to start container {name:?}: {error}\n  hint: podhook describe pod {0} has the results of its hooks",
-                self.pod
+                "pod {:?}: failed to start container {name:?}: {error}\n  hint: podhook history {} has the results of its hooks",
+                self.pod, self.pod
             ))));
         }
         outcome.into_result()

@@ -52,7 +52,8 @@ fn everything_is_said_with_its_place_in_the_order_of_the_file() {
         "warning: a.yaml:14:72: deployment/web: container third: preStop.sleep.seconds: is 40s, and the default grace \
          period of 30s leaves preStop 28s: then it is ended\n  hint: terminationGracePeriodSeconds: 42 of the pod, or less \
          here",
-        "error: a.yaml:16:7: deployment/web: unknown field \"spec.template.spec.contaners\"",
+        "error: a.yaml:16:7: deployment/web: unknown field \"spec.template.spec.contaners\" (did you \
+         mean \"containers\"?)",
         "a.yaml:19:9: deployment/web: container nginx: ok: preStop exec [\"a\"]",
         "warning: a.yaml:19:9: deployment/web: container nginx: spec.template.spec.containers[0].lifecycle: an annotation \
          of the pod sets hooks of this container too: under a kubelet those of both run",
@@ -117,4 +118,33 @@ fn a_text_that_cannot_be_read_is_an_error_with_its_place() {
         said(template, Input::Manifests)[0]
             .contains("\n  hint: if this is a template of a Helm chart")
     );
+}
+
+#[test]
+fn an_annotation_that_is_no_text_is_refused_once() {
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, annotations: {lifecycle.podhook.dev/nginx: 5}}\n\
+                spec: {runtimeClassName: podhook, containers: [{name: nginx, image: nginx}]}\n";
+    let said = said(text, Input::Manifests);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(
+        said[0].contains("must be a string: write the JSON in quotes"),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn a_slip_in_the_domain_of_an_annotation_is_a_warning() {
+    for key in ["lifecycle.podhok.dev/nginx", "lifecycles.podhook.dev/nginx"] {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, annotations: {{{key}: '{{}}'}}}}\n\
+             spec: {{runtimeClassName: podhook, containers: [{{name: nginx, image: nginx}}]}}\n"
+        );
+        let said = said(&text, Input::Manifests);
+        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(said[0].starts_with("warning: "), "{said:#?}");
+        assert!(
+            said[0].contains("did you mean lifecycle.podhook.dev/nginx?"),
+            "{said:#?}"
+        );
+    }
 }

@@ -105,7 +105,7 @@ fn what_became_of_the_hooks() {
         Result:       Failed (exited with status 3)
         Started:      2026-11-23T20:00:00.100Z
         Finished:     2026-11-23T20:00:00.112Z
-        Duration:     12.4ms
+        Duration:     12ms
         CPU Time:     800us user, 300us system
         Peak Memory:  1280Ki
         Output:

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::node::bundles::Recorded;
 use crate::node::journal::{self, Run};
 use crate::node::query::{self, Query, Reports};
-use crate::node::row::{self, header};
+use crate::node::row::{self, Width, header};
 use crate::node::state;
 use crate::output::table::Table;
 use crate::output::{self, print};
@@ -60,15 +60,15 @@ fn list(query: &Query, args: &args::Ps) -> Result<(), Error> {
         }
         return Ok(reports.end()?);
     }
-    let wide = args.output == Some(RecordOutput::Wide);
+    let width = Width::of(args.output);
     let mut table = Table::default();
     if !args.no_headers {
-        table.row(header(wide));
+        table.row(header(width));
     }
     let now = clock::now();
     for record in records {
         for row in row::rows(record) {
-            table.row(row.cells(wide, now));
+            table.row(row.cells(width, now));
         }
     }
     print(&table.take())?;

@@ -11,13 +11,13 @@ use std::path::Path;
 use podhook_hooks::named::OpenEnum;
 
 use super::find;
-use crate::args::{self, RecordOutput};
+use crate::args;
 use crate::clock;
 use crate::cmd::error::Error;
 use crate::node::bundles::{self, Bundle, Recorded};
 use crate::node::changes::Changes;
 use crate::node::query::{Query, Reports};
-use crate::node::row::{self, Row, header};
+use crate::node::row::{self, Row, Width, header};
 use crate::output::print;
 use crate::output::table::Table;
 
@@ -25,7 +25,7 @@ use crate::output::table::Table;
 pub(crate) async fn run(query: &Query, args: &args::Ps) -> Result<(), Error> {
     let mut view = View {
         query,
-        wide: args.output == Some(RecordOutput::Wide),
+        width: Width::of(args.output),
         headers: !args.no_headers,
         table: Table::default(),
         known: BTreeMap::new(),
@@ -36,7 +36,7 @@ pub(crate) async fn run(query: &Query, args: &args::Ps) -> Result<(), Error> {
         let (_, ended) = find(query, args, &mut view.reports)?;
         for run in ended {
             for row in row::rows(&run.record) {
-                view.line(row.cells(view.wide, clock::now()));
+                view.line(row.cells(view.width, clock::now()));
             }
         }
     }
@@ -52,7 +52,7 @@ pub(crate) async fn run(query: &Query, args: &args::Ps) -> Result<(), Error> {
 /// What is on the screen.
 struct View<'a> {
     query: &'a Query,
-    wide: bool,
+    width: Width,
     headers: bool,
     table: Table,
     known: BTreeMap<Bundle, Known>,
@@ -99,7 +99,7 @@ impl View<'_> {
                 let states: Vec<_> = rows.iter().map(Row::state).collect();
                 for (row, state) in rows.iter().zip(&states) {
                     if !printed.contains(state) {
-                        self.line(row.cells(self.wide, now));
+                        self.line(row.cells(self.width, now));
                     }
                 }
                 printed = states;
@@ -118,7 +118,7 @@ impl View<'_> {
             record.phase = OpenEnum::Unknown("Removed".to_owned());
             let last = row::rows(&record)
                 .pop()
-                .map(|row| row.cells(self.wide, now));
+                .map(|row| row.cells(self.width, now));
             self.line(last.unwrap_or_default());
         }
         Ok(print(&self.table.take())?)
@@ -126,7 +126,7 @@ impl View<'_> {
 
     fn line(&mut self, cells: Vec<String>) {
         if std::mem::take(&mut self.headers) {
-            self.table.row(header(self.wide));
+            self.table.row(header(self.width));
         }
         self.table.row(cells);
     }

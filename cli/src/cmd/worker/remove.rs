@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_cri::v1::{
-    ContainerState, ContainerStatus, ImageStatusRequest, RemovePodSandboxRequest,
-    StopContainerRequest, StopPodSandboxRequest,
-};
+use k8s_cri::v1::{ContainerState, ContainerStatus, ImageStatusRequest, StopContainerRequest};
 use podhook_hooks::{deadline, signal};
 use tokio::task::JoinSet;
 
@@ -189,31 +186,12 @@ async fn stop_signal(client: &Client, container: &ContainerStatus) -> u32 {
 async fn remove_sandbox(client: &Client, id: &str) -> Result<(), cri::Error> {
     let until = deadline::after(Instant::now(), SETTLE);
     loop {
-        match try_remove_sandbox(client, id).await {
+        match pods::remove_sandbox(client, id).await {
             Err(_) if Instant::now() < until => tokio::time::sleep(POLL).await,
             Err(e) if e.is_not_found() => return Ok(()),
             result => return result,
         }
     }
-}
-
-async fn try_remove_sandbox(client: &Client, id: &str) -> Result<(), cri::Error> {
-    let mut runtime = client.runtime.clone();
-    let stop = StopPodSandboxRequest {
-        pod_sandbox_id: id.to_owned(),
-    };
-    runtime
-        .stop_pod_sandbox(stop)
-        .await
-        .map_err(cri::Error::call("StopPodSandbox"))?;
-    let remove = RemovePodSandboxRequest {
-        pod_sandbox_id: id.to_owned(),
-    };
-    runtime
-        .remove_pod_sandbox(remove)
-        .await
-        .map_err(cri::Error::call("RemovePodSandbox"))?;
-    Ok(())
 }
 
 fn seconds(count: i64) -> Duration {

@@ -408,6 +408,13 @@ impl<'v> Judge<'v> {
                 continue;
             }
             let at = self.at(&path);
+            // An annotation that is no text, for example: it is said already, and how to write it.
+            let is_said = |finding: &Finding| {
+                finding.verdict == Verdict::Refused && finding.at.path == at.path
+            };
+            if !path.is_empty() && self.findings.iter().any(is_said) {
+                continue;
+            }
             match podhook_alone {
                 true if !self.rules.apply => {}
                 true => {

@@ -181,3 +181,27 @@ fn files_are_read_in_the_order_of_their_names() {
         "{missing}"
     );
 }
+
+#[test]
+fn a_field_that_is_like_a_known_one_is_proposed() {
+    for (lifecycle, meant) in [
+        ("{prestop: {sleep: {seconds: 1}}}", "preStop"),
+        ("{preStop: {exec: {comand: [x]}}}", "command"),
+    ] {
+        let error = error(&manifest("", &format!("lifecycle: {lifecycle}")));
+        let hint = format!("(did you mean \"{meant}\"?)");
+        assert!(error.contains(&hint), "{error}");
+    }
+}
+
+/// The key of an annotation holds dots: they are no steps of the path.
+#[test]
+fn the_path_of_a_value_below_a_key_with_dots_is_whole() {
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, annotations: {lifecycle.podhook.dev/nginx: 5}}\n\
+                spec: {containers: [{name: nginx, image: nginx}]}\n";
+    let error = error(text);
+    assert!(
+        error.contains("metadata.annotations[lifecycle.podhook.dev/nginx]: invalid type: integer"),
+        "{error}"
+    );
+}

@@ -81,7 +81,7 @@ mod tests {
             ),
             (
                 "[lifecycle]\npreStop = { exec = { comand = [] } }",
-                "line 2: lifecycle.preStop.exec.comand: unknown field",
+                r#"line 2: lifecycle.preStop.exec.comand: unknown field, did you mean "command"?"#,
             ),
             (
                 "[lifecycle.preStop.httpGet]\nport = 'http'",

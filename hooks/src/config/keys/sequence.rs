@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(Defaults::from(&keys).stop_signals, [1, 38]);
         refused(
             "stop_signals = [\n'SIGHUP',\n'SIGHUB']",
-            "line 3: stop_signals[1]: \"SIGHUB\" is not a signal name",
+            "line 3: stop_signals[1]: \"SIGHUB\" is not a signal name, did you mean \"SIGHUP\"?",
         );
         refused(
             "stop_signals = ['SIGKILL']",

@@ -76,6 +76,7 @@ fn start(version: Version, shim: ShimKind) -> Result<Cluster, Error> {
          Images, by any registry's name: nginx, busybox. RuntimeClasses: runc, podhook, podhook-v1.\n\
          In another terminal:\n\n\
          export KUBECONFIG={} PATH={}:$PATH; kubectl get nodes\n\
+         export CONTAINERD_ADDRESS={}; target/debug/podhook ps\n\
          kubectl apply -f examples/lifecycle-demo-poststart.yaml\n\n\
          Ctrl-C ends it and removes everything.",
         begun.elapsed().as_secs_f32(),
@@ -87,6 +88,7 @@ fn start(version: Version, shim: ShimKind) -> Result<Cluster, Error> {
             .parent()
             .unwrap_or(std::path::Path::new("/"))
             .display(),
+        cluster.containerd().address().display(),
     );
     Ok(cluster)
 }

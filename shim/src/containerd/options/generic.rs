@@ -181,7 +181,10 @@ mod tests {
     #[test]
     fn mistakes_in_the_runtime_options_are_named() {
         let table = [
-            ("Binaryname = 'x'", "line 1: Binaryname: unknown field"),
+            (
+                "Binaryname = 'x'",
+                r#"line 1: Binaryname: unknown field, did you mean "BinaryName"?"#,
+            ),
             (
                 "IoUid = -1",
                 "line 1: IoUid: must be between 0 and 4294967295, inclusive",

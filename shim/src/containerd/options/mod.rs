@@ -125,7 +125,8 @@ impl Options {
     /// Loads the node's configuration.
     pub fn load_config(&self) -> Result<Config> {
         let path = self.podhook_config.as_deref().unwrap_or(DEFAULT_PATH);
-        Config::load(Path::new(path)).map_err(|e| Error::InvalidArgument(e.to_string()))
+        Config::load(Path::new(path))
+            .map_err(|e| Error::InvalidArgument(format!("podhook: the node's configuration: {e}")))
     }
 
     /// Fills in what the node's configuration says where containerd's options are silent.

@@ -1,8 +1,11 @@
 //! Making a pod: images, volumes, sandbox, containers (kubelet `SyncPod`).
 
+#[cfg(test)]
+mod tests;
+
 use k8s_cri::v1::{
-    CreateContainerRequest, Image, ImageSpec, ImageStatusRequest, PodSandboxStatusRequest,
-    PullImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StopPodSandboxRequest,
+    CreateContainerRequest, Image, ImageSpec, ImageStatusRequest, ListPodSandboxRequest,
+    PodSandboxFilter, PodSandboxStatusRequest, PullImageRequest, RunPodSandboxRequest,
 };
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -11,11 +14,12 @@ use super::volumes;
 use crate::args;
 use crate::cmd::error::Error;
 use crate::cmd::interrupt::Interrupts;
-use crate::cri::{self, Handlers};
+use crate::cri::{self, Client, Handlers};
 use crate::manifest::{self, Facts, Placement};
 use crate::node::machine;
+use crate::pods;
 use crate::pods::context::Context;
-use crate::store::Reservation;
+use crate::store::{Reservation, Store};
 
 /// A pod whose containers exist and are not started.
 #[derive(Debug)]
@@ -71,10 +75,7 @@ pub(crate) async fn create(
     pod: &Pod,
     reserved: Reserved,
 ) -> Result<Created, Error> {
-    let mut sandbox = None;
-    let made = interrupts
-        .stop(make(context, pod, &reserved, &mut sandbox))
-        .await;
+    let made = interrupts.stop(make(context, pod, &reserved)).await;
     let made = made.and_then(
         |made| match context.store.deletion(&reserved.placement.uid)? {
             None => Ok(made),
@@ -90,7 +91,8 @@ pub(crate) async fn create(
             Ok(made)
         }
         Err(e) => {
-            undo(context, &reserved.placement.uid, sandbox).await;
+            let (namespace, name) = names(pod);
+            undo(context, &reserved.placement.uid, (&namespace, &name)).await;
             Err(e)
         }
     }
@@ -101,12 +103,7 @@ fn names(pod: &Pod) -> (String, String) {
     (text(&pod.metadata.namespace), text(&pod.metadata.name))
 }
 
-async fn make(
-    context: &Context,
-    pod: &Pod,
-    reserved: &Reserved,
-    sandbox: &mut Option<String>,
-) -> Result<Created, Error> {
+async fn make(context: &Context, pod: &Pod, reserved: &Reserved) -> Result<Created, Error> {
     let placement = &reserved.placement;
     for container in pod.spec.iter().flat_map(|s| &s.containers) {
         let image = ensure_image(context, container).await?;
@@ -133,7 +130,6 @@ async fn make(
         })?
         .into_inner()
         .pod_sandbox_id;
-    *sandbox = Some(id.clone());
     let facts = Facts {
         pod_ips: pod_ips(context, &id).await?,
         node_name: machine::name(),
@@ -191,21 +187,46 @@ async fn pod_ips(context: &Context, sandbox: &str) -> Result<Vec<String>, Error>
 }
 
 /// Takes back what was made of a pod that could not be made whole. Errors here would hide the
-/// one that matters; what remains is shown by `podhook get` and removed by `podhook delete`.
-async fn undo(context: &Context, uid: &str, sandbox: Option<String>) {
-    if let Some(id) = sandbox {
-        let mut runtime = context.client.runtime.clone();
-        let stop = StopPodSandboxRequest {
-            pod_sandbox_id: id.clone(),
-        };
-        let remove = RemovePodSandboxRequest { pod_sandbox_id: id };
-        if runtime.stop_pod_sandbox(stop).await.is_err()
-            || runtime.remove_pod_sandbox(remove).await.is_err()
-        {
-            return;
-        }
+/// one that matters; what remains is shown by `podhook get`, and taken away by the next `podhook apply` of the pod, or
+/// by `podhook delete`.
+async fn undo(context: &Context, uid: &str, names: (&str, &str)) {
+    let _ = take_back(&context.client, &context.store, uid, names).await;
+}
+
+/// Removes the sandboxes of a pod that podhook was making, and then what the store keeps of it. containerd is asked
+/// for them: it keeps a sandbox whose network could not be set up, and says no ID of it.
+pub(super) async fn take_back(
+    client: &Client,
+    store: &Store,
+    uid: &str,
+    (namespace, name): (&str, &str),
+) -> Result<(), Error> {
+    let labels = [
+        (manifest::POD_UID, uid),
+        (manifest::POD_NAMESPACE, namespace),
+        (manifest::POD_NAME, name),
+    ];
+    let filter = PodSandboxFilter {
+        label_selector: labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        ..Default::default()
+    };
+    let request = ListPodSandboxRequest {
+        filter: Some(filter),
+    };
+    let sandboxes = client
+        .runtime
+        .clone()
+        .list_pod_sandbox(request)
+        .await
+        .map_err(cri::Error::call("ListPodSandbox"))?
+        .into_inner()
+        .items;
+    for sandbox in sandboxes {
+        pods::remove_sandbox(client, &sandbox.id).await?;
     }
-    let _ = context.store.remove_pod(uid, None);
+    Ok(store.remove_pod(uid, None)?)
 }
 
 /// The image of a container, pulled where its policy says so (kubelet `EnsureImageExists`).
