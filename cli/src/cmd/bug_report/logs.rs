@@ -166,6 +166,14 @@ fn closing(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    #[tokio::test(flavor = "current_thread")]
+    async fn why_there_is_no_log_is_said() {
+        let why = journal("/none/journalctl", "containerd").await.unwrap_err();
+        assert!(why.contains("/none/journalctl: No such file"), "{why}");
+        let why = journal("true", "containerd").await.unwrap_err();
+        assert!(why.contains("no line of the unit containerd"), "{why}");
+    }
+
     #[test]
     fn a_line_is_kept_without_what_hooks_do_and_print() {
         for (line, expected) in [

@@ -159,6 +159,18 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_node_without_podhook_is_read_without_leaving_anything() {
+        let state = tempfile::tempdir().unwrap();
+        let node = Node {
+            state: state.path().to_owned(),
+            timeout: Duration::from_secs(5),
+        };
+        let scrape = node.scrape().await.unwrap();
+        assert_eq!((scrape.up, scrape.silent), (0, 0));
+        assert_eq!(state.path().read_dir().unwrap().count(), 0);
+    }
+
     fn counters(shim: &str, execs: u64) -> ShimReply {
         ShimReply::Counters(Answer {
             shim: shim.to_owned(),
