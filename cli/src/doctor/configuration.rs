@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 
 use super::check::Check;
 use super::pauseless;
-use crate::args::NodeKind;
 use crate::cri::Handlers;
 use crate::setup::configure::{self, missing_annotations};
 use crate::setup::containerd::Generation;
@@ -358,7 +357,6 @@ pub(super) fn loaded(place: &Place, handlers: &Handlers, name: &str) -> Check {
         Some(handler) if handler.is_podhook() => {
             Check::ok(check, format!("it has the runtime {name}"))
         }
-        _ if place.kind == NodeKind::Docker => Check::ok(check, "docker's containerd has no CRI"),
         _ => Check::fail(
             check,
             format!("it has no runtime {name}: it has not read its configuration since"),

@@ -99,7 +99,10 @@ async fn ask(socket: &Path) -> Said {
 
 /// Whether it runs.
 fn of(place: &Place, socket: &Path, said: &Said, has_cri: bool) -> Option<Check> {
-    let kind = place.kind.name();
+    let kind = match place.kind {
+        NodeKind::Nerdctl => NodeKind::Containerd.name(),
+        kind => kind.name(),
+    };
     let check = format!("running {kind}");
     let shown = socket.display();
     let journal = format!("journalctl -u {} says why", place.unit);
