@@ -134,7 +134,7 @@ impl Status {
         let config = answer.info.get("config");
         let config = config.and_then(|text| serde_json::from_str(text).ok());
         let conditions = answer.status.iter().flat_map(|status| &status.conditions);
-        let network = conditions
+        let mut network = conditions
             .filter(|condition| condition.r#type == "NetworkReady" && !condition.status)
             .map(|condition| match &*condition.message {
                 "" => condition.reason.clone(),
@@ -144,7 +144,7 @@ impl Status {
             handlers: config.map_or_else(Handlers::default, |config: Value| {
                 Handlers::from_config(&config)
             }),
-            no_network: network.last(),
+            no_network: network.next(),
         }
     }
 }
