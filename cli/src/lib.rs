@@ -19,6 +19,14 @@
     )
 )]
 
+/// As std's, but that nobody reads stderr any more ends nothing: `2>&1 | head` is no fault.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 pub mod args;
 pub mod clock;
 pub mod cluster;

@@ -1,5 +1,6 @@
 //! The `podhook` command.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,7 +11,7 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("error: {e}");
+            let _ = writeln!(std::io::stderr(), "error: {e}");
             return ExitCode::FAILURE;
         }
     };
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let Some(text) = error.report() {
-                eprintln!("{text}");
+                // Nobody may read it any more: that is no panic.
+                let _ = writeln!(std::io::stderr(), "{text}");
             }
             ExitCode::from(error.exit_code())
         }

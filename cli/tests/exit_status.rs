@@ -32,6 +32,18 @@ fn empty() -> (tempfile::TempDir, String) {
 }
 
 #[test]
+fn that_nobody_reads_stderr_is_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let podhook = std::process::Command::new(env!("CARGO_BIN_EXE_podhook"))
+        .args(["doctor", "--root", "/none/such"])
+        .stderr(writer)
+        .output()
+        .unwrap();
+    assert_eq!(podhook.status.code(), Some(1));
+}
+
+#[test]
 fn the_status_says_how_it_went() {
     let (_folder, root) = empty();
     assert_eq!(run(&["--help"]).0, Some(0));

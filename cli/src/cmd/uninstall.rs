@@ -1,5 +1,11 @@
 //! `podhook uninstall`.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use podhook_hooks::counters::ledger::TASKS;
+use serde_json::Value;
+
 use super::error::Error;
 use crate::args::{self, Changed, Global};
 use crate::output::print;
@@ -15,7 +21,7 @@ const NAMED: usize = 5;
 /// Runs the command.
 ///
 /// # Errors
-/// While containers run on podhook, where somebody has changed a file, and when one cannot be restored.
+/// While containers run on podhook, also for a dry run; where somebody has changed a file, and when one cannot be restored.
 pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
     let root = Root::open(&args.root)?;
     if !args.dry_run {
@@ -32,9 +38,15 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
         )
         .into());
     }
+    let places: Vec<Place> = state
+        .places
+        .iter()
+        .filter_map(|kind| Place::find(&root, *kind))
+        .collect();
     let running = running(&root, &state);
-    if !running.is_empty() && !args.force && !args.dry_run {
-        return Err(in_use(&running).into());
+    let is_refused = !running.is_empty() && !args.force;
+    if is_refused && !args.dry_run {
+        return Err(in_use(&named(&root, &places, &running)).into());
     }
     let mut todo = Vec::new();
     let mut kept = Vec::new();
@@ -66,7 +78,21 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
             let now = found.map(|found| (found.bytes, found.access));
             print(&back(&root, entry, now)?)?;
         }
+        for entry in kept {
+            let path = root.outside(&entry.path).display().to_string();
+            print(&format!(
+                "Program {path}: stays, since containers run on it\n"
+            ))?;
+        }
+        if is_refused {
+            return Err(in_use(&named(&root, &places, &running)).into());
+        }
         return Ok(());
+    }
+    // Before anything is taken off: what cannot be restarted goes on as it is.
+    if todo.iter().any(|(entry, _)| !entry.program) {
+        let all: Vec<&Place> = places.iter().collect();
+        restart::check(&root, &all, args.restart.as_deref())?;
     }
     // What names the program goes first.
     todo.sort_by_key(|(entry, _)| entry.program);
@@ -80,14 +106,10 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
         print(&format!("{verb} {}\n", root.outside(&entry.path).display()))?;
     }
     let texts = todo.iter().any(|(entry, _)| !entry.program);
-    let places: Vec<Place> = state
-        .places
-        .iter()
-        .filter_map(|kind| Place::find(&root, *kind))
-        .collect();
     if kept.is_empty() {
         state.remove(&root)?;
     } else {
+        state.half = true;
         state.forget_but(&root, kept)?;
         print(
             "the programs stay, since containers run on them: podhook uninstall again when those are gone\n",
@@ -112,6 +134,40 @@ fn running(root: &Root, state: &State) -> Vec<String> {
         .collect();
     running.dedup();
     running
+}
+
+/// The same with the names of the pods, where containerd has written them down for their containers.
+fn named(root: &Root, places: &[Place], running: &[String]) -> Vec<String> {
+    let mut pods = BTreeMap::new();
+    let states: BTreeSet<&str> = places.iter().map(|place| place.state).collect();
+    for state in states {
+        let tasks = Path::new(state).join(TASKS).join("k8s.io");
+        for id in root.names(&tasks).unwrap_or_default() {
+            let file = tasks.join(id).join("config.json");
+            let text = file.to_str().and_then(|file| root.text(file));
+            pods.extend(text.and_then(|text| pod(&text)));
+        }
+    }
+    let name = |container: &String| {
+        let id = container.strip_prefix("k8s.io/").unwrap_or_default();
+        match pods.get(id) {
+            Some(pod) => format!("pod {pod} ({container})"),
+            None => container.clone(),
+        }
+    };
+    running.iter().map(name).collect()
+}
+
+/// The sandbox and the pod of a container, by what CRI writes into its specification.
+fn pod(specification: &str) -> Option<(String, String)> {
+    let specification: Value = serde_json::from_str(specification).ok()?;
+    let annotations = specification.get("annotations")?;
+    let text = |name: &str| {
+        let key = format!("io.kubernetes.cri.sandbox-{name}");
+        annotations.get(key)?.as_str()
+    };
+    let pod = format!("{}/{}", text("namespace")?, text("name")?);
+    Some((text("id")?.to_owned(), pod))
 }
 
 fn in_use(running: &[String]) -> setup::Error {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use k8s_cri::v1::StatusRequest;
+use k8s_cri::v1::{StatusRequest, StatusResponse};
 use serde_json::Value;
 
 use super::client::{Client, Error};
@@ -121,25 +121,55 @@ impl Handlers {
     }
 }
 
+/// What containerd says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    pub handlers: Handlers,
+    /// Why pods get no network (the condition `NetworkReady`), where they get none.
+    pub no_network: Option<String>,
+}
+
+impl Status {
+    fn of(answer: &StatusResponse) -> Self {
+        let config = answer.info.get("config");
+        let config = config.and_then(|text| serde_json::from_str(text).ok());
+        let conditions = answer.status.iter().flat_map(|status| &status.conditions);
+        let mut network = conditions
+            .filter(|condition| condition.r#type == "NetworkReady" && !condition.status)
+            .map(|condition| match &*condition.message {
+                "" => condition.reason.clone(),
+                message => message.to_owned(),
+            });
+        Self {
+            handlers: config.map_or_else(Handlers::default, |config: Value| {
+                Handlers::from_config(&config)
+            }),
+            no_network: network.next(),
+        }
+    }
+}
+
 impl Client {
     /// Asks containerd for its handlers.
     ///
     /// # Errors
     /// When the call fails; an answer without configuration is no error.
     pub async fn handlers(&self) -> Result<Handlers, Error> {
+        Ok(self.status().await?.handlers)
+    }
+
+    /// Asks containerd for its handlers, and whether pods get a network.
+    ///
+    /// # Errors
+    /// As [`Self::handlers`].
+    pub async fn status(&self) -> Result<Status, Error> {
         let answer = self
             .runtime
             .clone()
             .status(StatusRequest { verbose: true })
             .await
-            .map_err(Error::call("Status"))?
-            .into_inner();
-        Ok(answer
-            .info
-            .get("config")
-            .and_then(|text| serde_json::from_str(text).ok())
-            .map(|config: Value| Handlers::from_config(&config))
-            .unwrap_or_default())
+            .map_err(Error::call("Status"))?;
+        Ok(Status::of(answer.get_ref()))
     }
 }
 
@@ -234,6 +264,31 @@ mod tests {
         assert!(handlers.get("path").unwrap().is_podhook());
         assert!(!handlers.get("runc").unwrap().is_podhook());
         assert!(handlers.get("kata").is_none());
+    }
+
+    #[test]
+    fn a_network_that_is_not_ready_is_said_with_its_reason() {
+        use k8s_cri::v1::{RuntimeCondition, RuntimeStatus};
+        let condition = |kind: &str, status: bool, message: &str| RuntimeCondition {
+            r#type: kind.to_owned(),
+            status,
+            reason: "NetworkPluginNotReady".to_owned(),
+            message: message.to_owned(),
+        };
+        let why = |network: RuntimeCondition| {
+            let conditions = vec![condition("RuntimeReady", true, ""), network];
+            Status::of(&StatusResponse {
+                status: Some(RuntimeStatus { conditions }),
+                ..StatusResponse::default()
+            })
+            .no_network
+        };
+        assert_eq!(why(condition("NetworkReady", true, "")), None);
+        let said = "cni plugin not initialized";
+        let none = why(condition("NetworkReady", false, said));
+        assert_eq!(none.as_deref(), Some(said));
+        let none = why(condition("NetworkReady", false, ""));
+        assert_eq!(none.as_deref(), Some("NetworkPluginNotReady"));
     }
 
     #[test]

@@ -10,5 +10,5 @@ mod tls;
 
 pub use client::{Client, Error};
 pub(crate) use handlers::path_match;
-pub use handlers::{Handlers, RuntimeHandler, SANDBOXER};
+pub use handlers::{Handlers, RuntimeHandler, SANDBOXER, Status};
 pub use k8s_cri::v1;

@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 
 use super::check::Check;
 use super::pauseless;
-use crate::args::NodeKind;
 use crate::cri::Handlers;
 use crate::setup::configure::{self, missing_annotations};
 use crate::setup::containerd::Generation;
@@ -102,7 +101,11 @@ fn toml(
         return one(Check::fail(name, message, install));
     };
     if !is_podhook(section) {
-        let message = format!("the runtime {runtime} is not podhook's");
+        let kind = section::text(section, "runtime_type");
+        let message = format!(
+            "the runtime {runtime} of {} is not podhook's: its runtime_type is {kind:?}",
+            last_file(root, &loaded, runtime)
+        );
         return one(Check::fail(
             name,
             message,
@@ -124,18 +127,33 @@ fn toml(
         let message = format!("runtime {runtime} in {}", last_file(root, &loaded, runtime));
         checks.push(Check::ok(name, message));
     }
+    for other in others(&cri, runtime) {
+        let section = runtimes(&cri).and_then(|all| all.get(&other));
+        let Some(section) = section.and_then(Value::as_object) else {
+            continue;
+        };
+        let install = install_command(place, &other);
+        let (_, wrong) = of_section(root, place, section, loaded.generation, name, &install);
+        let of_it = wrong.into_iter().map(|check| Check {
+            message: format!("the runtime {other}: {}", check.message),
+            ..check
+        });
+        checks.extend(of_it);
+    }
     checks.extend(handlers(root, place, &loaded, runtime).checks());
     (Some(used), checks)
 }
 
-fn read(
+pub(super) fn read(
     root: &Root,
     place: &Place,
     path: &Path,
     version: Option<Version>,
 ) -> Result<Loaded, Error> {
     let generation = configure::generation(root, place, path, version)?;
-    Loaded::read(root, path, generation)
+    let loaded = Loaded::read(root, path, generation)?;
+    loaded.check_versions(root)?;
+    Ok(loaded)
 }
 
 fn handlers<'a>(
@@ -152,8 +170,14 @@ fn handlers<'a>(
     }
 }
 
-/// The names of the handlers whose pods have no pause container.
-pub(super) fn pauseless(
+/// Whether a check has found podhook's runtime in a configuration.
+pub(super) fn has_runtime(check: &Check) -> bool {
+    let is_ok = check.status == super::Status::Ok;
+    is_ok && check.name.ends_with(" configuration") && check.message.starts_with("runtime ")
+}
+
+/// The names of podhook's handlers beside the one of that name: of pods without a pause container, and of other installs.
+pub(super) fn handlers_beside(
     root: &Root,
     place: &Place,
     runtime: &str,
@@ -167,8 +191,25 @@ pub(super) fn pauseless(
         Configuration::Daemon(_) | Configuration::None => return BTreeSet::new(),
     };
     let loaded = read(root, place, path, version).ok();
-    let names = loaded.map(|loaded| handlers(root, place, &loaded, runtime).names());
-    names.unwrap_or_default()
+    let Some(loaded) = loaded else {
+        return BTreeSet::new();
+    };
+    let mut names = handlers(root, place, &loaded, runtime).names();
+    names.extend(others(&loaded.cri(), runtime));
+    names.remove(runtime);
+    names
+}
+
+/// podhook's handlers with a pause container beside the one of that name.
+fn others(cri: &Value, runtime: &str) -> Vec<String> {
+    let all = runtimes(cri).into_iter().flatten();
+    let ours = all.filter(|(name, section)| {
+        let section = section.as_object();
+        let is_ours = section.is_some_and(|section| is_podhook(section) && !is_pauseless(section));
+        let is_beside = pauseless::is_beside(name, runtime);
+        is_ours && *name != runtime && !is_beside
+    });
+    ours.map(|(name, _)| name.clone()).collect()
 }
 
 fn last_file(root: &Root, loaded: &Loaded, name: &str) -> String {
@@ -316,7 +357,6 @@ pub(super) fn loaded(place: &Place, handlers: &Handlers, name: &str) -> Check {
         Some(handler) if handler.is_podhook() => {
             Check::ok(check, format!("it has the runtime {name}"))
         }
-        _ if place.kind == NodeKind::Docker => Check::ok(check, "docker's containerd has no CRI"),
         _ => Check::fail(
             check,
             format!("it has no runtime {name}: it has not read its configuration since"),

@@ -2,10 +2,12 @@
 
 mod check;
 mod configuration;
+mod journal;
 mod kubelet;
 mod machine;
 mod pauseless;
 mod programs;
+mod running;
 #[cfg(test)]
 mod tests;
 pub mod versions;
@@ -16,7 +18,6 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::args;
-use crate::cri::{Client, Handlers};
 use crate::node::state;
 use crate::output::escape;
 use crate::output::paint::{Colour, Paint};
@@ -27,7 +28,7 @@ use crate::setup::state::State;
 use crate::setup::version::Version;
 use check::{Check, Status};
 
-/// A containerd that hangs must not keep the other checks from being seen.
+/// A containerd that hangs must not keep versions from being seen.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// What was found.
@@ -38,15 +39,10 @@ pub struct Diagnosis(Vec<Check>);
 pub async fn examine(root: &Root, address: &Path, args: &args::Doctor) -> Diagnosis {
     let name = runtime(root, args.runtime.as_deref());
     let mut checks = checks(root, args, &name);
+    // What runs is this machine's own: that of a node whose folder is mounted here is not to be reached.
     if root.is_host() {
-        for place in places(root, &args.node) {
-            if let Some(handlers) = ask(&place.socket(root, address)).await {
-                checks.push(configuration::loaded(&place, &handlers, &name));
-                let more = configuration::pauseless(root, &place, &name, version(args));
-                let more = more.iter().filter(|more| **more != name);
-                checks.extend(more.map(|more| configuration::loaded(&place, &handlers, more)));
-            }
-        }
+        let places = places(root, &args.node);
+        checks.extend(running::checks(root, &places, address, &name, version(args)).await);
     }
     Diagnosis(checks)
 }
@@ -78,15 +74,6 @@ fn runtime(root: &Root, said: Option<&str>) -> String {
     name.unwrap_or_else(|| "podhook".to_owned())
 }
 
-/// What containerd has read, if it answers.
-async fn ask(socket: &Path) -> Option<Handlers> {
-    let ask = async {
-        let client = Client::connect(socket).await.ok()?;
-        client.handlers().await.ok()
-    };
-    tokio::time::timeout(PATIENCE, ask).await.ok().flatten()
-}
-
 /// All that files say.
 fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
     let mut checks = vec![machine::kernel(root), machine::cgroups(root)];
@@ -111,17 +98,38 @@ fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
         checks.extend(more);
         used = used.or(found);
     }
+    let is_configured = used.is_some() || checks.iter().any(configuration::has_runtime);
     let used = used.unwrap_or_default();
     let shim = programs::shim(root, &used);
     checks.extend(programs::labels(root, &shim));
     checks.extend(programs::shims(root, &shim));
     checks.push(programs::check_shim(root, &shim));
     checks.push(programs::oci(root, &used));
-    checks.push(programs::installed(root));
+    checks.extend(programs::twice(root, &used));
+    checks.push(programs::installed(root, is_configured, &shim));
     let (node, config) = configuration::node(root);
     checks.push(node);
+    if let Some(config) = &config {
+        checks.extend(journal::checks(root, &places, config));
+    }
     checks.extend(kubelet::checks(root, &used, config.as_ref()));
+    let is_bare = !is_configured && State::load(root).is_ok_and(|state| state.is_none());
+    if is_bare && args.node.kinds.is_empty() {
+        one_install(&mut checks);
+    }
     checks
+}
+
+/// On a node that has nothing of podhook yet, one command sets up all.
+fn one_install(checks: &mut [Check]) {
+    for check in checks {
+        let mend = check.mend.as_deref().unwrap_or_default();
+        if let Some(rest) = mend.strip_prefix("podhook install --for ") {
+            let rest = rest.split_once(' ').map(|(_, rest)| rest);
+            let rest = rest.map_or_else(String::new, |rest| format!(" {rest}"));
+            check.mend = Some(format!("podhook install{rest}"));
+        }
+    }
 }
 
 /// containerd's version, where the user says it.
@@ -169,9 +177,18 @@ fn table(checks: &[Check], paint: Paint) -> String {
     if !mends.is_empty() {
         text.push_str("\nWhat mends it:\n");
     }
+    // A command that mends several is said once.
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
     for check in mends {
         let mend = check.mend.as_deref().unwrap_or_default();
-        let line = format!("  {}: {mend}\n", check.name);
+        match said.iter_mut().find(|(there, _)| *there == mend) {
+            Some((_, names)) if names.contains(&&*check.name) => {}
+            Some((_, names)) => names.push(&check.name),
+            None => said.push((mend, vec![&check.name])),
+        }
+    }
+    for (mend, names) in said {
+        let line = format!("  {}: {mend}\n", names.join(", "));
         text.push_str(&escape::lines(&line));
     }
     text

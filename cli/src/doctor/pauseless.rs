@@ -17,6 +17,11 @@ use crate::setup::place::Place;
 use crate::setup::root::Root;
 use crate::setup::state::State;
 
+/// Whether a handler is called as the one without a pause container that stands beside `runtime`.
+pub(super) fn is_beside(name: &str, runtime: &str) -> bool {
+    pauseless::name(runtime) == name
+}
+
 /// What a containerd has of them.
 #[derive(Debug)]
 pub(super) struct Handlers<'a> {

@@ -12,8 +12,13 @@ use crate::setup::state::{Now, State};
 use crate::setup::version::{self, Program, Version};
 use crate::setup::{programs, shims};
 
+/// What docker needs for hooks of its own containers: `docker run --annotation`.
+const DOCKER_ANNOTATIONS: Version = Version(24, 0, 0);
+
+/// `said`: containerd's version, where the user says it.
 pub(super) fn containerd(place: &Place, said: Option<Version>) -> Check {
     let name = place.kind.name();
+    let said = said.filter(|_| place.has_pods());
     let oldest = match place.kind {
         // Runtimes by type are of 23.0.
         NodeKind::Docker => Version(23, 0, 0),
@@ -26,6 +31,15 @@ pub(super) fn containerd(place: &Place, said: Option<Version>) -> Check {
             format!("{version} is older than {}.{}", oldest.0, oldest.1),
             format!("upgrade it to {}.{} or later", oldest.0, oldest.1),
         ),
+        (Some(version), _) if place.kind == NodeKind::Docker && version < DOCKER_ANNOTATIONS => {
+            Check::warn(
+                name,
+                format!(
+                    "{version} has no `docker run --annotation`: a container has no hooks of its own"
+                ),
+                "upgrade it to 24.0 or later; hooks of the node's configuration run without",
+            )
+        }
         (Some(version), Some(program)) => {
             Check::ok(name, format!("{version}, {}", program.path.display()))
         }
@@ -33,12 +47,20 @@ pub(super) fn containerd(place: &Place, said: Option<Version>) -> Check {
         (None, Some(program)) => Check::warn(
             name,
             format!("{} does not say its version", program.path.display()),
-            "--containerd-version VERSION says it",
+            if place.has_pods() {
+                "--containerd-version VERSION says it".to_owned()
+            } else {
+                format!("run it: {} --version", program.path.display())
+            },
         ),
         (None, None) => Check::warn(
             name,
             "it is configured, but its program was not found",
-            "--containerd-version VERSION says its version",
+            if place.has_pods() {
+                "--containerd-version VERSION says its version"
+            } else {
+                "--for KIND leaves it out where it is used no more"
+            },
         ),
     }
 }
@@ -187,10 +209,56 @@ pub(super) fn oci(root: &Root, used: &Used) -> Check {
     }
 }
 
-/// Whether what podhook install wrote is as it was written.
-pub(super) fn installed(root: &Root) -> Check {
+/// Where a podhook beside the first one hides one of the two: what runs is then not what was installed last.
+pub(super) fn twice(root: &Root, used: &Used) -> Option<Check> {
+    let mut all = programs::shims(root);
+    if let Some(shim) = &used.shim
+        && root.real_path(shim).is_some()
+        && !all
+            .iter()
+            .any(|one| root.real_path(one) == root.real_path(shim))
+    {
+        all.push(shim.clone());
+    }
+    let [_, _, ..] = &*all else {
+        return None;
+    };
+    let first = used.shim.clone().or_else(|| all.first().cloned())?;
+    let shown = |path: &Path| root.outside(path).display().to_string();
+    let is_first = |path: &&PathBuf| root.real_path(path) != root.real_path(&first);
+    let others: Vec<String> = all.iter().filter(is_first).map(|one| shown(one)).collect();
+    let why = match used.shim {
+        Some(_) => "the configuration names it",
+        None => "it comes first in PATH",
+    };
+    Some(Check::warn(
+        "programs",
+        format!(
+            "podhook is there more than once: {} counts, since {why}, beside {}",
+            shown(&first),
+            others.join(", ")
+        ),
+        "keep one: remove the package (apt remove podhook), or podhook uninstall of the other; then podhook install",
+    ))
+}
+
+/// Whether what podhook install wrote is as it was written. `is_configured`: whether some configuration has podhook.
+pub(super) fn installed(root: &Root, is_configured: bool, shim: &Path) -> Check {
     let state = match State::load(root) {
         Ok(Some(state)) => state,
+        Ok(None) if !is_configured && root.real_path(shim).is_none() => {
+            return Check::warn(
+                "install",
+                "podhook install has not been run",
+                "podhook install",
+            );
+        }
+        Ok(None) if !is_configured => {
+            return Check::ok(
+                "install",
+                "podhook install has not been run: the programs are there, and no configuration names them",
+            );
+        }
         Ok(None) => {
             return Check::ok(
                 "install",
@@ -202,6 +270,13 @@ pub(super) fn installed(root: &Root) -> Check {
             return Check::warn("install", message, "see docs/install.md");
         }
     };
+    if state.half {
+        return Check::warn(
+            "install",
+            "half taken off: podhook uninstall --force has left the programs to the containers that ran",
+            "podhook uninstall again when those are gone; podhook install brings the rest back",
+        );
+    }
     let is_changed = |path: &Path, now: Now| now != Now::Written && !path.as_os_str().is_empty();
     let changed: Vec<String> = state
         .files

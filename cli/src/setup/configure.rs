@@ -7,7 +7,9 @@ use toml_edit::DocumentMut;
 
 use super::change::Change;
 use super::containerd::load::{Loaded, Source, default_runtime, runtimes, to_json};
-use super::containerd::section::{CONTAINER_ANNOTATIONS, POD_ANNOTATIONS, Section, is_podhook};
+use super::containerd::section::{
+    CONTAINER_ANNOTATIONS, POD_ANNOTATIONS, Section, foreign, is_podhook, text,
+};
 use super::containerd::{Generation, edit, template};
 use super::docker;
 use super::error::Error;
@@ -115,6 +117,7 @@ pub fn generation(
 fn toml(root: &Root, place: &Place, path: &Path, wanted: &Wanted) -> Result<Configured, Error> {
     let generation = generation(root, place, path, wanted.version)?;
     let loaded = Loaded::read(root, path, generation)?;
+    loaded.check_versions(root)?;
     let mut configured = Configured::default();
     if let Some(file) = loaded.disabled_by() {
         configured.notes.push(format!(
@@ -125,6 +128,7 @@ fn toml(root: &Root, place: &Place, path: &Path, wanted: &Wanted) -> Result<Conf
         return Ok(configured);
     }
     let cri = loaded.cri();
+    not_foreign(root, &loaded, wanted)?;
     let sections = sections(root, place, &cri, generation, wanted)?;
     let target = target(root, &loaded, path, &wanted.name)?;
     let mut changed = target.clone();
@@ -175,6 +179,23 @@ fn sections(
     let mut pauseless = podhook.pauseless(cri, generation, name, shim, by_type)?;
     pauseless.default = default(DefaultRuntime::Pauseless);
     Ok(vec![podhook, pauseless])
+}
+
+/// Refuses a handler of podhook's name that is somebody else's, with the file that has it.
+fn not_foreign(root: &Root, loaded: &Loaded, wanted: &Wanted) -> Result<(), Error> {
+    let cri = loaded.cri();
+    for name in std::iter::once(&wanted.name).chain(&wanted.pauseless) {
+        let section = runtimes(&cri).and_then(|all| all.get(name));
+        let section = section.and_then(Value::as_object);
+        if let Some(section) = section.filter(|section| !is_podhook(section)) {
+            let has =
+                |file: &Source| runtimes(&file.cri()).is_some_and(|all| all.contains_key(name));
+            let file = loaded.last(has).map(|file| root.outside(&file.path));
+            let kind = text(section, "runtime_type");
+            return Err(foreign(name, kind, file.as_deref()));
+        }
+    }
+    Ok(())
 }
 
 /// The file that is to have the runtime.
@@ -335,6 +356,7 @@ fn from_template(
     });
     let generation = generation(root, place, generated, version)?;
     let loaded = Loaded::read(root, generated, generation)?;
+    loaded.check_versions(root)?;
     let version = loaded.main().map_or(2, Source::version).max(2);
     let mut cri = loaded.cri();
     if let Some(all) = runtimes_mut(&mut cri) {
@@ -347,6 +369,7 @@ fn from_template(
             }
         }
     }
+    not_foreign(root, &loaded, wanted)?;
     let mut sections = sections(root, place, &cri, generation, wanted)?;
     let mut configured = Configured::default();
     let name = if version >= 3 {

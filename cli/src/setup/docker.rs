@@ -36,7 +36,7 @@ pub fn add(
     if let Some(there) = there {
         if !is_podhook(there) {
             return Err(Error::refused(
-                format!("{shown} has a runtime {name} that is not podhook's"),
+                format!("{shown} has a runtime {name} that is not podhook's: {there}"),
                 "--runtime NAME gives podhook's another name",
             ));
         }

@@ -20,6 +20,44 @@ pub struct Programs {
     pub changes: Vec<Change>,
 }
 
+/// The shims that are in PATH, in its order; a folder that is a link to another counts once.
+#[must_use]
+pub fn shims(root: &Root) -> Vec<PathBuf> {
+    let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for folder in version::PATH {
+        let path = Path::new(folder).join(SHIM);
+        let Some(real) = root.real_path(&path) else {
+            continue;
+        };
+        if found.iter().all(|(_, there)| *there != real) {
+            found.push((path, real));
+        }
+    }
+    found.into_iter().map(|(path, _)| path).collect()
+}
+
+/// Refuses a second installation, which would hide the one that is there, or be hidden by it.
+fn check_alone(root: &Root, folder: &Path) -> Result<(), Error> {
+    let new = folder.join(SHIM);
+    let here = root.real_path(&new);
+    let mut there = shims(root).into_iter();
+    let Some(other) = there.find(|path| *path != new && root.real_path(path) != here) else {
+        return Ok(());
+    };
+    let beside = other.with_file_name("podhook");
+    Err(Error::refused(
+        format!(
+            "podhook is there already: {}, which programs in {} would hide",
+            root.outside(&other).display(),
+            folder.display()
+        ),
+        format!(
+            "{} install sets up what is there; or remove that first (apt remove podhook); --bin-dir FOLDER has both side by side",
+            root.outside(&beside).display()
+        ),
+    ))
+}
+
 /// Finds them beside the program `own`, or where the user says. What a package has put into a folder of PATH stays there.
 ///
 /// # Errors
@@ -45,6 +83,9 @@ pub fn plan(
             format!("there is no shim at {}", source.display()),
             format!("--shim FILE names {SHIM}; `make install` puts both programs into {FOLDER}"),
         ));
+    }
+    if folder.is_none() {
+        check_alone(root, Path::new(FOLDER))?;
     }
     let folder = folder.unwrap_or(Path::new(FOLDER));
     if !folder.is_absolute() {

@@ -11,6 +11,7 @@ use super::place::Place;
 use super::root::Root;
 use super::shims::{self, Shim};
 use super::units;
+use super::version::PATH;
 use crate::args::NodeKind;
 
 /// What a command of the user's has in its environment: podhook's own.
@@ -55,6 +56,48 @@ pub fn all(
         text.push_str(&line);
     }
     Ok(text)
+}
+
+/// Looks whether the places can be restarted as the user has asked for, if that was asked for: before anything is written.
+///
+/// # Errors
+/// When a unit would end the containers too, and when there is no program to restart it with.
+pub fn check(root: &Root, places: &[&Place], command: Option<&str>) -> Result<(), Error> {
+    let Some(command) = command else {
+        return Ok(());
+    };
+    for place in places.iter().filter(|place| !place.restart.is_empty()) {
+        let own = place.restart_command();
+        let is_own = command.is_empty() || command == own;
+        if is_own || command.contains(OWN) {
+            check_unit(root, place)?;
+        }
+        if is_own && root.is_host() {
+            check_program(root, place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this machine has what restarts its services.
+fn check_program(root: &Root, place: &Place) -> Result<(), Error> {
+    let program = place.restart.first().copied().unwrap_or_default();
+    let mut folders = PATH.iter().chain(&["/snap/bin"]);
+    let is_there = folders.any(|folder| root.has(&format!("{folder}/{program}")));
+    let why = match program {
+        _ if !is_there => format!("there is no {program}"),
+        // The program alone restarts nothing, as in a container.
+        "systemctl" if !root.has("/run/systemd/system") => "systemd does not run".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Error::refused(
+        format!(
+            "{} cannot be restarted with `{}`: {why}. Nothing was changed",
+            place.kind.name(),
+            place.restart_command()
+        ),
+        "--restart=COMMAND names what restarts it; without --restart nothing is restarted",
+    ))
 }
 
 /// Restarts it with `command`, else as the place is restarted. Gives the number of containers that went on.

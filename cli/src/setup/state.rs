@@ -35,6 +35,9 @@ pub struct State {
     pub files: Vec<Entry>,
     /// Folders that were not there, the outermost first.
     pub folders: Vec<PathBuf>,
+    /// Whether all but the programs was taken off already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub half: bool,
 }
 
 /// One file.
@@ -132,6 +135,7 @@ impl State {
     /// # Errors
     /// With the first file that cannot be written; those before it are written.
     pub fn apply(&mut self, root: &Root, changes: &[Change]) -> Result<(), Error> {
+        self.half = false;
         for change in changes {
             self.keep(root, change)?;
         }

@@ -16,6 +16,8 @@ const MAX_ALL: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Archive {
     files: Vec<File>,
+    /// What could not be had, and why.
+    absent: Vec<(String, String)>,
     size: usize,
 }
 
@@ -44,6 +46,11 @@ impl Archive {
         });
     }
 
+    /// Says in the README that a file is not there.
+    pub(super) fn absent(&mut self, name: impl Into<String>, why: impl Into<String>) {
+        self.absent.push((name.into(), why.into()));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.files.len()
     }
@@ -68,6 +75,12 @@ impl Archive {
                 );
             }
             text.push('\n');
+        }
+        if !self.absent.is_empty() {
+            text.push_str("\nNot in it:\n");
+        }
+        for (name, why) in &self.absent {
+            let _ = writeln!(text, "  {name}  {why}");
         }
         text
     }
@@ -112,6 +125,10 @@ mod tests {
             "  log  the log (too large: its first 3 bytes are left off)\n"
         );
         assert!(archive.files[0].bytes.ends_with(b"end"));
+        archive.absent("logs/x.log", "journalctl: not found");
+        let contents = archive.contents();
+        let end = "\nNot in it:\n  logs/x.log  journalctl: not found\n";
+        assert!(contents.ends_with(end), "{contents}");
         for _ in 0..20 {
             archive.add("more", "", vec![b'y'; MAX_FILE]);
         }

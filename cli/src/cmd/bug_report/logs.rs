@@ -18,6 +18,8 @@ use crate::store::regular;
 const MAX_READ: u64 = 16 << 20;
 /// A journal on a slow disk must not keep the rest from being seen.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// systemd's.
+const JOURNAL: &str = "journalctl";
 /// The words by which a line is known to be about podhook.
 const OURS: [&str; 2] = ["podhook", "FailedPostStartHook"];
 /// What is kept of a line as it is.
@@ -42,22 +44,25 @@ const KEYS: [&str; 16] = [
 /// What is kept as far as it is podhook's.
 const TEXTS: [&str; 4] = ["msg", "message", "error", "handler"];
 
-/// What a place's log says of podhook; nothing where none is found.
-pub(super) async fn of(root: &Root, place: &Place, redaction: Redaction) -> Option<String> {
+/// What a place's log says of podhook.
+///
+/// # Errors
+/// With why there is none.
+pub(super) async fn of(root: &Root, place: &Place, redaction: Redaction) -> Result<String, String> {
     let text = match place.log {
         Some(path) => file(&root.outside(Path::new(path))),
         None => None,
     };
     let text = match text {
         Some(text) => text,
-        None if root.is_host() => journal(place.unit).await?,
-        None => return None,
+        None if root.is_host() => journal(JOURNAL, place.unit).await?,
+        None => return Err("the journal of another root is not read".to_owned()),
     };
     let lines = text
         .lines()
         .filter(|line| OURS.iter().any(|word| line.contains(word)));
     let lines: Vec<String> = lines.map(|line| kept(line, redaction)).collect();
-    Some(lines.join("\n") + "\n")
+    Ok(lines.join("\n") + "\n")
 }
 
 fn file(path: &Path) -> Option<String> {
@@ -70,8 +75,9 @@ fn file(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-async fn journal(unit: &str) -> Option<String> {
-    let mut journal = Command::new("journalctl")
+async fn journal(program: &str, unit: &str) -> Result<String, String> {
+    let failed = |e: std::io::Error| format!("{program}: {e}");
+    let mut journal = Command::new(program)
         .args(["--unit", unit, "--output=cat", "--no-pager", "--quiet"])
         .args(["--since=-1day", "--lines=50000"])
         .stdin(Stdio::null())
@@ -79,12 +85,19 @@ async fn journal(unit: &str) -> Option<String> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .ok()?;
-    let mut output = journal.stdout.take()?.take(MAX_READ);
+        .map_err(failed)?;
+    let output = journal.stdout.take();
+    let mut output = output.ok_or("no output")?.take(MAX_READ);
     let mut bytes = Vec::new();
     let read = output.read_to_end(&mut bytes);
-    tokio::time::timeout(PATIENCE, read).await.ok()?.ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|text| !text.is_empty())
+    match tokio::time::timeout(PATIENCE, read).await {
+        Ok(read) => read.map_err(failed)?,
+        Err(_) => return Err(format!("{program} took too long")),
+    };
+    if bytes.is_empty() {
+        return Err(format!("{program} has no line of the unit {unit}"));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What is kept of a line.
@@ -152,6 +165,14 @@ fn closing(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn why_there_is_no_log_is_said() {
+        let why = journal("/none/journalctl", "containerd").await.unwrap_err();
+        assert!(why.contains("/none/journalctl: No such file"), "{why}");
+        let why = journal("true", "containerd").await.unwrap_err();
+        assert!(why.contains("no line of the unit containerd"), "{why}");
+    }
 
     #[test]
     fn a_line_is_kept_without_what_hooks_do_and_print() {

@@ -188,13 +188,14 @@ async fn collect(
     records(global, root, &places, redaction, &mut archive).await;
     progress("logs");
     for place in &places {
-        if let Some(log) = logs::of(root, place, redaction).await {
-            let name = format!("logs/{}.log", place.kind.name());
-            archive.add(
+        let name = format!("logs/{}.log", place.kind.name());
+        match logs::of(root, place, redaction).await {
+            Ok(log) => archive.add(
                 name,
                 "the lines about podhook in containerd's log, of a day at most",
                 log,
-            );
+            ),
+            Err(why) => archive.absent(name, escape::visible(&why)),
         }
     }
     archive

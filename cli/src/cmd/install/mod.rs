@@ -150,6 +150,7 @@ fn install(
         changes.append(&mut planned.changes);
         notes.append(&mut planned.notes);
     }
+    restart::check(&root, &again, args.restart.as_deref())?;
     if args.dry_run {
         let diffs: String = changes.iter().map(|change| change.diff(&root)).collect();
         print(&diffs)?;

@@ -85,7 +85,7 @@ pub(super) async fn run(args: &args::Certificate) -> Result<(), CommandError> {
                 Err(e) => (format!("error: {e}\n"), AGAIN),
             };
             if line != said {
-                eprint!("{line}");
+                eprintln!("{}", line.trim_end());
                 said = line;
             }
             tokio::time::sleep(pause).await;

@@ -198,6 +198,105 @@ fn what_is_wrong_is_found_and_what_mends_it_is_said() {
 }
 
 #[test]
+fn a_second_podhook_is_a_warning_that_says_which_one_counts() {
+    let node = node();
+    program(
+        node.path(),
+        "usr/bin/containerd-shim-podhook-v1",
+        "podhook 0.0.1",
+    );
+    let checks = look(&node);
+    let check = checks
+        .iter()
+        .find(|check| check.name == "programs")
+        .unwrap();
+    assert_eq!(check.status, Status::Warn);
+    let counts =
+        "usr/local/bin/containerd-shim-podhook-v1 counts, since the configuration names it";
+    assert!(check.message.contains(counts), "{check:?}");
+}
+
+#[test]
+fn a_node_that_was_never_installed_is_not_called_configured_and_needs_one_command() {
+    let node = node();
+    write(node.path(), CONFIG, "version = 3\n");
+    write(node.path(), "etc/docker/daemon.json", "{}");
+    fs::remove_file(node.path().join("usr/local/bin/containerd-shim-podhook-v1")).unwrap();
+    let checks = look(&node);
+    let install = checks.iter().find(|check| check.name == "install").unwrap();
+    assert_eq!(install.status, Status::Warn, "{install:?}");
+    assert!(!install.message.contains("by hand"), "{install:?}");
+    let text = table(&checks, Paint::NONE);
+    let (_, mends) = text.split_once("What mends it:\n").unwrap();
+    assert_eq!(mends.matches("podhook install").count(), 1, "{mends}");
+    // By hand it is where a configuration has it.
+    write(node.path(), CONFIG, GOOD);
+    let checks = look(&node);
+    let install = checks.iter().find(|check| check.name == "install").unwrap();
+    assert!(install.message.contains("by hand"), "{install:?}");
+}
+
+#[test]
+fn what_is_half_taken_off_is_said() {
+    let node = node();
+    let state = r#"{"version": 1, "podhook": "0.1.0", "runtime": "podhook", "shim": "/x", "places": [], "files": [], "folders": [], "half": true}"#;
+    write(node.path(), "var/lib/podhook/install/state.json", state);
+    let checks = look(&node);
+    let install = checks.iter().find(|check| check.name == "install").unwrap();
+    assert_eq!(install.status, Status::Warn);
+    assert!(install.message.contains("half taken off"), "{install:?}");
+    assert!(install.mend.as_ref().unwrap().contains("uninstall again"));
+}
+
+#[test]
+fn a_handler_beside_the_first_one_is_looked_at_too() {
+    let node = node();
+    let second = GOOD
+        .replace("version = 3\n", "")
+        .replace("runtimes.podhook", "runtimes.hooks")
+        .replace(
+            "pod_annotations = ['podhook.dev/*', 'lifecycle.podhook.dev/*']",
+            "pod_annotations = []",
+        );
+    write(node.path(), CONFIG, &format!("{GOOD}{second}"));
+    let checks = look(&node);
+    let failed: Vec<_> = checks
+        .iter()
+        .filter(|check| check.status == Status::Fail)
+        .collect();
+    let [check] = &*failed else {
+        panic!("{checks:#?}");
+    };
+    assert!(
+        check
+            .message
+            .starts_with("the runtime hooks: annotations do not reach"),
+        "{check:?}"
+    );
+    assert!(
+        check.mend.as_ref().unwrap().contains("--runtime hooks"),
+        "{check:?}"
+    );
+}
+
+#[test]
+fn the_version_that_is_said_of_containerd_is_not_dockers() {
+    let said = Some(Version(1, 6, 20));
+    let docker = |version| {
+        let node = node();
+        let says = format!("Docker version {version}, build abc");
+        program(node.path(), "usr/bin/dockerd", &says);
+        let root = Root::open(node.path()).unwrap();
+        let place = Place::find(&root, args::NodeKind::Docker).unwrap();
+        programs::containerd(&place, said).status
+    };
+    assert_eq!(docker("28.5.2"), Status::Ok);
+    // `docker run --annotation` is of 24.0, runtimes by type are of 23.0.
+    assert_eq!(docker("23.0.6"), Status::Warn);
+    assert_eq!(docker("20.10.24"), Status::Fail);
+}
+
+#[test]
 fn the_runtime_is_called_as_it_was_installed() {
     let node = node();
     let config = GOOD.replace("runtimes.podhook", "runtimes.hooked");

@@ -48,6 +48,11 @@ impl Node {
         let mut scrape = Scrape::default();
         // Before the folder below it is made: a wrong directory stays as it is.
         bundles::list(&self.state)?;
+        if !self.state.join("podhook").exists() && !self.any_answers().await? {
+            // No shim of podhook's has been here since the boot: reading leaves nothing behind.
+            scrape.took = began.elapsed();
+            return Ok(scrape);
+        }
         let locked = self.lock().await?;
         let mut ledger = locked.read().map_err(|source| Error::Ledger {
             path: locked.path(),
@@ -86,6 +91,15 @@ impl Node {
         }
         scrape.took = began.elapsed();
         Ok(scrape)
+    }
+
+    /// Whether some shim is podhook's.
+    async fn any_answers(&self) -> Result<bool, Error> {
+        let bundles = bundles::list(&self.state)?;
+        let addresses = bundles.iter().filter_map(shims::address).collect();
+        let said = shims::ask_all(addresses, self.timeout).await;
+        let mut said = said.into_values();
+        Ok(said.any(|said| matches!(said, ShimReply::Counters(_) | ShimReply::Nothing(_))))
     }
 
     async fn lock(&self) -> Result<Locked, Error> {
@@ -144,6 +158,18 @@ mod tests {
     use podhook_hooks::counters::ledger::Answer;
 
     use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_node_without_podhook_is_read_without_leaving_anything() {
+        let state = tempfile::tempdir().unwrap();
+        let node = Node {
+            state: state.path().to_owned(),
+            timeout: Duration::from_secs(5),
+        };
+        let scrape = node.scrape().await.unwrap();
+        assert_eq!((scrape.up, scrape.silent), (0, 0));
+        assert_eq!(state.path().read_dir().unwrap().count(), 0);
+    }
 
     fn counters(shim: &str, execs: u64) -> ShimReply {
         ShimReply::Counters(Answer {

@@ -139,6 +139,27 @@ impl Loaded {
         Ok(Self { generation, files })
     }
 
+    /// Whether containerd reads files of these versions at all: of a later one than it knows it reads nothing.
+    ///
+    /// # Errors
+    /// With the first file that it refuses.
+    pub fn check_versions(&self, root: &Root) -> Result<(), Error> {
+        let newest = self.generation.newest();
+        let Some(file) = self.files.iter().find(|file| file.version() > newest) else {
+            return Ok(());
+        };
+        let shown = root.outside(&file.path).display().to_string();
+        let version = self.generation.version;
+        Err(Error::refused(
+            format!(
+                "{shown} is a configuration of version {}, and containerd {version} has none later than {newest}",
+                file.version()
+            ),
+            "write it for this containerd (`containerd config default` is of its version), or say which one reads it: \
+             --containerd-version",
+        ))
+    }
+
     /// The file that everything begins with.
     #[must_use]
     pub fn main(&self) -> Option<&Source> {

@@ -120,10 +120,22 @@ pub(super) fn existing<'a>(
     if existing.is_none_or(is_podhook) {
         return Ok(existing);
     }
-    Err(Error::refused(
-        format!("the runtime handler {name} is there already, and is not podhook's"),
-        "--runtime NAME gives podhook's another name; --default makes it that of pods which name none",
+    Err(foreign(
+        name,
+        existing.map_or("", |section| text(section, "runtime_type")),
+        None,
     ))
+}
+
+/// Says whose the handler of that name is, and in which file it is said, where that is known.
+pub(in crate::setup) fn foreign(name: &str, kind: &str, file: Option<&Path>) -> Error {
+    let file = file.map_or_else(String::new, |file| format!(" of {}", file.display()));
+    Error::refused(
+        format!(
+            "the runtime handler {name}{file} is there already, and is not podhook's: its runtime_type is {kind:?}"
+        ),
+        "--runtime NAME gives podhook's another name",
+    )
 }
 
 /// The keys that a handler is to have as its model has them, and its annotations. What is there already stays.

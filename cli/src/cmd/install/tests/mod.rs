@@ -275,9 +275,27 @@ fn nothing_is_taken_away_while_containers_run_on_it() {
     let program = "/usr/local/bin/containerd-shim-podhook-v1 (deleted)";
     let arguments = ["-namespace", "k8s.io", "-id", "web", "-address", "/x"];
     crate::setup::shims::tests::process(&node.at(""), 7, program, &arguments);
+    for dry in [&[][..], &["--dry-run"]] {
+        let error = node.uninstall(dry).unwrap_err();
+        assert!(error.contains("run on podhook, 1: k8s.io/web"), "{error}");
+        assert!(error.contains("--force"), "{error}");
+    }
+    // containerd has written down whose it is, for the sandbox or for a container of it.
+    let bundle = "run/containerd/io.containerd.runtime.v2.task/k8s.io/other/config.json";
+    let annotations = "{\"annotations\": {\"io.kubernetes.cri.sandbox-id\": \"web\", \
+        \"io.kubernetes.cri.sandbox-namespace\": \"shop\", \"io.kubernetes.cri.sandbox-name\": \"cart-0\"}}";
+    node.write(bundle, annotations);
     let error = node.uninstall(&[]).unwrap_err();
-    assert!(error.contains("run on podhook, 1: k8s.io/web"), "{error}");
-    assert!(error.contains("--force"), "{error}");
+    assert!(error.contains("1: pod shop/cart-0 (k8s.io/web)"), "{error}");
+    fs::remove_dir_all(node.at("run")).unwrap();
+    let installed = node.all();
+    node.uninstall(&["--force", "--dry-run"]).unwrap();
+    assert_eq!(node.all(), installed);
+    node.uninstall(&["--force"]).unwrap();
+    let state = || node.read("var/lib/podhook/install/state.json");
+    assert!(state().contains("\"half\": true"), "{}", state());
+    node.install(&[]).unwrap();
+    assert!(!state().contains("half"), "{}", state());
     node.uninstall(&["--force"]).unwrap();
     assert_eq!(node.read(CONFIG), "version = 4\n");
     assert!(node.at(SHIM).exists(), "containerd calls it when they end");
@@ -404,6 +422,18 @@ fn what_is_wrong_is_said_with_a_hint() {
     let node = containerd("1.7.24");
     node.write(CONFIG, "version = ");
     assert!(said(&node, &[]).contains("is not TOML"));
+    for (version, of) in [("7", "1.7.24"), ("3", "1.6.20"), ("4", "2.1.9")] {
+        node.write(CONFIG, &format!("version = {version}\n"));
+        let error = said(&node, &["--containerd-version", of]);
+        let message = format!("configuration of version {version}");
+        assert!(error.contains(&message), "{error}");
+    }
+    let foreign = V2.replace("runtimes.runc", "runtimes.podhook");
+    node.write(CONFIG, &foreign);
+    let error = said(&node, &[]);
+    assert!(error.contains("io.containerd.runc.v2"), "{error}");
+    assert!(error.contains("etc/containerd/config.toml"), "{error}");
+    assert!(!error.contains("--default"), "{error}");
     node.write(CONFIG, "[plugins.cri]\nsandbox_image = \"x\"\n");
     assert!(said(&node, &[]).contains("version 1"));
     node.write(CONFIG, "");
@@ -418,6 +448,45 @@ fn what_is_wrong_is_said_with_a_hint() {
     assert!(said(&node, &["--bin-dir", "bin"]).contains("absolute"));
     assert!(said(&node, &["--containerd-version", "x"]).contains("not a version"));
     assert!(Path::new(&node.at(SHIM)).exists());
+}
+
+#[test]
+fn what_cannot_be_restarted_is_said_before_anything_is_written() {
+    let node = containerd("1.7.24");
+    node.write(CONFIG, V2);
+    // Of this unit systemd would end every container.
+    let unit = "[Service]\nKillMode=mixed\n";
+    node.write("usr/lib/systemd/system/containerd.service", unit);
+    let before = node.all();
+    let restart = "--restart=$PODHOOK_RESTART";
+    let error = node.install(&[restart]).unwrap_err();
+    assert!(error.contains("KillMode is mixed"), "{error}");
+    assert_eq!(node.all(), before);
+    node.install(&[]).unwrap();
+    let installed = node.all();
+    let error = node.uninstall(&[restart]).unwrap_err();
+    assert!(error.contains("KillMode is mixed"), "{error}");
+    assert_eq!(node.all(), installed);
+}
+
+#[test]
+fn a_second_podhook_is_not_put_before_the_packages() {
+    let node = containerd("1.7.24");
+    node.write(CONFIG, V2);
+    node.program("usr/bin/containerd-shim-podhook-v1", "podhook 0.0.1");
+    let before = node.all();
+    let error = node.install(&[]).unwrap_err();
+    assert!(
+        error.contains("usr/bin/containerd-shim-podhook-v1"),
+        "{error}"
+    );
+    assert!(
+        error.contains("\n  hint: ") && error.contains("--bin-dir"),
+        "{error}"
+    );
+    assert_eq!(node.all(), before);
+    node.install(&["--bin-dir", "/opt/podhook"]).unwrap();
+    assert!(node.at("opt/podhook/containerd-shim-podhook-v1").exists());
 }
 
 #[test]

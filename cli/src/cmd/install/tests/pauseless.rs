@@ -203,6 +203,9 @@ fn an_install_without_the_flag_leaves_it_where_it_is() {
             .contains(&"disable_pause_image_pull = true")
     );
     node.program("usr/bin/containerd", &says("v2.1.9"));
+    // An older one reads an older configuration.
+    let config = node.read(CONFIG).replace("version = 4", "version = 3");
+    node.write(CONFIG, &config);
     node.install(&[]).unwrap();
 }
 
