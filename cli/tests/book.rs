@@ -132,7 +132,13 @@ fn every_manifest_is_accepted_without_a_warning() {
 fn every_lifecycle_is_accepted_but_the_one_that_is_shown_as_wrong() {
     let mut values = Vec::new();
     for block in of("json") {
-        values.push((block.place, block.text));
+        let value: Value = serde_json::from_str(&block.text).expect(&block.place);
+        // A network of pods is CNI's.
+        if value["cniVersion"].is_null() {
+            values.push((block.place, block.text));
+        } else {
+            assert!(value["plugins"].is_array(), "{}", block.place);
+        }
     }
     for block in of("yaml") {
         let value: Value = serde_saphyr::from_str(&block.text).expect(&block.place);
