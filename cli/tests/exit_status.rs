@@ -35,7 +35,7 @@ fn empty() -> (tempfile::TempDir, String) {
 fn that_nobody_reads_stderr_is_no_panic() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let podhook = std::process::Command::new(env!("CARGO_BIN_EXE_podhook"))
+    let podhook = Command::new(env!("CARGO_BIN_EXE_podhook"))
         .args(["doctor", "--root", "/none/such"])
         .stderr(writer)
         .output()

@@ -115,6 +115,19 @@ impl Events {
             .collect()
     }
 
+    /// The container's topics are these, as [`Self::topics`] has them: one may be told a moment later than the answer that it
+    /// belongs to.
+    ///
+    /// # Panics
+    /// Where they do not become these.
+    #[track_caller]
+    pub fn are<const N: usize>(&self, container: &str, topics: [&str; N]) {
+        let _ = wait::until_true("its events", wait::SOON, || {
+            self.topics(container) == topics
+        });
+        assert_eq!(self.topics(container), topics);
+    }
+
     /// Waits for an event of `container` with this topic (as `exit`) and gives the first.
     ///
     /// # Errors

@@ -393,6 +393,12 @@ impl Container<'_> {
         self.node.events().topics(&self.id)
     }
 
+    /// Its events are these: see [`Events::are`](crate::events::Events::are).
+    #[track_caller]
+    pub fn has_events<const N: usize>(&self, topics: [&str; N]) {
+        self.node.events().are(&self.id, topics);
+    }
+
     /// Deletes the stopped task and the container, and gives the task's exit status as ctr says it.
     ///
     /// Not as `/tasks/delete` says it: the original shim of 2.1 at times ends before that event is out.

@@ -265,6 +265,12 @@ impl PodContainer<'_> {
         self.pod.node.events().topics(&self.id)
     }
 
+    /// Its events are these: see [`Events::are`](crate::events::Events::are).
+    #[track_caller]
+    pub fn has_events<const N: usize>(&self, topics: [&str; N]) {
+        self.pod.node.events().are(&self.id, topics);
+    }
+
     /// CRI `Exec` with both outputs, or with a terminal; and standard input.
     ///
     /// # Errors

@@ -69,7 +69,13 @@ pub fn leave_stack(size: usize) {
     let here = 0u8;
     let end = (&raw const here as usize).saturating_sub(FRAME) & !0xfff;
     // SAFETY: that part of this thread's stack is not in use.
-    unsafe { libc::madvise((end - size) as *mut libc::c_void, size, libc::MADV_DONTNEED) };
+    unsafe {
+        libc::madvise(
+            end.saturating_sub(size) as *mut libc::c_void,
+            size,
+            libc::MADV_DONTNEED,
+        )
+    };
 }
 
 /// Where the mapping begins that has this address in it.
