@@ -28,39 +28,15 @@ pub fn is_like(given: &str, word: &str, most: usize) -> bool {
 }
 
 /// `, did you mean "command"?`, or nothing.
-pub fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    similar(given, known)
+pub fn did_you_mean(meant: Option<&str>) -> String {
+    meant
         .map(|word| format!(", did you mean {word:?}?"))
         .unwrap_or_default()
 }
 
-/// How many letters differ (optimal string alignment, a row of its table at a time).
+/// How many letters differ.
 fn slips(a: &str, b: &str) -> usize {
-    let lower = |text: &str| -> Vec<char> { text.chars().flat_map(char::to_lowercase).collect() };
-    let (a, b) = (lower(a), lower(b));
-    let at = |row: &[usize], i: usize| row.get(i).copied().unwrap_or(usize::MAX);
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    let mut above: Option<char> = None;
-    for (i, from) in a.iter().enumerate() {
-        let mut row = vec![i.saturating_add(1)];
-        let mut left: Option<char> = None;
-        for (j, to) in b.iter().enumerate() {
-            let next = j.saturating_add(1);
-            let changed = at(&last, j).saturating_add((from != to).into());
-            let one_more = at(&last, next).min(at(&row, j)).saturating_add(1);
-            let mut best = changed.min(one_more);
-            if above == Some(*to) && left == Some(*from) {
-                let swapped = at(&before, j.saturating_sub(1)).saturating_add(1);
-                best = best.min(swapped);
-            }
-            row.push(best);
-            left = Some(*to);
-        }
-        above = Some(*from);
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(usize::MAX)
+    strsim::osa_distance(&a.to_lowercase(), &b.to_lowercase())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::reader::{At, shown};
 use super::text;
 use super::tree::Node;
 use crate::signal::{self, Signal};
+use crate::similar::did_you_mean;
 
 impl Lifecycle {
     /// Parses the JSON text of a lifecycle.
@@ -129,9 +130,7 @@ fn hook(at: At, is_post_start: bool, ports: &Ports<'_>) -> Result<Hook, FieldErr
 pub(crate) fn signal(at: &At) -> Result<Signal, FieldError> {
     let name = at.string()?;
     Signal::from_name(name).ok_or_else(|| {
-        let meant = signal::meant(name)
-            .map(|meant| format!(", did you mean {meant:?}?"))
-            .unwrap_or_default();
+        let meant = did_you_mean(signal::meant(name).as_deref());
         at.error(format!("{} is not a signal name{meant}", shown(name)))
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::error::FieldError;
 use super::text;
 use super::tree::{Node, Value};
-use crate::similar::did_you_mean;
+use crate::similar::{did_you_mean, similar};
 
 /// The longest key or value shown in a message, bytes.
 const MAX_SHOWN: usize = 64;
@@ -117,7 +117,7 @@ impl At {
                 node,
             };
             if !known.contains(&key.as_str()) {
-                let meant = did_you_mean(&key, known.iter().copied());
+                let meant = did_you_mean(similar(&key, known.iter().copied()));
                 return Err(at.error(format!("unknown field{meant}")));
             }
             if fields.contains_key(&key) {

@@ -12,7 +12,7 @@ mod spec;
 mod sysctl;
 mod wire;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -71,7 +71,6 @@ enum Stage {
 
 pub struct Sandbox {
     pub id: String,
-    bundle: PathBuf,
     place: Place,
     config: PodSandboxConfig,
     network: String,
@@ -102,7 +101,6 @@ impl Sandbox {
         let sandbox = Arc::new(Self {
             files: Files::of(bundle, &config),
             id: id.to_owned(),
-            bundle: bundle.to_owned(),
             place: Place::of(bundle)?,
             network: network.to_owned(),
             created_at: SystemTime::now(),
@@ -126,14 +124,14 @@ impl Sandbox {
     }
 
     fn make_files(&self) -> Result<()> {
-        file::write_private(&self.bundle.join(MARK), b"")?;
+        file::write_private(&self.place.bundle().join(MARK), b"")?;
         let options = Options {
             systemd_cgroup: self.systemd,
             ..Options::default()
         };
-        options.save(&self.bundle)?;
+        options.save(self.place.bundle())?;
         let spec = self.spec().to_string();
-        file::write_private(&self.bundle.join(FILE_NAME), spec.as_bytes())?;
+        file::write_private(&self.place.bundle().join(FILE_NAME), spec.as_bytes())?;
         self.files.make(&self.config)
     }
 
@@ -220,7 +218,7 @@ impl Sandbox {
         *self.pinned() = Pinned::of(pid, self.config.namespaces())?;
         // For the verb `delete`.
         file::write_private(
-            &self.bundle.join(bundle::INIT_PID),
+            &self.place.bundle().join(bundle::INIT_PID),
             pid.to_string().as_bytes(),
         )?;
         if self.systemd {
@@ -284,7 +282,7 @@ impl Sandbox {
         }
         // For the verb `delete`, which has nothing left to do then.
         if !self.place.is_lost()
-            && let Err(e) = bundle::mark_deleted(&self.bundle)
+            && let Err(e) = bundle::mark_deleted(self.place.bundle())
         {
             log::warn!(id = self.id.as_str(); "{e}");
         }

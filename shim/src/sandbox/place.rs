@@ -24,6 +24,11 @@ impl Place {
         })
     }
 
+    /// Its first name.
+    pub fn bundle(&self) -> &Path {
+        &self.bundle
+    }
+
     /// Whether it is not there any more under its name.
     pub fn is_lost(&self) -> bool {
         match Identity::find(&self.bundle) {
