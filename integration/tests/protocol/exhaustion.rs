@@ -15,7 +15,7 @@ use podhook_integration::wait::{self, SOON};
 use crate::Test;
 use crate::client::{Answer, Client, create_request, exec_request};
 use crate::podhook_only;
-use crate::scarce::{Descriptors, Processes};
+use crate::scarce::{Descriptors, Processes, wait_alone};
 use crate::stage::{Failure, Stage, any};
 use crate::stdio::{Stdio, reader, request};
 use crate::tests;
@@ -133,6 +133,7 @@ fn times_refused(
         let id = format!("c{left}");
         stage.make_bundle(&id, &hooked(stage, &id))?;
         prepare(&client, &id)?;
+        wait_alone(shim)?;
         scarce.leave(left)?;
         let done = act(&client, &id);
         let alive = client.connect_rpc("c");

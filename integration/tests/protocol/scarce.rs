@@ -14,6 +14,15 @@ use podhook_integration::wait::{self, SOON};
 
 use crate::stage::{Failure, Stage};
 
+/// Waits until a shim's threads that waited for more work have ended: one that ends later gives back what was counted.
+pub fn wait_alone(pid: i32) -> Outcome {
+    let tasks = format!("/proc/{pid}/task");
+    wait::until_true("the end of the shim's other threads", SOON, || {
+        fs::read_dir(&tasks).is_ok_and(|tasks| tasks.count() == 1)
+    })?;
+    Ok(())
+}
+
 /// A pids cgroup of this test's own, gone when dropped.
 pub struct Processes(PathBuf);
 

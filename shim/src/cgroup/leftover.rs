@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::error::Error;
-use super::noted::remove_tree;
+use super::noted::{self, remove_tree};
 use super::processes;
 use crate::host::pidfd;
 
@@ -131,20 +131,15 @@ impl Leftover {
 
     /// Where it is frozen: with what it is below, as long as it is empty. A process would join it, and wait there.
     pub fn frozen(&self) -> Option<PathBuf> {
-        let says = |file: PathBuf, frozen: fn(&str) -> bool| {
-            fs::read_to_string(file).is_ok_and(|text| frozen(&text))
+        let is_frozen = |dir: &PathBuf| {
+            noted::is_frozen_v1(dir).unwrap_or(false) || noted::is_frozen(dir).unwrap_or(false)
         };
-        self.dirs().into_iter().find(|dir| {
-            says(dir.join("freezer.state"), |text| text.trim() != "THAWED")
-                || says(dir.join("cgroup.events"), |text| {
-                    text.lines().any(|line| line == "frozen 1")
-                })
-        })
+        self.dirs().into_iter().find(is_frozen)
     }
 
-    /// Whether any of it is still there.
+    /// Whether any of it is still there. What cannot be looked for may be.
     pub fn exists(&self) -> bool {
-        !self.dirs().is_empty()
+        self.find().map_or(true, |dirs| !dirs.is_empty())
     }
 
     /// Kills every process in it, frozen ones too; whether none is left.
@@ -206,27 +201,31 @@ impl Leftover {
         Ok(pids)
     }
 
-    /// Removes it, and waits for processes that are dying in it. Returns what is left at the deadline.
+    /// Removes it, and waits for processes that are dying in it, and for a descriptor. Returns what is left at the deadline.
     ///
     /// # Errors
     /// The first cgroup that could not be removed, and why.
-    pub fn remove(&self, deadline: Instant) -> Result<(), (PathBuf, io::Error)> {
+    pub fn remove(&self, deadline: Instant) -> Result<(), Error> {
         loop {
-            let mut kept = None;
-            for dir in self.dirs() {
-                match remove_tree(&dir) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                        kept.get_or_insert((dir, e));
-                    }
-                    _ => {}
-                }
-            }
-            match kept {
-                None => return Ok(()),
-                Some(kept) if Instant::now() > deadline => return Err(kept),
-                Some(_) => std::thread::sleep(PAUSE),
+            match self.remove_once() {
+                Err(kept) if Instant::now() > deadline => return Err(kept),
+                Err(_) => std::thread::sleep(PAUSE),
+                Ok(()) => return Ok(()),
             }
         }
+    }
+
+    fn remove_once(&self) -> Result<(), Error> {
+        let mut kept = None;
+        for dir in self.find()? {
+            match remove_tree(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    kept.get_or_insert(Error::io("remove", &dir)(e));
+                }
+                _ => {}
+            }
+        }
+        kept.map_or(Ok(()), Err)
     }
 }
 
@@ -378,7 +377,18 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         // No file of a real cgroup keeps it from being removed; this one does.
         fs::write(dir.join("cgroup.procs"), "").unwrap();
-        let (kept, _) = leftover.remove(Instant::now()).unwrap_err();
-        assert_eq!(kept, dir);
+        let kept = leftover.remove(Instant::now()).unwrap_err().to_string();
+        assert!(kept.contains(dir.to_str().unwrap()), "{kept}");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_for_may_be_there() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let leftover = Leftover::below(file.path(), "/ns/c1", false);
+        assert!(leftover.exists());
+        assert!(leftover.remove(Instant::now()).is_err());
+        let gone = Leftover::below(&file.path().with_extension("gone"), "/ns/c1", false);
+        assert!(!gone.exists());
+        assert!(gone.remove(Instant::now()).is_ok());
     }
 }

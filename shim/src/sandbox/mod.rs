@@ -275,9 +275,9 @@ impl Sandbox {
         let removed =
             apart::start(move || cgroup.remove(deadline::after(Instant::now(), CGROUP_LIMIT)));
         unmounted.await;
-        if let Ok(Err((dir, e))) = removed.await {
+        if let Ok(Err(e)) = removed.await {
             // The verb `delete` tries again.
-            log::warn!(id = self.id.as_str(); "remove cgroup {}: {e}", dir.display());
+            log::warn!(id = self.id.as_str(); "{e}");
             return;
         }
         // For the verb `delete`, which has nothing left to do then.

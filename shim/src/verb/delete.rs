@@ -76,7 +76,7 @@ pub fn delete(flags: &Flags) -> Result<Vec<u8>> {
         orphan.end_beside(&neighbour, pid.cast_signed());
     } else if bundle::is_deleted(&bundle) {
         orphan.stop_scope();
-        if let Err((_, e)) = leftover.remove(Instant::now()) {
+        if let Err(e) = leftover.remove(Instant::now()) {
             warn(&format_args!("the container's cgroup: {e}"));
         }
     } else {
@@ -161,8 +161,8 @@ impl Orphan<'_> {
             warn(&CALLS_LEFT);
         }
         self.stop_scope();
-        if let Err((dir, e)) = self.leftover.remove(deadline) {
-            warn(&format_args!("remove cgroup {}: {e}", dir.display()));
+        if let Err(e) = self.leftover.remove(deadline) {
+            warn(&e);
         }
     }
 

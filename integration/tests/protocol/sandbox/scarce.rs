@@ -12,7 +12,7 @@ use podhook_integration::Outcome;
 use podhook_integration::cri::v1;
 
 use super::{ID, Pod, READY, config, namespaces};
-use crate::scarce::{Descriptors, Processes};
+use crate::scarce::{Descriptors, Processes, wait_alone};
 use crate::stage::{Failure, Stage};
 use crate::{Test, tests};
 
@@ -75,7 +75,9 @@ fn shim(stage: &Stage) -> Result<i32, Failure> {
 
 fn a_pod_with_too_few_descriptors(stage: &Stage) -> Outcome {
     let leave = |stage: &Stage, left| {
-        let descriptors = Descriptors::of(shim(stage)?)?;
+        let shim = shim(stage)?;
+        wait_alone(shim)?;
+        let descriptors = Descriptors::of(shim)?;
         descriptors.allow(descriptors.used()? + left)?;
         Ok(descriptors)
     };
@@ -84,7 +86,9 @@ fn a_pod_with_too_few_descriptors(stage: &Stage) -> Outcome {
 
 fn a_pod_with_too_few_processes(stage: &Stage) -> Outcome {
     let leave = |stage: &Stage, left| {
-        let processes = Processes::around(stage, shim(stage)?)?;
+        let shim = shim(stage)?;
+        wait_alone(shim)?;
+        let processes = Processes::around(stage, shim)?;
         processes.allow(processes.used()? + left)?;
         Ok(processes)
     };
