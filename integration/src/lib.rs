@@ -23,6 +23,7 @@ pub mod execs;
 pub mod generation;
 pub mod handler;
 pub mod hanging;
+pub mod hierarchy;
 #[cfg(test)]
 mod house;
 pub mod image;

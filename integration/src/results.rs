@@ -8,9 +8,9 @@ use std::{env, fs, io};
 use libtest_mimic::{Arguments, Failed};
 use serde_json::{Map, Value, json};
 
-use crate::command;
 use crate::place::Place;
 use crate::shim::podhook_shim;
+use crate::{command, hierarchy};
 
 /// The result of one test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,11 +128,8 @@ fn podhook_version() -> String {
 fn kernel() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.split(['-', '\n']).next().unwrap_or_default();
-    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    format!(
-        "Linux {release}, cgroup {}",
-        if unified { "v2" } else { "v1" }
-    )
+    let version = if hierarchy::is_v2() { "v2" } else { "v1" };
+    format!("Linux {release}, cgroup {version}")
 }
 
 /// Reads the files of a folder, one value each.

@@ -7,9 +7,9 @@ use std::{fs, thread};
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::shim::oci::Options;
 use nix::mount::{MntFlags, umount2};
-use podhook_integration::Outcome;
 use podhook_integration::containerd::remains;
 use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Outcome, hierarchy};
 
 use crate::Test;
 use crate::client::{Answer, Client};
@@ -123,16 +123,13 @@ fn nothing_is_left_of_a_container_that_was_being_deleted(stage: &Stage) -> Outco
 
 /// A runtime whose `create` leaves a process of its own that makes the container's cgroup later, as crun's does.
 fn runtime_that_goes_on(stage: &Stage, id: &str) -> Result<String, Failure> {
-    let hierarchy = match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        true => "/sys/fs/cgroup",
-        false => "/sys/fs/cgroup/pids",
-    };
     let begun = stage.dir().join("begun");
     let body = format!(
         "case \" $* \" in *' create '*)\n\
          setsid sh -c 'trap \"\" HUP TERM; touch {begun}; sleep 1; mkdir -p {hierarchy}/{namespace}/{id}; sleep 1' &\n\
          wait; exit 1;;\nesac",
         begun = begun.display(),
+        hierarchy = hierarchy::of("pids").display(),
         namespace = stage.namespace(),
     );
     Ok(stage.recording_runtime(&body)?.0)

@@ -2,11 +2,11 @@
 //! runtime's processes, the engine's, or the shim itself.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use containerd_shim_protos::shim::oci::Options;
-use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Outcome, hierarchy};
 
 use crate::Test;
 use crate::client::{Answer, Client};
@@ -33,13 +33,10 @@ struct Memory {
 impl Memory {
     fn new(stage: &Stage) -> Result<Self, Failure> {
         let name = format!("{}-shims", stage.namespace());
-        let v1 = Path::new("/sys/fs/cgroup/memory");
-        let root = if v1.exists() {
-            v1
-        } else {
-            fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
-            Path::new("/sys/fs/cgroup")
-        };
+        let root = hierarchy::of("memory");
+        if hierarchy::is_v2() {
+            fs::write(root.join("cgroup.subtree_control"), "+memory")?;
+        }
         let dir = root.join(&name);
         fs::create_dir(&dir)?;
         Ok(Self { dir, name })

@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
+use podhook_integration::{Outcome, hierarchy};
 
 use crate::stage::{Failure, Stage};
 
@@ -28,13 +28,7 @@ pub struct Processes(PathBuf);
 
 impl Processes {
     pub fn new(stage: &Stage) -> Result<Self, Failure> {
-        let v1 = Path::new("/sys/fs/cgroup/pids");
-        let root = if v1.exists() {
-            v1
-        } else {
-            Path::new("/sys/fs/cgroup")
-        };
-        let dir = root.join(format!("{}-shims", stage.namespace()));
+        let dir = hierarchy::of("pids").join(format!("{}-shims", stage.namespace()));
         fs::create_dir(&dir)?;
         Ok(Self(dir))
     }

@@ -3,13 +3,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use podhook_integration::Outcome;
 use podhook_integration::cri::v1;
+use podhook_integration::{Outcome, hierarchy};
 
 use super::{ID, Pod, READY, config, namespaces};
 use crate::scarce::{Descriptors, Processes, wait_alone};
@@ -30,13 +30,26 @@ pub fn tests() -> Vec<Test> {
 /// More than a start needs of anything.
 const ENOUGH: u64 = 64;
 
-/// Starts a pod with so little of something that `leave` allows, and more each time, until it succeeds.
+/// Starts a pod with so little of something that `leave` allows, and more each time, until it succeeds. It is refused at
+/// least once.
 fn at_each_point<T>(
     stage: &Stage,
     words: &str,
     leave: impl Fn(&Stage, u64) -> Result<T, Failure>,
     lift: impl Fn(T) -> Outcome,
 ) -> Outcome {
+    let needed = needed(stage, words, leave, lift)?;
+    assert!(needed > 0, "nothing was refused");
+    Ok(())
+}
+
+/// The same, and how much it needs.
+fn needed<T>(
+    stage: &Stage,
+    words: &str,
+    leave: impl Fn(&Stage, u64) -> Result<T, Failure>,
+    lift: impl Fn(T) -> Outcome,
+) -> Result<u64, Failure> {
     for left in 0..ENOUGH {
         let pod = Pod::of(stage)?;
         // It is let in while it can be.
@@ -62,8 +75,7 @@ fn at_each_point<T>(
         assert_eq!(stage.left_of(ID), Vec::<String>::new(), "{left} left");
         fs::remove_dir_all(stage.bundle(ID))?;
         if done.is_ok() {
-            assert!(left > 0, "nothing was refused");
-            return Ok(());
+            return Ok(left);
         }
     }
     Err("no limit was enough".into())
@@ -92,11 +104,14 @@ fn a_pod_with_too_few_processes(stage: &Stage) -> Outcome {
         processes.allow(processes.used()? + left)?;
         Ok(processes)
     };
-    at_each_point(stage, "temporarily unavailable", leave, |all| {
+    let needed = needed(stage, "temporarily unavailable", leave, |all| {
         all.lift()?;
         // The shim goes with this pod, and its cgroup with the next.
         all.abandon()
-    })
+    })?;
+    // With cgroup v2 the holder is born in the pod's cgroup, and is none of the shim's processes.
+    assert_eq!(needed == 0, hierarchy::is_v2());
+    Ok(())
 }
 
 /// A small file system that has the bundles.
@@ -195,12 +210,11 @@ fn a_network_that_is_none_is_named(stage: &Stage) -> Outcome {
 
 /// A process that joins one waits there, SIGKILL or not, as long as that lasts.
 fn a_pod_in_a_frozen_cgroup_is_refused(stage: &Stage) -> Outcome {
-    let freezer = Path::new("/sys/fs/cgroup/freezer");
-    let (root, file, frozen, thawed) = match freezer.exists() {
-        true => (freezer, "freezer.state", "FROZEN", "THAWED"),
-        false => (Path::new("/sys/fs/cgroup"), "cgroup.freeze", "1", "0"),
+    let (file, frozen, thawed) = match hierarchy::is_v2() {
+        true => ("cgroup.freeze", "1", "0"),
+        false => ("freezer.state", "FROZEN", "THAWED"),
     };
-    let parent = root.join(stage.namespace());
+    let parent = hierarchy::of("freezer").join(stage.namespace());
     fs::create_dir_all(&parent)?;
     fs::write(parent.join(file), frozen)?;
     let pod = Pod::of(stage)?;
