@@ -11,6 +11,23 @@ pub fn name(errno: i32) -> String {
     }
 }
 
+/// As glibc has it: with a capital.
+#[cfg(any(test, target_env = "musl"))]
+pub(crate) fn sentence(errno: i32) -> String {
+    let known = name(errno);
+    if errno == 0 {
+        return "Success".to_owned();
+    }
+    match known.strip_prefix("errno ") {
+        Some(number) => format!("Unknown error {number}"),
+        None => {
+            let mut chars = known.chars();
+            let first = chars.next().into_iter().flat_map(char::to_uppercase);
+            first.chain(chars).collect()
+        }
+    }
+}
+
 /// The error without Rust's `(os error 2)`, as Go prints it.
 pub fn text(error: &io::Error) -> String {
     match error.raw_os_error() {
@@ -89,15 +106,21 @@ mod tests {
         }
     }
 
-    /// Go's table was made from glibc's.
+    /// Go's table was made from glibc's, and the standard library has them with every C library.
     #[test]
-    #[cfg(target_env = "gnu")]
     fn the_words_are_those_of_glibc() {
         let text = |errno| io::Error::from_raw_os_error(errno).to_string();
         let known = |errno: &i32| !text(*errno).starts_with("Unknown error");
+        assert_eq!(text(libc::EMFILE), "Too many open files (os error 24)");
         for errno in (1..4096).filter(known) {
             let words = format!("{} (os error {errno})", name(errno));
             assert_eq!(words, lower_case(&text(errno)));
+        }
+        for errno in 0..4096 {
+            assert_eq!(
+                format!("{} (os error {errno})", sentence(errno)),
+                text(errno)
+            );
         }
     }
 

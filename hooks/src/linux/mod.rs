@@ -14,3 +14,6 @@ pub mod pidfd;
 pub mod process;
 #[allow(unsafe_code)]
 pub mod watch;
+#[cfg(any(test, target_env = "musl"))]
+#[allow(unsafe_code)]
+mod words;

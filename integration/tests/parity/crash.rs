@@ -115,8 +115,9 @@ fn a_pod_whose_shim_panics_has_ended_and_the_log_says_so(node: &Node) -> Outcome
     let shim = shim(node, pod.id())?;
     // It ends with the shim.
     let output = Command::new("strace")
-        .args(["--quiet=all", "--follow-forks", "--trace=epoll_wait"])
-        .args(["--inject=epoll_wait:error=EIO:when=1", "--attach"])
+        // Which of both it calls is the C library's choice.
+        .args(["--quiet=all", "--follow-forks", "--trace=?epoll_wait,epoll_pwait"])
+        .args(["--inject=?epoll_wait,epoll_pwait:error=EIO:when=1", "--attach"])
         .arg(shim.pid.to_string())
         .output()?;
     gone(shim.pid)
