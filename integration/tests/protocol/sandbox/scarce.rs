@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use podhook_integration::cri::v1;
 use podhook_integration::{Outcome, hierarchy};
 
-use super::{ID, Pod, READY, config, namespaces};
+use super::{ID, Pod, READY, config, in_network};
 use crate::scarce::{Descriptors, Processes, wait_alone};
 use crate::stage::{Failure, Stage};
 use crate::{Test, tests};
@@ -175,12 +174,6 @@ fn a_pod_ends_without_a_process_or_a_descriptor(stage: &Stage) -> Outcome {
     descriptors.lift()?;
     processes.lift()?;
     pod.end(stage)
-}
-
-fn in_network() -> v1::PodSandboxConfig {
-    let mut config = config();
-    namespaces(&mut config).network = v1::NamespaceMode::Pod as i32;
-    config
 }
 
 fn a_network_that_is_none_is_named(stage: &Stage) -> Outcome {
