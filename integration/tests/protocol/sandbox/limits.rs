@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use containerd_shim_protos::protobuf::Message as _;
 use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
+use serde_json::Value;
+use ttrpc::Code;
 
 use super::{ID, Network, Pod, READY, config, in_network, own_users};
 use crate::stage::{Failure, Stage};
@@ -17,6 +19,7 @@ pub fn tests() -> Vec<Test> {
     tests![sandbox:
         a_limit_of_namespaces_is_named,
         a_limit_of_user_namespaces_is_named,
+        a_pod_has_as_large_annotations_as_its_answers_can_have,
     ]
 }
 
@@ -139,6 +142,47 @@ fn a_limit_of_user_namespaces_is_named(stage: &Stage) -> Outcome {
                 pod.end(stage)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Of 4 MiB: those of requests and answers.
+fn a_pod_has_as_large_annotations_as_its_answers_can_have(stage: &Stage) -> Outcome {
+    let with = |text: &str, count| {
+        let mut config = config();
+        config
+            .annotations
+            .insert("a".to_owned(), text.repeat(count));
+        config
+    };
+    for (config, shown) in [
+        (with("x", 2_000_000), ["config", "runtimeSpec"].as_slice()),
+        (with("x", 4_000_000), &["config"]),
+    ] {
+        let (pod, _) = Pod::run(stage, &config, "")?;
+        let status = pod.status()?;
+        assert_eq!(status.state, READY);
+        let info: Value = serde_json::from_str(&status.info["info"])?;
+        for part in ["config", "runtimeSpec"] {
+            assert_eq!(!info[part].is_null(), shown.contains(&part), "{part}");
+        }
+        pod.end(stage)?;
+        fs::remove_dir_all(stage.bundle(ID))?;
+    }
+    // The second fits into its request, and six times as large, as JSON has it, into no answer.
+    for config in [with("x", 4_190_000), with("\u{1}", 800_000)] {
+        let pod = Pod::of(stage)?;
+        let error = pod.create(stage, &config, "").err().ok_or("created")?;
+        assert_eq!(error.code, Code::INVALID_ARGUMENT);
+        assert!(
+            error.message.contains("with its annotations, has"),
+            "{error}"
+        );
+        assert_eq!(stage.left_of(ID), Vec::<String>::new());
+        pod.shutdown()?;
+        drop(pod);
+        stage.wait_gone(ID)?;
+        fs::remove_dir_all(stage.bundle(ID))?;
     }
     Ok(())
 }

@@ -194,6 +194,8 @@ fn a_network_that_is_none_is_named(stage: &Stage) -> Outcome {
             assert!(said && error.message.contains(&path), "{error}");
             assert_eq!(stage.left_of(ID), Vec::<String>::new());
             pod.shutdown()?;
+            // The shim waits for its clients to hang up.
+            drop(pod);
             stage.wait_gone(ID)?;
             fs::remove_dir_all(stage.bundle(ID))?;
         }
