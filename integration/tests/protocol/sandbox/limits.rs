@@ -11,6 +11,7 @@ use serde_json::Value;
 use ttrpc::Code;
 
 use super::{ID, Network, Pod, READY, config, in_network, own_users};
+use crate::client::Refused;
 use crate::stage::{Failure, Stage};
 use crate::start::output;
 use crate::{Test, tests};
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Test> {
     tests![sandbox:
         a_limit_of_namespaces_is_named,
         a_limit_of_user_namespaces_is_named,
+        a_limit_of_mounts_is_named,
         a_pod_has_as_large_annotations_as_its_answers_can_have,
     ]
 }
@@ -70,70 +72,88 @@ fn a_limit_of_namespaces_is_named(stage: &Stage) -> Outcome {
     pod.end(stage)
 }
 
-/// A user namespace in which every user is who it is outside, while this lives; and a mount namespace.
-struct Users(Child);
+/// Namespaces of the test's own that a shim can be started in, while this lives.
+struct Inside {
+    holder: Child,
+    kinds: &'static [&'static str],
+}
 
-impl Users {
-    fn new() -> Result<Self, Failure> {
-        let child = Command::new("unshare")
-            .args([
-                "--user",
-                "--mount",
-                "--propagation",
-                "unchanged",
-                "sleep",
-                "600",
-            ])
+impl Inside {
+    fn of(kinds: &'static [&'static str]) -> Result<Self, Failure> {
+        let holder = Command::new("unshare")
+            .args(kinds)
+            .args(["--propagation", "private", "sleep", "600"])
             .stdin(Stdio::null())
             .spawn()?;
-        let users = Self(child);
-        let pid = users.0.id();
-        wait::until_true("a user namespace", SOON, || {
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+        let inside = Self { holder, kinds };
+        let comm = format!("/proc/{}/comm", inside.pid());
+        wait::until_true("namespaces", SOON, || {
+            fs::read_to_string(&comm).is_ok_and(|name| name == "sleep\n")
         })?;
-        for map in ["uid_map", "gid_map"] {
-            fs::write(format!("/proc/{pid}/{map}"), "0 0 4294967295")?;
-        }
-        Ok(users)
+        Ok(inside)
     }
 
-    /// The same command within.
-    fn enter(&self, command: &Command) -> Command {
-        let mut inside = Command::new("nsenter");
-        inside
-            .args(["--user", "--mount", "--target", &self.0.id().to_string()])
-            .args(["sh", "-c", "cd \"$1\"; shift; exec \"$@\"", "sh"])
-            .args(command.get_current_dir())
-            .arg(command.get_program())
-            .args(command.get_args());
-        for (name, value) in command.get_envs() {
-            if let Some(value) = value {
-                inside.env(name, value);
-            }
+    /// In which every user is who it is outside.
+    fn users() -> Result<Self, Failure> {
+        let inside = Self::of(&["--user", "--mount"])?;
+        for map in ["uid_map", "gid_map"] {
+            let map = format!("/proc/{}/{map}", inside.pid());
+            fs::write(map, "0 0 4294967295")?;
         }
+        Ok(inside)
+    }
+
+    fn mounts() -> Result<Self, Failure> {
+        Self::of(&["--mount"])
+    }
+
+    fn pid(&self) -> u32 {
+        self.holder.id()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(self.kinds)
+            .args(["--target", &self.pid().to_string(), program]);
+        command
+    }
+
+    /// [`Pod::of`] of a shim within.
+    fn pod(&self, stage: &Stage) -> Result<Pod, Failure> {
+        stage.make_bundle(ID, &stage.spec(ID, &["true"]))?;
+        fs::remove_file(stage.bundle(ID).join("config.json"))?;
+        let mut start = stage.command(ID)?;
+        start.args(["-debug", "start"]);
+        let mut inside = self.command("sh");
         inside
+            .args(["-c", "cd \"$1\"; shift; exec \"$@\"", "sh"])
+            .args(start.get_current_dir())
+            .arg(start.get_program())
+            .args(start.get_args());
+        for (name, value) in start.get_envs() {
+            inside.env(name, value.unwrap_or_default());
+        }
+        let input = stage.params(ID).write_to_bytes()?;
+        Pod::by(stage.connect(&output(&mut inside, &input)?)?)
     }
 }
 
-impl Drop for Users {
+impl Drop for Inside {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }
 
 fn a_limit_of_user_namespaces_is_named(stage: &Stage) -> Outcome {
-    let users = Users::new()?;
+    let users = Inside::users()?;
     let mut config = config();
     own_users(&mut config);
     for count in [0, 100] {
-        stage.make_bundle(ID, &stage.spec(ID, &["true"]))?;
-        fs::remove_file(stage.bundle(ID).join("config.json"))?;
-        let mut command = users.enter(stage.command(ID)?.args(["-debug", "start"]));
-        let input = stage.params(ID).write_to_bytes()?;
-        let pod = Pod::by(stage.connect(&output(&mut command, &input)?)?)?;
+        let pod = users.pod(stage)?;
         pod.create(stage, &config, "")?;
-        allow(users.0.id(), "user", count)?;
+        allow(users.pid(), "user", count)?;
         match count {
             0 => refused(stage, pod, "user")?,
             _ => {
@@ -143,6 +163,42 @@ fn a_limit_of_user_namespaces_is_named(stage: &Stage) -> Outcome {
             }
         }
     }
+    Ok(())
+}
+
+/// As many mounts as a namespace can have: what there is is doubled, and then halves of it are added.
+const FILL: &str = "mount -t tmpfs fill /mnt && cd /mnt && mkdir d e && \
+    for i in $(seq 0 60); do mkdir d/$i e/$i; done && i=0 && \
+    while mount --rbind /mnt /mnt/d/$i; do i=$((i + 1)); done; \
+    while [ $i -gt 0 ]; do i=$((i - 1)); mount --rbind /mnt/d/$i /mnt/e/$i; done; true";
+/// One mount less.
+const FREE: &str = "umount \"$(tail -n 1 /proc/self/mountinfo | cut -d' ' -f 5)\"";
+
+fn a_limit_of_mounts_is_named(stage: &Stage) -> Outcome {
+    let mounts = Inside::mounts()?;
+    let run = |script: &str| -> Outcome {
+        let output = mounts.command("sh").args(["-c", script]).output()?;
+        assert!(output.status.success(), "{output:?}");
+        Ok(())
+    };
+    run(FILL)?;
+    let mut refused = Vec::new();
+    // Two are the pod's: its files' and, in a copy of all, its holder's root.
+    for _ in 0..3 {
+        let pod = mounts.pod(stage)?;
+        let created = pod.create(stage, &config(), "");
+        let done = created.and_then(|_| pod.start()).map(|_| ());
+        let named = |e: &Refused| e.message.contains("fs.mount-max");
+        assert!(done.as_ref().err().is_none_or(named), "{done:?}");
+        refused.push(done.is_err());
+        pod.shutdown()?;
+        drop(pod);
+        stage.wait_gone(ID)?;
+        assert_eq!(stage.left_of(ID), Vec::<String>::new());
+        fs::remove_dir_all(stage.bundle(ID))?;
+        run(FREE)?;
+    }
+    assert_eq!(refused, [true, true, false]);
     Ok(())
 }
 
