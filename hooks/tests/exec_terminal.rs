@@ -224,6 +224,27 @@ async fn without_devpts_there_is_no_terminal_and_runcs_words() {
     assert_eq!(message, "open /dev/ptmx: no such file or directory");
 }
 
+/// The kernel calls that a full disk.
+#[tokio::test]
+async fn a_devpts_with_all_its_terminals_in_use_says_which_limit_that_is() {
+    let mut mounts = Config::default().json["mounts"].clone();
+    let devpts = mounts.as_array_mut().unwrap().iter_mut();
+    for mount in devpts.filter(|mount| mount["destination"] == "/dev/pts") {
+        let options = mount["options"].as_array_mut().unwrap();
+        options.push(json!("max=1"));
+    }
+    let container = start(Config::default().set("/mounts", mounts));
+    let pts = format!("/proc/{}/root/dev/pts/ptmx", container.pid);
+    let _taken = File::options().read(true).write(true).open(pts).unwrap();
+    let (errno, message) = refused(&container).await;
+    assert_eq!(errno, libc::ENOSPC);
+    assert_eq!(
+        message,
+        "open /dev/ptmx: no space left on device (it is no disk's: the limit is the sysctl kernel.pty.max, or max= of the \
+         container's devpts)"
+    );
+}
+
 /// What a container can put where its multiplexer should be (CVE-2025-52565 and its kind): nothing of it is
 /// opened.
 #[tokio::test]

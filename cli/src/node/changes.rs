@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use podhook_hooks::linux::limit::Asked;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,7 +20,8 @@ pub(crate) struct Changes(AsyncFd<OwnedFd>);
 
 impl Changes {
     pub(crate) fn new() -> io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|e| Asked::Inotify.explain(e.into()))?;
         // SAFETY: an OwnedFd is the same open descriptor until it is dropped, with the AsyncFd.
         let inotify = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) };
         Ok(Self(inotify.map_err(|e| e.into_parts().1)?))

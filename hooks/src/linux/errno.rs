@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::limit;
+
 /// As Go's table has it, whatever the C library says: musl's has other words.
 pub fn name(errno: i32) -> String {
     let at = errno.checked_sub(1).and_then(|at| usize::try_from(at).ok());
@@ -30,6 +32,9 @@ pub(crate) fn sentence(errno: i32) -> String {
 
 /// The error without Rust's `(os error 2)`, as Go prints it.
 pub fn text(error: &io::Error) -> String {
+    if let Some((kernels, limit)) = limit::explained(error) {
+        return format!("{} ({limit})", text(kernels));
+    }
     match error.raw_os_error() {
         Some(errno) => name(errno),
         None => error.to_string(),

@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod errno;
 pub mod file;
+pub mod limit;
 #[allow(unsafe_code)]
 pub mod mount;
 pub mod mountinfo;

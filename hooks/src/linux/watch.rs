@@ -8,6 +8,8 @@ use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::limit::Asked;
+
 /// Watches `fd` for something to read: a pidfd for the end of its process.
 ///
 /// # Errors
@@ -15,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 pub fn readable<T: Owner>(fd: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: an `Owner` has one descriptor for as long as it lives, and closes it then.
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-    watched.map_err(|error| error.into_parts().1)
+    watched.map_err(|error| Asked::Watch.explain(error.into_parts().1))
 }
 
 /// What owns one descriptor.

@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use podhook_hooks::linux::limit::Asked;
+
 use super::error::Error;
 use super::noted::{self, remove_tree};
 use super::processes;
@@ -47,7 +49,8 @@ impl Leftover {
     pub fn join(&self, pid: u32) -> Result<(), Error> {
         for dir in self.find()? {
             let file = dir.join("cgroup.procs");
-            fs::write(&file, pid.to_string()).map_err(Error::io("write", &file))?;
+            fs::write(&file, pid.to_string())
+                .map_err(|e| Error::io("write", &file)(Asked::CgroupMove.explain(e)))?;
         }
         Ok(())
     }
@@ -122,7 +125,7 @@ impl Leftover {
                 match fs::create_dir(&dir) {
                     Ok(()) => fill_cpuset(&above, &dir),
                     Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(e) => return Err(Error::io("create", &dir)(e)),
+                    Err(e) => return Err(Error::io("create", &dir)(Asked::NewCgroup.explain(e))),
                 }
             }
         }

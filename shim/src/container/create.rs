@@ -68,6 +68,12 @@ impl Container {
         options.save(&bundle)?;
         bundle::unmark_deleted(&bundle)?;
         ExitStatus::remove(&bundle)?;
+        let joined = members::has_joined(&bundle);
+        if joined {
+            // The file that the runtime's calls lock is there for its note among the members. Nothing fails between
+            // the mount and what undoes it.
+            drop(runtime::mark(&bundle)?);
+        }
         // While the root is mounted, and the runtime begins.
         let quick_moves = deps.system.quick_moves();
         let children = deps.children.as_ref();
@@ -97,12 +103,8 @@ impl Container {
             own_pid_namespace,
             ..
         } = bundled;
-        if members::has_joined(&bundle) {
-            // The file that the runtime's calls lock is there for it.
-            drop(runtime::mark(&bundle)?);
-            if let Err(e) = deps.members.add(&request.id, &bundle) {
-                log::warn!(id = request.id.as_str(); "{e}");
-            }
+        if joined && let Err(e) = deps.members.add(&request.id, &bundle) {
+            log::warn!(id = request.id.as_str(); "{e}");
         }
         let exit = match &checkpoint {
             // Start restores it.

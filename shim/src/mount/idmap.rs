@@ -10,6 +10,7 @@ use std::{env, io, thread};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use podhook_hooks::forks::Fork;
+use podhook_hooks::linux::limit::Asked;
 use podhook_hooks::linux::mount::{attach, detached, map_ids};
 
 use crate::host::pidfd;
@@ -66,7 +67,7 @@ impl Holder {
                 }
             }
             Ok(pid) if pid > 0 => Ok(Self(pid, fork)),
-            _ => Err(io::Error::last_os_error()),
+            _ => Err(Asked::Namespace("user").explain(io::Error::last_os_error())),
         }
     }
 }
@@ -111,7 +112,7 @@ pub(super) fn mount_overlay(
 
 /// Takes the calling thread to a copy of its mount namespace, of which nothing comes back.
 fn leave_mount_namespace() -> io::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|e| Asked::Namespace("mnt").explain(e.into()))?;
     let none = None::<&str>;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     Ok(mount(none, "/", none, private, none)?)

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use podhook_hooks::exec::Children;
+use podhook_hooks::linux::limit::Asked;
 use podhook_hooks::linux::mountinfo;
 
 use crate::error::{Error, Result};
@@ -86,7 +87,8 @@ async fn aside(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()>
 
 fn mount_one(one: &Mount, rootfs: &Path) -> Result<()> {
     let target = target(one, rootfs)?;
-    let failed = |source: io::Error| Error::failed(what(one, &target))(source);
+    let failed =
+        |source: io::Error| Error::failed(what(one, &target))(Asked::DiskMount.explain(source));
     let mut parsed = parse(&one.options).map_err(|e| Error::failed(what(one, &target))(e))?;
     let users = match &parsed.id_maps {
         Some((uids, gids)) => Some(idmap::user_namespace(uids, gids).map_err(failed)?),

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
 use podhook_hooks::linux::errno;
 
 use crate::error::CallFailed;
@@ -68,13 +69,31 @@ impl FailureParts<'_> {
             ("update", _) => how,
             ("kill", _) => format!("unknown error after kill: {how}"),
             (_, Some(logged)) => format!("{}: {logged}", head(verb)),
-            (_, None) if log.exists() => format!("{}: {how}", head(verb)),
+            (_, None) if log.exists() => format!("{}: {how}{}", head(verb), unlogged(log)),
             (_, None) => format!(
-                "{}: unable to retrieve OCI runtime error (open {}: no such file or directory): {how}",
+                "{}: unable to retrieve OCI runtime error (open {}: no such file or directory): {how}{}",
                 head(verb),
-                log.display()
+                log.display(),
+                unlogged(log)
             ),
         }
+    }
+}
+
+/// Why nothing was logged, where that can be seen: the reason is that of the call, too, as a rule.
+fn unlogged(log: &Path) -> String {
+    let folder = log.parent().unwrap_or(log);
+    let is_full = statvfs(folder).is_ok_and(|it| {
+        // A file system without limits has none of either.
+        (it.blocks() > 0 && it.blocks_available() == 0) || (it.files() > 0 && it.files_free() == 0)
+    });
+    match is_full {
+        true => format!(
+            " (nothing can be logged to {}: {})",
+            folder.display(),
+            errno::name(libc::ENOSPC)
+        ),
+        false => String::new(),
     }
 }
 
@@ -105,6 +124,25 @@ mod tests {
         }
         assert_eq!(says("container \"x\" does not exist"), (false, true));
         assert_eq!(says("permission denied"), (false, false));
+    }
+
+    #[test]
+    fn a_file_system_without_limits_is_not_full() {
+        let message = |log: &str| {
+            let failure = FailureParts {
+                logged: None,
+                log: Path::new(log),
+                how: ended("runc", "exit status 1", ""),
+            };
+            failure.message("create")
+        };
+        // devtmpfs has room, and procfs nothing that could be used up.
+        for (log, end) in [
+            ("/dev/null", "exit status 1"),
+            ("/proc/version", "exit status 1"),
+        ] {
+            assert!(message(log).ends_with(end), "{}", message(log));
+        }
     }
 
     #[test]

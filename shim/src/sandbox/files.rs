@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
+use podhook_hooks::linux::limit::Asked;
 
 use super::config::{DnsConfig, PodSandboxConfig};
 use crate::error::{Error, Result};
@@ -61,8 +62,9 @@ impl Files {
         let flags = MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         let data = format!("mode=711,size={SIZE}");
         let (source, kind) = (Some("shm"), Some("tmpfs"));
-        mount(source, &self.folder, kind, flags, Some(data.as_str()))
-            .map_err(|e| Error::io("mount a tmpfs on", &self.folder)(e.into()))?;
+        mount(source, &self.folder, kind, flags, Some(data.as_str())).map_err(|e| {
+            Error::io("mount a tmpfs on", &self.folder)(Asked::Mount.explain(e.into()))
+        })?;
         let hostname = Self::hostname(config)?;
         self.write("hostname", format!("{hostname}\n").as_bytes())?;
         self.write("hosts", &read("/etc/hosts")?)?;

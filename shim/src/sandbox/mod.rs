@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::ttrpc::proto::MESSAGE_LENGTH_MAX;
 use podhook_hooks::config_json::FILE_NAME;
 use podhook_hooks::deadline;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::SetOnce;
 
 use crate::cgroup::{Cgroup, Leftover, scope};
@@ -38,6 +39,9 @@ pub use files::unmount;
 
 /// There in the bundle of a sandbox: the verb `delete` has no OCI runtime to call.
 const MARK: &str = "podsandbox";
+/// The bytes of a specification, or of what is shown of a pod, that are let into an answer: the rest of it, and the paths
+/// of the namespaces that are pinned, have room beside them.
+const ANSWER_MAX: usize = MESSAGE_LENGTH_MAX - (64 << 10);
 /// How long what is dying in the cgroup may take to be gone.
 const CGROUP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -131,11 +135,17 @@ impl Sandbox {
         };
         options.save(self.place.bundle())?;
         let spec = self.spec().to_string();
+        if spec.len() > ANSWER_MAX {
+            let length = spec.len();
+            return Err(Error::InvalidArgument(format!(
+                "the pod's specification, with its annotations, has {length} bytes; {ANSWER_MAX} at most"
+            )));
+        }
         file::write_private(&self.place.bundle().join(FILE_NAME), spec.as_bytes())?;
         self.files.make(&self.config)
     }
 
-    fn spec(&self) -> serde_json::Value {
+    fn spec(&self) -> Value {
         spec::spec(
             &self.config,
             &self.id,
@@ -335,7 +345,7 @@ impl Sandbox {
             Stage::Ready { .. } => "running",
             Stage::NotReady => "deleted",
         };
-        let info = json!({
+        let mut info = json!({
             "pid": status.pid,
             "processStatus": process,
             "netNamespaceClosed": !self.network.is_empty() && !Path::new(&self.network).exists(),
@@ -345,7 +355,15 @@ impl Sandbox {
             "config": self.config,
             "runtimeSpec": self.spec(),
         });
-        info.to_string()
+        let mut text = info.to_string();
+        // What an answer has no room for is left out.
+        for part in ["runtimeSpec", "config"] {
+            if text.len() > ANSWER_MAX {
+                info[part] = Value::Null;
+                text = info.to_string();
+            }
+        }
+        text
     }
 
     /// The metrics of the pod's cgroup.

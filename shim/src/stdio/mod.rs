@@ -163,7 +163,7 @@ impl ShimEnds {
         }
         if let Some(writer) = self.stdin {
             let sender =
-                pipe::Sender::from_owned_fd(writer.into()).map_err(Error::sys("watch a pipe"))?;
+                pipe::Sender::from_owned_fd(writer.into()).map_err(Error::watch("watch a pipe"))?;
             io.tasks
                 .copy_from_fifo(&stdio.stdin, sender)
                 .map_err(shim_error)?;
@@ -199,13 +199,14 @@ fn between(
 ) -> Result<Option<PipeReader>> {
     let Some(from) = from else { return Ok(None) };
     let (reader, writer) = io::pipe().map_err(Error::sys("make a pipe"))?;
-    let sender = pipe::Sender::from_owned_fd(writer.into()).map_err(Error::sys("watch a pipe"))?;
+    let sender =
+        pipe::Sender::from_owned_fd(writer.into()).map_err(Error::watch("watch a pipe"))?;
     file::copy_to_pipe(copies, queue.merged(receiver(from)?, false), sender);
     Ok(Some(reader))
 }
 
 fn receiver(reader: PipeReader) -> Result<pipe::Receiver> {
-    pipe::Receiver::from_owned_fd(reader.into()).map_err(Error::sys("watch a pipe"))
+    pipe::Receiver::from_owned_fd(reader.into()).map_err(Error::watch("watch a pipe"))
 }
 
 impl ProcessIo {
@@ -230,7 +231,7 @@ impl ProcessIo {
                 io.logger = Some(logger);
                 let pty = Pty::new(master).map_err(shim_error)?;
                 let sender = pipe::Sender::from_owned_fd(writer.into())
-                    .map_err(Error::sys("watch a pipe"))?;
+                    .map_err(Error::watch("watch a pipe"))?;
                 let copies = io.copies.get_mut();
                 if hooks {
                     file::copy_to_pipe(copies, queue.merged(pty.clone(), true), sender);

@@ -1,5 +1,6 @@
 //! What a failed step means to the user: the words of `runc exec`.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::build::Build;
@@ -9,6 +10,7 @@ use crate::exec::error::NOT_FOUND;
 use crate::exec::plan::report::{Failure, Step};
 use crate::exec::settings::rlimit;
 use crate::linux::errno;
+use crate::linux::limit::Asked;
 
 /// What a message names, which is gone when the report comes.
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Context {
     }
 }
 
-/// The same error with the limit that it comes from, where a limit of processes was reached.
+/// The same error with the limit that it comes from, where that can be told.
 pub(crate) fn with_limit(error: Error, build: &Build<'_>) -> Error {
     let of_user = build.processes_of_user();
     let cgroups = &build.container.cgroups;
@@ -107,6 +109,17 @@ pub(crate) fn with_limit(error: Error, build: &Build<'_>) -> Error {
             if *operation == launch::CLONE && source.raw_os_error() == Some(libc::EAGAIN) =>
         {
             room::culprit(cgroups, of_user)
+        }
+        Error::Start { step, errno, .. } => {
+            let asked = match step {
+                Step::JoinCgroup => Some(Asked::CgroupMove),
+                Step::Keyring => Some(Asked::Key),
+                Step::Terminal => Some(Asked::Terminal),
+                _ => None,
+            };
+            asked
+                .and_then(|asked| asked.limit(*errno))
+                .map(Cow::into_owned)
         }
         _ => None,
     };

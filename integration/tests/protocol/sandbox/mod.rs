@@ -3,6 +3,7 @@
 mod apparmor;
 mod given_up;
 mod hostile;
+mod limits;
 mod pinned;
 mod scarce;
 mod selinux;
@@ -72,6 +73,7 @@ pub fn tests() -> Vec<Test> {
     all.extend(selinux::tests());
     all.extend(hostile::tests());
     all.extend(scarce::tests());
+    all.extend(limits::tests());
     all.extend(given_up::tests());
     podhook_only(all)
 }
@@ -222,6 +224,13 @@ fn config() -> v1::PodSandboxConfig {
         ..Default::default()
     };
     *namespaces(&mut config) = options;
+    config
+}
+
+/// The same in a network of the pod's own.
+fn in_network() -> v1::PodSandboxConfig {
+    let mut config = config();
+    namespaces(&mut config).network = v1::NamespaceMode::Pod as i32;
     config
 }
 

@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use podhook_integration::cri::v1;
 use podhook_integration::{Outcome, hierarchy};
 
-use super::{ID, Pod, READY, config, namespaces};
+use super::{ID, Pod, READY, config, in_network};
 use crate::scarce::{Descriptors, Processes, wait_alone};
 use crate::stage::{Failure, Stage};
 use crate::{Test, tests};
@@ -21,6 +20,8 @@ pub fn tests() -> Vec<Test> {
         a_pod_with_too_few_descriptors,
         a_pod_with_too_few_processes,
         a_pod_without_room_for_its_files,
+        a_pod_without_inodes_for_its_files,
+        a_pod_in_a_full_state_directory_refuses_containers_and_ends,
         a_pod_ends_without_a_process_or_a_descriptor,
         a_network_that_is_none_is_named,
         a_pod_in_a_frozen_cgroup_is_refused,
@@ -129,7 +130,7 @@ impl Small {
             &place,
             Some("tmpfs"),
             MsFlags::empty(),
-            Some("size=1m"),
+            Some("size=1m,nr_inodes=100"),
         )?;
         Ok(Self(place))
     }
@@ -145,6 +146,26 @@ impl Small {
         let length = file.metadata()?.len();
         Ok(file.set_len(length - pages * Self::PAGE)?)
     }
+
+    fn give_back(&self) -> Outcome {
+        Ok(fs::remove_file(self.file())?)
+    }
+
+    /// So many files and folders can be made.
+    fn leave_inodes(&self, count: u64) -> Outcome {
+        let folder = self.0.join("inodes");
+        fs::create_dir(&folder)?;
+        let named = |number: u64| folder.join(number.to_string());
+        let made = (0..).take_while(|&number| File::create(named(number)).is_ok());
+        for number in 0..count.min(made.count() as u64) {
+            fs::remove_file(named(number))?;
+        }
+        Ok(())
+    }
+
+    fn give_back_inodes(&self) -> Outcome {
+        Ok(fs::remove_dir_all(self.0.join("inodes"))?)
+    }
 }
 
 impl Drop for Small {
@@ -153,14 +174,66 @@ impl Drop for Small {
     }
 }
 
+const FULL: &str = "No space left on device";
+
 fn a_pod_without_room_for_its_files(stage: &Stage) -> Outcome {
     let small = Small::mount(stage)?;
-    at_each_point(
-        stage,
-        "No space left on device",
-        |_, left| small.leave(left),
-        |()| Ok(fs::remove_file(small.file())?),
-    )
+    let leave = |_: &Stage, left| small.leave(left);
+    at_each_point(stage, FULL, leave, |()| small.give_back())
+}
+
+fn a_pod_without_inodes_for_its_files(stage: &Stage) -> Outcome {
+    let small = Small::mount(stage)?;
+    let leave = |_: &Stage, left| small.leave_inodes(left);
+    at_each_point(stage, FULL, leave, |()| small.give_back_inodes())
+}
+
+/// A container of a pod for which there is no room, or no inode, and more of it each time; and the pod's end.
+fn a_pod_in_a_full_state_directory_refuses_containers_and_ends(stage: &Stage) -> Outcome {
+    let small = Small::mount(stage)?;
+    for inodes in [false, true] {
+        let mut left = 0;
+        loop {
+            let (pod, _) = Pod::run(stage, &config(), "")?;
+            stage.make_bundle("c1", &stage.spec("c1", &["sleep", "600"]))?;
+            fs::write(stage.bundle("c1").join("sandbox"), ID)?;
+            match inodes {
+                true => small.leave_inodes(left)?,
+                false => small.leave(left)?,
+            }
+            let created = pod.tasks.create(stage, "c1");
+            match &created {
+                Ok(_) => drop(pod.tasks.remove("c1")?),
+                Err(e) => {
+                    let said = e.message.to_lowercase();
+                    assert!(said.contains(&FULL.to_lowercase()), "{left} left: {e}");
+                    let remains = stage.left_of("c1");
+                    assert!(remains.is_empty(), "{left} left: {e}: {remains:?}");
+                }
+            }
+            assert_eq!(pod.state()?, READY);
+            pod.stop()?;
+            assert_eq!(stage.left_of(ID), Vec::<String>::new(), "{left} left");
+            pod.shutdown()?;
+            // The shim waits for its clients to hang up.
+            drop(pod);
+            stage.wait_gone(ID)?;
+            let output = stage.delete_verb(ID)?;
+            assert!(output.status.success(), "{left} left: {output:?}");
+            match inodes {
+                true => small.give_back_inodes()?,
+                false => small.give_back()?,
+            }
+            fs::remove_dir_all(stage.bundle(ID))?;
+            fs::remove_dir_all(stage.bundle("c1"))?;
+            if created.is_ok() {
+                break;
+            }
+            left += 1;
+        }
+        assert!(left > 0, "nothing was refused");
+    }
+    Ok(())
 }
 
 fn a_pod_ends_without_a_process_or_a_descriptor(stage: &Stage) -> Outcome {
@@ -175,12 +248,6 @@ fn a_pod_ends_without_a_process_or_a_descriptor(stage: &Stage) -> Outcome {
     descriptors.lift()?;
     processes.lift()?;
     pod.end(stage)
-}
-
-fn in_network() -> v1::PodSandboxConfig {
-    let mut config = config();
-    namespaces(&mut config).network = v1::NamespaceMode::Pod as i32;
-    config
 }
 
 fn a_network_that_is_none_is_named(stage: &Stage) -> Outcome {
@@ -201,6 +268,8 @@ fn a_network_that_is_none_is_named(stage: &Stage) -> Outcome {
             assert!(said && error.message.contains(&path), "{error}");
             assert_eq!(stage.left_of(ID), Vec::<String>::new());
             pod.shutdown()?;
+            // The shim waits for its clients to hang up.
+            drop(pod);
             stage.wait_gone(ID)?;
             fs::remove_dir_all(stage.bundle(ID))?;
         }

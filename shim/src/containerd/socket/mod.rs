@@ -135,8 +135,8 @@ pub fn same_user_listener(listener: UnixListener, clients: Clients) -> Result<Li
     listener
         .set_nonblocking(true)
         .map_err(Error::sys("make the socket non-blocking"))?;
-    let listener =
-        tokio::net::UnixListener::from_std(listener).map_err(Error::sys("listen on the socket"))?;
+    let listener = tokio::net::UnixListener::from_std(listener)
+        .map_err(Error::watch("listen on the socket"))?;
     let connections = stream::unfold((listener, clients), |(listener, clients)| async {
         let connection = loop {
             match listener.accept().await {

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 
 use libc::{c_char, c_int, c_long};
+use podhook_hooks::linux::limit::{Asked, NAMESPACES};
 
 /// What is made ready before the fork.
 pub struct Plan {
@@ -60,13 +61,15 @@ pub enum Step {
     Rights = 12,
     Program = 13,
     Profile = 14,
+    /// A new namespace for the pod's users.
+    NewUsers = 15,
     Seccomp = 100,
     /// The program runs.
     Ready = u32::MAX,
 }
 
 impl Step {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Forked,
         Self::Unmapped,
         Self::Cgroup,
@@ -82,6 +85,7 @@ impl Step {
         Self::Rights,
         Self::Program,
         Self::Profile,
+        Self::NewUsers,
         Self::Seccomp,
         Self::Ready,
     ];
@@ -97,6 +101,7 @@ impl Step {
             Self::Unmapped | Self::Mapping => "map the pod's users",
             Self::Cgroup => "join the pod's cgroup",
             Self::Users => "join the pod's user namespace",
+            Self::NewUsers => "make the pod's user namespace",
             Self::Network => "join the pod's network namespace",
             Self::Namespaces => "make the pod's namespaces",
             Self::Hostname => "set the pod's hostname",
@@ -107,6 +112,20 @@ impl Step {
             Self::Rights => "give up all rights",
             Self::Program | Self::Ready => "execute the program",
             Self::Seccomp => "filter system calls",
+        }
+    }
+
+    /// What the kernel was asked for, where its error may be that of a limit; `number`: which one of several.
+    pub fn asked(self, number: usize) -> Option<Asked> {
+        match self {
+            Self::Cgroup => Some(Asked::CgroupMove),
+            Self::NewUsers => Some(Asked::Namespace("user")),
+            Self::Namespaces => Some(match NAMESPACES.get(number) {
+                Some((_, kind)) => Asked::Namespace(kind),
+                None => Asked::SomeNamespace,
+            }),
+            Self::Root => Some(Asked::Mount),
+            _ => None,
         }
     }
 }
@@ -176,10 +195,7 @@ unsafe fn become_holder(plan: &Plan) -> Outcome {
                 libc::setns(network, libc::CLONE_NEWNET).into(),
             )?;
         }
-        check(
-            Step::Namespaces,
-            libc::unshare(plan.new | libc::CLONE_NEWNS).into(),
-        )?;
+        make_namespaces(plan.new | libc::CLONE_NEWNS)?;
         if plan.first {
             be_first(plan)?;
         }
@@ -209,13 +225,28 @@ unsafe fn become_holder(plan: &Plan) -> Outcome {
     }
 }
 
+/// New namespaces. Which one is refused the kernel does not say: each is asked for by itself then.
+unsafe fn make_namespaces(flags: c_int) -> Outcome {
+    // SAFETY: as above.
+    unsafe {
+        if libc::unshare(flags) == 0 {
+            return Ok(());
+        }
+        let error = errno();
+        let refused = |&(flag, _): &(c_int, _)| flags & flag != 0 && libc::unshare(flag) != 0;
+        let number = NAMESPACES.iter().position(refused);
+        let number = number.unwrap_or(NAMESPACES.len());
+        Err((Step::Namespaces, of_several(number, error)))
+    }
+}
+
 unsafe fn users(plan: &Plan) -> Outcome {
     // SAFETY: as above.
     unsafe {
         if let Some(users) = plan.users {
             check(Step::Users, libc::setns(users, libc::CLONE_NEWUSER).into())?;
         } else if let Some(mapped) = plan.mapped {
-            check(Step::Users, libc::unshare(libc::CLONE_NEWUSER).into())?;
+            check(Step::NewUsers, libc::unshare(libc::CLONE_NEWUSER).into())?;
             report(plan, Step::Unmapped, 0);
             let mut byte = 0u8;
             if libc::read(mapped, (&raw mut byte).cast(), 1) != 1 {
@@ -235,7 +266,7 @@ unsafe fn users(plan: &Plan) -> Outcome {
 unsafe fn be_first(plan: &Plan) -> Outcome {
     // SAFETY: as above; the new process goes on with its own copy of the memory.
     unsafe {
-        check(Step::Namespaces, libc::unshare(libc::CLONE_NEWPID).into())?;
+        make_namespaces(libc::CLONE_NEWPID)?;
         let flags = c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
         let pid = check(
             Step::Fork,

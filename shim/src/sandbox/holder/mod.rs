@@ -211,8 +211,8 @@ impl<'a> Made<'a> {
     fn fork(&mut self) -> Result<(libc::pid_t, pipe::Receiver)> {
         // The other end is closed when this returns: the process has its own.
         let (reports, _report) = self.pipe.take().ok_or(Error::Missing("no pipe"))?;
-        let reports =
-            pipe::Receiver::from_owned_fd(reports).map_err(Error::sys("watch the pod's holder"))?;
+        let reports = pipe::Receiver::from_owned_fd(reports)
+            .map_err(Error::watch("watch the pod's holder"))?;
         let _fork = Fork::new();
         let pid = match self.born_in.take() {
             Some((dir, procs)) => fork(Some(dir.as_raw_fd()), &self.plan).or_else(|_| {
@@ -225,7 +225,7 @@ impl<'a> Made<'a> {
         pid.map(|pid| (pid, reports)).map_err(Error::sys("fork"))
     }
 
-    /// A step's failure, with the namespace or the sysctl that it is about.
+    /// A step's failure, with the namespace, the sysctl or the limit that it is about.
     fn failed(&self, step: Step, value: i32) -> Error {
         let (number, errno) = child::failure(value);
         let mut operation = format!("start the pod's holder: {}", step.words());
@@ -237,7 +237,11 @@ impl<'a> Made<'a> {
             let (path, value) = (path.to_string_lossy(), value.to_string_lossy());
             operation.push_str(&format!(": {value:?} to {}", path.escape_debug()));
         }
-        Error::failed(operation)(io::Error::from_raw_os_error(errno))
+        let error = io::Error::from_raw_os_error(errno);
+        Error::failed(operation)(match step.asked(number) {
+            Some(asked) => asked.explain(error),
+            None => error,
+        })
     }
 
     fn map_users(&self, pid: libc::pid_t) -> Result<()> {

@@ -1,12 +1,13 @@
 //! Where a leaf is made, and whether processes can go there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::{fs, io};
 
 use super::{Leaf, Stop};
 use crate::exec::tree::cgroup::{Hierarchy, Membership};
 use crate::linux::errno;
+use crate::linux::limit::Asked;
 
 impl Leaf {
     /// A new leaf in the best hierarchy; else why there is none. `moved`: where the init has gone in cgroup v2, if
@@ -47,7 +48,7 @@ impl Leaf {
                     return leaf.made_ready(own);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(refused(&own.dir, &error)),
+                Err(error) => return Err(refused(&own.dir, &Asked::NewCgroup.explain(error))),
             }
         }
         Err(format!("every name in {} is taken", own.dir.display()))
@@ -110,15 +111,7 @@ fn read(hierarchy: &Hierarchy) -> u8 {
 }
 
 fn refused(path: &Path, error: &io::Error) -> String {
-    let path: PathBuf = path.to_path_buf();
-    match error.raw_os_error() {
-        Some(libc::EAGAIN) => format!(
-            "{} takes no cgroup more (cgroup.max.descendants, cgroup.max.depth)",
-            path.display()
-        ),
-        Some(errno) => format!("{}: {}", path.display(), errno::name(errno)),
-        None => format!("{}: {error}", path.display()),
-    }
+    format!("{}: {}", path.display(), errno::text(error))
 }
 
 /// What no container can guess.
