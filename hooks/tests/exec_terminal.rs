@@ -240,7 +240,7 @@ async fn a_devpts_with_all_its_terminals_in_use_says_which_limit_that_is() {
     assert_eq!(errno, libc::ENOSPC);
     assert_eq!(
         message,
-        "open /dev/ptmx: no space left on device (it is no disk's: the limit is the sysctl kernel.pty.max, or max= of the \
+        "open /dev/ptmx: no space left on device (not a full disk: the limit is the sysctl kernel.pty.max, or max= of the \
          container's devpts)"
     );
 }

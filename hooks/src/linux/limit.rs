@@ -39,7 +39,7 @@ pub enum Asked {
 impl Asked {
     /// The limit that this error is about, if it is.
     pub fn limit(self, errno: c_int) -> Option<Cow<'static, str>> {
-        let no_disk = |limit: &str| Some(format!("it is no disk's: the limit is {limit}").into());
+        let no_disk = |limit: &str| Some(format!("not a full disk: the limit is {limit}").into());
         match (self, errno) {
             // 32 within one another are a limit, too: EUSERS until Linux 4.8.
             (Self::Namespace(kind), libc::ENOSPC) => {
@@ -50,7 +50,7 @@ impl Asked {
             }
             (Self::Mount, libc::ENOSPC) => no_disk("the sysctl fs.mount-max"),
             (Self::DiskMount, libc::ENOSPC) => {
-                Some("if it is no disk's, the limit is the sysctl fs.mount-max".into())
+                Some("if no disk is full, the limit is the sysctl fs.mount-max".into())
             }
             (Self::NewCgroup, libc::ENOSPC) => {
                 no_disk("65535 cgroups with the memory controller on one node")
@@ -59,7 +59,7 @@ impl Asked {
                 Some("cgroup.max.descendants or cgroup.max.depth of a cgroup above it".into())
             }
             (Self::CgroupMove, libc::ENOSPC) => Some(
-                "it is no disk's: cpuset.cpus or cpuset.mems of the cgroup is empty, or has nothing that is online"
+                "not a full disk: cpuset.cpus or cpuset.mems of the cgroup is empty, or has nothing that is online"
                     .into(),
             ),
             (Self::Watch, libc::ENOSPC) => no_disk("the sysctl fs.epoll.max_user_watches"),
@@ -136,27 +136,27 @@ mod tests {
             (
                 Namespace("ipc"),
                 libc::ENOSPC,
-                "it is no disk's: the limit is the sysctl user.max_ipc_namespaces",
+                "not a full disk: the limit is the sysctl user.max_ipc_namespaces",
             ),
             (
                 SomeNamespace,
                 libc::ENOSPC,
-                "it is no disk's: the limit is one of the sysctls user.max_…_namespaces",
+                "not a full disk: the limit is one of the sysctls user.max_…_namespaces",
             ),
             (
                 Mount,
                 libc::ENOSPC,
-                "it is no disk's: the limit is the sysctl fs.mount-max",
+                "not a full disk: the limit is the sysctl fs.mount-max",
             ),
             (
                 DiskMount,
                 libc::ENOSPC,
-                "if it is no disk's, the limit is the sysctl fs.mount-max",
+                "if no disk is full, the limit is the sysctl fs.mount-max",
             ),
             (
                 NewCgroup,
                 libc::ENOSPC,
-                "it is no disk's: the limit is 65535 cgroups with the memory controller on one node",
+                "not a full disk: the limit is 65535 cgroups with the memory controller on one node",
             ),
             (
                 NewCgroup,
@@ -166,17 +166,17 @@ mod tests {
             (
                 CgroupMove,
                 libc::ENOSPC,
-                "it is no disk's: cpuset.cpus or cpuset.mems of the cgroup is empty, or has nothing that is online",
+                "not a full disk: cpuset.cpus or cpuset.mems of the cgroup is empty, or has nothing that is online",
             ),
             (
                 Watch,
                 libc::ENOSPC,
-                "it is no disk's: the limit is the sysctl fs.epoll.max_user_watches",
+                "not a full disk: the limit is the sysctl fs.epoll.max_user_watches",
             ),
             (
                 Inotify,
                 libc::ENOSPC,
-                "it is no disk's: the limit is the sysctl fs.inotify.max_user_watches",
+                "not a full disk: the limit is the sysctl fs.inotify.max_user_watches",
             ),
             (
                 Inotify,
@@ -186,13 +186,13 @@ mod tests {
             (
                 Key,
                 libc::EDQUOT,
-                "it is no disk's: the limit is the sysctls kernel.keys.maxkeys and kernel.keys.maxbytes, for root \
+                "not a full disk: the limit is the sysctls kernel.keys.maxkeys and kernel.keys.maxbytes, for root \
                  root_maxkeys and root_maxbytes",
             ),
             (
                 Terminal,
                 libc::ENOSPC,
-                "it is no disk's: the limit is the sysctl kernel.pty.max, or max= of the container's devpts",
+                "not a full disk: the limit is the sysctl kernel.pty.max, or max= of the container's devpts",
             ),
         ] {
             says(asked, errno, words);

@@ -47,8 +47,14 @@ mod tests {
 
     #[test]
     fn the_text_is_cut_to_the_buffer_and_ends_with_a_zero() {
-        assert_eq!(words(libc::EBADF, 20), (0, b"Bad file descriptor\0".to_vec()));
-        assert_eq!(words(libc::EBADF, 22), (0, b"Bad file descriptor\0--".to_vec()));
+        assert_eq!(
+            words(libc::EBADF, 20),
+            (0, b"Bad file descriptor\0".to_vec())
+        );
+        assert_eq!(
+            words(libc::EBADF, 22),
+            (0, b"Bad file descriptor\0--".to_vec())
+        );
         assert_eq!(words(libc::EBADF, 4), (libc::ERANGE, b"Bad\0".to_vec()));
         assert_eq!(words(libc::EBADF, 1), (libc::ERANGE, b"\0".to_vec()));
         assert_eq!(words(libc::EBADF, 0), (libc::ERANGE, Vec::new()));
