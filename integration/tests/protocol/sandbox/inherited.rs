@@ -61,10 +61,11 @@ fn without(command: &mut Command, call: libc::c_long) {
 }
 
 fn a_pod_starts_whatever_its_shim_was_started_with(stage: &Stage) -> Outcome {
-    // SAFETY: all of them take integers, or the empty set of signals that is filled.
     let changes: [fn(&mut Command); 5] = [
+        // SAFETY: an integer alone.
         |command| before(command, || unsafe { libc::umask(0o777) }.into()),
         |command| {
+            // SAFETY: a set of signals may be all zeroes, and is filled.
             before(command, || unsafe {
                 let mut all = std::mem::zeroed();
                 libc::sigfillset(&mut all);
@@ -72,6 +73,7 @@ fn a_pod_starts_whatever_its_shim_was_started_with(stage: &Stage) -> Outcome {
             });
         },
         |command| {
+            // SAFETY: integers alone.
             before(command, || unsafe {
                 libc::signal(libc::SIGCHLD, libc::SIG_IGN);
                 0
