@@ -3,6 +3,7 @@
 mod apparmor;
 mod given_up;
 mod hostile;
+mod inherited;
 mod limits;
 mod pinned;
 mod scarce;
@@ -74,6 +75,7 @@ pub fn tests() -> Vec<Test> {
     all.extend(hostile::tests());
     all.extend(scarce::tests());
     all.extend(limits::tests());
+    all.extend(inherited::tests());
     all.extend(given_up::tests());
     podhook_only(all)
 }

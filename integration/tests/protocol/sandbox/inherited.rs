@@ -1,0 +1,103 @@
+//! What the shim of a pod was started with, and what becomes of it: the pod starts, and its holder is as any other one.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use containerd_shim_protos::protobuf::Message as _;
+use podhook_integration::Outcome;
+
+use super::{ID, Pod, READY, config};
+use crate::stage::{Failure, Stage};
+use crate::start::output;
+use crate::{Test, tests};
+
+pub fn tests() -> Vec<Test> {
+    tests![sandbox:
+        a_pod_starts_whatever_its_shim_was_started_with,
+    ]
+}
+
+fn started(stage: &Stage, change: fn(&mut Command)) -> Result<Pod, Failure> {
+    stage.make_bundle(ID, &stage.spec(ID, &["true"]))?;
+    fs::remove_file(stage.bundle(ID).join("config.json"))?;
+    let mut command = stage.command(ID)?;
+    command.args(["-debug", "start"]);
+    change(&mut command);
+    let input = stage.params(ID).write_to_bytes()?;
+    Pod::by(stage.connect(&output(&mut command, &input)?)?)
+}
+
+fn before(command: &mut Command, call: impl Fn() -> libc::c_long + Send + Sync + 'static) {
+    // SAFETY: between fork and exec; what is called is a system call.
+    unsafe {
+        command.pre_exec(move || match call() {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+}
+
+/// The kernel does not have this system call.
+fn without(command: &mut Command, call: libc::c_long) {
+    let code = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let filter = [
+        code(0x20, 0, 0),
+        code(0x15, 1, call as u32),
+        code(0x06, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        code(0x06, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    before(command, move || {
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_ptr().cast_mut(),
+        };
+        let mode = libc::SECCOMP_SET_MODE_FILTER;
+        // SAFETY: a program of that length.
+        unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program) }
+    });
+}
+
+fn a_pod_starts_whatever_its_shim_was_started_with(stage: &Stage) -> Outcome {
+    let changes: [fn(&mut Command); 5] = [
+        // SAFETY: an integer alone.
+        |command| before(command, || unsafe { libc::umask(0o777) }.into()),
+        |command| {
+            // SAFETY: a set of signals may be all zeroes, and is filled.
+            before(command, || unsafe {
+                let mut all = std::mem::zeroed();
+                libc::sigfillset(&mut all);
+                libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut()).into()
+            });
+        },
+        |command| {
+            // SAFETY: integers alone.
+            before(command, || unsafe {
+                libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+                0
+            });
+        },
+        |command| without(command, libc::SYS_clone3),
+        |command| without(command, libc::SYS_close_range),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let pod = started(stage, change)?;
+        pod.create(stage, &config(), "")?;
+        pod.start().map_err(|e| format!("{number}: {e}"))?;
+        for (name, mode) in [("shm", 0o1777), ("resolv.conf", 0o644), ("hosts", 0o644)] {
+            let file = fs::metadata(stage.bundle(ID).join("pod").join(name))?;
+            assert_eq!(file.mode() & 0o7777, mode, "{number}: {name}");
+        }
+        assert_eq!(pod.state()?, READY);
+        pod.stop()?;
+        assert_eq!(stage.left_of(ID), Vec::<String>::new(), "{number}");
+        pod.shutdown()?;
+        // The shim waits for its clients to hang up.
+        drop(pod);
+        stage.wait_gone(ID)?;
+        fs::remove_dir_all(stage.bundle(ID))?;
+    }
+    Ok(())
+}
