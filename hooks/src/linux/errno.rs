@@ -6,24 +6,22 @@ use super::limit;
 
 /// As Go's table has it, whatever the C library says: musl's has other words.
 pub fn name(errno: i32) -> String {
+    known(errno).map_or_else(|| format!("errno {errno}"), str::to_owned)
+}
+
+fn known(errno: i32) -> Option<&'static str> {
     let at = errno.checked_sub(1).and_then(|at| usize::try_from(at).ok());
-    match at.and_then(|at| NAMES.get(at)) {
-        Some(name) if !name.is_empty() => (*name).to_owned(),
-        _ => format!("errno {errno}"),
-    }
+    NAMES.get(at?).copied().filter(|name| !name.is_empty())
 }
 
 /// As glibc has it: with a capital.
 #[cfg(any(test, target_env = "musl"))]
 pub(crate) fn sentence(errno: i32) -> String {
-    let known = name(errno);
-    if errno == 0 {
-        return "Success".to_owned();
-    }
-    match known.strip_prefix("errno ") {
-        Some(number) => format!("Unknown error {number}"),
-        None => {
-            let mut chars = known.chars();
+    match (errno, known(errno)) {
+        (0, _) => "Success".to_owned(),
+        (_, None) => format!("Unknown error {errno}"),
+        (_, Some(name)) => {
+            let mut chars = name.chars();
             let first = chars.next().into_iter().flat_map(char::to_uppercase);
             first.chain(chars).collect()
         }

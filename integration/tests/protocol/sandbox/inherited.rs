@@ -6,28 +6,16 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use containerd_shim_protos::protobuf::Message as _;
 use podhook_integration::Outcome;
 
 use super::{ID, Pod, READY, config};
-use crate::stage::{Failure, Stage};
-use crate::start::output;
+use crate::stage::Stage;
 use crate::{Test, tests};
 
 pub fn tests() -> Vec<Test> {
     tests![sandbox:
         a_pod_starts_whatever_its_shim_was_started_with,
     ]
-}
-
-fn started(stage: &Stage, change: fn(&mut Command)) -> Result<Pod, Failure> {
-    stage.make_bundle(ID, &stage.spec(ID, &["true"]))?;
-    fs::remove_file(stage.bundle(ID).join("config.json"))?;
-    let mut command = stage.command(ID)?;
-    command.args(["-debug", "start"]);
-    change(&mut command);
-    let input = stage.params(ID).write_to_bytes()?;
-    Pod::by(stage.connect(&output(&mut command, &input)?)?)
 }
 
 fn before(command: &mut Command, call: impl Fn() -> libc::c_long + Send + Sync + 'static) {
@@ -83,7 +71,10 @@ fn a_pod_starts_whatever_its_shim_was_started_with(stage: &Stage) -> Outcome {
         |command| without(command, libc::SYS_close_range),
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        let pod = started(stage, change)?;
+        let pod = Pod::started(stage, |mut start| {
+            change(&mut start);
+            start
+        })?;
         pod.create(stage, &config(), "")?;
         pod.start().map_err(|e| format!("{number}: {e}"))?;
         for (name, mode) in [("shm", 0o1777), ("resolv.conf", 0o644), ("hosts", 0o644)] {
@@ -93,10 +84,7 @@ fn a_pod_starts_whatever_its_shim_was_started_with(stage: &Stage) -> Outcome {
         assert_eq!(pod.state()?, READY);
         pod.stop()?;
         assert_eq!(stage.left_of(ID), Vec::<String>::new(), "{number}");
-        pod.shutdown()?;
-        // The shim waits for its clients to hang up.
-        drop(pod);
-        stage.wait_gone(ID)?;
+        pod.leave(stage)?;
         fs::remove_dir_all(stage.bundle(ID))?;
     }
     Ok(())

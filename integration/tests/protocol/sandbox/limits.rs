@@ -4,7 +4,6 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
-use containerd_shim_protos::protobuf::Message as _;
 use podhook_integration::Outcome;
 use podhook_integration::wait::{self, SOON};
 use serde_json::Value;
@@ -13,7 +12,6 @@ use ttrpc::Code;
 use super::{ID, Network, Pod, READY, config, in_network, own_users};
 use crate::client::Refused;
 use crate::stage::{Failure, Stage};
-use crate::start::output;
 use crate::{Test, tests};
 
 pub fn tests() -> Vec<Test> {
@@ -49,10 +47,7 @@ fn refused(stage: &Stage, pod: Pod, kind: &str) -> Outcome {
         "{error}"
     );
     assert_eq!(stage.left_of(ID), Vec::<String>::new());
-    pod.shutdown()?;
-    // The shim waits for its clients to hang up.
-    drop(pod);
-    stage.wait_gone(ID)?;
+    pod.leave(stage)?;
     Ok(fs::remove_dir_all(stage.bundle(ID))?)
 }
 
@@ -121,21 +116,18 @@ impl Inside {
 
     /// [`Pod::of`] of a shim within.
     fn pod(&self, stage: &Stage) -> Result<Pod, Failure> {
-        stage.make_bundle(ID, &stage.spec(ID, &["true"]))?;
-        fs::remove_file(stage.bundle(ID).join("config.json"))?;
-        let mut start = stage.command(ID)?;
-        start.args(["-debug", "start"]);
-        let mut inside = self.command("sh");
-        inside
-            .args(["-c", "cd \"$1\"; shift; exec \"$@\"", "sh"])
-            .args(start.get_current_dir())
-            .arg(start.get_program())
-            .args(start.get_args());
-        for (name, value) in start.get_envs() {
-            inside.env(name, value.unwrap_or_default());
-        }
-        let input = stage.params(ID).write_to_bytes()?;
-        Pod::by(stage.connect(&output(&mut inside, &input)?)?)
+        Pod::started(stage, |start| {
+            let mut inside = self.command("sh");
+            inside
+                .args(["-c", "cd \"$1\"; shift; exec \"$@\"", "sh"])
+                .args(start.get_current_dir())
+                .arg(start.get_program())
+                .args(start.get_args());
+            for (name, value) in start.get_envs() {
+                inside.env(name, value.unwrap_or_default());
+            }
+            inside
+        })
     }
 }
 
@@ -191,9 +183,7 @@ fn a_limit_of_mounts_is_named(stage: &Stage) -> Outcome {
         let named = |e: &Refused| e.message.contains("fs.mount-max");
         assert!(done.as_ref().err().is_none_or(named), "{done:?}");
         refused.push(done.is_err());
-        pod.shutdown()?;
-        drop(pod);
-        stage.wait_gone(ID)?;
+        pod.leave(stage)?;
         assert_eq!(stage.left_of(ID), Vec::<String>::new());
         fs::remove_dir_all(stage.bundle(ID))?;
         run(FREE)?;
@@ -235,9 +225,7 @@ fn a_pod_has_as_large_annotations_as_its_answers_can_have(stage: &Stage) -> Outc
             "{error}"
         );
         assert_eq!(stage.left_of(ID), Vec::<String>::new());
-        pod.shutdown()?;
-        drop(pod);
-        stage.wait_gone(ID)?;
+        pod.leave(stage)?;
         fs::remove_dir_all(stage.bundle(ID))?;
     }
     Ok(())

@@ -38,6 +38,7 @@ use ttrpc::Code;
 use crate::bundle::Spec;
 use crate::client::{Answer, Client};
 use crate::stage::{Failure, Stage};
+use crate::start::output;
 use crate::verbs::kill9;
 use crate::{Test, podhook_only, tests, unless};
 
@@ -89,10 +90,17 @@ struct Pod {
 impl Pod {
     /// A shim that was started as containerd does for a sandbox: without a configuration in the bundle.
     fn of(stage: &Stage) -> Result<Self, Failure> {
+        Self::started(stage, |start| start)
+    }
+
+    /// The same by what becomes of the command.
+    fn started(stage: &Stage, change: impl FnOnce(Command) -> Command) -> Result<Self, Failure> {
         stage.make_bundle(ID, &stage.spec(ID, &["true"]))?;
         fs::remove_file(stage.bundle(ID).join("config.json"))?;
+        let mut start = stage.command(ID)?;
+        start.args(["-debug", "start"]);
         let input = stage.params(ID).write_to_bytes()?;
-        Self::by(stage.connect(&stage.try_start(ID, &input)?)?)
+        Self::by(stage.connect(&output(&mut change(start), &input)?)?)
     }
 
     /// The one whose shim this is a connection to.
@@ -190,6 +198,13 @@ impl Pod {
         stage.wait_gone(ID)?;
         assert_eq!(stage.left_of(ID), Vec::<String>::new());
         Ok(())
+    }
+
+    /// Shutdown, and the shim is gone: it waits for its clients to hang up.
+    fn leave(self, stage: &Stage) -> Outcome {
+        self.shutdown()?;
+        drop(self);
+        stage.wait_gone(ID)
     }
 
     /// A container of the pod.

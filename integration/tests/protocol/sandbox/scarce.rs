@@ -67,10 +67,7 @@ fn needed<T>(
                 assert!(remains.is_empty(), "{left} left: {e}: {remains:?}");
             }
         }
-        pod.shutdown()?;
-        // The shim waits for its clients to hang up.
-        drop(pod);
-        stage.wait_gone(ID)?;
+        pod.leave(stage)?;
         let output = stage.delete_verb(ID)?;
         assert!(output.status.success(), "{left} left: {output:?}");
         assert_eq!(stage.left_of(ID), Vec::<String>::new(), "{left} left");
@@ -214,10 +211,7 @@ fn a_pod_in_a_full_state_directory_refuses_containers_and_ends(stage: &Stage) ->
             assert_eq!(pod.state()?, READY);
             pod.stop()?;
             assert_eq!(stage.left_of(ID), Vec::<String>::new(), "{left} left");
-            pod.shutdown()?;
-            // The shim waits for its clients to hang up.
-            drop(pod);
-            stage.wait_gone(ID)?;
+            pod.leave(stage)?;
             let output = stage.delete_verb(ID)?;
             assert!(output.status.success(), "{left} left: {output:?}");
             match inodes {
@@ -267,10 +261,7 @@ fn a_network_that_is_none_is_named(stage: &Stage) -> Outcome {
             let said = error.message.contains("the pod's network namespace");
             assert!(said && error.message.contains(&path), "{error}");
             assert_eq!(stage.left_of(ID), Vec::<String>::new());
-            pod.shutdown()?;
-            // The shim waits for its clients to hang up.
-            drop(pod);
-            stage.wait_gone(ID)?;
+            pod.leave(stage)?;
             fs::remove_dir_all(stage.bundle(ID))?;
         }
     }
