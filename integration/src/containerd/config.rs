@@ -19,6 +19,7 @@ pub(super) fn render(place: Place, dir: &Path, default: ShimKind, features: Feat
     let runtimes = runtimes(place, dir, default);
     let sockets = sockets(generation, dir);
     let nri = nri(dir, features.nri);
+    let level = if features.quiet { "warn" } else { "debug" };
     let dir = dir.display();
     let blockfile = if has_blockfile(generation) {
         format!(
@@ -31,7 +32,7 @@ pub(super) fn render(place: Place, dir: &Path, default: ShimKind, features: Feat
         r#"root = "{dir}/root"
 state = "{dir}/state"
 {sockets}[debug]
-level = "debug"
+level = "{level}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{dir}/opt"
 {nri}{blockfile}"#

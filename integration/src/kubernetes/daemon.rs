@@ -79,6 +79,11 @@ impl Daemon {
         })
     }
 
+    /// Its process, while there is one.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child().as_ref().map(Child::id)
+    }
+
     /// Ends it by a signal and waits for that.
     pub(super) fn end(&self, signal: Signal) -> Result<(), Error> {
         let Some(mut child) = self.child().take() else {

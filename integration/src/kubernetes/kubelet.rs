@@ -14,6 +14,7 @@ use crate::command::stdout_of;
 use crate::containerd::Containerd;
 use crate::containerd::remains;
 use crate::cri::{Cri, v1};
+use crate::hierarchy;
 
 const PORT: u16 = 10250;
 
@@ -42,11 +43,29 @@ pub(super) fn prepare(plan: Plan<'_>, containerd: &Containerd) -> Result<(), Err
     let text = root.to_string_lossy();
     stdout_of("mount", &["--bind", &text, &text])?;
     stdout_of("mount", &["--make-shared", &text])?;
+    if hierarchy::is_v2() {
+        enable_controllers()?;
+    }
     for hierarchy in remains::cgroups("") {
         let own = hierarchy.join(containerd.id());
         if !own.exists() {
             fs::create_dir(&own).map_err(io_error("make", &own))?;
         }
+    }
+    Ok(())
+}
+
+/// systemd enables those of cgroup v2 that one of its units needs; the kubelet wants all in its cgroup.
+fn enable_controllers() -> Result<(), Error> {
+    let root = hierarchy::of("");
+    let (all, enabled) = (
+        root.join("cgroup.controllers"),
+        root.join("cgroup.subtree_control"),
+    );
+    let all = fs::read_to_string(&all).map_err(io_error("read", &all))?;
+    for controller in all.split_whitespace() {
+        let written = fs::write(&enabled, format!("+{controller}"));
+        written.map_err(io_error("write", &enabled))?;
     }
     Ok(())
 }

@@ -71,6 +71,18 @@ impl Cluster {
     /// # Errors
     /// When something is not built (the message says what to run), or does not come up.
     pub fn start(version: Version, default: ShimKind) -> Result<Self, Error> {
+        Self::start_featuring(version, default, Features::default())
+    }
+
+    /// The same with more of containerd than the tests of behaviour need.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_featuring(
+        version: Version,
+        default: ShimKind,
+        features: Features,
+    ) -> Result<Self, Error> {
         podhook_shim()?;
         let place = Place {
             generation: CONTAINERD,
@@ -79,7 +91,7 @@ impl Cluster {
         };
         let features = Features {
             registry: true,
-            ..Features::default()
+            ..features
         };
         let containerd = Containerd::start_featuring(place, default, features)?;
         let containerd = Arc::new(containerd);
@@ -226,6 +238,20 @@ impl Cluster {
     #[must_use]
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl
+    }
+
+    /// The kubelet's process, and those of the control plane with the registry.
+    #[must_use]
+    pub fn processes(&self) -> (Option<u32>, Vec<u32>) {
+        let others = [
+            &self.etcd,
+            &self.api_server,
+            &self.controller_manager,
+            &self.scheduler,
+            &self.registry,
+        ];
+        let others = others.into_iter().filter_map(Daemon::pid);
+        (self.kubelet.pid(), others.collect())
     }
 
     /// kubectl's configuration.

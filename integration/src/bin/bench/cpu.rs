@@ -136,10 +136,18 @@ impl Accounts {
     /// # Errors
     /// Where cgroups cannot be made.
     pub fn open() -> io::Result<Self> {
+        Self::called("")
+    }
+
+    /// The same beside those that this program has already.
+    ///
+    /// # Errors
+    /// Where cgroups cannot be made.
+    pub fn called(more: &str) -> io::Result<Self> {
         let (root, _) = hierarchy()?;
         let before = Account::own()?.dir;
         let make = |name: &str| {
-            let dir = root.join(format!("podhook-bench-{}-{name}", process::id()));
+            let dir = root.join(format!("podhook-bench-{}-{more}{name}", process::id()));
             fs::create_dir(&dir).map(|()| Account { dir })
         };
         let this = Self {

@@ -6,6 +6,7 @@ use std::os::fd::FromRawFd;
 use std::path::Path;
 use std::thread;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use podhook_integration::wait;
 
 use crate::Fallible;
@@ -55,6 +56,9 @@ pub fn counted(dir: &Path) -> Fallible<usize> {
 /// # Errors
 /// Where an output cannot be read.
 pub fn serve(dir: &str) -> Fallible<()> {
+    // The original ends a logger with it as soon as the process has ended, and what it has written is still in the pipe.
+    // SAFETY: no handler runs.
+    unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }?;
     // SAFETY: nobody else in this process has them: the shim passes them on for this.
     let (mut out, err, ready) = unsafe {
         (

@@ -12,6 +12,7 @@ use crate::Fallible;
 use crate::arguments::Sizes;
 use crate::client::Tasks;
 use crate::pods::{Pods, Runs, Sandbox};
+use crate::queue;
 use crate::row::Label;
 use crate::sheet::Sheet;
 use crate::shims::Shim;
@@ -26,8 +27,8 @@ pub const EMPTY_POD: &str = "an empty pod";
 
 /// One shim at rest; memory in kB of 1,000 bytes.
 #[derive(Debug, Clone, Copy)]
-struct Footprint {
-    private: f64,
+pub struct Footprint {
+    pub private: f64,
     proportional: f64,
     resident: f64,
     threads: f64,
@@ -36,7 +37,10 @@ struct Footprint {
 
 impl Footprint {
     /// Once it has been left alone.
-    fn of(pid: i32) -> Fallible<Self> {
+    ///
+    /// # Errors
+    /// Where the process has ended.
+    pub fn of(pid: i32) -> Fallible<Self> {
         thread::sleep(IDLE);
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let kb = |name: &str| {
@@ -55,7 +59,9 @@ impl Footprint {
         })
     }
 
-    fn each_since(self, before: Self, count: usize) -> Self {
+    /// What each of so many has added.
+    #[must_use]
+    pub fn each_since(self, before: Self, count: usize) -> Self {
         let each = |after: f64, before: f64| (after - before) / count as f64;
         Self {
             private: each(self.private, before.private),
@@ -66,7 +72,8 @@ impl Footprint {
         }
     }
 
-    fn report(self, sheet: &mut Sheet, what: &str, shim: Shim) {
+    /// Notes it.
+    pub fn report(self, sheet: &mut Sheet, what: &str, shim: Shim) {
         for (name, unit, value) in [
             ("private dirty", "kB", self.private),
             ("PSS", "kB", self.proportional),
@@ -112,7 +119,8 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
     for shim in stage.of_pods(stage.shims()) {
         empty_pod(stage, &pods, shim, sheet)?;
     }
-    Ok(())
+    drop(pods);
+    queue::run(stage, sheet)
 }
 
 /// A pod without a container: its shim, and the process that is there for the pod.

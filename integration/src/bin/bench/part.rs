@@ -3,7 +3,9 @@
 use crate::arguments::Sizes;
 use crate::sheet::Sheet;
 use crate::stage::Stage;
-use crate::{Fallible, answers, cold, ctr_run, direct, hooks, hot, memory, output, phases};
+use crate::{
+    Fallible, answers, cold, ctr_run, direct, hooks, hot, kubelet, memory, output, phases,
+};
 use crate::{probes, saturation, ways};
 
 /// A part.
@@ -25,13 +27,15 @@ pub enum Part {
     Hooks,
     Memory,
     Probes,
+    /// The same under a kubelet.
+    Kubelet,
     /// Whose the time of a call is.
     Phases,
 }
 
 impl Part {
     /// In the order of the report.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Cold,
         Self::Crowd,
         Self::Direct,
@@ -42,6 +46,7 @@ impl Part {
         Self::Hooks,
         Self::Memory,
         Self::Probes,
+        Self::Kubelet,
         Self::Phases,
     ];
 
@@ -59,6 +64,7 @@ impl Part {
             Self::Hooks => "hooks",
             Self::Memory => "memory",
             Self::Probes => "probes",
+            Self::Kubelet => "kubelet",
             Self::Phases => "phases",
         }
     }
@@ -77,6 +83,7 @@ impl Part {
             Self::Hooks => "Hooks",
             Self::Memory => "Memory at rest",
             Self::Probes => "Pods with an exec probe a second each",
+            Self::Kubelet => "The same under a kubelet",
             Self::Phases => "Whose the time of a call is",
         }
     }
@@ -119,6 +126,7 @@ impl Part {
             }
             Self::Memory => memory::run(stage, sizes, sheet),
             Self::Probes => probes::run(stage, sizes, sheet),
+            Self::Kubelet => kubelet::run(stage.spot, sizes, sheet),
             Self::Phases => phases::run(stage, sizes, sheet),
         }
     }

@@ -10,7 +10,7 @@ use podhook_integration::packages::{NEW, OLD, Packages};
 use crate::Error;
 use crate::disk::{self, Disk};
 use crate::plan::{self, Run};
-use crate::qemu::Machine;
+use crate::qemu::{Machine, Size};
 
 /// By the number of their machine.
 const SUITES: [(usize, &str); 3] = [(12, "bookworm"), (13, "trixie"), (14, "testing")];
@@ -34,6 +34,7 @@ pub fn run(suites: &[String]) -> Result<bool, Error> {
             number,
             folder: cache().join("vm").join(suite),
             kernel: "",
+            size: Size::USUAL,
         });
         plans.push((number, vec![plan::run(suite, "", "")]));
     }

@@ -36,7 +36,7 @@ impl Disk {
         fill(&root)?;
         let disk = Self { folder };
         run(Command::new("truncate")
-            .args(["-s", "1G"])
+            .args(["-s", "2G"])
             .arg(disk.image()))?;
         run(Command::new("mkfs.ext4")
             .args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-d"])
@@ -86,17 +86,11 @@ pub fn with_tests(
     }
     // hooks/tests run them beside the one of the machine's Debian.
     for version in ["runc-1.4", "runc-1.5"] {
-        let from = upstream(version, "runc")?;
-        let name = from.strip_prefix(cache())?;
-        let to = inside(&tree, &repository().join(".cache").join(name))?;
-        fs::copy(&from, to)?;
+        of_upstream(root, version, "runc")?;
     }
     // That of the machine's Debian makes no pod without a pause container.
     for program in ["containerd", "ctr", "containerd-shim-runc-v2"] {
-        let from = upstream(PAUSELESS, program)?;
-        let name = from.strip_prefix(cache())?;
-        let to = inside(&tree, &repository().join(".cache").join(name))?;
-        fs::copy(&from, to)?;
+        of_upstream(root, PAUSELESS, program)?;
     }
     let examples = repository().join("examples");
     copy_tree(&examples, &inside(&tree, &examples)?)?;
@@ -105,6 +99,15 @@ pub fn with_tests(
         let text = plan::program(runs, programs, filter)?;
         script(root, &format!("program-{number}"), &text)?;
     }
+    Ok(())
+}
+
+/// Adds a program of `integration/upstream`.
+pub fn of_upstream(root: &Path, module: &str, program: &str) -> Result<(), Error> {
+    let from = upstream(module, program)?;
+    let name = from.strip_prefix(cache())?;
+    let to = inside(&root.join("tree"), &repository().join(".cache").join(name))?;
+    fs::copy(&from, to)?;
     Ok(())
 }
 

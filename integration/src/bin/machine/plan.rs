@@ -95,13 +95,19 @@ const RUNTIME: &[&str] = &[
 /// What a pod without a pause container has a part in: where its cgroups are, who counts in them, what is left.
 const PAUSELESS: &[&str] = &[
     "cri::a_container_beyond",
+    "chaos::",
     "hostile::",
     "leaf::a_hook_finds_the_limits",
     "leaf::what_a_pods_hook",
 ];
 
 /// The same with the other cgroup driver.
-const PAUSELESS_DRIVER: &[&str] = &["cri::a_container_beyond", "cri::stopping"];
+const PAUSELESS_DRIVER: &[&str] = &[
+    "cri::a_container_beyond",
+    "cri::stopping",
+    "chaos::a_pod_leaves_nothing_whose_shim",
+    "chaos::a_pod_leaves_nothing_whose_holder",
+];
 
 /// The machines with a security module, by their number: it is chosen when the kernel starts, and changes what every
 /// container is.

@@ -22,8 +22,9 @@ pub struct Programs {
     pub own: [PathBuf; 2],
 }
 
-/// Builds them, in the profile of this program.
-pub fn build() -> Result<Programs, Error> {
+/// Builds the integration tests with these names, and those of the crates that are to run where cgroup v2 is the only
+/// hierarchy, in the profile of this program.
+pub fn build(names: &[&str], crates: bool) -> Result<Programs, Error> {
     let mut tests = BTreeMap::new();
     // The same choice of packages as in the other targets of the Makefile: another one would build all
     // dependencies again with other features.
@@ -35,19 +36,12 @@ pub fn build() -> Result<Programs, Error> {
         "--bins",
     ];
     unit.extend(UNIT.iter().flat_map(|test| ["--test", test]));
-    for selection in [
-        &unit[..],
-        &[
-            "--package",
-            "podhook-integration",
-            "--test",
-            "v2",
-            "--test",
-            "protocol",
-        ],
-    ] {
-        tests.extend(compile(selection)?);
+    if crates {
+        tests.extend(compile(&unit)?);
     }
+    let mut own = vec!["--package", "podhook-integration"];
+    own.extend(names.iter().flat_map(|test| ["--test", test]));
+    tests.extend(compile(&own)?);
     let own = ["containerd-shim-podhook-v1", "podhook"].map(built);
     match own.iter().find(|path| !path.exists()) {
         Some(path) => Err(format!("no {}: run `make build`", path.display()).into()),

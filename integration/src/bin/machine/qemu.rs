@@ -17,8 +17,6 @@ use crate::Error;
 use crate::disk::Disk;
 use crate::tsc;
 
-/// Several times what the tests take on a quiet machine.
-pub const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// Machines at a time, each of one processor. With more than there are, containerd's 5 s for `delete` are over too soon.
 const AT_ONCE: usize = 2;
 /// What says nothing for longer looks as if it hung.
@@ -39,14 +37,39 @@ pub struct Machine {
     pub folder: PathBuf,
     /// Parameters of its kernel.
     pub kernel: &'static str,
+    pub size: Size,
+}
+
+/// What a machine is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    processors: u32,
+    memory: &'static str,
+    /// Several times what its tests take on a quiet machine.
+    limit: Duration,
+}
+
+impl Size {
+    /// One processor: what two of them have to say to each other costs more than the second one brings.
+    pub const USUAL: Self = Self {
+        processors: 1,
+        memory: "1536",
+        limit: Duration::from_secs(60 * 60),
+    };
+    /// For a control plane beside the kubelet.
+    pub const CLUSTER: Self = Self {
+        processors: 2,
+        memory: "5120",
+        limit: Duration::from_secs(3 * 60 * 60),
+    };
 }
 
 /// How a machine ended.
 pub struct End {
     /// What its console said.
     pub console: String,
-    /// It had to be stopped at [`LIMIT`].
-    pub stopped: bool,
+    /// The limit at which it had to be stopped.
+    pub stopped: Option<Duration>,
 }
 
 /// Boots the machines in their order, some at a time, gives `each` line of their second serial lines
@@ -62,6 +85,8 @@ pub fn boot(
     let mut ahead = machines.iter();
     let mut started = Vec::new();
     let start = Instant::now();
+    let limits = machines.iter().map(|machine| machine.size.limit);
+    let limit = limits.max().unwrap_or_default();
     // Of those that were started: how many run, and which have said nothing yet.
     let (mut running, mut silent) = (0, Vec::new());
     let stopped = loop {
@@ -78,7 +103,7 @@ pub fn boot(
         if running == 0 {
             break false;
         }
-        let left = LIMIT.saturating_sub(start.elapsed());
+        let left = limit.saturating_sub(start.elapsed());
         match lines.recv_timeout(left.min(SILENCE)) {
             Ok((number, Said::Line(line))) => {
                 silent.retain(|other| *other != number);
@@ -95,7 +120,8 @@ pub fn boot(
             Err(_) => break true,
         }
     };
-    let end = |(number, emulator): (usize, Emulator)| Ok((number, emulator.end(stopped)?));
+    let over = stopped.then_some(limit);
+    let end = |(number, emulator): (usize, Emulator)| Ok((number, emulator.end(over)?));
     started.into_iter().map(end).collect()
 }
 
@@ -160,11 +186,11 @@ impl Emulator {
     }
 
     /// Waits for it; when the time is over, not for long.
-    fn end(mut self, over: bool) -> Result<End, Error> {
+    fn end(mut self, over: Option<Duration>) -> Result<End, Error> {
         let mut wait = || wait::until("end", SOON, || self.qemu.try_wait().transpose());
         // Another one may have taken the time, and this be off.
-        let stopped = over && wait().is_err();
-        if stopped {
+        let stopped = over.filter(|_| wait().is_err());
+        if stopped.is_some() {
             self.qemu.kill()?;
         }
         let status = self.qemu.wait()?;
@@ -187,17 +213,24 @@ impl Drop for Emulator {
     }
 }
 
-/// One processor: what two of them have to say to each other costs more than the second one brings. An older
-/// model: the state of a newer one is larger, and saved and restored at every switch.
+/// An older model: the state of a newer one is larger, and saved and restored at every switch.
 const PROCESSOR: &str = "Nehalem,+rdrand";
 
 fn command(disk: &Disk, machine: &Machine, console: &Path) -> Result<Command, Error> {
     let drive =
         |file: PathBuf, more: &str| format!("file={},if=virtio,format=raw,{more}", file.display());
+    let size = machine.size;
+    let threads = if size.processors == 1 {
+        "single"
+    } else {
+        "multi"
+    };
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args(["-machine", "q35", "-accel", "tcg,thread=single"])
-        .args(["-cpu", PROCESSOR, "-smp", "1", "-m", "1536"])
+        .args(["-machine", "q35"])
+        .args(["-accel", &format!("tcg,thread={threads}")])
+        .args(["-cpu", PROCESSOR, "-smp", &size.processors.to_string()])
+        .args(["-m", size.memory])
         .args(["-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot"])
         .arg("-kernel")

@@ -7,7 +7,7 @@ use podhook_integration::again::FLAKY;
 use podhook_integration::suite::MARK;
 
 use crate::plan::Run;
-use crate::qemu::{End, LIMIT};
+use crate::qemu::End;
 
 /// The end of the console that is shown if the machine did not end as it should.
 const CONSOLE_LINES: usize = 40;
@@ -203,8 +203,8 @@ impl Report {
         let lines: Vec<_> = end.console.lines().collect();
         let last = lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n");
         println!("\n---- console of machine {machine} ----\n{last}\n");
-        self.broken.push(if end.stopped {
-            let minutes = LIMIT.as_secs() / 60;
+        self.broken.push(if let Some(limit) = end.stopped {
+            let minutes = limit.as_secs() / 60;
             format!("machine {machine} was stopped: not over after {minutes} minutes, in {at}")
         } else {
             format!("machine {machine} ended before its tests, in {at}")
@@ -268,7 +268,7 @@ mod tests {
                 text.lines().for_each(|line| report.line(*number, line));
             }
             report.line(*number, last);
-            let (console, stopped) = ("the console".to_owned(), false);
+            let (console, stopped) = ("the console".to_owned(), None);
             ends.push((*number, End { console, stopped }));
         }
         report.close(&ends)

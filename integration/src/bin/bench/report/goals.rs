@@ -3,7 +3,7 @@
 use super::goal::{Bound, Goal, at, by, cpu, less, over_at, own, ratio};
 use super::select::{Measure, Pick};
 use crate::row::NO_SHIM;
-use crate::{answers, cold, ctr_run, direct, probes, saturation, ways};
+use crate::{answers, cold, ctr_run, direct, kubelet, probes, saturation, ways};
 
 const PODHOOK: &str = "podhook";
 
@@ -217,6 +217,12 @@ pub const GOALS: &[Goal] = &[
         probes::PROBE,
         most(1.0 / 6.0),
     )),
+    ratio(
+        "CPU of a probe, the kubelet's included",
+        "kubelet",
+        kubelet::PROBE,
+        most(1.0 / 6.0),
+    ),
     own(
         "CPU of a probe: the shim's part",
         Pick::median("probes", probes::PROBE, PODHOOK).measure(Measure::CpuShim),
