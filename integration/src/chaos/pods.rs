@@ -244,8 +244,8 @@ pub fn round(node: &Node, phase: Phase, victim: Victim, seed: &mut Seed) -> Resu
         seen.left = left(node);
         seen.left.is_empty()
     });
-    // A containerd that is killed while it makes a snapshot may not make the next one until it has cleaned up after that,
-    // whatever the pod's runtime is. The kubelet tries again.
+    // A containerd that is killed while it makes a snapshot has renamed its folder, and not noted that the number is taken: it
+    // answers the next one "snapshots/N: file exists", and removes that folder. The kubelet tries again.
     let _ = wait::until_true("the next pod", SOON, || {
         seen.next = next(node, &name).err().map(|error| error.to_string());
         seen.next.is_none() || victim != Victim::Containerd

@@ -134,7 +134,8 @@ what the kubelet does: it stops the pod and removes it, until that is done.
 A status is the one that the process has ended with (7), or 137 where it was killed. 255 is containerd's own for \"unknown\".
 containerd calls the verb `delete` once, and for a container whose verb was killed again when it is started itself. For a `start` that
 was killed it calls nothing: the name of its socket may stay, and the next `start` of that id takes it. A containerd of 1.6 that
-was killed between `start` and Create keeps that shim until it is started once more (containerd#6860).
+was killed between `start` and Create keeps that shim until it is started once more (containerd#6860). One that was killed while it made a
+snapshot refuses the next with `snapshots/N: file exists`, once: it removes the folder with that answer, and whoever asks again has it.
 
 The kubelet is no victim here. `make test-kubernetes FILTER=restart::` kills it while a container is made, in postStart, while it runs, in
 preStop and while it ends.

@@ -24,6 +24,9 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("kubernetes-1.37", "kubelet"),
 ];
 
+/// Its pods mostly wait.
+const THREADS: usize = 4;
+
 /// What runs where nobody asks for something else: pods without a pause container, whose cgroups the shim makes itself.
 const USUAL: &str = "podhook-pauseless/ --skip deploy:: --skip agent:: --skip nodes::";
 
@@ -31,7 +34,8 @@ const USUAL: &str = "podhook-pauseless/ --skip deploy:: --skip agent:: --skip no
 pub fn run(filter: Option<&str>) -> Result<bool, Error> {
     crate::build(None)?;
     let programs = programs::build(&["kubernetes"], false)?;
-    let suite = plan::run("kubernetes", "kubernetes", USUAL);
+    let mut suite = plan::run("kubernetes", "kubernetes", USUAL);
+    suite.threads = THREADS;
     let plans = [(NUMBER, vec![suite])];
     let disk = Disk::new(|root| {
         disk::with_tests(root, &plans, filter, &programs)?;

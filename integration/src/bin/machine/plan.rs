@@ -26,6 +26,8 @@ pub struct Run {
     only: &'static [&'static str],
     /// The node's configuration file of podhook, if it has one.
     configuration: Option<&'static str>,
+    /// Tests at a time.
+    pub threads: usize,
 }
 
 /// A program without an environment of its own.
@@ -37,6 +39,7 @@ pub const fn run(name: &'static str, program: &'static str, arguments: &'static 
         environment: "",
         only: &[],
         configuration: None,
+        threads: THREADS,
     }
 }
 
@@ -306,11 +309,12 @@ pub fn program(runs: &[Run], programs: &Programs, filter: Option<&str>) -> Resul
         let configuration = run.configuration.unwrap_or_default();
         script += &format!(
             "echo '#begin {name}'\nprintf '%s' '{configuration}' > /etc/podhook/config.toml\n\
-             env {environment} PODHOOK_ONLY='{only}' {path} --color=never --test-threads={THREADS} {arguments}\n\
+             env {environment} PODHOOK_ONLY='{only}' {path} --color=never --test-threads={threads} {arguments}\n\
              echo \"#end {name} $?\"\n",
             name = run.name,
             environment = run.environment,
             only = only.join(" "),
+            threads = run.threads,
             path = path.display(),
         );
     }
