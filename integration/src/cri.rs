@@ -9,6 +9,7 @@ use podhook::cri::Client;
 use podhook::cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
@@ -139,6 +140,46 @@ impl Cri {
             status: Box::new(status),
         })?;
         Ok(answer.into_inner().image.is_some())
+    }
+}
+
+/// CRI's request of a change of a pod's resources, which the crate does not have.
+#[derive(Clone, PartialEq, prost::Message)]
+struct UpdatePodSandboxResources {
+    #[prost(string, tag = "1")]
+    pod_sandbox_id: String,
+    #[prost(message, optional, tag = "3")]
+    resources: Option<v1::LinuxContainerResources>,
+}
+
+impl Cri {
+    /// CRI `UpdatePodSandboxResources`, which the kubelet calls when it has changed the pod's cgroup.
+    ///
+    /// # Errors
+    /// containerd's answer.
+    pub fn update_pod_sandbox_resources(
+        &self,
+        pod: &str,
+        resources: v1::LinuxContainerResources,
+    ) -> Result<(), Error> {
+        let request = UpdatePodSandboxResources {
+            pod_sandbox_id: pod.to_owned(),
+            resources: Some(resources),
+        };
+        let mut grpc = tonic::client::Grpc::new(self.client.channel.clone());
+        self.call(
+            "UpdatePodSandboxResources",
+            LIMIT,
+            request,
+            |_, request| async move {
+                let ready = grpc.ready().await;
+                ready.map_err(|e| Status::unavailable(e.to_string()))?;
+                let codec = tonic_prost::ProstCodec::<_, ()>::default();
+                let path = "/runtime.v1.RuntimeService/UpdatePodSandboxResources";
+                grpc.unary(request, PathAndQuery::from_static(path), codec)
+                    .await
+            },
+        )
     }
 }
 

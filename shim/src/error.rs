@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use containerd_shim_protos::ttrpc::{self, Code};
 use podhook_hooks::config_json::ConfigJsonError;
 use podhook_hooks::lifecycle::text;
-use podhook_hooks::linux::limit::Asked;
 
 /// An error of a task RPC or of a verb.
 #[derive(Debug, thiserror::Error)]
@@ -133,14 +132,6 @@ impl Error {
         move |source| Self::Sys {
             operation,
             source: source.into(),
-        }
-    }
-
-    /// A descriptor that the event loop cannot watch, for `map_err`.
-    pub fn watch(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Sys {
-            operation,
-            source: Asked::Watch.explain(source),
         }
     }
 

@@ -78,7 +78,8 @@ pub struct Client {
     pub runtime: RuntimeServiceClient<Channel>,
     /// `runtime.v1.ImageService`.
     pub images: ImageServiceClient<Channel>,
-    pub(super) channel: Channel,
+    /// The connection, for what these two do not have.
+    pub channel: Channel,
 }
 
 impl Client {

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::pipes::{self, Pipe};
+use crate::linux::limit::Asked;
+use crate::linux::watch;
 
 /// The two, of which either may have ended.
 pub(super) struct Ordered {
@@ -56,11 +57,10 @@ impl Ordered {
                 )
             };
             if added != 0 {
-                return Err(io::Error::last_os_error());
+                return Err(Asked::Watch.explain(io::Error::last_os_error()));
             }
         }
-        // SAFETY: the descriptor is owned, and nothing closes it before the registration ends.
-        let epoll = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) }?;
+        let epoll = watch::readable(epoll)?;
         Ok(Self {
             pipes: pipes.map(Some),
             epoll,

@@ -9,6 +9,7 @@ use super::ordered::{self, Ordered};
 use super::pipes::{self, chunk_size};
 use super::rest::Rest;
 use super::sink::{Feed, LineQueue};
+use crate::linux::watch;
 
 /// As much of a hook's output as is kept.
 pub(super) const KEEP: usize = 4096;
@@ -42,7 +43,7 @@ impl Output {
     /// One pipe for stdout and stderr: what they write is read in the order it was written.
     pub fn joined(queue: Option<LineQueue>) -> io::Result<Made> {
         let pipe = pipes::pipe(0)?;
-        let source = Source::Joined(Some(Receiver::from_owned_fd(pipe.read)?));
+        let source = Source::Joined(Some(watch::receiver(pipe.read)?));
         Ok(Made {
             output: Self::new(source, [queue, None]),
             stderr: pipe.write.try_clone()?,
@@ -126,7 +127,7 @@ impl Output {
             Source::Apart(ordered) => ordered
                 .into_pipes()
                 // One that cannot be watched any more cannot be read.
-                .map(|pipe| pipe.and_then(|pipe| Receiver::from_owned_fd(pipe).ok())),
+                .map(|pipe| pipe.and_then(|pipe| watch::receiver(pipe).ok())),
         };
         (self.tail.into_vec(), Rest::new(pipes, self.feeds))
     }

@@ -1,5 +1,5 @@
-//! Errors that sound like a full disk or like the limit of descriptors, and are another limit of the kernel's: which one,
-//! in words. An errno does not tell them apart; what was asked for does.
+//! Errors that sound like a full disk or like the limit of descriptors, and are another limit of the kernel's, or of a filter
+//! of system calls: which one, in words. An errno does not tell them apart; what was asked for does.
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -13,6 +13,8 @@ pub const NAMESPACES: [(c_int, &str); 5] = [
     (libc::CLONE_NEWNS, "mnt"),
     (libc::CLONE_NEWPID, "pid"),
 ];
+
+const FILTER: &str = "a filter of system calls refuses it, such as SystemCallFilter= of";
 
 /// What the kernel was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,17 @@ pub enum Asked {
     /// A keyring.
     Key,
     Terminal,
+    /// A process, for a user that may be no user of the node's own.
+    Fork,
+    /// That such a user's process executes a program.
+    Execute,
+    /// This system call, which a filter may refuse.
+    Call(&'static str),
+}
+
+/// Whether a system call may have failed because a filter refuses it, or the kernel does not have it.
+pub fn may_be_filter(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
 impl Asked {
@@ -74,6 +87,19 @@ impl Asked {
             (Self::Terminal, libc::ENOSPC) => {
                 no_disk("the sysctl kernel.pty.max, or max= of the container's devpts")
             }
+            (Self::Fork, libc::EAGAIN) => {
+                let limit = processes_of_user()?;
+                Some(format!("if no pids.max of a cgroup is reached, the limit is RLIMIT_NPROC, which is {limit}").into())
+            }
+            (Self::Execute, libc::EAGAIN) => {
+                Some(format!("the limit is RLIMIT_NPROC, which is {}", processes_of_user()?).into())
+            }
+            (Self::Call(name), libc::ENOSYS) => Some(
+                format!("{name}: this kernel does not have it, or {FILTER} containerd's unit").into(),
+            ),
+            (Self::Call(name), libc::EPERM) => Some(
+                format!("{name}: where containerd has the right to it, {FILTER} its unit").into(),
+            ),
             _ => None,
         }
     }
@@ -92,6 +118,11 @@ impl Asked {
             None => error,
         }
     }
+}
+
+/// How many processes a user of this process may have, where that is limited.
+fn processes_of_user() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nproc).current
 }
 
 /// An error of the kernel's with the limit that it comes from.
@@ -188,6 +219,16 @@ mod tests {
                 libc::EDQUOT,
                 "not a full disk: the limit is the sysctls kernel.keys.maxkeys and kernel.keys.maxbytes, for root \
                  root_maxkeys and root_maxbytes",
+            ),
+            (
+                Call("pidfd_open"),
+                libc::ENOSYS,
+                "pidfd_open: this kernel does not have it, or a filter of system calls refuses it, such as SystemCallFilter= of containerd's unit",
+            ),
+            (
+                Call("setns"),
+                libc::EPERM,
+                "setns: where containerd has the right to it, a filter of system calls refuses it, such as SystemCallFilter= of its unit",
             ),
             (
                 Terminal,

@@ -8,13 +8,15 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use super::limit::Asked;
+
 /// A copy of the mount at `path`, mounted nowhere.
 ///
 /// # Errors
 /// Where the kernel refuses it.
 pub fn detached(path: &Path) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    Ok(open_tree(CWD, path, flags)?)
+    open_tree(CWD, path, flags).map_err(refused("open_tree"))
 }
 
 /// Attaches a detached mount to `target` (move_mount(2)).
@@ -23,7 +25,7 @@ pub fn detached(path: &Path) -> io::Result<OwnedFd> {
 /// Where the kernel refuses it.
 pub fn attach(mount: impl AsFd, target: &Path) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    Ok(move_mount(mount, c"", CWD, target, flags)?)
+    move_mount(mount, c"", CWD, target, flags).map_err(refused("move_mount"))
 }
 
 /// Adds attributes (`MOUNT_ATTR_…`) to a mount.
@@ -72,8 +74,12 @@ fn set(mount: impl AsFd, attributes: &libc::mount_attr) -> io::Result<()> {
     };
     match ret {
         0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+        _ => Err(refused("mount_setattr")(io::Error::last_os_error())),
     }
+}
+
+fn refused<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> io::Error {
+    move |error| Asked::Call(call).explain(error.into())
 }
 
 #[cfg(test)]

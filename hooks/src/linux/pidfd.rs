@@ -1,13 +1,15 @@
 //! Processes by pidfd: a signal never hits a stranger that got the same pid.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
+use super::limit::{self, Asked};
+use super::process::status_field;
 use super::watch;
 
 /// A pidfd of process `pid`.
@@ -22,20 +24,56 @@ pub fn open(pid: libc::pid_t) -> io::Result<OwnedFd> {
     match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Ok(fd) => Ok(fd),
         Err(Errno::INVAL | Errno::NOENT) => Err(gone()),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(Asked::Call("pidfd_open").explain(errno.into())),
     }
 }
 
 /// Signals the process that `pidfd` stands for. 0 only asks whether it could be signalled.
 ///
+/// Where a filter of system calls refuses it, kill(2) does it, with the number that the pidfd itself has a moment before.
+///
 /// # Errors
 /// `ESRCH` where it has been reaped.
 pub fn send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    let fd = pidfd.as_fd();
+    let refused = match by_pidfd(fd, signal) {
+        Err(error) if limit::may_be_filter(&error) => error,
+        done => return done,
+    };
+    match by_number(fd, signal) {
+        Err(error) if limit::may_be_filter(&error) => {
+            Err(Asked::Call("pidfd_send_signal").explain(refused))
+        }
+        done => done,
+    }
+}
+
+fn by_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
-    let fd = pidfd.as_fd().as_raw_fd();
     // rustix takes named signals only, and users send real-time ones and 0.
     // SAFETY: an open descriptor, and no signal information is passed.
-    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) } {
+    match unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn by_number(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let info = format!("/proc/thread-self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = fs::read_to_string(info)?;
+    // -1 once it has been reaped.
+    let pid = status_field(&info, "Pid").and_then(|pid| pid.parse().ok());
+    let pid: libc::pid_t = pid.filter(|pid| *pid > 0).ok_or_else(gone)?;
+    // SAFETY: no pointers.
+    match unsafe { libc::kill(pid, signal) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -118,6 +156,20 @@ mod tests {
             send_signal(&pidfd, 0).unwrap_err().raw_os_error(),
             Some(libc::ESRCH)
         );
+    }
+
+    #[test]
+    fn by_its_number_too_nobody_else_is_signalled() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let pidfd = open(child.id().cast_signed()).unwrap();
+        by_number(pidfd.as_fd(), 0).unwrap();
+        by_number(pidfd.as_fd(), libc::SIGKILL).unwrap();
+        assert!(ends_within(&pidfd, Duration::from_secs(60)));
+        // As of the call by pidfd, to one that is not reaped.
+        by_number(pidfd.as_fd(), libc::SIGKILL).unwrap();
+        child.wait().unwrap();
+        let gone = by_number(pidfd.as_fd(), libc::SIGKILL).unwrap_err();
+        assert_eq!(gone.raw_os_error(), Some(libc::ESRCH));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Limits, their change and what is counted.
 
+use std::fs;
+use std::path::Path;
+
 use podhook_integration::cri::v1;
 use podhook_integration::node::PodContainer;
 use podhook_integration::suite::{Test, unless};
 use podhook_integration::wait::{self, SOON};
-use podhook_integration::{Node, Outcome, tests};
+use podhook_integration::{Generation, Node, Outcome, hierarchy, tests};
+use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
     let mut all = tests![pod_resources:
@@ -27,6 +31,13 @@ pub fn tests() -> Vec<Test> {
         |place| {
             (place.runtime.is_crun() && !place.shim.is_podhook())
                 .then_some("crun's exec leaves the score as its caller, the shim, has it")
+        },
+    ));
+    all.extend(unless(
+        tests![pod_resources: the_pods_resources_can_be_changed],
+        |place| {
+            (place.generation < Generation::V2_3)
+                .then_some("containerd before 2.3 has no UpdatePodSandboxResources")
         },
     ));
     all
@@ -148,6 +159,56 @@ fn a_created_container_can_be_updated(node: &Node) -> Outcome {
     assert_eq!(
         cgroup(&container, "memory/memory.limit_in_bytes", "memory.max")?,
         (40 << 20).to_string()
+    );
+    Ok(())
+}
+
+/// The kubelet writes the pod's cgroup, and tells containerd then: nothing takes back what it has written.
+fn the_pods_resources_can_be_changed(node: &Node) -> Outcome {
+    let pod = node.pod("resize").run()?;
+    let container = pod.container("main").command(&SLEEP).start()?;
+    let controller = if hierarchy::is_v2() { "" } else { "memory" };
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()?))?;
+    let path = cgroups.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        controllers
+            .split(',')
+            .any(|one| one == controller)
+            .then_some(path)
+    });
+    let own = Path::new(path.ok_or("no such hierarchy")?.trim_start_matches('/'));
+    let pods = own.parent().ok_or("the container is in no pod's cgroup")?;
+    let file = match hierarchy::is_v2() {
+        true => "memory.max",
+        false => "memory.limit_in_bytes",
+    };
+    let file = hierarchy::of("memory").join(pods).join(file);
+    let cri = node.containerd().cri()?;
+    for limit in [8_i64 << 30, 12 << 30] {
+        fs::write(&file, limit.to_string())?;
+        let resources = v1::LinuxContainerResources {
+            memory_limit_in_bytes: limit,
+            ..Default::default()
+        };
+        cri.update_pod_sandbox_resources(pod.id(), resources)?;
+        assert_eq!(fs::read_to_string(&file)?.trim(), limit.to_string());
+        let request = v1::PodSandboxStatusRequest {
+            pod_sandbox_id: pod.id().to_owned(),
+            verbose: true,
+        };
+        let info: Value = serde_json::from_str(&cri.pod_sandbox_status(request)?.info["info"])?;
+        let told = &info["resources"]["linux"]["memory_limit_in_bytes"];
+        assert_eq!(told, &limit, "{info}");
+    }
+    assert_eq!(container.exec(&["echo", "on"])?, "on\n");
+    pod.stop()?;
+    // Of one that is gone nothing can be changed.
+    pod.remove()?;
+    let gone = cri.update_pod_sandbox_resources(pod.id(), Default::default());
+    let error = gone.err().ok_or("changed")?;
+    assert!(
+        error.message().contains("failed to find sandbox"),
+        "{error}"
     );
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Takes from a shim what the kernel gives it: processes, by a pids cgroup as a neighbour fills it; descriptors, by
-//! its limit of them.
+//! its limit of them. And system calls, by a filter.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -168,6 +168,31 @@ pub fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, soft: u
         command.pre_exec(move || match libc::setrlimit64(resource, &limit) {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
+        });
+    }
+}
+
+/// These system calls are refused to the command and to all that it starts.
+pub fn without(command: &mut Command, calls: &[libc::c_long], errno: i32) {
+    let code = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let mut filter = vec![code(0x20, 0, 0)];
+    for &call in calls {
+        filter.push(code(0x15, 1, call as u32));
+        filter.push(code(0x06, 0, libc::SECCOMP_RET_ERRNO | errno as u32));
+    }
+    filter.push(code(0x06, 0, libc::SECCOMP_RET_ALLOW));
+    // SAFETY: between fork and exec; what is called is a system call, with a program of that length.
+    unsafe {
+        command.pre_exec(move || {
+            let program = libc::sock_fprog {
+                len: filter.len() as u16,
+                filter: filter.as_ptr().cast_mut(),
+            };
+            let mode = libc::SECCOMP_SET_MODE_FILTER;
+            match libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
         });
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+use podhook_hooks::linux::watch;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -94,8 +95,7 @@ impl Notifier {
 
 fn watched(file: File, interest: Interest) -> io::Result<AsyncFd<File>> {
     // SAFETY: the file owns its descriptor, and closes it only when `AsyncFd` drops it.
-    let fd = unsafe { AsyncFd::register_with_interest(file, interest) };
-    fd.map_err(|error| error.into_parts().1)
+    unsafe { watch::with_interest(file, interest) }
 }
 
 #[cfg(test)]

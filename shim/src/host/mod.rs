@@ -21,6 +21,8 @@ pub mod passing;
 pub mod pidfd;
 #[allow(unsafe_code)]
 pub mod reaper;
+#[cfg_attr(test, allow(unsafe_code))]
+pub mod sealed;
 #[allow(unsafe_code)]
 pub mod signal_mask;
 #[allow(unsafe_code)]

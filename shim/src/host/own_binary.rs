@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use podhook_hooks::linux::mount;
 
 use crate::error::{Error, Result};
+use crate::host::sealed;
 
 /// Where the server finds the mount that it runs from.
 pub const MOUNT_FD: c_int = 4;
@@ -95,7 +96,8 @@ fn is_protected() -> io::Result<bool> {
     }
     // SAFETY: no pointers.
     let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
-    Ok(seals >= 0 && seals & SEALS == SEALS)
+    let all = sealed::SEALS.bits();
+    Ok(seals >= 0 && seals & all == all)
 }
 
 /// The binary through a private read-only copy of the mount it is on, so that /proc/PID/exe still names
@@ -151,25 +153,12 @@ fn open_below(mount: &OwnedFd, path: &CStr) -> io::Result<OwnedFd> {
     owned(unsafe { libc::openat(mount.as_raw_fd(), path.as_ptr(), flags) })
 }
 
-const SEALS: c_int =
-    libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
-
 /// A copy in memory that no one can change; not shared between pods.
 fn sealed_copy() -> io::Result<OwnedFd> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // The flag since 6.3; before it everything is executable and the flag unknown.
-    // SAFETY: C strings.
-    let fd = unsafe {
-        match libc::memfd_create(COMM.as_ptr(), flags | libc::MFD_EXEC) {
-            -1 => libc::memfd_create(COMM.as_ptr(), flags),
-            fd => fd,
-        }
-    };
-    let mut copy = File::from(owned(fd)?);
-    io::copy(&mut File::open(SELF)?, &mut copy)?;
+    let mut copy = sealed::file(COMM, |copy| {
+        io::copy(&mut File::open(SELF)?, copy).map(drop)
+    })?;
     copy.seek(SeekFrom::Start(0))?;
-    // SAFETY: no pointers.
-    check(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
     Ok(copy.into())
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use podhook_hooks::linux::watch;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -23,8 +24,7 @@ impl Signals {
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         // SAFETY: a `SignalFd` has one descriptor for as long as it lives, and closes it then.
-        let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-        watched.map(Self).map_err(|error| error.into_parts().1)
+        unsafe { watch::with_interest(fd, Interest::READABLE) }.map(Self)
     }
 
     /// Waits for the next. Several of a kind that come at once are one. May be dropped while it waits. A descriptor that

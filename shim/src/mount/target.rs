@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
+use podhook_hooks::linux::limit::Asked;
 
 /// The place of `target` in `rootfs`, as containerd's `fs.RootPath`: `..` and absolute links begin again at the
 /// root.
@@ -15,7 +16,8 @@ pub fn below(rootfs: &Path, target: &str) -> io::Result<PathBuf> {
     let how = OpenHow::new()
         .flags(flags)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let found = openat2(&root, target, how)?;
+    let found = openat2(&root, target, how);
+    let found = found.map_err(|e| Asked::Call("openat2").explain(e.into()))?;
     fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
 }
 

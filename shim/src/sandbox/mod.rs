@@ -44,6 +44,8 @@ const MARK: &str = "podsandbox";
 const ANSWER_MAX: usize = MESSAGE_LENGTH_MAX - (64 << 10);
 /// How long what is dying in the cgroup may take to be gone.
 const CGROUP_LIMIT: Duration = Duration::from_secs(2);
+/// How long a holder that was killed may take to end: one in a cgroup that is frozen does not before it is thawed.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whether this is the bundle of a sandbox.
 pub fn is_bundle(bundle: &Path) -> bool {
@@ -192,7 +194,9 @@ impl Sandbox {
             Ok(pid) => Ok((pid, spec::as_any(&self.spec()))),
             Err(e) => {
                 // It may run: what it was to be told, or what was to be written of it, has failed.
-                self.end(KILLED).await;
+                if let Err(left) = self.end(KILLED).await {
+                    log::error!(id = self.id.as_str(); "{left}");
+                }
                 Err(e)
             }
         }
@@ -253,13 +257,16 @@ impl Sandbox {
     }
 
     /// Ends the holder, and removes what only it needs. Again, it does nothing.
-    pub async fn stop(&self) {
+    ///
+    /// # Errors
+    /// Where it may not be killed, or does not end. It may be tried again.
+    pub async fn stop(&self) -> Result<()> {
         let _operation = self.operation.lock().await;
-        self.end(0).await;
+        self.end(0).await
     }
 
     /// The same for who has the operation; one that was never started has ended with `otherwise`.
-    async fn end(&self, otherwise: u32) {
+    async fn end(&self, otherwise: u32) -> Result<()> {
         // The kernel's part of it takes time: it begins while the holder ends.
         let unmounted = self.unmount();
         let held = match &*self.stage() {
@@ -268,14 +275,28 @@ impl Sandbox {
         };
         match held {
             Some(held) => {
-                if let Some(Err(e)) = held.map(|held| held.signal(libc::SIGKILL)) {
-                    log::warn!(id = self.id.as_str(); "kill the pod's holder: {e}");
-                }
-                self.wait().await;
+                self.kill(held.as_deref()).await?;
             }
             None => self.over(otherwise),
         }
         self.clear(unmounted).await;
+        Ok(())
+    }
+
+    async fn kill(&self, held: Option<&dyn Held>) -> Result<()> {
+        match held.map_or(Ok(()), |held| held.signal(libc::SIGKILL)) {
+            // It is about to be seen.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            killed => killed.map_err(Error::sys("kill the pod's holder"))?,
+        }
+        let ended = tokio::time::timeout(KILL_LIMIT, self.wait()).await;
+        ended.map(drop).map_err(|_| {
+            let frozen = self.cgroup().frozen();
+            let why = frozen.map_or_else(String::new, |dir| {
+                format!(": cgroup {} is frozen", dir.display())
+            });
+            Error::FailedPrecondition(format!("the pod's holder is killed, and does not end{why}"))
+        })
     }
 
     /// Removes what a holder that has ended leaves; `unmounted`: of [`Self::unmount`].

@@ -134,10 +134,7 @@ impl Service for SandboxService {
     ) -> ttrpc::Result<StopSandboxResponse> {
         let asked = Self::asked("StopSandbox", &request.sandbox_id);
         let sandbox = self.sandbox(&request.sandbox_id);
-        let work = async move {
-            sandbox?.stop().await;
-            Ok(())
-        };
+        let work = async move { sandbox?.stop().await };
         asked.detached(&context.metadata, work).await?;
         Ok(StopSandboxResponse::new())
     }

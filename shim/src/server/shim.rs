@@ -137,7 +137,7 @@ impl Shim {
             )));
         }
         if let Some(sandbox) = sandbox {
-            sandbox.stop().await;
+            sandbox.stop().await?;
         }
         *self.pod() = None;
         self.was_pod.store(true, Ordering::Relaxed);
@@ -155,7 +155,10 @@ impl Shim {
         let pod = self.pod().clone();
         if let Some(sandbox) = pod {
             log::warn!(id = sandbox.id.as_str(); "containerd has removed the pod's bundle: the pod ends");
-            sandbox.stop().await;
+            if let Err(e) = sandbox.stop().await {
+                log::error!(id = sandbox.id.as_str(); "{e}");
+                return;
+            }
         }
         *self.pod() = None;
         self.exit.notify_one();

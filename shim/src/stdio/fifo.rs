@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use podhook_hooks::forks::Before;
+use podhook_hooks::linux::limit::Asked;
 use tokio::io::AsyncRead;
 use tokio::net::unix::pipe::{self, Sender};
 use tokio::task::JoinSet;
@@ -41,7 +42,7 @@ where
     let mut to = pipe::OpenOptions::new()
         .read_write(true)
         .open_sender(path)
-        .map_err(Error::io("open", path))?;
+        .map_err(|e| Error::io("open", path)(Asked::Watch.explain(e)))?;
     let attended = writer.is_some();
     drop(writer);
     let path = path.to_owned();

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use podhook_hooks::linux::watch;
 use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe;
 
 use super::Owner;
 use crate::error::{Error, Result};
@@ -91,8 +91,7 @@ impl Logger {
 
 /// Waits until the program says that it is, or closes the pipe without where that is enough.
 async fn is_ready(pipe: PipeReader, byte_required: bool) -> Result<bool> {
-    let mut pipe =
-        pipe::Receiver::from_owned_fd(pipe.into()).map_err(Error::watch("watch a pipe"))?;
+    let mut pipe = watch::receiver(pipe.into()).map_err(Error::sys("watch a pipe"))?;
     let mut byte = [0];
     Ok(
         match tokio::time::timeout(READY_TIMEOUT, pipe.read(&mut byte)).await {

@@ -22,6 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use containerd_shim::io::{IoTasks, Pty};
 use nix::unistd::{Gid, Uid, fchown};
 use podhook_hooks::handler::{LineQueue, Sink, line_queue};
+use podhook_hooks::linux::watch;
 use podhook_hooks::null_device;
 use tokio::io::AsyncRead;
 use tokio::net::unix::pipe;
@@ -162,8 +163,7 @@ impl ShimEnds {
             }));
         }
         if let Some(writer) = self.stdin {
-            let sender =
-                pipe::Sender::from_owned_fd(writer.into()).map_err(Error::watch("watch a pipe"))?;
+            let sender = watch::sender(writer.into()).map_err(Error::sys("watch a pipe"))?;
             io.tasks
                 .copy_from_fifo(&stdio.stdin, sender)
                 .map_err(shim_error)?;
@@ -199,14 +199,13 @@ fn between(
 ) -> Result<Option<PipeReader>> {
     let Some(from) = from else { return Ok(None) };
     let (reader, writer) = io::pipe().map_err(Error::sys("make a pipe"))?;
-    let sender =
-        pipe::Sender::from_owned_fd(writer.into()).map_err(Error::watch("watch a pipe"))?;
+    let sender = watch::sender(writer.into()).map_err(Error::sys("watch a pipe"))?;
     file::copy_to_pipe(copies, queue.merged(receiver(from)?, false), sender);
     Ok(Some(reader))
 }
 
 fn receiver(reader: PipeReader) -> Result<pipe::Receiver> {
-    pipe::Receiver::from_owned_fd(reader.into()).map_err(Error::watch("watch a pipe"))
+    watch::receiver(reader.into()).map_err(Error::sys("watch a pipe"))
 }
 
 impl ProcessIo {
@@ -230,8 +229,7 @@ impl ProcessIo {
                     Logger::start(&path, &args, owner, Some(reader), None, byte_required).await?;
                 io.logger = Some(logger);
                 let pty = Pty::new(master).map_err(shim_error)?;
-                let sender = pipe::Sender::from_owned_fd(writer.into())
-                    .map_err(Error::watch("watch a pipe"))?;
+                let sender = watch::sender(writer.into()).map_err(Error::sys("watch a pipe"))?;
                 let copies = io.copies.get_mut();
                 if hooks {
                     file::copy_to_pipe(copies, queue.merged(pty.clone(), true), sender);

@@ -20,7 +20,7 @@ use crate::containerd::socket;
 use crate::containerd::socket::Bound;
 use crate::error::{Error, Result};
 use crate::host::own_binary::{MOUNT_FD, Program};
-use crate::host::{descriptors, file, signal_mask};
+use crate::host::{descriptors, file, reaper, signal_mask};
 
 /// The file descriptor that the server finds its listening socket at, as with the Go shim.
 pub const SOCKET_FD: i32 = 3;
@@ -39,6 +39,8 @@ pub fn start(flags: &Flags) -> Result<()> {
             "TTRPC_ADDRESS is not set: only containerd can start a shim".to_owned(),
         ));
     }
+    // The server would only tell its log.
+    reaper::check()?;
     let options = Options::decode(params.options.as_ref())?;
     let group = group(&params)?.unwrap_or_else(|| flags.id.clone());
     let address = address(&params, &flags.namespace, &group);

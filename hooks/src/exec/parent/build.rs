@@ -15,7 +15,7 @@ use super::pack::{Packed, Parts};
 use super::places::{Counted, Placed, Places};
 use super::process::{self, Process, c_string};
 use super::stdio::{Files, Kept};
-use super::{mappings, view};
+use super::{mappings, needed, view};
 use crate::exec::Error;
 use crate::exec::plan::entry::Entry;
 use crate::exec::plan::foreign::Foreign;
@@ -75,6 +75,7 @@ impl<'a> Build<'a> {
         tree: bool,
     ) -> Result<Self, Error> {
         container.check()?;
+        needed::check(matches!(files, Files::Terminal(_)))?;
         let spec = &process.spec;
         let own = &container.process.spec;
         process::check(spec, container.inherited.runtime)?;

@@ -17,7 +17,7 @@ use crate::exec::plan::report::{Failure, Step};
 use crate::exec::plan::{STACK, Shared, sys};
 use crate::exec::{Error, child};
 use crate::forks::Fork;
-use crate::linux::pidfd;
+use crate::linux::{pidfd, watch};
 
 /// A launched joiner.
 pub(crate) struct Launched {
@@ -60,7 +60,7 @@ pub(crate) fn launch(build: &mut Build<'_>, children: &dyn Children) -> Result<L
     let page = Page::new()?;
     let (read, write) = pipe()?;
     let write = above(write)?;
-    let read = pipe::Receiver::from_owned_fd(read).map_err(|source| Error::System {
+    let read = watch::receiver(read).map_err(|source| Error::System {
         operation: "watch report pipe",
         source,
     })?;

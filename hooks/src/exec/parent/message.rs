@@ -115,6 +115,7 @@ pub(crate) fn with_limit(error: Error, build: &Build<'_>) -> Error {
                 Step::JoinCgroup => Some(Asked::CgroupMove),
                 Step::Keyring => Some(Asked::Key),
                 Step::Terminal => Some(Asked::Terminal),
+                Step::JoinNamespaces | Step::JoinUserNamespace => Some(Asked::Call("setns")),
                 _ => None,
             };
             asked

@@ -14,6 +14,8 @@ pub mod launch;
 pub mod mappings;
 pub mod message;
 #[allow(unsafe_code)]
+mod needed;
+#[allow(unsafe_code)]
 pub mod pack;
 pub mod places;
 pub mod process;

@@ -9,6 +9,7 @@ use std::process::Command;
 use podhook_integration::Outcome;
 
 use super::{ID, Pod, READY, config};
+use crate::scarce::without;
 use crate::stage::Stage;
 use crate::{Test, tests};
 
@@ -26,26 +27,6 @@ fn before(command: &mut Command, call: impl Fn() -> libc::c_long + Send + Sync +
             _ => Ok(()),
         });
     }
-}
-
-/// The kernel does not have this system call.
-fn without(command: &mut Command, call: libc::c_long) {
-    let code = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
-    let filter = [
-        code(0x20, 0, 0),
-        code(0x15, 1, call as u32),
-        code(0x06, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
-        code(0x06, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    before(command, move || {
-        let program = libc::sock_fprog {
-            len: filter.len() as u16,
-            filter: filter.as_ptr().cast_mut(),
-        };
-        let mode = libc::SECCOMP_SET_MODE_FILTER;
-        // SAFETY: a program of that length.
-        unsafe { libc::syscall(libc::SYS_seccomp, mode, 0, &raw const program) }
-    });
 }
 
 fn a_pod_starts_whatever_its_shim_was_started_with(stage: &Stage) -> Outcome {
@@ -67,8 +48,8 @@ fn a_pod_starts_whatever_its_shim_was_started_with(stage: &Stage) -> Outcome {
                 0
             });
         },
-        |command| without(command, libc::SYS_clone3),
-        |command| without(command, libc::SYS_close_range),
+        |command| without(command, &[libc::SYS_clone3], libc::ENOSYS),
+        |command| without(command, &[libc::SYS_close_range], libc::ENOSYS),
     ];
     for (number, change) in changes.into_iter().enumerate() {
         let pod = Pod::started(stage, |mut start| {

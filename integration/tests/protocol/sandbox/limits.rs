@@ -11,6 +11,7 @@ use ttrpc::Code;
 
 use super::{ID, Network, Pod, READY, config, in_network, own_users};
 use crate::client::Refused;
+use crate::scarce::limit;
 use crate::stage::{Failure, Stage};
 use crate::{Test, tests};
 
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         a_limit_of_namespaces_is_named,
         a_limit_of_user_namespaces_is_named,
         a_limit_of_mounts_is_named,
+        a_limit_of_a_users_processes_is_named,
         a_pod_has_as_large_annotations_as_its_answers_can_have,
     ]
 }
@@ -158,8 +160,10 @@ fn a_limit_of_user_namespaces_is_named(stage: &Stage) -> Outcome {
     Ok(())
 }
 
-/// As many mounts as a namespace can have: what there is is doubled, and then halves of it are added.
-const FILL: &str = "mount -t tmpfs fill /mnt && cd /mnt && mkdir d e && \
+/// As many mounts as a namespace can have: what there is is doubled, and then halves of it are added. But not those of other
+/// tests, which would go when these remove their folders.
+const FILL: &str = "cut -d' ' -f 5 /proc/self/mountinfo | grep /phit- | tac | \
+    while read -r of_others; do umount -l \"$of_others\"; done; mount -t tmpfs fill /mnt && cd /mnt && mkdir d e && \
     for i in $(seq 0 60); do mkdir d/$i e/$i; done && i=0 && \
     while mount --rbind /mnt /mnt/d/$i; do i=$((i + 1)); done; \
     while [ $i -gt 0 ]; do i=$((i - 1)); mount --rbind /mnt/d/$i /mnt/e/$i; done; true";
@@ -189,6 +193,33 @@ fn a_limit_of_mounts_is_named(stage: &Stage) -> Outcome {
         run(FREE)?;
     }
     assert_eq!(refused, [true, true, false]);
+    Ok(())
+}
+
+/// Root of the pod's own users is a user like any other one, whose processes are counted.
+fn a_limit_of_a_users_processes_is_named(stage: &Stage) -> Outcome {
+    let mut config = config();
+    own_users(&mut config);
+    let mut refused = Vec::new();
+    for count in [0, 1, 64] {
+        let pod = Pod::started(stage, |mut start| {
+            limit(&mut start, libc::RLIMIT_NPROC, count, count);
+            start
+        })?;
+        pod.create(stage, &config, "")?;
+        match pod.start() {
+            Ok(_) => pod.stop().map(drop)?,
+            Err(e) => {
+                let named = format!("RLIMIT_NPROC, which is {count}");
+                assert!(e.message.contains(&named), "{e}");
+                refused.push(count);
+            }
+        }
+        assert_eq!(stage.left_of(ID), Vec::<String>::new());
+        pod.leave(stage)?;
+        fs::remove_dir_all(stage.bundle(ID))?;
+    }
+    assert_eq!(refused, [0, 1]);
     Ok(())
 }
 

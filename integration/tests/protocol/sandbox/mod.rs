@@ -6,6 +6,7 @@ mod hostile;
 mod inherited;
 mod limits;
 mod pinned;
+mod refused;
 mod scarce;
 mod selinux;
 
@@ -77,6 +78,7 @@ pub fn tests() -> Vec<Test> {
     all.extend(scarce::tests());
     all.extend(limits::tests());
     all.extend(inherited::tests());
+    all.extend(refused::tests());
     all.extend(given_up::tests());
     podhook_only(all)
 }

@@ -16,6 +16,7 @@ use futures::stream;
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{Mode, umask};
+use podhook_hooks::linux::limit::Asked;
 
 use super::clients::Clients;
 use crate::error::{Error, Result};
@@ -136,7 +137,7 @@ pub fn same_user_listener(listener: UnixListener, clients: Clients) -> Result<Li
         .set_nonblocking(true)
         .map_err(Error::sys("make the socket non-blocking"))?;
     let listener = tokio::net::UnixListener::from_std(listener)
-        .map_err(Error::watch("listen on the socket"))?;
+        .map_err(|e| Error::sys("listen on the socket")(Asked::Watch.explain(e)))?;
     let connections = stream::unfold((listener, clients), |(listener, clients)| async {
         let connection = loop {
             match listener.accept().await {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use libc::pid_t;
 use nix::sys::signal::Signal;
 use podhook_hooks::exec::{Children, Exit};
+use podhook_hooks::linux::limit::{Asked, may_be_filter};
 use podhook_hooks::moment::Moment;
 use tokio::sync::oneshot;
 
@@ -164,6 +165,23 @@ fn duration(time: libc::timeval) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let micros = u64::try_from(time.tv_usec).unwrap_or(0);
     Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros))
+}
+
+/// Whether children can be reaped: without waitid(2) none is told from a stranger.
+///
+/// # Errors
+/// Where a filter of system calls refuses it.
+pub fn check() -> Result<()> {
+    // Nothing to wait for is EINVAL, whatever there is.
+    // SAFETY: nothing is written.
+    unsafe { libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), 0) };
+    let error = io::Error::last_os_error();
+    match may_be_filter(&error) {
+        true => Err(Error::sys("wait for children")(
+            Asked::Call("waitid").explain(error),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Whether `pid` is a child that has not been reaped.

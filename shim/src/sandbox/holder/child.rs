@@ -125,6 +125,23 @@ impl Step {
                 None => Asked::SomeNamespace,
             }),
             Self::Root => Some(Asked::Mount),
+            Self::Fork => Some(Asked::Fork),
+            Self::Program => Some(Asked::Execute),
+            _ => None,
+        }
+    }
+
+    /// The system calls that it is, one of which a filter may refuse.
+    pub fn call(self) -> Option<&'static str> {
+        match self {
+            Self::Users | Self::Network => Some("setns"),
+            Self::NewUsers | Self::Namespaces => Some("unshare"),
+            Self::Fork => Some("clone"),
+            Self::Hostname => Some("sethostname"),
+            Self::Root => Some("mount, umount2 or pivot_root"),
+            Self::Rights => Some("prctl, setgroups, setresgid, setresuid or capset"),
+            Self::Program => Some("execveat"),
+            Self::Seccomp => Some("seccomp"),
             _ => None,
         }
     }

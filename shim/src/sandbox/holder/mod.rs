@@ -12,12 +12,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask};
 use nix::unistd::{Pid, pipe2};
 use podhook_hooks::exec::{Children, Exit};
 use podhook_hooks::forks::Fork;
+use podhook_hooks::linux::limit::{Asked, may_be_filter};
+use podhook_hooks::linux::watch;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
@@ -27,7 +28,7 @@ use super::files::Files;
 use super::{selinux, sysctl};
 use crate::cgroup::Leftover;
 use crate::error::{Error, Result};
-use crate::host::descriptors;
+use crate::host::{descriptors, sealed};
 
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/holder"));
 
@@ -211,8 +212,7 @@ impl<'a> Made<'a> {
     fn fork(&mut self) -> Result<(libc::pid_t, pipe::Receiver)> {
         // The other end is closed when this returns: the process has its own.
         let (reports, _report) = self.pipe.take().ok_or(Error::Missing("no pipe"))?;
-        let reports = pipe::Receiver::from_owned_fd(reports)
-            .map_err(Error::watch("watch the pod's holder"))?;
+        let reports = watch::receiver(reports).map_err(Error::sys("watch the pod's holder"))?;
         let _fork = Fork::new();
         let pid = match self.born_in.take() {
             Some((dir, procs)) => fork(Some(dir.as_raw_fd()), &self.plan).or_else(|_| {
@@ -222,7 +222,8 @@ impl<'a> Made<'a> {
             }),
             None => fork(None, &self.plan),
         };
-        pid.map(|pid| (pid, reports)).map_err(Error::sys("fork"))
+        let pid = pid.map_err(|e| Error::sys("fork")(Asked::Fork.explain(e)))?;
+        Ok((pid, reports))
     }
 
     /// A step's failure, with the namespace, the sysctl or the limit that it is about.
@@ -238,7 +239,10 @@ impl<'a> Made<'a> {
             operation.push_str(&format!(": {value:?} to {}", path.escape_debug()));
         }
         let error = io::Error::from_raw_os_error(errno);
-        Error::failed(operation)(match step.asked(number) {
+        let asked = step
+            .asked(number)
+            .filter(|asked| asked.limit(errno).is_some());
+        Error::failed(operation)(match asked.or(step.call().map(Asked::Call)) {
             Some(asked) => asked.explain(error),
             None => error,
         })
@@ -283,18 +287,14 @@ fn fork(cgroup: Option<RawFd>, plan: &Plan) -> io::Result<libc::pid_t> {
     let pid = unsafe {
         let size = size_of::<libc::clone_args>();
         match libc::syscall(libc::SYS_clone3, &raw const args, size) {
-            -1 if io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS)
-                && cgroup.is_none() =>
-            {
-                libc::syscall(
-                    libc::SYS_clone,
-                    libc::c_long::from(libc::SIGCHLD),
-                    0,
-                    0,
-                    0,
-                    0,
-                )
-            }
+            -1 if may_be_filter(&io::Error::last_os_error()) && cgroup.is_none() => libc::syscall(
+                libc::SYS_clone,
+                libc::c_long::from(libc::SIGCHLD),
+                0,
+                0,
+                0,
+                0,
+            ),
             pid => pid,
         }
     };
@@ -364,24 +364,12 @@ fn owner(namespace: &File, path: &str) -> Result<OwnedFd> {
 
 /// The program as a file in memory that nobody can change.
 fn program() -> Result<OwnedFd> {
-    memory_file().map_err(Error::sys("make the holder's program"))
-}
-
-fn memory_file() -> io::Result<OwnedFd> {
-    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    // Where the node has executable ones forbidden by default, it is asked for.
-    let executable = MFdFlags::from_bits_retain(0x10);
-    let name = c"podhook-pause";
-    let made = memfd_create(name, flags | executable).or_else(|_| memfd_create(name, flags));
-    let mut file = File::from(made?);
-    file.write_all(PROGRAM)?;
-    let seals = SealFlag::F_SEAL_WRITE
-        | SealFlag::F_SEAL_SHRINK
-        | SealFlag::F_SEAL_GROW
-        | SealFlag::F_SEAL_SEAL;
-    fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
+    let made = sealed::file(c"podhook-pause", |file| file.write_all(PROGRAM));
     // One that is open for writing cannot be executed.
-    File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(OwnedFd::from)
+    let opened = made.and_then(|file| File::open(format!("/proc/self/fd/{}", file.as_raw_fd())));
+    opened
+        .map(OwnedFd::from)
+        .map_err(Error::sys("make the holder's program"))
 }
 
 fn above(fd: OwnedFd) -> Result<OwnedFd> {

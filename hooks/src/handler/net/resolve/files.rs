@@ -11,6 +11,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use crate::linux::limit::Asked;
+
 /// How often a path is walked that is renamed meanwhile.
 const ATTEMPTS: usize = 16;
 
@@ -23,7 +25,7 @@ pub(super) fn read(root: BorrowedFd<'_>, path: &str, limit: u64) -> io::Result<S
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES) => {
             return Ok(String::new());
         }
-        Err(e) => return Err(e.into()),
+        Err(e) => return Err(Asked::Call("openat2").explain(e.into())),
     };
     let kind = SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT;
     if kind != SFlag::S_IFREG || fstatfs(&found)?.filesystem_type() == PROC_SUPER_MAGIC {
