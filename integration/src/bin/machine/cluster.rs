@@ -27,8 +27,10 @@ const PROGRAMS: [(&str, &str); 8] = [
 /// Its pods mostly wait.
 const THREADS: usize = 4;
 
-/// What runs where nobody asks for something else: pods without a pause container, whose cgroups the shim makes itself.
-const USUAL: &str = "podhook-pauseless/ --skip deploy:: --skip agent:: --skip nodes::";
+/// What runs where nobody asks for something else: pods without a pause container, whose cgroups the shim makes itself. Sixty at
+/// once are too many for the API server there.
+const USUAL: &str =
+    "podhook-pauseless/ --skip deploy:: --skip agent:: --skip nodes:: --skip sixty_pods";
 
 /// Whether every test passed.
 pub fn run(filter: Option<&str>) -> Result<bool, Error> {
