@@ -52,9 +52,17 @@ impl Packages {
     /// # Errors
     /// When a tool fails.
     pub fn make_in(&self, folder: &Path, version: &str) -> Outcome {
+        Self::make_of(&self.programs(), folder, version)
+    }
+
+    /// Makes a release of the programs in a folder, whatever they are.
+    ///
+    /// # Errors
+    /// When a tool fails.
+    pub fn make_of(programs: &Path, folder: &Path, version: &str) -> Outcome {
         let mut command = Command::new(repository().join(".ci/package"));
         command
-            .arg(self.programs())
+            .arg(programs)
             .arg(folder)
             .env("VERSION", version)
             .env("FAST", "1");

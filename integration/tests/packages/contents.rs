@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use podhook_integration::command::{self, stdout_of};
-use podhook_integration::packages::{LIMIT, NEW};
+use podhook_integration::packages::{LIMIT, NEW, PROGRAMS, Packages};
 use podhook_integration::suite::Test;
 use podhook_integration::{Node, Outcome, tests};
 
@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
     tests![contents:
         both_packages_have_the_programs_their_pages_and_completions,
         debians_judge_finds_no_error,
+        packages_of_static_programs_need_nothing,
         the_same_programs_give_the_same_packages,
     ]
 }
@@ -87,6 +88,35 @@ fn debians_judge_finds_no_error(_: &Node) -> Outcome {
             let output = output?.success()?;
             println!("{}", output.stdout);
         }
+    }
+    Ok(())
+}
+
+/// What is released: the fields of a package whose programs need no library. Any static program will do.
+fn packages_of_static_programs_need_nothing(_: &Node) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let programs = folder.path().join("programs");
+    fs::create_dir(&programs)?;
+    for program in PROGRAMS {
+        fs::copy("/bin/busybox", programs.join(program))?;
+    }
+    let packages = Packages::new(folder.path().to_owned());
+    Packages::make_of(&programs, folder.path(), NEW)?;
+    let deb = packages.deb(NEW).display().to_string();
+    let depends = stdout_of("dpkg-deb", &["--field", &deb, "Depends"])?;
+    assert_eq!(depends.trim(), "");
+    let rpm = packages.rpm(NEW).display().to_string();
+    let Ok(needs) = stdout_of("rpm", &["-qp", "--requires", &rpm]) else {
+        println!("NOT TESTED: no rpm on this machine");
+        return Ok(());
+    };
+    let shells = ["/bin/sh", "/bin/bash"];
+    for need in needs.lines() {
+        let is_known = shells.contains(&need) || need.starts_with("rpmlib(");
+        assert!(is_known, "{needs}");
+    }
+    for shell in shells {
+        assert!(needs.lines().any(|need| need == shell), "{needs}");
     }
     Ok(())
 }
