@@ -108,6 +108,8 @@ pub struct Seen {
     answer: String,
     lies: Vec<String>,
     left: Vec<String>,
+    /// What containerd and the shim have logged of what is left.
+    told: Vec<String>,
     /// Why the next pod did not work, if so.
     next: Option<String>,
 }
@@ -244,6 +246,7 @@ pub fn round(node: &Node, phase: Phase, victim: Victim, seed: &mut Seed) -> Resu
         seen.left = left(node);
         seen.left.is_empty()
     });
+    seen.told = told(node, &seen.left);
     // A containerd that is killed while it makes a snapshot has renamed its folder, and not noted that the number is taken: it
     // answers the next one "snapshots/N: file exists", and removes that folder. The kubelet tries again.
     let _ = wait::until_true("the next pod", SOON, || {
@@ -251,6 +254,20 @@ pub fn round(node: &Node, phase: Phase, victim: Victim, seed: &mut Seed) -> Resu
         seen.next.is_none() || victim != Victim::Containerd
     });
     Ok(seen)
+}
+
+/// The lines of the log with the ids of what is left, but for what containerd says every second.
+fn told(node: &Node, left: &[String]) -> Vec<String> {
+    let ids: Vec<_> = left
+        .iter()
+        .filter_map(|path| path.rsplit('/').next())
+        .collect();
+    let log = node.containerd().log();
+    let is_of = |line: &&str| {
+        let often = line.contains("StatsCollector") || line.contains("Metrics");
+        !often && ids.iter().any(|id| line.contains(id))
+    };
+    log.lines().filter(is_of).map(str::to_owned).collect()
 }
 
 const READY: &str = "SANDBOX_READY";

@@ -1,8 +1,10 @@
 //! Bounded reads of cgroup files, and the formats they share (cgroup-v2.rst, "Interface Files").
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 
 use super::error::{Error, Malformed};
 
@@ -11,6 +13,9 @@ const MAX_FILE: u64 = 1 << 20;
 /// 4,194,304 pids (PID_MAX_LIMIT) of at most seven digits and a newline.
 pub(super) const MAX_PROCS_FILE: u64 = 32 << 20;
 
+/// As much is read at a time: any usual file.
+const PART: usize = 4096;
+
 /// The whole file, or `None` where the controller, the file or the cgroup does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
     read_bounded(path, MAX_FILE)
@@ -18,22 +23,32 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
 
 /// As [`read`], with another bound than the usual one.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Option<String>, Error> {
-    let file = match File::open(path) {
+    // containerd's CRI asks for statistics every second: as few system calls as can be. Opened by the C library it is one more,
+    // and read by the standard one several.
+    let file = match open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(file) => file,
-        Err(e) if is_missing(&e) => return Ok(None),
-        Err(e) => return Err(Error::io("open", path)(e)),
+        Err(e) if is_missing(e) => return Ok(None),
+        Err(e) => return Err(Error::io("open", path)(e.into())),
     };
-    let mut text = String::new();
-    match file.take(limit.saturating_add(1)).read_to_string(&mut text) {
-        Ok(n) if n as u64 > limit => Err(Error::TooLarge {
-            path: path.to_owned(),
-            limit,
-            unit: "bytes",
-        }),
-        Ok(_) => Ok(Some(text)),
-        Err(e) if is_missing(&e) => Ok(None),
-        Err(e) => Err(Error::io("read", path)(e)),
+    let (mut text, mut part) = (Vec::new(), [0; PART]);
+    loop {
+        match rustix::io::read(&file, &mut part) {
+            Ok(0) => break,
+            Ok(size) => text.extend_from_slice(&part[..size]),
+            Err(Errno::INTR) => {}
+            Err(e) if is_missing(e) => return Ok(None),
+            Err(e) => return Err(Error::io("read", path)(e.into())),
+        }
+        if text.len() as u64 > limit {
+            return Err(Error::TooLarge {
+                path: path.to_owned(),
+                limit,
+                unit: "bytes",
+            });
+        }
     }
+    let bad = |_| Error::io("read", path)(io::ErrorKind::InvalidData.into());
+    String::from_utf8(text).map(Some).map_err(bad)
 }
 
 /// Reads `dir/name` and parses it; `None` where there is no such file.
@@ -56,11 +71,8 @@ pub(super) fn value(dir: &Path, name: &str) -> Result<Option<u64>, Error> {
 
 /// Whether an open or read says that there is nothing to read. A file that was opened before its
 /// cgroup was removed answers ENODEV, a pressure file that is switched off EOPNOTSUPP.
-fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)
-    )
+fn is_missing(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP)
 }
 
 /// A number or `max`. Negative numbers are 0: some counters of the kernel are sums over CPUs read

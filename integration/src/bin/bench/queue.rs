@@ -30,11 +30,11 @@ pub fn run(stage: &Stage, sheet: &mut Sheet) -> Fallible<()> {
     let (_, client) = bare.start(Shim::Podhook, id)?;
     client.call("Create", &create_request(&bare, id))?;
     client.call("Start", &start_request(id))?;
-    bare.daemon.wait("/tasks/start", SOON)?;
+    bare.daemon.wait("start", SOON)?;
     let pid = i32::try_from(bare.pid(id)?)?;
     // What the first of these calls brings with it is no event's.
     pause_and_resume(&client, id)?;
-    bare.daemon.wait("/tasks/resumed", SOON)?;
+    bare.daemon.wait("resumed", SOON)?;
     let before = Footprint::of(pid)?;
     let known = bare.daemon.events().len();
 
