@@ -136,7 +136,7 @@ fn install(
     }
     let mut changes = programs.changes;
     let mut again = Vec::new();
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = Vec::new();
     for place in &places {
         let mut planned = configure::plan(&root, place, &wanted)?;
         // Two places may share a file.
@@ -149,6 +149,8 @@ fn install(
         }
         changes.append(&mut planned.changes);
         notes.append(&mut planned.notes);
+        planned.said.retain(|one| !notes.contains(one));
+        notes.append(&mut planned.said);
     }
     restart::check(&root, &again, args.restart.as_deref())?;
     if args.dry_run {
