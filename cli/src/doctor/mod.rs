@@ -22,6 +22,7 @@ use crate::node::state;
 use crate::output::escape;
 use crate::output::paint::{Colour, Paint};
 use crate::output::table::Table;
+use crate::setup;
 use crate::setup::place::{Configuration, Place};
 use crate::setup::root::Root;
 use crate::setup::state::State;
@@ -71,7 +72,7 @@ impl Diagnosis {
 fn runtime(root: &Root, said: Option<&str>) -> String {
     let installed = || Some(State::load(root).ok()??.runtime);
     let name = said.map(str::to_owned).or_else(installed);
-    name.unwrap_or_else(|| "podhook".to_owned())
+    name.unwrap_or_else(|| setup::programs::RUNTIME.to_owned())
 }
 
 /// All that files say.

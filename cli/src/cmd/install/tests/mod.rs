@@ -66,7 +66,8 @@ impl Node {
         let result = match &cli.command {
             Command::Install(args) => {
                 let own = self.folder.path().join("podhook");
-                super::install(&own, &cli.global, args, &[]).map(|_| ())
+                let args = super::as_installed(args).map_err(|e| e.to_string())?;
+                super::install(&own, &cli.global, &args, &[]).map(|_| ())
             }
             Command::Uninstall(args) => uninstall::run(&cli.global, args),
             other => panic!("{other:?}"),
@@ -521,4 +522,30 @@ fn a_restart_is_followed_by_a_look_at_the_containers() {
         .uninstall(&["--restart=exit 3", "--address", address])
         .unwrap_err();
     assert!(error.contains("exit status: 3"), "{error}");
+}
+
+#[test]
+fn what_was_installed_goes_on_under_its_name_and_in_its_folder() {
+    let node = containerd("v2.4.2");
+    let first = ["--runtime", "hooks", "--bin-dir", "/opt/bin", "--pauseless"];
+    node.install(&first).unwrap();
+    let installed = node.all();
+    node.install(&[]).unwrap();
+    assert_eq!(node.all(), installed);
+    // The handler without a pause container is there already.
+    node.install(&["--default=pauseless"]).unwrap();
+    let text = node.read(CONFIG);
+    assert!(
+        text.contains("default_runtime_name = \"hooks-pauseless\""),
+        "{text}"
+    );
+    // An upgrade goes where the programs are.
+    fs::write(node.folder.path().join("podhook"), "newer").unwrap();
+    node.install(&[]).unwrap();
+    assert_eq!(node.read("opt/bin/podhook"), "newer");
+    assert!(!node.at("usr/local").exists());
+    let error = node
+        .install(&["--runtime", "x", "--default=pauseless"])
+        .unwrap_err();
+    assert!(error.contains("without --pauseless"), "{error}");
 }
