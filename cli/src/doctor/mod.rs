@@ -28,6 +28,7 @@ use crate::setup::root::Root;
 use crate::setup::state::State;
 use crate::setup::version::Version;
 use check::{Check, Status};
+use configuration::Used;
 
 /// A containerd that hangs must not keep versions from being seen.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
@@ -105,10 +106,32 @@ fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
     checks.extend(programs::labels(root, &shim));
     checks.extend(programs::shims(root, &shim));
     checks.push(programs::check_shim(root, &shim));
+    let (node, config) = configuration::node(root);
+    // Of podhook's own configuration: that of each handler whose options name none.
+    let said = config
+        .as_ref()
+        .and_then(|config| config.oci.runtime.clone());
+    let named = used.binary.clone();
+    let of_pods = named.is_some() && pauseless::is_installed(root);
+    let also = said
+        .clone()
+        .filter(|said| of_pods && named.as_ref() != Some(said));
+    let used = Used {
+        binary: named.or(said),
+        ..used
+    };
     checks.push(programs::oci(root, &used));
+    if also.is_some() {
+        checks.push(programs::oci(
+            root,
+            &Used {
+                binary: also,
+                ..used.clone()
+            },
+        ));
+    }
     checks.extend(programs::twice(root, &used));
     checks.push(programs::installed(root, is_configured, &shim));
-    let (node, config) = configuration::node(root);
     checks.push(node);
     if let Some(config) = &config {
         checks.extend(journal::checks(root, &places, config));

@@ -8,7 +8,7 @@ use toml_edit::DocumentMut;
 use super::change::Change;
 use super::containerd::load::{Loaded, Source, default_runtime, runtimes, to_json};
 use super::containerd::section::{
-    CONTAINER_ANNOTATIONS, POD_ANNOTATIONS, Section, foreign, is_pauseless, is_podhook, text,
+    CONTAINER_ANNOTATIONS, POD_ANNOTATIONS, RUNC, Section, foreign, is_pauseless, is_podhook, text,
 };
 use super::containerd::{Generation, edit, pauseless, template};
 use super::docker;
@@ -118,7 +118,7 @@ pub fn generation(
 
 fn toml(root: &Root, place: &Place, path: &Path, wanted: &Wanted) -> Result<Configured, Error> {
     let generation = generation(root, place, path, wanted.version)?;
-    let loaded = Loaded::read(root, path, generation)?;
+    let loaded = Loaded::to_edit(root, path, generation)?;
     loaded.check_versions(root)?;
     let mut configured = Configured::default();
     if let Some(file) = loaded.disabled_by() {
@@ -239,7 +239,10 @@ fn not_foreign(root: &Root, loaded: &Loaded, wanted: &Wanted) -> Result<(), Erro
 }
 
 /// The file that is to have the runtime.
-fn target(root: &Root, loaded: &Loaded, main: &Path, name: &str) -> Result<Source, Error> {
+///
+/// # Errors
+/// When it is of version 1.
+pub fn target(root: &Root, loaded: &Loaded, main: &Path, name: &str) -> Result<Source, Error> {
     let merges = loaded.generation.merges();
     let has = |file: &Source| has_podhook(&file.cri(), name);
     let own = loaded.last(has).filter(|_| merges);
@@ -343,7 +346,32 @@ fn check(
             "take that line out of it",
         ));
     }
-    Ok(())
+    match dead_default(root, &all) {
+        Some((what, mend)) => Err(Error::refused(
+            format!("{what}, with podhook or without"),
+            mend,
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong where the default runtime has no section, and what mends it.
+#[must_use]
+pub fn dead_default(root: &Root, loaded: &Loaded) -> Option<(String, String)> {
+    let (name, file) = loaded.dead_default()?;
+    let what = format!(
+        "CRI does not start: the default runtime {name} has no section in {}",
+        root.outside(file).display()
+    );
+    let mut mend = format!(
+        "add [….containerd.runtimes.{name}] with its runtime_type (runc: \"{RUNC}\") there"
+    );
+    if !loaded.generation.merges() {
+        mend.push_str(
+            ": containerd 1.x takes nothing of CRI's from the files that are read before",
+        );
+    }
+    Some((what, mend))
 }
 
 /// Whether a handler lets the annotations through that the shim reads.
@@ -395,7 +423,7 @@ fn from_template(
         is_old.then_some(Version(1, 7, 1))
     });
     let generation = generation(root, place, generated, version)?;
-    let loaded = Loaded::read(root, generated, generation)?;
+    let loaded = Loaded::to_edit(root, generated, generation)?;
     loaded.check_versions(root)?;
     let version = loaded.main().map_or(2, Source::version).max(2);
     let mut cri = loaded.cri();

@@ -24,6 +24,8 @@ use super::error::Error;
 const MAX_LINKS: usize = 40;
 /// More than any program has.
 const MAX_FILE: u64 = 512 << 20;
+/// The bit of a folder in which everybody may write files of their own.
+const STICKY: u32 = 0o1000;
 /// The label of SELinux.
 const LABEL: &str = "security.selinux";
 
@@ -413,6 +415,7 @@ impl Root {
                         return Err(Error::Untrusted {
                             path: self.outside(&next),
                             why: "a link that is not root's",
+                            hint: "name the file itself, or make the link root's (chown -h root)",
                         });
                     }
                     let target = rustix::fs::readlinkat(at, &part, Vec::new())
@@ -438,18 +441,23 @@ impl Root {
     }
 
     fn trusted(&self, trust: Trust, stat: &Stat, path: &Path) -> Result<(), Error> {
-        let why = if trust == Trust::All {
+        let (why, hint) = if trust == Trust::All {
             return Ok(());
         } else if !is_own(stat.st_uid) {
-            "a folder that is not root's"
-        } else if stat.st_mode & 0o002 != 0 {
-            "a folder that everybody may write to"
-        } else {
+            ("a folder that is not root's", "chown root and chmod o-w it")
+        } else if stat.st_mode & 0o002 == 0 {
             return Ok(());
+        } else if stat.st_mode & STICKY != 0 {
+            // As /tmp is, and has to be.
+            let hint = "keep the file in a folder that is root's alone, as /etc/containerd is";
+            ("a folder that everybody may write to", hint)
+        } else {
+            ("a folder that everybody may write to", "chmod o-w it")
         };
         Err(Error::Untrusted {
             path: self.outside(path),
             why,
+            hint,
         })
     }
 

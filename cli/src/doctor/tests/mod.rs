@@ -1,5 +1,6 @@
 //! A node that is made up, and looked at.
 
+mod kind;
 mod pauseless;
 
 use std::fs;
@@ -62,8 +63,13 @@ fn node() -> tempfile::TempDir {
 }
 
 fn look(node: &tempfile::TempDir) -> Vec<Check> {
+    look_with(node, &[])
+}
+
+fn look_with(node: &tempfile::TempDir, more: &[&str]) -> Vec<Check> {
     let path = node.path().to_str().unwrap();
-    let cli = Cli::try_parse_from(["podhook", "doctor", "--root", path]).unwrap();
+    let words = ["podhook", "doctor", "--root", path];
+    let cli = Cli::try_parse_from(words.iter().chain(more)).unwrap();
     let Command::Doctor(args) = cli.command else {
         panic!("another command");
     };

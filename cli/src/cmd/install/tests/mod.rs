@@ -221,7 +221,8 @@ fn what_has_the_last_word_over_the_default_is_named() {
     let node = containerd("v2.1.9");
     let main = "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n";
     node.write(CONFIG, main);
-    let other = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\ndefault_runtime_name = 'kata'\n";
+    let other = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\ndefault_runtime_name = 'kata'\n\
+        runtimes.kata.runtime_type = 'io.containerd.kata.v2'\n";
     node.write("etc/containerd/conf.d/zz.toml", other);
     let error = node.install(&["--default"]).unwrap_err();
     assert!(error.contains("zz.toml is read later"), "{error}");
@@ -548,4 +549,30 @@ fn what_was_installed_goes_on_under_its_name_and_in_its_folder() {
         .install(&["--runtime", "x", "--default=pauseless"])
         .unwrap_err();
     assert!(error.contains("without --pauseless"), "{error}");
+}
+
+#[test]
+fn a_configuration_with_which_cri_does_not_start_is_refused_before_anything_is_written() {
+    let node = containerd("1.7.24");
+    node.write(
+        CONFIG,
+        &format!("imports = [\"/etc/containerd/conf.d/*.toml\"]\n{V2}"),
+    );
+    let kata = V2.replace("runtimes.runc", "runtimes.kata");
+    let file = "etc/containerd/conf.d/50-kata.toml";
+    node.write(file, &kata);
+    let before = node.all();
+    let error = node.install(&[]).unwrap_err();
+    assert!(
+        error.contains("the default runtime runc has no section"),
+        "{error}"
+    );
+    assert!(error.contains("50-kata.toml"), "{error}");
+    assert_eq!(node.all(), before);
+    // Where podhook is to be the default one it starts, as with the older kind of a default.
+    node.install(&["--default", "--dry-run"]).unwrap();
+    let older =
+        "[plugins.'io.containerd.grpc.v1.cri'.containerd.default_runtime]\nruntime_type = 'x'\n";
+    node.write(file, &format!("{kata}{older}"));
+    node.install(&[]).unwrap();
 }
