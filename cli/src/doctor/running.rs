@@ -202,7 +202,7 @@ fn configuration_of(command: &str) -> Option<PathBuf> {
 /// dockerd starts a containerd of its own where there is none; which one that is, its own socket does not tell.
 fn docker(root: &Root) -> Option<Check> {
     let mut sockets = DOCKER.iter().map(|socket| root.outside(Path::new(*socket)));
-    let answers = |socket: &std::path::PathBuf| match UnixStream::connect(socket) {
+    let answers = |socket: &PathBuf| match UnixStream::connect(socket) {
         Ok(_) => true,
         Err(e) => e.kind() == ErrorKind::PermissionDenied,
     };

@@ -381,7 +381,7 @@ fn containerd_1_6_is_not_given_a_path_that_it_ignores() {
 fn shims_of_an_older_program_are_counted() {
     let node = node();
     let program = "/usr/local/bin/containerd-shim-podhook-v1 (deleted)";
-    crate::setup::shims::tests::process(
+    setup::shims::tests::process(
         node.path(),
         7,
         program,
