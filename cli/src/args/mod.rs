@@ -556,14 +556,14 @@ pub struct NodeRoot {
 }
 
 /// `podhook install`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Install {
     /// Where.
     #[command(flatten)]
     pub node: NodeRoot,
-    /// The name of the runtime handler.
-    #[arg(long, value_name = "NAME", default_value = "podhook")]
-    pub runtime: String,
+    /// The name of the runtime handler [default: as it was installed, else podhook].
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
     /// A second runtime handler, NAME-pauseless, whose pods have no pause container: containerd 2.3 and later.
     #[arg(long)]
     pub pauseless: bool,
@@ -573,7 +573,7 @@ pub struct Install {
     /// The shim [default: containerd-shim-podhook-v1 beside this program].
     #[arg(long, value_name = "FILE")]
     pub shim: Option<PathBuf>,
-    /// Where the programs go [default: where a package has put them, else /usr/local/bin].
+    /// Where the programs go [default: where they were installed, or a package has put them, else /usr/local/bin].
     #[arg(long, value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
     /// Print what would change as a unified diff, and change nothing.

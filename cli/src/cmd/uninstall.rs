@@ -10,8 +10,9 @@ use super::error::Error;
 use crate::args::{self, Changed, Global};
 use crate::output::print;
 use crate::setup::change::Change;
+use crate::setup::containerd::section::{SHIM, TYPE};
 use crate::setup::place::Place;
-use crate::setup::root::{Access, Root};
+use crate::setup::root::{Access, Found, Root};
 use crate::setup::state::{Entry, Now, State};
 use crate::setup::{self, restart, shims};
 
@@ -51,6 +52,7 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
     let mut todo = Vec::new();
     let mut kept = Vec::new();
     let mut refused = Vec::new();
+    let mut left = Vec::new();
     for entry in &state.files {
         if entry.program && !running.is_empty() {
             // containerd calls it when the container ends.
@@ -62,6 +64,7 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
             (Now::Restored, _) => {}
             (Now::Written, _) | (Now::Changed, Changed::Restore) => todo.push((entry, found)),
             (Now::Changed, Changed::Keep) => {
+                left.extend(lines(&root, entry, found.as_ref(), &state));
                 print(&format!(
                     "left alone: {}\n",
                     root.outside(&entry.path).display()
@@ -106,6 +109,7 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
         print(&format!("{verb} {}\n", root.outside(&entry.path).display()))?;
     }
     let texts = todo.iter().any(|(entry, _)| !entry.program);
+    let shim = state.shim.clone();
     if kept.is_empty() {
         state.remove(&root)?;
     } else {
@@ -122,7 +126,46 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
         args.restart.as_deref(),
         &global.address,
     )?)?;
+    if !left.is_empty() {
+        print(&still_there(&root, &shim, &left))?;
+    }
     Ok(())
+}
+
+/// The lines of a file that name podhook's programs or handlers.
+fn lines(root: &Root, entry: &Entry, found: Option<&Found>, state: &State) -> Vec<String> {
+    let text = found.map(|found| String::from_utf8_lossy(&found.bytes).into_owned());
+    let text = text.filter(|_| !entry.program).unwrap_or_default();
+    let handlers = std::iter::once(&state.runtime).chain(&state.pauseless);
+    let handlers: Vec<&str> = handlers.map(String::as_str).collect();
+    let names = |line: &&str| {
+        let line = line.trim_start();
+        let mut words = line.split(|c: char| c.is_whitespace() || "[].\"'=:,{}".contains(c));
+        let is_said = line.contains(SHIM) || line.contains(TYPE);
+        !line.starts_with('#') && (is_said || words.any(|word| handlers.contains(&word)))
+    };
+    let path = root.outside(&entry.path).display().to_string();
+    let numbered = text.lines().zip(1_usize..);
+    let numbered = numbered.filter(|(line, _)| names(line));
+    numbered
+        .map(|(line, number)| format!("  {path}:{number}: {}\n", line.trim()))
+        .collect()
+}
+
+/// What a file that was left alone still says of podhook.
+fn still_there(root: &Root, shim: &Path, lines: &[String]) -> String {
+    let what = if root.real_path(shim).is_none() {
+        format!(
+            "{} is gone, and what was left alone still names it, or a handler of it: no pod or container of it starts",
+            root.outside(shim).display()
+        )
+    } else {
+        "what was left alone still names podhook".to_owned()
+    };
+    format!(
+        "{what}. Take these out by hand, with the sections that they begin:\n{}",
+        lines.concat()
+    )
 }
 
 /// The containers of podhook's shims.
@@ -227,7 +270,7 @@ fn back(
     let Some(copy) = copy else {
         return Ok(format!("File {path}: removed\n"));
     };
-    let before = now.map(|(bytes, access)| setup::root::Found { bytes, access });
+    let before = now.map(|(bytes, access)| Found { bytes, access });
     let change = Change {
         path: entry.path.clone(),
         before,
@@ -237,4 +280,52 @@ fn back(
         carries: true,
     };
     Ok(change.diff(root))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_that_stays_still_says_of_podhook_is_listed_and_its_program_is_called_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let text = "version = 2\n# podhook\n[p.runtimes.podhook]\n  runtime_path = \"/x/containerd-shim-podhook-v1\"\n\
+            pod_annotations = [\"podhook.dev/*\"]\n[p.runtimes.\"podhook-pauseless\"]\n[p.runtimes.runc]\n";
+        let found = Found {
+            bytes: text.into(),
+            access: Access::NEW,
+        };
+        let state = State {
+            runtime: "podhook".to_owned(),
+            pauseless: Some("podhook-pauseless".to_owned()),
+            shim: "/x/containerd-shim-podhook-v1".into(),
+            ..State::default()
+        };
+        let entry = Entry {
+            path: "/etc/containerd/config.toml".into(),
+            before: None,
+            sha256: String::new(),
+            program: false,
+            changed: true,
+        };
+        let lines = lines(&root, &entry, Some(&found), &state);
+        let numbers: Vec<_> = lines
+            .iter()
+            .filter_map(|line| line.split(':').nth(1))
+            .collect();
+        assert_eq!(numbers, ["3", "4", "5", "6"], "{lines:?}");
+        let said = still_there(&root, &state.shim, &lines);
+        assert!(
+            said.contains("x/containerd-shim-podhook-v1 is gone"),
+            "{said}"
+        );
+        assert!(
+            said.contains("config.toml:3: [p.runtimes.podhook]"),
+            "{said}"
+        );
+        std::fs::create_dir(folder.path().join("x")).unwrap();
+        std::fs::write(folder.path().join("x/containerd-shim-podhook-v1"), "").unwrap();
+        assert!(!still_there(&root, &state.shim, &lines).contains("gone"));
+    }
 }

@@ -11,7 +11,7 @@ use super::pauseless;
 use crate::cri::Handlers;
 use crate::setup::configure::{self, missing_annotations};
 use crate::setup::containerd::Generation;
-use crate::setup::containerd::load::{Loaded, default_runtime, runtimes};
+use crate::setup::containerd::load::{Loaded, runtimes};
 use crate::setup::containerd::section::{self, TYPE, is_pauseless, is_podhook};
 use crate::setup::docker;
 use crate::setup::place::{Configuration, Place};
@@ -59,7 +59,8 @@ pub(super) fn check(
             let programs = programs
                 .map(|folder| folder.display().to_string())
                 .collect();
-            let (used, checks) = toml(root, place, path, runtime, version, &name);
+            let (used, mut checks) = toml(root, place, path, runtime, version, &name);
+            checks.extend(not_written(root, path, &name));
             (used.map(|used| Used { programs, ..used }), checks)
         }
         Configuration::Daemon(path) => (None, vec![daemon(root, path, runtime, name)]),
@@ -96,8 +97,18 @@ fn toml(
     }
     let cri = loaded.cri();
     let section = runtimes(&cri).and_then(|all| all.get(runtime));
+    let refused = configure::target(root, &loaded, path, runtime).err();
+    // Where podhook install refuses it, that comes first.
+    let refused = refused.map(|e| e.to_string());
+    let install = refused.as_deref().map_or(install, hint);
     let Some(section) = section.and_then(Value::as_object) else {
-        let message = format!("no runtime {runtime} in {}", root.outside(path).display());
+        let mut message = format!("no runtime {runtime} in {}", root.outside(path).display());
+        if let Some(why) = refused {
+            message.push_str(&format!(
+                ": podhook install adds none, {}",
+                first_line(&why)
+            ));
+        }
         return one(Check::fail(name, message, install));
     };
     if !is_podhook(section) {
@@ -112,14 +123,7 @@ fn toml(
             "--runtime NAME says how podhook's is called",
         ));
     }
-    let default = default_runtime(&cri);
-    let all = runtimes(&cri);
-    let has_default = all.is_none_or(|all| all.contains_key(default));
-    if !has_default && (!loaded.generation.merges() || default != "runc") {
-        let message = format!("CRI does not start: the default runtime {default} has no section");
-        let mend = format!(
-            "add [….containerd.runtimes.{default}] with its runtime_type (runc: \"io.containerd.runc.v2\")"
-        );
+    if let Some((message, mend)) = configure::dead_default(root, &loaded) {
         return one(Check::fail(name, message, mend));
     }
     let (used, mut checks) = of_section(root, place, section, loaded.generation, name, &install);
@@ -142,6 +146,21 @@ fn toml(
     }
     checks.extend(handlers(root, place, &loaded, runtime).checks());
     (Some(used), checks)
+}
+
+/// Says that podhook install does not write the file; it is read all the same.
+fn not_written(root: &Root, path: &Path, name: &str) -> Option<Check> {
+    let error = root.read_to_edit(path).err()?;
+    if !matches!(error, Error::Untrusted { .. } | Error::Link { .. }) {
+        return None;
+    }
+    let error = error.to_string();
+    let message = format!(
+        "podhook install does not write {}: {}",
+        root.outside(path).display(),
+        first_line(&error)
+    );
+    Some(Check::warn(name, message, hint(&error)))
 }
 
 pub(super) fn read(

@@ -24,12 +24,17 @@ pub(super) fn kernel(root: &Root) -> Check {
             format!("Linux {text} is older than 5.10"),
             "upgrade the kernel: pidfds and clone3 with a cgroup are needed",
         ),
-        None => Check::warn(
-            "kernel",
-            "the kernel's version is not known: no /proc below the root",
-            "run it on the node itself, or mount its /proc there",
-        ),
+        None => unknown("kernel", "the kernel's version is not known", "/proc"),
     }
+}
+
+/// Of a root folder without the kernel's own files, as an image's or one that is mounted alone, nothing is known.
+fn unknown(name: &str, what: &str, folder: &str) -> Check {
+    Check::warn(
+        name,
+        format!("{what}: no {folder} below the root"),
+        "run it on the node itself, or mount its /proc and /sys there",
+    )
 }
 
 pub(super) fn cgroups(root: &Root) -> Check {
@@ -52,6 +57,10 @@ pub(super) fn cgroups(root: &Root) -> Check {
         let hybrid = root.has("/sys/fs/cgroup/unified/cgroup.controllers");
         return Check::ok("cgroups", if hybrid { "v1 beside v2" } else { "v1" });
     }
+    // The kernel makes that folder.
+    if !root.has("/sys/fs/cgroup") {
+        return unknown("cgroups", "whether there are any is not known", "/sys");
+    }
     Check::warn(
         "cgroups",
         "none are mounted at /sys/fs/cgroup",
@@ -61,14 +70,20 @@ pub(super) fn cgroups(root: &Root) -> Check {
 
 /// Seccomp and the security modules: what the engine must be able to put on a hook.
 pub(super) fn seccomp(root: &Root) -> Check {
+    if !root.has("/proc/sys/kernel") {
+        return unknown("security", "whether it has seccomp is not known", "/proc");
+    }
     let actions = root.text("/proc/sys/kernel/seccomp/actions_avail");
+    let has_sys = root.has("/sys/kernel");
     let modules = root.text("/sys/kernel/security/lsm").unwrap_or_default();
     let modules: Vec<&str> = modules
         .trim()
         .split(',')
         .filter(|name| matches!(*name, "apparmor" | "selinux" | "bpf" | "landlock"))
         .collect();
-    let modules = if modules.is_empty() {
+    let modules = if !has_sys {
+        "its security modules are not known: no /sys below the root".to_owned()
+    } else if modules.is_empty() {
         "no security module".to_owned()
     } else {
         modules.join(", ")

@@ -22,11 +22,13 @@ use crate::node::state;
 use crate::output::escape;
 use crate::output::paint::{Colour, Paint};
 use crate::output::table::Table;
+use crate::setup;
 use crate::setup::place::{Configuration, Place};
 use crate::setup::root::Root;
 use crate::setup::state::State;
 use crate::setup::version::Version;
 use check::{Check, Status};
+use configuration::Used;
 
 /// A containerd that hangs must not keep versions from being seen.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
@@ -71,7 +73,7 @@ impl Diagnosis {
 fn runtime(root: &Root, said: Option<&str>) -> String {
     let installed = || Some(State::load(root).ok()??.runtime);
     let name = said.map(str::to_owned).or_else(installed);
-    name.unwrap_or_else(|| "podhook".to_owned())
+    name.unwrap_or_else(|| setup::programs::RUNTIME.to_owned())
 }
 
 /// All that files say.
@@ -104,10 +106,32 @@ fn checks(root: &Root, args: &args::Doctor, name: &str) -> Vec<Check> {
     checks.extend(programs::labels(root, &shim));
     checks.extend(programs::shims(root, &shim));
     checks.push(programs::check_shim(root, &shim));
+    let (node, config) = configuration::node(root);
+    // Of podhook's own configuration: that of each handler whose options name none.
+    let said = config
+        .as_ref()
+        .and_then(|config| config.oci.runtime.clone());
+    let named = used.binary.clone();
+    let of_pods = named.is_some() && pauseless::is_installed(root);
+    let also = said
+        .clone()
+        .filter(|said| of_pods && named.as_ref() != Some(said));
+    let used = Used {
+        binary: named.or(said),
+        ..used
+    };
     checks.push(programs::oci(root, &used));
+    if also.is_some() {
+        checks.push(programs::oci(
+            root,
+            &Used {
+                binary: also,
+                ..used.clone()
+            },
+        ));
+    }
     checks.extend(programs::twice(root, &used));
     checks.push(programs::installed(root, is_configured, &shim));
-    let (node, config) = configuration::node(root);
     checks.push(node);
     if let Some(config) = &config {
         checks.extend(journal::checks(root, &places, config));

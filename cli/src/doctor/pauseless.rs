@@ -22,6 +22,12 @@ pub(super) fn is_beside(name: &str, runtime: &str) -> bool {
     pauseless::name(runtime) == name
 }
 
+/// Whether podhook install has made such a handler.
+pub(super) fn is_installed(root: &Root) -> bool {
+    let state = State::load(root).ok().flatten();
+    state.is_some_and(|state| state.pauseless.is_some())
+}
+
 /// What a containerd has of them.
 #[derive(Debug)]
 pub(super) struct Handlers<'a> {

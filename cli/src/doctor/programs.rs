@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use podhook_hooks::config::DEFAULT_PATH;
+
 use super::check::Check;
 use super::configuration::{Used, first_line};
 use crate::args::NodeKind;
@@ -182,11 +184,20 @@ pub(super) fn oci_program(root: &Root, used: &Used) -> Option<Program> {
 pub(super) fn oci(root: &Root, used: &Used) -> Check {
     let Some(program) = oci_program(root, used) else {
         let name = used.oci();
-        return Check::fail(
-            "OCI runtime",
-            format!("there is no {name} in PATH"),
-            "install runc (apt-get install runc), or name another one: BinaryName of the runtime's options",
+        let file = Path::new(name).file_name().unwrap_or_default();
+        let install = match file.to_str() {
+            Some(name @ ("runc" | "crun")) => format!("install {name} (apt-get install {name})"),
+            _ => format!("install {name}"),
+        };
+        let message = if name.starts_with('/') {
+            format!("there is no {}", root.outside(Path::new(name)).display())
+        } else {
+            format!("there is no {name} in PATH")
+        };
+        let mend = format!(
+            "{install}, or name another one: BinaryName of the runtime's options, where it has none runtime in {DEFAULT_PATH}"
         );
+        return Check::fail("OCI runtime", message, mend);
     };
     let shown = program.path.display().to_string();
     let oldest = if shown.ends_with("crun") {

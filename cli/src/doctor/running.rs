@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::check::Check;
 use super::configuration;
 use crate::args::NodeKind;
 use crate::cri::{Client, Status};
-use crate::setup::place::{Configuration, Place};
+use crate::setup::place::{CONFIG, Configuration, Place};
 use crate::setup::root::Root;
 use crate::setup::version::Version;
 
@@ -58,6 +58,7 @@ pub(super) async fn checks(
         let Said::Status(status) = said else {
             continue;
         };
+        checks.extend(other_file(root, place, &socket).await);
         if !has_cri {
             continue;
         }
@@ -142,10 +143,66 @@ fn of(place: &Place, socket: &Path, said: &Said, has_cri: bool) -> Option<Check>
     }
 }
 
+/// Says that the containerd which answers has another configuration than the one that was looked at.
+async fn other_file(root: &Root, place: &Place, socket: &Path) -> Option<Check> {
+    let (Configuration::Toml(path)
+    | Configuration::Template {
+        generated: path, ..
+    }) = &place.configuration
+    else {
+        return None;
+    };
+    // A snap's is made of the one that was looked at.
+    if place.kind == NodeKind::Microk8s {
+        return None;
+    }
+    let stream = tokio::net::UnixStream::connect(socket).await.ok()?;
+    let pid = stream.peer_cred().ok()?.pid()?;
+    let command = root.text(&format!("/proc/{pid}/cmdline"))?;
+    let read = configuration_of(&command)?;
+    let real = |path: &Path| root.real_path(path);
+    if read == *path || (real(path).is_some() && real(&read) == real(path)) {
+        return None;
+    }
+    Some(Check::warn(
+        format!("running {}", place.kind.name()),
+        format!(
+            "two containerds: the one that answers on {} (pid {pid}) reads {}, and what is said above of files is said of {}",
+            socket.display(),
+            read.display(),
+            root.outside(path).display()
+        ),
+        format!(
+            "podhook doctor --config {} looks at its files; --address (CONTAINERD_ADDRESS) says which one is asked",
+            read.display()
+        ),
+    ))
+}
+
+/// The configuration that a containerd of this command line reads; nothing where it is no containerd, or that cannot be known.
+fn configuration_of(command: &str) -> Option<PathBuf> {
+    let mut words = command.split('\0').filter(|word| !word.is_empty());
+    let program = Path::new(words.next()?).file_name()?.to_str()?;
+    if program != "containerd" {
+        return None;
+    }
+    let mut path = PathBuf::from(CONFIG);
+    while let Some(word) = words.next() {
+        let (flag, value) = match word.split_once('=') {
+            Some((flag, value)) => (flag, Some(value)),
+            None => (word, None),
+        };
+        if matches!(flag, "--config" | "-config" | "-c" | "--c") {
+            path = value.or_else(|| words.next())?.into();
+        }
+    }
+    path.is_absolute().then_some(path)
+}
+
 /// dockerd starts a containerd of its own where there is none; which one that is, its own socket does not tell.
 fn docker(root: &Root) -> Option<Check> {
     let mut sockets = DOCKER.iter().map(|socket| root.outside(Path::new(*socket)));
-    let answers = |socket: &std::path::PathBuf| match UnixStream::connect(socket) {
+    let answers = |socket: &PathBuf| match UnixStream::connect(socket) {
         Ok(_) => true,
         Err(e) => e.kind() == ErrorKind::PermissionDenied,
     };
@@ -242,6 +299,51 @@ mod tests {
             let fails = checks.iter().any(|check| check.status == Level::Fail);
             assert_eq!(fails, failed, "{config}: {checks:?}");
         }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_containerd_that_reads_another_configuration_is_a_warning() {
+        for (command, read) in [
+            ("containerd", Some("/etc/containerd/config.toml")),
+            (
+                "/x/containerd\0--log-level\0debug\0",
+                Some("/etc/containerd/config.toml"),
+            ),
+            (
+                "/x/containerd\0--config\0/b.toml\0-a\0c.sock\0",
+                Some("/b.toml"),
+            ),
+            ("/x/containerd\0-c=/b.toml\0", Some("/b.toml")),
+            ("/x/containerd\0-c\0b.toml\0", None),
+            ("/x/dockerd\0--config\0/b.toml\0", None),
+        ] {
+            assert_eq!(
+                configuration_of(command),
+                read.map(PathBuf::from),
+                "{command}"
+            );
+        }
+        let (folder, place) = place("version = 3\n");
+        let socket = folder.path().join("c.sock");
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        // Who listens is this test.
+        let proc = folder.path().join(format!("proc/{}", std::process::id()));
+        fs::create_dir_all(&proc).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        fs::write(proc.join("cmdline"), "containerd\0-c\0/b.toml\0").unwrap();
+        let check = other_file(&root, &place, &socket).await.unwrap();
+        assert_eq!(check.status, Level::Warn);
+        for word in [
+            "two containerds",
+            "c.sock",
+            "/b.toml",
+            "etc/containerd/config.toml",
+        ] {
+            assert!(check.message.contains(word), "{check:?}");
+        }
+        assert!(check.mend.unwrap().contains("--config /b.toml"));
+        fs::write(proc.join("cmdline"), "containerd\0").unwrap();
+        assert_eq!(other_file(&root, &place, &socket).await, None);
     }
 
     #[test]

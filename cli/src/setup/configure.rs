@@ -8,9 +8,9 @@ use toml_edit::DocumentMut;
 use super::change::Change;
 use super::containerd::load::{Loaded, Source, default_runtime, runtimes, to_json};
 use super::containerd::section::{
-    CONTAINER_ANNOTATIONS, POD_ANNOTATIONS, Section, foreign, is_podhook, text,
+    CONTAINER_ANNOTATIONS, POD_ANNOTATIONS, RUNC, Section, foreign, is_pauseless, is_podhook, text,
 };
-use super::containerd::{Generation, edit, template};
+use super::containerd::{Generation, edit, pauseless, template};
 use super::docker;
 use super::error::Error;
 use super::place::{Configuration, Place};
@@ -50,8 +50,10 @@ pub struct Wanted {
 #[derive(Debug, Default)]
 pub struct Configured {
     pub changes: Vec<Change>,
-    /// What the user should know.
+    /// What the user should know: here no handler is needed.
     pub notes: Vec<String>,
+    /// What the user should know of the handlers.
+    pub said: Vec<String>,
 }
 
 /// Plans it for one place.
@@ -116,7 +118,7 @@ pub fn generation(
 
 fn toml(root: &Root, place: &Place, path: &Path, wanted: &Wanted) -> Result<Configured, Error> {
     let generation = generation(root, place, path, wanted.version)?;
-    let loaded = Loaded::read(root, path, generation)?;
+    let loaded = Loaded::to_edit(root, path, generation)?;
     loaded.check_versions(root)?;
     let mut configured = Configured::default();
     if let Some(file) = loaded.disabled_by() {
@@ -140,10 +142,48 @@ fn toml(root: &Root, place: &Place, path: &Path, wanted: &Wanted) -> Result<Conf
         let change = Change::text(&target.path, before, text, carries);
         configured.changes.push(change);
     }
-    for section in &sections {
-        configured.changes.extend(node(root, &section.node)?);
-    }
+    say_in_node(root, &sections, &mut configured)?;
     Ok(configured)
+}
+
+/// What does not reach the shim as a handler's options is said in podhook's own configuration.
+fn say_in_node(
+    root: &Root,
+    sections: &[Section],
+    configured: &mut Configured,
+) -> Result<(), Error> {
+    let shown = root.outside(Path::new(NODE)).display().to_string();
+    for section in sections {
+        let (change, other) = node(root, &section.node)?;
+        let name = &section.name;
+        if change.is_some() {
+            let keys: Vec<&str> = section.node.keys().map(String::as_str).collect();
+            configured.said.push(format!(
+                "{shown} says {} for {name}, and for all of podhook's that have no options of their own",
+                keys.join(", ")
+            ));
+        }
+        for (key, there, wanted) in other {
+            configured.said.push(format!(
+                "{name} has {key} = {there}, as {shown} says, and not {wanted}, as runc's options say"
+            ));
+        }
+        configured.changes.extend(change);
+    }
+    let pauseless = sections.iter().find(|section| is_pauseless(&section.keys));
+    let unsaid = sections
+        .first()
+        .map(|first| pauseless::unsaid(&first.options));
+    if let (Some(pauseless), Some(unsaid)) = (pauseless, unsaid)
+        && !unsaid.is_empty()
+    {
+        configured.said.push(format!(
+            "{} has no options, and is without {}: {shown} has no such key",
+            pauseless.name,
+            unsaid.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// podhook's handler, and the one beside it whose pods have no pause container.
@@ -199,7 +239,10 @@ fn not_foreign(root: &Root, loaded: &Loaded, wanted: &Wanted) -> Result<(), Erro
 }
 
 /// The file that is to have the runtime.
-fn target(root: &Root, loaded: &Loaded, main: &Path, name: &str) -> Result<Source, Error> {
+///
+/// # Errors
+/// When it is of version 1.
+pub fn target(root: &Root, loaded: &Loaded, main: &Path, name: &str) -> Result<Source, Error> {
     let merges = loaded.generation.merges();
     let has = |file: &Source| has_podhook(&file.cri(), name);
     let own = loaded.last(has).filter(|_| merges);
@@ -303,7 +346,32 @@ fn check(
             "take that line out of it",
         ));
     }
-    Ok(())
+    match dead_default(root, &all) {
+        Some((what, mend)) => Err(Error::refused(
+            format!("{what}, with podhook or without"),
+            mend,
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong where the default runtime has no section, and what mends it.
+#[must_use]
+pub fn dead_default(root: &Root, loaded: &Loaded) -> Option<(String, String)> {
+    let (name, file) = loaded.dead_default()?;
+    let what = format!(
+        "CRI does not start: the default runtime {name} has no section in {}",
+        root.outside(file).display()
+    );
+    let mut mend = format!(
+        "add [….containerd.runtimes.{name}] with its runtime_type (runc: \"{RUNC}\") there"
+    );
+    if !loaded.generation.merges() {
+        mend.push_str(
+            ": containerd 1.x takes nothing of CRI's from the files that are read before",
+        );
+    }
+    Some((what, mend))
 }
 
 /// Whether a handler lets the annotations through that the shim reads.
@@ -355,7 +423,7 @@ fn from_template(
         is_old.then_some(Version(1, 7, 1))
     });
     let generation = generation(root, place, generated, version)?;
-    let loaded = Loaded::read(root, generated, generation)?;
+    let loaded = Loaded::to_edit(root, generated, generation)?;
     loaded.check_versions(root)?;
     let version = loaded.main().map_or(2, Source::version).max(2);
     let mut cri = loaded.cri();
@@ -372,6 +440,7 @@ fn from_template(
     not_foreign(root, &loaded, wanted)?;
     let mut sections = sections(root, place, &cri, generation, wanted)?;
     let mut configured = Configured::default();
+    say_in_node(root, &sections, &mut configured)?;
     let name = if version >= 3 {
         "config-v3.toml.tmpl"
     } else {
@@ -452,7 +521,7 @@ fn daemon(root: &Root, path: &Path, wanted: &Wanted) -> Result<Configured, Error
     let change = new.map(|new| Change::text(path, before, new, carries));
     Ok(Configured {
         changes: change.into_iter().collect(),
-        notes: Vec::new(),
+        ..Configured::default()
     })
 }
 
@@ -469,10 +538,14 @@ fn docker_has_systemd(root: &Root, text: Option<&str>) -> bool {
     }
 }
 
-/// podhook's own configuration with what containerd 1.6 does not pass on. What is said there already stays.
-fn node(root: &Root, keys: &Map<String, Value>) -> Result<Option<Change>, Error> {
+/// A key of podhook's own configuration that says something else: the key, what it says, and what it was to say.
+type Other = (String, Value, Value);
+
+/// podhook's own configuration with what does not reach the shim as options. What is said there already stays.
+fn node(root: &Root, keys: &Map<String, Value>) -> Result<(Option<Change>, Vec<Other>), Error> {
+    let mut others = Vec::new();
     if keys.is_empty() {
-        return Ok(None);
+        return Ok((None, others));
     }
     let path = Path::new(NODE);
     let before = root.read_to_edit(path)?;
@@ -498,12 +571,16 @@ fn node(root: &Root, keys: &Map<String, Value>) -> Result<Option<Change>, Error>
     };
     let there = to_json(document.as_item());
     for (key, value) in keys {
-        if there.get(key).is_none()
-            && let Some(value) = super::containerd::load::from_json(value)
-        {
-            document.insert(key, toml_edit::Item::Value(value));
+        match there.get(key) {
+            Some(said) if said == value => {}
+            Some(said) => others.push((key.clone(), said.clone(), value.clone())),
+            None => {
+                if let Some(value) = super::containerd::load::from_json(value) {
+                    document.insert(key, toml_edit::Item::Value(value));
+                }
+            }
         }
     }
     let change = Change::text(path, before, document.to_string(), false);
-    Ok(change.is_needed().then_some(change))
+    Ok((change.is_needed().then_some(change), others))
 }

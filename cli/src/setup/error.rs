@@ -18,8 +18,12 @@ pub enum Error {
         target: Option<PathBuf>,
     },
     /// The way to a file is not root's alone.
-    #[error("{} is {why}: nothing is written by way of it\n  hint: chown root and chmod o-w it", path.display())]
-    Untrusted { path: PathBuf, why: &'static str },
+    #[error("{} is {why}: nothing is written by way of it\n  hint: {hint}", path.display())]
+    Untrusted {
+        path: PathBuf,
+        why: &'static str,
+        hint: &'static str,
+    },
     /// Everything else, with what to do.
     #[error("{what}\n  hint: {hint}")]
     Refused { what: String, hint: String },

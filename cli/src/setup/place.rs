@@ -42,7 +42,7 @@ const RKE2: Rancher = Rancher {
 };
 
 /// containerd's configuration.
-const CONFIG: &str = "/etc/containerd/config.toml";
+pub const CONFIG: &str = "/etc/containerd/config.toml";
 
 /// docker's; its folder alone says nothing, others keep certificates there.
 const DAEMON: &str = "/etc/docker/daemon.json";

@@ -12,6 +12,9 @@ use super::version;
 /// Where they go by default: in systemd's PATH, and so in containerd's.
 pub const FOLDER: &str = "/usr/local/bin";
 
+/// The name of the runtime handler by default.
+pub const RUNTIME: &str = "podhook";
+
 /// What is to be done about them.
 #[derive(Debug)]
 pub struct Programs {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Change;
 use super::error::Error;
+use super::programs;
 use super::root::{Access, Found, Root};
 use crate::args::NodeKind;
 
@@ -120,6 +121,14 @@ impl State {
         text.push('\n');
         let path = Path::new(FOLDER).join(FILE);
         root.replace(&path, text.as_bytes(), Access::of_root(0o600))
+    }
+
+    /// The folder that the programs were put into, where that is not the usual one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        let is_shim = |entry: &&Entry| entry.program && entry.path == self.shim;
+        let folder = self.files.iter().find(is_shim)?.path.parent()?;
+        Some(folder).filter(|folder| *folder != Path::new(programs::FOLDER))
     }
 
     fn make_folder(&mut self, root: &Root) -> Result<(), Error> {

@@ -37,6 +37,7 @@ pub async fn run(global: &Global, args: &args::Install) -> Result<(), Error> {
             "is /proc mounted?",
         )
     })?;
+    let args = &as_installed(args)?;
     let stale = stale(global, args).await?;
     let places = install(&own, global, args, &stale)?;
     let root = Root::open(&args.node.root)?;
@@ -60,6 +61,26 @@ pub async fn run(global: &Global, args: &args::Install) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// What was installed before goes on, where the user does not say otherwise: under its name, in its folder.
+fn as_installed(args: &args::Install) -> Result<args::Install, setup::Error> {
+    let state = State::load(&Root::open(&args.node.root)?)?.unwrap_or_default();
+    let mut args = args.clone();
+    let installed = Some(&state.runtime).filter(|name| !name.is_empty());
+    args.runtime = args.runtime.or_else(|| installed.cloned());
+    args.bin_dir = args.bin_dir.or_else(|| Some(state.folder()?.to_owned()));
+    // It is there, and need not be said again.
+    let beside = pauseless::name(runtime(&args));
+    if args.default == Some(DefaultRuntime::Pauseless) && state.pauseless == Some(beside) {
+        args.pauseless = true;
+    }
+    Ok(args)
+}
+
+/// The name of podhook's handler.
+fn runtime(args: &args::Install) -> &str {
+    args.runtime.as_deref().unwrap_or(programs::RUNTIME)
 }
 
 /// What runs without the runtime that its files may have had before: it is restarted, too, where that is asked for.
@@ -115,10 +136,10 @@ fn install(
     }
     let places = places(&root, &args.node)?;
     let mut state = State::load(&root)?.unwrap_or_default();
-    let pauseless = args.pauseless.then(|| pauseless::name(&args.runtime));
+    let pauseless = args.pauseless.then(|| pauseless::name(runtime(args)));
     let programs = programs::plan(&root, own, args.bin_dir.as_deref(), args.shim.as_deref())?;
     let wanted = Wanted {
-        name: args.runtime.clone(),
+        name: runtime(args).to_owned(),
         // Pods of it may run: it goes with `podhook uninstall` only.
         pauseless: pauseless.or(state.pauseless.clone()),
         pauseless_asked: args.pauseless,
@@ -136,7 +157,7 @@ fn install(
     }
     let mut changes = programs.changes;
     let mut again = Vec::new();
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = Vec::new();
     for place in &places {
         let mut planned = configure::plan(&root, place, &wanted)?;
         // Two places may share a file.
@@ -149,6 +170,8 @@ fn install(
         }
         changes.append(&mut planned.changes);
         notes.append(&mut planned.notes);
+        planned.said.retain(|one| !notes.contains(one));
+        notes.append(&mut planned.said);
     }
     restart::check(&root, &again, args.restart.as_deref())?;
     if args.dry_run {
@@ -163,7 +186,7 @@ fn install(
         return Ok(Vec::new());
     }
     if !changes.is_empty() {
-        state.runtime.clone_from(&args.runtime);
+        state.runtime.clone_from(&wanted.name);
         state.pauseless.clone_from(&wanted.pauseless);
         state.shim.clone_from(&wanted.shim);
         for place in &places {
@@ -194,7 +217,7 @@ fn install(
 
 fn check(args: &args::Install) -> Result<(), setup::Error> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let name = &args.runtime;
+    let name = runtime(args);
     if name.is_empty() || !name.chars().all(plain) {
         return Err(setup::Error::refused(
             format!("--runtime {name}: not a name"),
@@ -298,8 +321,8 @@ fn said(root: &Root, change: &Change) -> String {
 
 /// The runtime handlers that are asked for: podhook's, and the one whose pods have no pause container.
 fn names(args: &args::Install) -> Vec<String> {
-    let pauseless = args.pauseless.then(|| pauseless::name(&args.runtime));
-    std::iter::once(args.runtime.clone())
+    let pauseless = args.pauseless.then(|| pauseless::name(runtime(args)));
+    std::iter::once(runtime(args).to_owned())
         .chain(pauseless)
         .collect()
 }

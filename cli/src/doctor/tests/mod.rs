@@ -1,5 +1,6 @@
 //! A node that is made up, and looked at.
 
+mod kind;
 mod pauseless;
 
 use std::fs;
@@ -62,8 +63,13 @@ fn node() -> tempfile::TempDir {
 }
 
 fn look(node: &tempfile::TempDir) -> Vec<Check> {
+    look_with(node, &[])
+}
+
+fn look_with(node: &tempfile::TempDir, more: &[&str]) -> Vec<Check> {
     let path = node.path().to_str().unwrap();
-    let cli = Cli::try_parse_from(["podhook", "doctor", "--root", path]).unwrap();
+    let words = ["podhook", "doctor", "--root", path];
+    let cli = Cli::try_parse_from(words.iter().chain(more)).unwrap();
     let Command::Doctor(args) = cli.command else {
         panic!("another command");
     };
@@ -375,7 +381,7 @@ fn containerd_1_6_is_not_given_a_path_that_it_ignores() {
 fn shims_of_an_older_program_are_counted() {
     let node = node();
     let program = "/usr/local/bin/containerd-shim-podhook-v1 (deleted)";
-    crate::setup::shims::tests::process(
+    setup::shims::tests::process(
         node.path(),
         7,
         program,

@@ -114,13 +114,21 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads `main` with what it imports; `main` need not be there.
+    /// Reads `main` with what it imports, to be changed; `main` need not be there.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and where `main` is not to be written.
+    pub fn to_edit(root: &Root, main: &Path, generation: Generation) -> Result<Self, Error> {
+        // The one that is likely to be changed must be a file; what it imports may be links.
+        root.read_to_edit(main)?;
+        Self::read(root, main, generation)
+    }
+
+    /// The same, to be looked at.
     ///
     /// # Errors
     /// When a file cannot be read, or is no TOML.
     pub fn read(root: &Root, main: &Path, generation: Generation) -> Result<Self, Error> {
-        // The one that is likely to be changed must be a file; what it imports may be links.
-        root.read_to_edit(main)?;
         let mut files: Vec<Source> = Vec::new();
         let mut seen = HashSet::new();
         let mut pending = VecDeque::from([main.to_owned()]);
@@ -197,6 +205,24 @@ impl Loaded {
             }
         }
         all
+    }
+
+    /// The default runtime, where it has no section: CRI does not start then. With it the file that has the last word.
+    #[must_use]
+    pub fn dead_default(&self) -> Option<(String, &Path)> {
+        let cri = self.cri();
+        let name = default_runtime(&cri);
+        let merges = self.generation.merges();
+        // containerd 1.x still takes a section of the older kind for the default one's.
+        let older = cri.get("containerd").and_then(|c| c.get("default_runtime"));
+        let older = older.and_then(|older| older.get("runtime_type")?.as_str());
+        let has_older = !merges && older.is_some_and(|kind| !kind.is_empty());
+        let has_it = runtimes(&cri).is_none_or(|all| all.contains_key(name));
+        if has_it || has_older || (merges && name == "runc") {
+            return None;
+        }
+        let file = self.last(Source::has_plugin)?;
+        Some((name.to_owned(), &file.path))
     }
 
     /// The last file for which something holds: the one that has the last word.

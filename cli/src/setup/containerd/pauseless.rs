@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use super::Generation;
 use super::load::runtimes;
-use super::section::{Section, TYPE, existing, inherited, is_pauseless, is_podhook, options, text};
+use super::section::{
+    Section, TYPE, existing, inherited, is_empty, is_pauseless, is_podhook, split, text,
+};
 use crate::cri::SANDBOXER;
 use crate::setup::error::Error;
 
@@ -55,7 +57,6 @@ impl Section {
         let there = existing(cri, name)?;
         let mut model = existing(cri, &self.name)?.cloned().unwrap_or_default();
         model.extend(self.keys.clone());
-        model.insert("options".to_owned(), self.options.clone().into());
         let mut keys = inherited(there, Some(&model));
         let path = shim.display().to_string();
         let kind = if by_type { TYPE.to_owned() } else { path };
@@ -70,10 +71,10 @@ impl Section {
         Ok(Self {
             name: name.to_owned(),
             keys,
-            options: without_driver(options(there, Some(&model))),
+            options: Map::new(),
             default: false,
             runc: false,
-            node: Map::new(),
+            node: split(without_driver(self.options.clone())).1,
         })
     }
 
@@ -94,8 +95,18 @@ impl Section {
     }
 }
 
-/// Which cgroup driver it is, a pod's own cgroup says. A handler of another type than runc's that has options starts no container
-/// with user namespaces: containerd takes its options for runc's then ("failed to get runtime v2 options").
+/// The options of runc's that this handler's pods are without: podhook's own configuration has no key for them.
+#[must_use]
+pub fn unsaid(options: &Map<String, Value>) -> Vec<&str> {
+    let said = |key: &str| matches!(key, "SystemdCgroup" | "BinaryName" | "Root");
+    let keys = options.iter().filter(|(_, value)| !is_empty(value));
+    let keys = keys.map(|(key, _)| &**key);
+    keys.filter(|key| !said(key)).collect()
+}
+
+/// Which cgroup driver it is, a pod's own cgroup says. The rest is said in podhook's own configuration: a handler of another type
+/// than runc's that has options starts no container with user namespaces, since containerd takes its options for runc's then
+/// ("failed to get runtime v2 options").
 fn without_driver(mut options: Map<String, Value>) -> Map<String, Value> {
     options.remove("SystemdCgroup");
     options

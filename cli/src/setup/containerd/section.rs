@@ -218,7 +218,7 @@ fn path(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn is_empty(value: &Value) -> bool {
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_empty(),
         Value::Array(values) => values.is_empty(),
@@ -244,7 +244,7 @@ fn union(theirs: Option<&Value>, ours: &[&str]) -> Value {
 }
 
 /// containerd 1.6 passes on nothing but `ConfigPath`: the rest goes into podhook's own configuration.
-fn split(options: Map<String, Value>) -> (Map<String, Value>, Map<String, Value>) {
+pub(super) fn split(options: Map<String, Value>) -> (Map<String, Value>, Map<String, Value>) {
     let mut passed = Map::new();
     let mut node = Map::new();
     for (key, value) in options {

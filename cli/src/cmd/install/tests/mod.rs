@@ -66,7 +66,8 @@ impl Node {
         let result = match &cli.command {
             Command::Install(args) => {
                 let own = self.folder.path().join("podhook");
-                super::install(&own, &cli.global, args, &[]).map(|_| ())
+                let args = super::as_installed(args).map_err(|e| e.to_string())?;
+                super::install(&own, &cli.global, &args, &[]).map(|_| ())
             }
             Command::Uninstall(args) => uninstall::run(&cli.global, args),
             other => panic!("{other:?}"),
@@ -220,7 +221,8 @@ fn what_has_the_last_word_over_the_default_is_named() {
     let node = containerd("v2.1.9");
     let main = "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n";
     node.write(CONFIG, main);
-    let other = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\ndefault_runtime_name = 'kata'\n";
+    let other = "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd]\ndefault_runtime_name = 'kata'\n\
+        runtimes.kata.runtime_type = 'io.containerd.kata.v2'\n";
     node.write("etc/containerd/conf.d/zz.toml", other);
     let error = node.install(&["--default"]).unwrap_err();
     assert!(error.contains("zz.toml is read later"), "{error}");
@@ -521,4 +523,56 @@ fn a_restart_is_followed_by_a_look_at_the_containers() {
         .uninstall(&["--restart=exit 3", "--address", address])
         .unwrap_err();
     assert!(error.contains("exit status: 3"), "{error}");
+}
+
+#[test]
+fn what_was_installed_goes_on_under_its_name_and_in_its_folder() {
+    let node = containerd("v2.4.2");
+    let first = ["--runtime", "hooks", "--bin-dir", "/opt/bin", "--pauseless"];
+    node.install(&first).unwrap();
+    let installed = node.all();
+    node.install(&[]).unwrap();
+    assert_eq!(node.all(), installed);
+    // The handler without a pause container is there already.
+    node.install(&["--default=pauseless"]).unwrap();
+    let text = node.read(CONFIG);
+    assert!(
+        text.contains("default_runtime_name = \"hooks-pauseless\""),
+        "{text}"
+    );
+    // An upgrade goes where the programs are.
+    fs::write(node.folder.path().join("podhook"), "newer").unwrap();
+    node.install(&[]).unwrap();
+    assert_eq!(node.read("opt/bin/podhook"), "newer");
+    assert!(!node.at("usr/local").exists());
+    let error = node
+        .install(&["--runtime", "x", "--default=pauseless"])
+        .unwrap_err();
+    assert!(error.contains("without --pauseless"), "{error}");
+}
+
+#[test]
+fn a_configuration_with_which_cri_does_not_start_is_refused_before_anything_is_written() {
+    let node = containerd("1.7.24");
+    node.write(
+        CONFIG,
+        &format!("imports = [\"/etc/containerd/conf.d/*.toml\"]\n{V2}"),
+    );
+    let kata = V2.replace("runtimes.runc", "runtimes.kata");
+    let file = "etc/containerd/conf.d/50-kata.toml";
+    node.write(file, &kata);
+    let before = node.all();
+    let error = node.install(&[]).unwrap_err();
+    assert!(
+        error.contains("the default runtime runc has no section"),
+        "{error}"
+    );
+    assert!(error.contains("50-kata.toml"), "{error}");
+    assert_eq!(node.all(), before);
+    // Where podhook is to be the default one it starts, as with the older kind of a default.
+    node.install(&["--default", "--dry-run"]).unwrap();
+    let older =
+        "[plugins.'io.containerd.grpc.v1.cri'.containerd.default_runtime]\nruntime_type = 'x'\n";
+    node.write(file, &format!("{kata}{older}"));
+    node.install(&[]).unwrap();
 }

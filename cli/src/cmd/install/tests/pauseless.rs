@@ -148,7 +148,11 @@ fn one_of_the_two_is_the_default() {
         .unwrap();
     let text = node.read(CONFIG);
     assert!(text.contains(&default("podhook-pauseless")), "{text}");
-    let error = node.install(&["--default=pauseless"]).unwrap_err();
+    node.install(&["--default"]).unwrap();
+    node.install(&["--default=pauseless"]).unwrap();
+    assert_eq!(node.read(CONFIG), text, "it need not be said again");
+    let bare = containerd("v2.4.2");
+    let error = bare.install(&["--default=pauseless"]).unwrap_err();
     assert!(error.contains("without --pauseless"), "{error}");
 }
 
@@ -260,4 +264,44 @@ fn another_file_that_has_the_last_word_is_named() {
         "{error}"
     );
     assert!(!node.at(DROP_IN).exists());
+}
+
+/// With options containerd starts no container of a pod with users of its own: doctor warns of them.
+#[test]
+fn what_runcs_options_say_is_said_to_it_in_podhooks_own_configuration() {
+    const NODE: &str = "etc/podhook/config.toml";
+    let options =
+        "SystemdCgroup = true\n    BinaryName = \"/usr/bin/crun\"\n    Root = \"/run/crun\"\n";
+    let v2 = V2.replace("SystemdCgroup = true\n", options);
+    let node = containerd("v2.4.2");
+    node.write(CONFIG, &v2);
+    let before = node.all();
+    node.install(&["--pauseless"]).unwrap();
+    let text = node.read(CONFIG);
+    assert!(!text.contains("podhook-pauseless.options"), "{text}");
+    assert_eq!(text.matches("BinaryName").count(), 2, "{text}");
+    let said = node.read(NODE);
+    assert!(
+        said.ends_with("root = \"/run/crun\"\nruntime = \"/usr/bin/crun\"\n")
+            || said.ends_with("runtime = \"/usr/bin/crun\"\nroot = \"/run/crun\"\n"),
+        "{said}"
+    );
+    assert!(!said.contains("cgroup"), "{said}");
+    let installed = node.all();
+    node.install(&[]).unwrap();
+    assert_eq!(node.all(), installed, "once is enough");
+    node.uninstall(&[]).unwrap();
+    assert_eq!(node.all(), before);
+    // What an administrator has taken out does not come back; what is said already stays.
+    node.write(NODE, "runtime = \"youki\"\n");
+    let options = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.podhook-pauseless.options]\n    \
+        BinaryName = \"/usr/bin/crun\"\n";
+    node.install(&["--pauseless"]).unwrap();
+    let text = node.read(CONFIG);
+    node.write(CONFIG, &format!("{text}{options}"));
+    node.install(&[]).unwrap();
+    node.write(CONFIG, &text);
+    node.install(&["--pauseless"]).unwrap();
+    assert_eq!(node.read(CONFIG), text);
+    assert!(node.read(NODE).starts_with("runtime = \"youki\"\n"));
 }

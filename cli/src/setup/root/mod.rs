@@ -4,6 +4,9 @@
 //! folders and links belongs to somebody who is not root or may be written by everybody, and over no link: who can write
 //! to /tmp, or to a folder of their own, can not have root write elsewhere.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -24,6 +27,8 @@ use super::error::Error;
 const MAX_LINKS: usize = 40;
 /// More than any program has.
 const MAX_FILE: u64 = 512 << 20;
+/// The bit of a folder in which everybody may write files of their own.
+const STICKY: u32 = 0o1000;
 /// The label of SELinux.
 const LABEL: &str = "security.selinux";
 
@@ -413,6 +418,7 @@ impl Root {
                         return Err(Error::Untrusted {
                             path: self.outside(&next),
                             why: "a link that is not root's",
+                            hint: "name the file itself, or make the link root's (chown -h root)",
                         });
                     }
                     let target = rustix::fs::readlinkat(at, &part, Vec::new())
@@ -438,18 +444,23 @@ impl Root {
     }
 
     fn trusted(&self, trust: Trust, stat: &Stat, path: &Path) -> Result<(), Error> {
-        let why = if trust == Trust::All {
+        let (why, hint) = if trust == Trust::All {
             return Ok(());
         } else if !is_own(stat.st_uid) {
-            "a folder that is not root's"
-        } else if stat.st_mode & 0o002 != 0 {
-            "a folder that everybody may write to"
-        } else {
+            ("a folder that is not root's", "chown root and chmod o-w it")
+        } else if stat.st_mode & 0o002 == 0 {
             return Ok(());
+        } else if stat.st_mode & STICKY != 0 {
+            // As /tmp is, and has to be.
+            let hint = "keep the file in a folder that is root's alone, as /etc/containerd is";
+            ("a folder that everybody may write to", hint)
+        } else {
+            ("a folder that everybody may write to", "chmod o-w it")
         };
         Err(Error::Untrusted {
             path: self.outside(path),
             why,
+            hint,
         })
     }
 
@@ -494,113 +505,5 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), Error> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((parent, name)),
         _ => Err(Error::io("open", path, Errno::ISDIR)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::*;
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("etc/containerd")).unwrap();
-        let root = Root::open(folder.path()).unwrap();
-        (folder, root)
-    }
-
-    const FILE: &str = "/etc/containerd/config.toml";
-
-    #[test]
-    fn a_file_is_replaced_with_its_mode_and_nothing_is_left_beside_it() {
-        let (folder, root) = root();
-        let path = folder.path().join("etc/containerd/config.toml");
-        fs::write(&path, "old").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        fs::write(path.with_file_name(".config.toml.podhook-new"), "left").unwrap();
-        let found = root.read_to_edit(Path::new(FILE)).unwrap().unwrap();
-        assert_eq!(found.access.mode, 0o640);
-        root.replace(Path::new(FILE), b"new", found.access).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(
-            path.metadata().unwrap().permissions().mode() & 0o7777,
-            0o640
-        );
-        assert_eq!(path.parent().unwrap().read_dir().unwrap().count(), 1);
-        root.remove(Path::new(FILE)).unwrap();
-        assert_eq!(root.read_to_edit(Path::new(FILE)).unwrap(), None);
-    }
-
-    #[test]
-    fn a_link_is_followed_within_the_root_and_never_written_over() {
-        let (folder, root) = root();
-        let at = |path: &str| folder.path().join(path);
-        fs::create_dir_all(at("data/containerd")).unwrap();
-        fs::write(at("data/containerd/config.toml"), "there").unwrap();
-        // An absolute link is the node's, not this machine's.
-        symlink("/data/containerd", at("etc/link")).unwrap();
-        symlink(
-            "../../data/containerd/config.toml",
-            at("etc/containerd/config.toml"),
-        )
-        .unwrap();
-        let linked = Path::new("/etc/link/config.toml");
-        assert_eq!(root.read(linked).unwrap().unwrap(), b"there");
-        assert_eq!(root.read(Path::new(FILE)).unwrap().unwrap(), b"there");
-        assert!(root.read_to_edit(linked).unwrap().is_some());
-        let error = root.read_to_edit(Path::new(FILE)).unwrap_err().to_string();
-        assert!(error.contains("/data/containerd/config.toml"), "{error}");
-        assert!(root.replace(Path::new(FILE), b"", Access::NEW).is_err());
-        assert_eq!(
-            fs::read(at("data/containerd/config.toml")).unwrap(),
-            b"there"
-        );
-        symlink("/etc/loop", at("etc/loop")).unwrap();
-        assert!(root.read(Path::new("/etc/loop/x")).is_err());
-        assert!(root.read(Path::new("/etc/loop")).is_err());
-        // Above the root is the root.
-        assert!(
-            root.read(Path::new("/../../../etc/link/config.toml"))
-                .unwrap()
-                .is_some()
-        );
-    }
-
-    #[test]
-    fn what_leads_through_a_folder_of_everybodys_is_read_and_not_written() {
-        let (folder, root) = root();
-        let open = folder.path().join("etc/containerd");
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-        fs::write(open.join("config.toml"), "x").unwrap();
-        assert!(root.read(Path::new(FILE)).unwrap().is_some());
-        for error in [
-            root.read_to_edit(Path::new(FILE)).unwrap_err(),
-            root.replace(Path::new(FILE), b"", Access::NEW).unwrap_err(),
-        ] {
-            assert!(error.to_string().contains("everybody"), "{error}");
-        }
-    }
-
-    #[test]
-    fn folders_that_were_made_are_named_and_missing_things_are_missing() {
-        let (folder, root) = root();
-        let made = root.make_folder(Path::new("/etc/a/b"), 0o755).unwrap();
-        assert_eq!(made, [Path::new("/etc/a"), Path::new("/etc/a/b")]);
-        assert!(
-            root.make_folder(Path::new("/etc/a/b"), 0o755)
-                .unwrap()
-                .is_empty()
-        );
-        assert_eq!(root.names(Path::new("/etc")).unwrap(), ["a", "containerd"]);
-        root.remove_empty_folder(Path::new("/etc/a"));
-        assert!(root.has("/etc/a/b"), "it was not empty");
-        root.remove_empty_folder(Path::new("/etc/a/b"));
-        assert!(!root.has("/etc/a/b"));
-        assert!(root.names(Path::new("/none")).unwrap().is_empty());
-        assert!(root.read(Path::new("/none/x")).unwrap().is_none());
-        assert!(!root.is_host());
-        assert_eq!(root.outside(Path::new("/etc")), folder.path().join("etc"));
     }
 }
