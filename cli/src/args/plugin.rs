@@ -138,6 +138,24 @@ fn typed(command: Command) -> Command {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_usage_error_has_nothing_of_podhooks_own_and_no_address_of_the_environment() {
+        let said = ["podhook", "--address=/x"].map(OsString::from);
+        let error = Cli::command().try_get_matches_from(&said).unwrap_err();
+        let text = plain(error, &said).to_string();
+        assert!(
+            !text.contains("worker") && !text.contains("node-label"),
+            "{text}"
+        );
+        let said = ["podhook", "convert", "--address=/x"].map(OsString::from);
+        let error = || Cli::command().try_get_matches_from(&said).unwrap_err();
+        let of_line = plain(error(), &said).to_string();
+        assert!(of_line.contains("--address <PATH>"), "{of_line}");
+        // To clap what is set by the environment looks the same.
+        let text = plain(error(), &said[..2]).to_string();
+        assert!(!text.contains("--address"), "{text}");
+    }
+
     fn help(called: &str, args: &[&str]) -> String {
         let mut line = vec![called];
         line.extend(args);
