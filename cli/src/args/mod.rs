@@ -452,6 +452,10 @@ pub struct Check {
     /// allow is refused.
     #[arg(long, value_name = "CONFIG")]
     pub config: Option<PathBuf>,
+    /// Another RuntimeClass that runs podhook's shim; may be given more than once. Known without it: those whose name
+    /// begins with "podhook".
+    #[arg(long, value_name = "NAME")]
+    pub runtime_class: Vec<String>,
     /// Warn of what `podhook apply` does not do, too, as a probe.
     #[arg(long)]
     pub apply: bool,

@@ -1,8 +1,9 @@
 //! The command under the name of a kubectl plugin: what is of use where there is a cluster and no node.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::across::{self, InspectAcross, PsAcross};
@@ -58,13 +59,51 @@ pub enum PluginCommand {
 /// Reads the command line. One that is wrong, and a call for help, end the program.
 #[must_use]
 pub fn parse() -> Line {
-    let called = std::env::args_os().next();
-    let matches = command(called.as_deref()).get_matches();
+    let said: Vec<OsString> = std::env::args_os().collect();
+    let called = said.first().cloned();
+    let matches = command(called.as_deref()).try_get_matches();
+    let matches = matches.unwrap_or_else(|error| plain(error, &said).exit());
     let line = match is_plugin(called.as_deref()) {
         true => Plugin::from_arg_matches(&matches).map(Line::Plugin),
         false => Cli::from_arg_matches(&matches).map(|cli| Line::Podhook(Box::new(cli))),
     };
     line.unwrap_or_else(|error| error.exit())
+}
+
+/// A usage error without what is only for podhook itself, and without what an environment variable sets, which clap takes for given on the
+/// command line.
+fn plain(mut error: clap::Error, said: &[OsString]) -> clap::Error {
+    if let Some(ContextValue::Strings(names)) = error.get(ContextKind::ValidSubcommand) {
+        let command = Cli::command();
+        let is_shown = |name: &String| {
+            let found = command.find_subcommand(name);
+            found.is_none_or(|command| !command.is_hide_set())
+        };
+        let names = names.iter().filter(|name| is_shown(name)).cloned();
+        let names = ContextValue::Strings(names.collect());
+        error.insert(ContextKind::ValidSubcommand, names);
+    }
+    if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
+        let before = usage.to_string();
+        let is_said = |flag: &str| {
+            said.iter()
+                .filter_map(|word| word.to_str())
+                .any(|word| word == flag || word.starts_with(&format!("{flag}=")))
+        };
+        let command = Cli::command();
+        let unsaid = command.get_arguments().filter_map(|arg| {
+            let flag = format!("--{}", arg.get_long()?);
+            let value = arg.get_value_names()?.first()?;
+            let is_env = arg.get_env().is_some() && !is_said(&flag);
+            is_env.then(|| format!(" {flag} <{value}>"))
+        });
+        let usage = unsaid.fold(before.clone(), |usage, one| usage.replace(&one, ""));
+        if usage != before {
+            let usage = ContextValue::StyledStr(usage.into());
+            error.insert(ContextKind::Usage, usage);
+        }
+    }
+    error
 }
 
 fn is_plugin(called: Option<&OsStr>) -> bool {
@@ -98,6 +137,24 @@ fn typed(command: Command) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_usage_error_has_nothing_of_podhooks_own_and_no_address_of_the_environment() {
+        let said = ["podhook", "--address=/x"].map(OsString::from);
+        let error = Cli::command().try_get_matches_from(&said).unwrap_err();
+        let text = plain(error, &said).to_string();
+        assert!(
+            !text.contains("worker") && !text.contains("node-label"),
+            "{text}"
+        );
+        let said = ["podhook", "convert", "--address=/x"].map(OsString::from);
+        let error = || Cli::command().try_get_matches_from(&said).unwrap_err();
+        let of_line = plain(error(), &said).to_string();
+        assert!(of_line.contains("--address <PATH>"), "{of_line}");
+        // To clap what is set by the environment looks the same.
+        let text = plain(error(), &said[..2]).to_string();
+        assert!(!text.contains("--address"), "{text}");
+    }
 
     fn help(called: &str, args: &[&str]) -> String {
         let mut line = vec![called];

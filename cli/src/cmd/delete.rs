@@ -207,6 +207,57 @@ impl Removal {
             "deleted"
         };
         print(&format!("pod {name:?} {how}\n"))?;
+        if let Some(warning) = comes_again(&self.pod) {
+            eprintln!("{warning}");
+        }
         Ok(())
+    }
+}
+
+/// What is to be said of a pod that somebody makes again.
+fn comes_again(pod: &PodView) -> Option<String> {
+    // The kubelet writes it on every sandbox.
+    const SOURCE: &str = "kubernetes.io/config.source";
+    let annotations = &pod.sandboxes.first()?.annotations;
+    let source = annotations.get(SOURCE).filter(|_| pod.manifest.is_none())?;
+    let mend = match source.as_str() {
+        "api" => format!("kubectl -n {} delete pod {}", pod.namespace, pod.name),
+        _ => "take its manifest out of the kubelet's staticPodPath".to_owned(),
+    };
+    Some(format!(
+        "warning: pod {:?} is a kubelet's: that still has the pod's object, and makes it again\n  hint: {mend}",
+        pod.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_cri::v1::PodSandbox;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_a_kubelet_makes_again_is_named() {
+        let mut pod = PodView {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            uid: "u".to_owned(),
+            sandboxes: vec![PodSandbox::default()],
+            status: None,
+            containers: Vec::new(),
+            manifest: None,
+            deletion: None,
+            created: None,
+        };
+        assert_eq!(comes_again(&pod), None);
+        for (source, hint) in [
+            ("api", "\n  hint: kubectl -n shop delete pod web"),
+            ("file", "staticPodPath"),
+        ] {
+            let annotation = ("kubernetes.io/config.source".to_owned(), source.to_owned());
+            pod.sandboxes[0].annotations = [annotation].into();
+            let says = comes_again(&pod).unwrap();
+            assert!(says.contains(hint), "{says}");
+        }
     }
 }

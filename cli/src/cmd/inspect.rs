@@ -78,9 +78,19 @@ fn without_record(query: &Query, wanted: &str) -> Error {
         }),
         _ => Error::Refused(format!(
             "no container {wanted:?} with lifecycle hooks below {} (`podhook ps` lists them; the \
-             record of a container goes with it)",
-            query.state.display()
+             record of a container goes with it)\n  hint: podhook history {} has what the journal kept of one that is gone",
+            query.state.display(),
+            shown(wanted)
         )),
+    }
+}
+
+/// A name as a shell takes it, for a hint.
+fn shown(name: &str) -> &str {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    match !name.is_empty() && name.chars().all(plain) {
+        true => name,
+        false => "NAME",
     }
 }
 
@@ -160,6 +170,17 @@ mod tests {
             "\"web/nginx\" is more than one container:\n  abc1 (shop/web/nginx)\n  ffff (test/web/nginx)"
         );
         assert!(choose(&all, "ab").is_err());
+    }
+
+    #[test]
+    fn of_a_container_that_is_gone_the_journal_is_named() {
+        let query = Query {
+            state: "/nowhere".into(),
+            namespace: None,
+        };
+        let says = |name| without_record(&query, name).to_string();
+        assert!(says("shop/web/c").contains("\n  hint: podhook history shop/web/c "));
+        assert!(says("a b").contains("podhook history NAME "));
     }
 
     #[test]

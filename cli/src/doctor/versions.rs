@@ -59,6 +59,9 @@ pub struct Containerd {
     pub version: Option<String>,
     /// That of the one that answers on the socket.
     pub running: Option<String>,
+    /// Its program, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_path: Option<PathBuf>,
 }
 
 /// Asks everything for its version.
@@ -77,11 +80,19 @@ pub async fn all(root: &Root, global: &args::Global, node: &args::NodeRoot) -> V
             _ => None,
         };
         let program = place.program.as_ref();
+        let other = match (&running, program) {
+            (Some(_), Some(program)) => {
+                let socket = place.socket(root, &global.address);
+                other_program(&socket, &program.path).await
+            }
+            _ => None,
+        };
         containerd.push(Containerd {
             kind: place.kind.name(),
             path: program.map(|program| program.path.clone()),
             version: said.or(place.version()).map(|version| version.to_string()),
             running,
+            running_path: other,
         });
         if used.is_none() {
             let name = super::runtime(root, None);
@@ -129,6 +140,24 @@ async fn ask(socket: &Path) -> Option<String> {
     Some(answer.trim_start_matches('v').to_owned()).filter(|version| !version.is_empty())
 }
 
+/// The program of what listens on a socket, where it is not the one at `path`, nor one that stood there before.
+async fn other_program(socket: &Path, path: &Path) -> Option<PathBuf> {
+    let connect = tokio::net::UnixStream::connect(socket);
+    let stream = tokio::time::timeout(PATIENCE, connect).await.ok()?.ok()?;
+    let pid = stream.peer_cred().ok()?.pid()?;
+    let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    other(link, path)
+}
+
+fn other(link: PathBuf, path: &Path) -> Option<PathBuf> {
+    let text = link.to_str()?;
+    let program = PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text));
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // With a socket of systemd's it is systemd that listens.
+    let is_same_kind = program.file_name() == path.file_name();
+    (is_same_kind && program != real && program != path).then_some(program)
+}
+
 /// podhook's shims that answer, by what they were built of.
 async fn running(states: BTreeSet<PathBuf>) -> Vec<Running> {
     let bundles = states.iter().filter_map(|state| bundles::list(state).ok());
@@ -165,8 +194,12 @@ fn skew(versions: &Versions) -> Vec<String> {
         .iter()
         .filter(|running| !versions.is_installed(running))
     {
+        let now = match &versions.shim {
+            Some(shim) => format!("the shim that is installed is {}", shim.build),
+            None => format!("this podhook is {}", versions.podhook),
+        };
         skew.push(format!(
-            "{} of the shims that run {} {}: they go on with it, and end with their pods",
+            "{} of the shims that run {} {}, {now}: they go on with it, and end with their pods",
             running.count,
             if running.count == 1 { "is" } else { "are" },
             running.build
@@ -177,9 +210,14 @@ fn skew(versions: &Versions) -> Vec<String> {
         if let (Some(there), Some(running)) =
             (parse(&containerd.version), parse(&containerd.running))
             && there != running
+            && containerd.running_path.is_none()
         {
+            let restart = match there > running {
+                true => "restart it to have the new one",
+                false => "a restart brings the older one",
+            };
             skew.push(format!(
-                "{} is {there}, but {running} runs: restart it to have the new one",
+                "{} is {there}, but {running} runs: {restart}",
                 containerd.kind
             ));
         }
@@ -190,8 +228,8 @@ fn skew(versions: &Versions) -> Vec<String> {
 impl Versions {
     /// Whether shims are of the build that is installed.
     fn is_installed(&self, running: &Running) -> bool {
-        let installed = self.shim.as_ref();
-        installed.is_some_and(|shim| !running.build.differs(&shim.build))
+        let installed = self.shim.as_ref().map_or(&self.podhook, |shim| &shim.build);
+        !running.build.differs(installed)
     }
 
     /// For people.
@@ -233,6 +271,10 @@ impl Versions {
             };
             let running = containerd.running.clone().unwrap_or_else(none);
             let path = containerd.path.as_ref();
+            let other = containerd.running_path.as_ref();
+            let running = other.map_or(running.clone(), |other| {
+                format!("{running} ({})", other.display())
+            });
             let path = path.map_or_else(none, |path| path.display().to_string());
             row(containerd.kind, &build, running, path);
         }
@@ -282,6 +324,7 @@ mod tests {
                 path: Some("/usr/bin/containerd".into()),
                 version: Some("2.1.9".to_owned()),
                 running: Some("2.1.9~ds1".to_owned()),
+                running_path: None,
             }],
             oci_runtime: None,
             skew: Vec::new(),
@@ -297,10 +340,47 @@ mod tests {
         let text = versions.table();
         for line in [
             "  the shim is 0.2.0, this podhook is 0.3.0: install both from one release (podhook install)\n",
-            "  1 of the shims that run is of an unknown version: they go on with it, and end with their pods\n",
+            "  1 of the shims that run is of an unknown version, the shim that is installed is 0.2.0: they go on with it, and end with their pods\n",
             "  containerd is 2.1.9, but 1.7.24 runs: restart it to have the new one\n",
         ] {
             assert!(text.contains(line), "{text}");
         }
+        // An older program on the disk is no new one, and another containerd's program is not this one's.
+        versions.containerd[0].running = Some("2.4.2".to_owned());
+        let said = skew(&versions).join("\n");
+        assert!(
+            said.contains("2.4.2 runs: a restart brings the older one"),
+            "{said}"
+        );
+        versions.containerd[0].running_path = Some("/opt/bin/containerd".into());
+        let said = skew(&versions).join("\n");
+        assert!(!said.contains("containerd is"), "{said}");
+        // Without a shim that is installed this podhook says what is right.
+        versions.shim = None;
+        versions.running_shims = vec![Running {
+            build: build("0.3.0"),
+            count: 10,
+        }];
+        assert_eq!(skew(&versions), [""; 0]);
+        versions.running_shims[0].build.commit = Some("abc".to_owned());
+        versions.podhook.commit = Some("def".to_owned());
+        let said = skew(&versions);
+        assert!(
+            said[0].contains("are 0.3.0 (abc), this podhook is 0.3.0 (def)"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_containerd_of_another_path_is_another_and_a_replaced_one_is_not() {
+        let path = Path::new("/nowhere/bin/containerd");
+        assert_eq!(other(path.into(), path), None);
+        assert_eq!(
+            other("/nowhere/bin/containerd (deleted)".into(), path),
+            None
+        );
+        assert_eq!(other("/usr/lib/systemd/systemd".into(), path), None);
+        let another = PathBuf::from("/opt/x/containerd");
+        assert_eq!(other(another.clone(), path), Some(another));
     }
 }

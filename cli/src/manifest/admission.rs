@@ -57,6 +57,7 @@ pub fn admit(object: &Value, policy: &Policy) -> Answer {
         policy: policy.clone(),
         whole: false,
         apply: false,
+        classes: Vec::new(),
     };
     let findings = check::of_document(0, &converted, &rules);
     let said = |verdict: Verdict| {

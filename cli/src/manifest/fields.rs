@@ -3,7 +3,9 @@
 //! A field that stands here with [`Rule::Unsupported`] exists in Kubernetes 1.36; one that does
 //! not stand here does not exist, and the user has misspelt it.
 
-use super::schema::Rule::{self, Keys, List, OneOf, Only, Struct, Unsupported, Value};
+use super::schema::Rule::{
+    self, Flag, Keys, List, OneOf, Only, Port, Struct, Text, Unsupported, Value, Whole, Word,
+};
 
 /// A Pod document.
 pub(super) static POD: Rule = Struct(&[
@@ -20,14 +22,14 @@ pub(super) static RUNTIME_CLASS: Rule = Struct(&[
     ("apiVersion", Value),
     ("kind", Value),
     ("metadata", METADATA),
-    ("handler", Value),
+    ("handler", Text),
     ("overhead", Unsupported),
     ("scheduling", Unsupported),
 ]);
 
 const METADATA: Rule = Struct(&[
-    ("name", Value),
-    ("namespace", Value),
+    ("name", Text),
+    ("namespace", Text),
     ("labels", Value),
     ("annotations", Value),
     ("creationTimestamp", Unsupported),
@@ -48,21 +50,21 @@ const POD_SPEC: Rule = Struct(&[
     ("dnsConfig", DNS_CONFIG),
     (
         "dnsPolicy",
-        OneOf(&["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]),
+        Word(&["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]),
     ),
     // There are no services here, so there is nothing to link.
-    ("enableServiceLinks", Value),
-    ("hostIPC", Value),
-    ("hostNetwork", Value),
-    ("hostPID", Value),
+    ("enableServiceLinks", Flag),
+    ("hostIPC", Flag),
+    ("hostNetwork", Flag),
+    ("hostPID", Flag),
     ("hostUsers", Only(true)),
-    ("hostname", Value),
+    ("hostname", Text),
     ("os", Struct(&[("name", OneOf(&["linux"]))])),
-    ("restartPolicy", OneOf(&["Always", "OnFailure", "Never"])),
-    ("runtimeClassName", Value),
+    ("restartPolicy", Word(&["Always", "OnFailure", "Never"])),
+    ("runtimeClassName", Text),
     ("securityContext", POD_SECURITY_CONTEXT),
-    ("shareProcessNamespace", Value),
-    ("terminationGracePeriodSeconds", Value),
+    ("shareProcessNamespace", Flag),
+    ("terminationGracePeriodSeconds", Whole),
     ("volumes", List(&VOLUME)),
     ("activeDeadlineSeconds", Unsupported),
     ("affinity", Unsupported),
@@ -93,37 +95,34 @@ const POD_SPEC: Rule = Struct(&[
 ]);
 
 const DNS_CONFIG: Rule = Struct(&[
-    ("nameservers", List(&Value)),
-    ("searches", List(&Value)),
-    (
-        "options",
-        List(&Struct(&[("name", Value), ("value", Value)])),
-    ),
+    ("nameservers", List(&Text)),
+    ("searches", List(&Text)),
+    ("options", List(&Struct(&[("name", Text), ("value", Text)]))),
 ]);
 
 const CONTAINER: Rule = Struct(&[
-    ("name", Value),
-    ("image", Value),
+    ("name", Text),
+    ("image", Text),
     (
         "imagePullPolicy",
-        OneOf(&["Always", "IfNotPresent", "Never"]),
+        Word(&["Always", "IfNotPresent", "Never"]),
     ),
-    ("command", List(&Value)),
-    ("args", List(&Value)),
-    ("workingDir", Value),
+    ("command", List(&Text)),
+    ("args", List(&Text)),
+    ("workingDir", Text),
     ("env", List(&ENV)),
     ("ports", List(&PORT)),
     ("resources", RESOURCES),
     ("volumeMounts", List(&VOLUME_MOUNT)),
     ("lifecycle", LIFECYCLE),
     ("securityContext", SECURITY_CONTEXT),
-    ("stdin", Value),
-    ("stdinOnce", Value),
-    ("tty", Value),
-    ("terminationMessagePath", Value),
+    ("stdin", Flag),
+    ("stdinOnce", Flag),
+    ("tty", Flag),
+    ("terminationMessagePath", Text),
     (
         "terminationMessagePolicy",
-        OneOf(&["File", "FallbackToLogsOnError"]),
+        Word(&["File", "FallbackToLogsOnError"]),
     ),
     ("envFrom", Unsupported),
     ("livenessProbe", Unsupported),
@@ -136,14 +135,14 @@ const CONTAINER: Rule = Struct(&[
 ]);
 
 const ENV: Rule = Struct(&[
-    ("name", Value),
-    ("value", Value),
+    ("name", Text),
+    ("value", Text),
     (
         "valueFrom",
         Struct(&[
             (
                 "fieldRef",
-                Struct(&[("apiVersion", OneOf(&["v1"])), ("fieldPath", Value)]),
+                Struct(&[("apiVersion", OneOf(&["v1"])), ("fieldPath", Text)]),
             ),
             ("configMapKeyRef", Unsupported),
             ("fileKeyRef", Unsupported),
@@ -154,11 +153,11 @@ const ENV: Rule = Struct(&[
 ]);
 
 const PORT: Rule = Struct(&[
-    ("name", Value),
-    ("containerPort", Value),
-    ("protocol", OneOf(&["TCP", "UDP", "SCTP"])),
-    ("hostPort", Value),
-    ("hostIP", Value),
+    ("name", Text),
+    ("containerPort", Whole),
+    ("protocol", Word(&["TCP", "UDP", "SCTP"])),
+    ("hostPort", Whole),
+    ("hostIP", Text),
 ]);
 
 const RESOURCES: Rule = Struct(&[
@@ -168,9 +167,9 @@ const RESOURCES: Rule = Struct(&[
 ]);
 
 const VOLUME_MOUNT: Rule = Struct(&[
-    ("name", Value),
-    ("mountPath", Value),
-    ("readOnly", Value),
+    ("name", Text),
+    ("mountPath", Text),
+    ("readOnly", Flag),
     (
         "mountPropagation",
         OneOf(&["None", "HostToContainer", "Bidirectional"]),
@@ -184,30 +183,30 @@ const VOLUME_MOUNT: Rule = Struct(&[
 pub(super) const LIFECYCLE: Rule = Struct(&[
     ("postStart", LIFECYCLE_HANDLER),
     ("preStop", LIFECYCLE_HANDLER),
-    ("stopSignal", Value),
+    ("stopSignal", Text),
 ]);
 
 const LIFECYCLE_HANDLER: Rule = Struct(&[
     (
         "exec",
         // The timeout is Kubernetes' own next shape, KEP-4929.
-        Struct(&[("command", List(&Value)), ("timeoutSeconds", Value)]),
+        Struct(&[("command", List(&Text)), ("timeoutSeconds", Whole)]),
     ),
     (
         "httpGet",
         Struct(&[
-            ("host", Value),
-            ("path", Value),
-            ("port", Value),
-            ("scheme", Value),
+            ("host", Text),
+            ("path", Text),
+            ("port", Port),
+            ("scheme", Text),
             (
                 "httpHeaders",
-                List(&Struct(&[("name", Value), ("value", Value)])),
+                List(&Struct(&[("name", Text), ("value", Text)])),
             ),
         ]),
     ),
-    ("tcpSocket", Struct(&[("host", Value), ("port", Value)])),
-    ("sleep", Struct(&[("seconds", Value)])),
+    ("tcpSocket", Struct(&[("host", Text), ("port", Port)])),
+    ("sleep", Struct(&[("seconds", Whole)])),
 ]);
 
 const SECCOMP_PROFILE: Rule = Struct(&[
@@ -216,17 +215,17 @@ const SECCOMP_PROFILE: Rule = Struct(&[
 ]);
 
 const SECURITY_CONTEXT: Rule = Struct(&[
-    ("allowPrivilegeEscalation", Value),
+    ("allowPrivilegeEscalation", Flag),
     (
         "capabilities",
-        Struct(&[("add", List(&Value)), ("drop", List(&Value))]),
+        Struct(&[("add", List(&Text)), ("drop", List(&Text))]),
     ),
-    ("privileged", Value),
+    ("privileged", Flag),
     ("procMount", OneOf(&["Default"])),
-    ("readOnlyRootFilesystem", Value),
-    ("runAsGroup", Value),
-    ("runAsNonRoot", Value),
-    ("runAsUser", Value),
+    ("readOnlyRootFilesystem", Flag),
+    ("runAsGroup", Whole),
+    ("runAsNonRoot", Flag),
+    ("runAsUser", Whole),
     ("seccompProfile", SECCOMP_PROFILE),
     ("appArmorProfile", Unsupported),
     ("seLinuxOptions", Unsupported),
@@ -234,18 +233,15 @@ const SECURITY_CONTEXT: Rule = Struct(&[
 ]);
 
 const POD_SECURITY_CONTEXT: Rule = Struct(&[
-    ("fsGroup", Value),
+    ("fsGroup", Whole),
     ("fsGroupChangePolicy", OneOf(&["Always", "OnRootMismatch"])),
-    ("runAsGroup", Value),
-    ("runAsNonRoot", Value),
-    ("runAsUser", Value),
+    ("runAsGroup", Whole),
+    ("runAsNonRoot", Flag),
+    ("runAsUser", Whole),
     ("seccompProfile", SECCOMP_PROFILE),
-    ("supplementalGroups", List(&Value)),
+    ("supplementalGroups", List(&Whole)),
     ("supplementalGroupsPolicy", OneOf(&["Merge"])),
-    (
-        "sysctls",
-        List(&Struct(&[("name", Value), ("value", Value)])),
-    ),
+    ("sysctls", List(&Struct(&[("name", Text), ("value", Text)]))),
     ("appArmorProfile", Unsupported),
     ("seLinuxChangePolicy", Unsupported),
     ("seLinuxOptions", Unsupported),
@@ -253,7 +249,7 @@ const POD_SECURITY_CONTEXT: Rule = Struct(&[
 ]);
 
 const VOLUME: Rule = Struct(&[
-    ("name", Value),
+    ("name", Text),
     // An empty emptyDir (`emptyDir: {}`) is the usual form of it.
     (
         "emptyDir",
@@ -262,7 +258,7 @@ const VOLUME: Rule = Struct(&[
     (
         "hostPath",
         Struct(&[
-            ("path", Value),
+            ("path", Text),
             (
                 "type",
                 OneOf(&[

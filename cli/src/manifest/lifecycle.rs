@@ -5,7 +5,7 @@
     reason = "read of a Value: what is not there is null"
 )]
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, LifecycleHandler, Pod};
 use podhook_hooks::lifecycle::{Lifecycle, Policy, Ports};
 use serde_json::{Value, json};
 
@@ -171,10 +171,21 @@ impl Fault {
 fn typed(container: &Value) -> Result<Container, SchemaError> {
     let value = json!({
         "name": container["name"].as_str().unwrap_or_default(),
-        "ports": container["ports"],
+        "ports": ports(&container["ports"]),
         "lifecycle": container["lifecycle"],
     });
     serde_path_to_error::deserialize(&value).map_err(SchemaError::from)
+}
+
+/// The ports as far as a hook may name them: what else is wrong with one is no fault of the lifecycle.
+fn ports(ports: &Value) -> Vec<Value> {
+    let port = |port: &Value| {
+        if serde_json::from_value::<ContainerPort>(port.clone()).is_ok() {
+            return port.clone();
+        }
+        json!({"name": port["name"].as_str(), "containerPort": 1})
+    };
+    ports.as_array().into_iter().flatten().map(port).collect()
 }
 
 /// The same, for [`overlap`].

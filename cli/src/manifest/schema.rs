@@ -17,6 +17,16 @@ use super::path::Path;
 pub(super) enum Rule {
     /// Anything; the typed conversion checks it.
     Value,
+    /// A string.
+    Text,
+    /// An integer.
+    Whole,
+    /// A boolean.
+    Flag,
+    /// A port: its number or its name.
+    Port,
+    /// One of these strings, and Kubernetes has no others.
+    Word(&'static [&'static str]),
     /// An object with these fields only.
     Struct(&'static [(&'static str, Rule)]),
     /// A list of such values.
@@ -95,9 +105,19 @@ impl From<serde_path_to_error::Error<serde_json::Error>> for SchemaError {
             });
         Self::Type {
             path: path.to_string(),
-            message: error.inner().to_string(),
+            message: plain(&error.inner().to_string()),
         }
     }
+}
+
+/// A message of the conversion without the names of Rust's types.
+fn plain(message: &str) -> String {
+    ["i64", "i32", "u64", "u32", "u16"]
+        .iter()
+        .fold(message.to_owned(), |text, name| {
+            text.replace(&format!("expected {name}"), "expected a whole number")
+        })
+        .replace("expected a boolean", "expected true or false")
 }
 
 impl SchemaError {
@@ -164,6 +184,22 @@ pub(super) fn check(value: &Value, rule: &Rule, path: &str, errors: &mut Vec<Sch
     }
     match rule {
         Rule::Value => {}
+        Rule::Text if value.is_string() => {}
+        Rule::Text => errors.push(type_error(path, value, "a string")),
+        Rule::Whole if is_whole(value) => {}
+        Rule::Whole => errors.push(type_error(path, value, "a whole number")),
+        Rule::Flag if value.is_boolean() => {}
+        Rule::Flag => errors.push(type_error(path, value, "true or false")),
+        Rule::Port if is_whole(value) || value.is_string() => {}
+        Rule::Port => errors.push(type_error(path, value, "a whole number or a name")),
+        Rule::Word(allowed) => match value {
+            Value::String(text) if allowed.contains(&text.as_str()) => {}
+            _ => errors.push(type_error(
+                path,
+                value,
+                &format!("one of {}", allowed.join(", ")),
+            )),
+        },
         Rule::Struct(fields) => check_struct(value, fields, path, errors),
         Rule::List(item) => match value {
             Value::Array(items) => {
@@ -221,6 +257,10 @@ fn hint(path: &str, key: &str, fields: &[(&str, Rule)]) -> Option<String> {
     }
     let meant = similar(key, fields.iter().map(|(name, _)| *name))?;
     Some(format!("did you mean {meant:?}?"))
+}
+
+fn is_whole(value: &Value) -> bool {
+    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -94,13 +94,18 @@ fn collect<'v>(object: &'v Value, at: Path, found: &mut Vec<Workload<'v>>) {
             .and_then(|spec| spec.get("containers"))
             .is_some_and(Value::is_array)
     };
+    // Containers that are misspelt, for one, do not make it another thing.
+    let has_spec = |place: &&str| {
+        let pod = Path::parse(place).of(object);
+        pod.get("spec").is_some_and(Value::is_object)
+    };
     let kind = text(object, "kind");
     let known = KINDS
         .iter()
         .find(|(name, _)| *name == kind)
         .map(|(_, place)| place);
     let place = match known {
-        Some(place) => Some(place).filter(|place| has_containers(place)),
+        Some(place) => Some(place).filter(|place| has_spec(place)),
         None => PLACES.iter().find(|place| has_containers(place)),
     };
     found.extend(place.map(|place| Workload {
@@ -144,6 +149,17 @@ mod tests {
             let place = place.trim_end_matches('.').to_owned();
             assert_eq!(places(&list), [(name, place, true)]);
         }
+    }
+
+    #[test]
+    fn a_known_kind_is_found_without_its_containers() {
+        let pod = json!({"kind": "Pod", "spec": {"containrs": []}});
+        assert_eq!(places(&pod), [("pod".to_owned(), String::new(), true)]);
+        let template = json!({"kind": "Job", "spec": {"template": {"spec": {"containrs": []}}}});
+        let expected = ("job".to_owned(), "spec.template".to_owned(), true);
+        assert_eq!(places(&template), [expected]);
+        let other = json!({"kind": "Rollout", "spec": {"template": {"spec": {}}}});
+        assert_eq!(places(&other), []);
     }
 
     #[test]

@@ -67,12 +67,18 @@ pub(crate) fn is_named(record: &Record, wanted: &str) -> bool {
 }
 
 /// The order of the table.
-pub(crate) fn order(record: &Record) -> (&str, Option<&str>, &str, &str) {
+pub(crate) fn order(record: &Record) -> impl Ord {
+    let hook = record.hooks.iter().find_map(|hook| hook.started_at);
+    let end = record.termination.as_ref();
+    let end = end.and_then(|end| end.requested_at.or(end.exited_at));
+    let first = hook.or(end);
     (
-        record.namespace(),
-        record.pod_name(),
-        record.container(),
-        &record.id,
+        record.namespace().to_owned(),
+        record.pod_name().map(str::to_owned),
+        record.container().to_owned(),
+        // The attempts of a container from the oldest on. One without a time has only begun.
+        (first.is_none(), first),
+        record.id.clone(),
     )
 }
 
@@ -109,5 +115,35 @@ impl Reports {
         } else {
             Err(Unshown)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_attempts_of_a_container_are_in_the_order_of_time() {
+        let record = |id: &str, hooks: &str| -> Record {
+            let json = format!(
+                r#"{{"version": 1, "id": "{id}", "namespace": "k8s.io", "phase": "Running",
+                "pod": {{"namespace": "shop", "name": "web", "container": "c"}}, "hooks": [{hooks}]}}"#
+            );
+            serde_json::from_str(&json).unwrap()
+        };
+        let hook = |time: &str| {
+            format!(
+                r#"{{"hook": "preStop", "handler": "exec", "startedAt": "2026-11-23T20:{time}:00Z"}}"#
+            )
+        };
+        let mut all = [
+            record("a", ""),
+            record("b", &hook("03")),
+            record("c", &hook("01")),
+            record("d", &hook("02")),
+        ];
+        all.sort_by(|a, b| order(a).cmp(&order(b)));
+        let ids: Vec<_> = all.iter().map(|record| record.id.as_str()).collect();
+        assert_eq!(ids, ["c", "d", "b", "a"]);
     }
 }

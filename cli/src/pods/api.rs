@@ -3,7 +3,7 @@
 
 use k8s_cri::v1::{ContainerState as CriState, ContainerStatus as CriStatus, PodSandboxState};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    Container, ContainerPort, ContainerState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, Pod, PodCondition, PodIP, PodSpec, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::PodView;
 use super::container_name;
 use super::termination;
-use crate::manifest::{self, qos};
+use crate::manifest::{self, Qos, qos};
 
 /// What the kubelet calls a container that the runtime could not start.
 pub const START_ERROR: &str = "RunContainerError";
@@ -33,15 +33,29 @@ pub fn object(view: &PodView) -> Pod {
         .flat_map(|s| &s.containers)
         .map(|container| status(view, container))
         .collect();
+    let init: Vec<ContainerStatus> = pod
+        .spec
+        .iter()
+        .flat_map(|s| s.init_containers.iter().flatten())
+        .map(|container| ContainerStatus {
+            // It has done its work.
+            ready: true,
+            ..status(view, container)
+        })
+        .collect();
     let ready = !statuses.is_empty() && statuses.iter().all(|s| s.ready);
     let ips = ips(view);
     pod.status = Some(PodStatus {
         phase: Some(phase(view, &statuses).to_owned()),
         conditions: Some(conditions(ready)),
         container_statuses: Some(statuses),
+        init_container_statuses: Some(init).filter(|init| !init.is_empty()),
         pod_ip: ips.first().cloned(),
         pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect()),
-        qos_class: Some(qos(&pod).to_string()),
+        qos_class: match &view.manifest {
+            Some(_) => Some(qos(&pod).to_string()),
+            None => guess_qos(view).map(|qos| qos.to_string()),
+        },
         start_time: view.created.map(Time),
         ..Default::default()
     });
@@ -69,6 +83,15 @@ fn guess(view: &PodView) -> Pod {
                 .unwrap_or_default()
         })
     };
+    let container = |c: &CriStatus| Container {
+        name: container_name(c).to_owned(),
+        image: image(c),
+        ports: ports(c),
+        ..Default::default()
+    };
+    let (init, main): (Vec<_>, Vec<_>) =
+        view.containers.iter().partition(|c| has_prepared(c, view));
+    let init: Vec<_> = init.into_iter().map(container).collect();
     Pod {
         metadata: ObjectMeta {
             name: Some(view.name.clone()),
@@ -78,20 +101,59 @@ fn guess(view: &PodView) -> Pod {
             ..Default::default()
         },
         spec: Some(PodSpec {
-            containers: view
-                .containers
-                .iter()
-                .map(|c| Container {
-                    name: container_name(c).to_owned(),
-                    image: image(c),
-                    ..Default::default()
-                })
-                .collect(),
+            containers: main.into_iter().map(container).collect(),
+            init_containers: Some(init).filter(|init| !init.is_empty()),
             runtime_class_name: Some(sandbox.runtime_handler).filter(|h| !h.is_empty()),
             ..Default::default()
         }),
         status: None,
     }
+}
+
+/// The ports that a kubelet tells the runtime.
+fn ports(container: &CriStatus) -> Option<Vec<ContainerPort>> {
+    let text = container.annotations.get(manifest::PORTS)?;
+    serde_json::from_str(text).ok()
+}
+
+/// Whether a container seems to be an init container that has done its work, which CRI does not say: it has ended with
+/// 0 before any that came after it was made. The kubelet waits like this for init containers, and for no others.
+fn has_prepared(container: &CriStatus, view: &PodView) -> bool {
+    let attempt = |c: &CriStatus| c.metadata.as_ref().map_or(0, |m| m.attempt);
+    let after: Vec<_> = view
+        .containers
+        .iter()
+        .filter(|other| other.created_at > container.created_at)
+        .collect();
+    // One that was started again came first before that.
+    let first: Vec<_> = after.iter().filter(|c| attempt(c) == 0).collect();
+    let made = first.into_iter().map(|c| c.created_at).min();
+    let made = made.or_else(|| after.iter().map(|c| c.created_at).min());
+    container.state() == CriState::ContainerExited
+        && container.exit_code == 0
+        && container.finished_at > 0
+        && made.is_some_and(|made| container.finished_at <= made)
+}
+
+/// The class by what the kubelet gave the containers; none where that does not tell.
+fn guess_qos(view: &PodView) -> Option<Qos> {
+    let all = view.containers.iter().map(|c| {
+        let linux = c.resources.as_ref()?.linux.as_ref()?;
+        match linux.oom_score_adj {
+            1000 => Some(Qos::BestEffort),
+            2..1000 => Some(Qos::Burstable),
+            // Those that a node cannot do without have it too, whatever their class.
+            -997 if linux.memory_limit_in_bytes > 0 && linux.cpu_quota > 0 => Some(Qos::Guaranteed),
+            _ => None,
+        }
+    });
+    let mut all = all.collect::<Option<Vec<_>>>()?.into_iter();
+    let first = all.next()?;
+    Some(if all.all(|qos| qos == first) {
+        first
+    } else {
+        Qos::Burstable
+    })
 }
 
 fn ips(view: &PodView) -> Vec<String> {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use k8s_cri::v1::{
-    ContainerMetadata, ContainerState, ContainerStatus, PodSandbox, PodSandboxState,
+    ContainerMetadata, ContainerResources, ContainerState, ContainerStatus,
+    LinuxContainerResources, PodSandbox, PodSandboxState,
 };
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
@@ -184,6 +185,64 @@ fn a_pod_of_another_cri_client_is_shown_from_what_cri_knows() {
         1,
         "the runtime's own are not the pod's: {labels:?}"
     );
+}
+
+/// Of a pod that a kubelet made: when the container of this name was made and when it ended.
+fn times(view: &mut PodView, n: usize, created: i64, finished: i64) {
+    view.containers[n].created_at = created;
+    view.containers[n].finished_at = finished;
+}
+
+#[test]
+fn a_kubelets_init_container_that_has_done_its_work_is_not_counted() {
+    let mut view = view(&[
+        Some((Exited, 0, "Completed")),
+        Some((Running, 0, "")),
+        Some((Running, 0, "")),
+    ]);
+    view.manifest = None;
+    times(&mut view, 0, 1, 2);
+    times(&mut view, 1, 3, 0);
+    times(&mut view, 2, 4, 0);
+    let shown = |view: &PodView| row(&object(view), false, Timestamp::UNIX_EPOCH)[1..3].join(" ");
+    assert_eq!(shown(&view), "2/2 Running");
+    let spec = object(&view).spec.unwrap();
+    assert_eq!(spec.init_containers.unwrap()[0].name, "c0");
+    // The others were there before it ended, one of them once before: it is one of them.
+    view.containers[2].metadata.as_mut().unwrap().attempt = 1;
+    times(&mut view, 0, 1, 4);
+    assert_eq!(shown(&view), "2/3 NotReady");
+    // One that has failed is none that others wait for.
+    times(&mut view, 0, 1, 2);
+    view.containers[0].exit_code = 1;
+    assert!(object(&view).spec.unwrap().init_containers.is_none());
+}
+
+#[test]
+fn a_kubelets_class_of_service_is_told_by_what_its_containers_have_or_not_at_all() {
+    let mut view = view(&[Some((Running, 0, ""))]);
+    view.manifest = None;
+    let class = |view: &PodView| object(view).status.unwrap().qos_class;
+    assert_eq!(class(&view), None);
+    for (score, memory, quota, expected) in [
+        (1000, 0, 0, Some("BestEffort")),
+        (900, 1, 0, Some("Burstable")),
+        (-997, 1, 1, Some("Guaranteed")),
+        (-997, 0, 0, None),
+        (0, 1, 1, None),
+    ] {
+        let linux = LinuxContainerResources {
+            oom_score_adj: score,
+            memory_limit_in_bytes: memory,
+            cpu_quota: quota,
+            ..Default::default()
+        };
+        view.containers[0].resources = Some(ContainerResources {
+            linux: Some(linux),
+            ..Default::default()
+        });
+        assert_eq!(class(&view).as_deref(), expected, "{score}");
+    }
 }
 
 #[test]

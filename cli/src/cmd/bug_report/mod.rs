@@ -63,7 +63,8 @@ pub async fn run(global: &args::Global, args: &args::BugReport) -> Result<(), Er
     let archive = collect(global, &root, args, redaction).await;
     let readme = readme(&archive, redaction);
     let time = u64::try_from(clock::now().as_second()).unwrap_or_default();
-    archive.write(&name, &readme, time, &mut to)?;
+    let written = archive.write(&name, &readme, time, &mut to);
+    written.map_err(|e| unwritten(&path, &e))?;
     let left_out = match redaction {
         Redaction::On => {
             "Left out: arguments of commands, paths of URLs, values of headers, environments, output of hooks."
@@ -84,6 +85,18 @@ pub async fn run(global: &args::Global, args: &args::BugReport) -> Result<(), Er
         }
     );
     Ok(())
+}
+
+/// Half a report is none: it goes.
+fn unwritten(path: &Path, error: &io::Error) -> Error {
+    if is_stdout(path) {
+        return Error::Refused(format!("cannot write to stdout: {error}"));
+    }
+    let left = match std::fs::remove_file(path) {
+        Ok(()) => String::new(),
+        Err(e) => format!(", and cannot remove it: {e}"),
+    };
+    Error::Refused(format!("cannot write {}: {error}{left}", path.display()))
 }
 
 fn is_stdout(path: &Path) -> bool {
@@ -282,4 +295,20 @@ fn readme(archive: &Archive, redaction: Redaction) -> String {
         clock::now().strftime("%Y-%m-%dT%H:%M:%SZ"),
         archive.contents()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_cannot_be_written_is_named_and_does_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.tar.gz");
+        drop(open(&path).unwrap());
+        let error = unwritten(&path, &io::ErrorKind::StorageFull.into());
+        let says = format!("cannot write {}: ", path.display());
+        assert!(error.to_string().contains(&says), "{error}");
+        assert!(!path.exists());
+    }
 }

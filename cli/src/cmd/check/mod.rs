@@ -26,6 +26,7 @@ pub fn run(args: &args::Check) -> Result<(), Error> {
         policy: policy(args.config.as_deref())?,
         whole: true,
         apply: args.apply,
+        classes: args.runtime_class.clone(),
     };
     let mut reports = Vec::new();
     for path in &args.files {

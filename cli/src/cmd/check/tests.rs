@@ -9,6 +9,7 @@ fn said(text: &str, input: Input) -> Vec<String> {
         policy: Policy::default(),
         whole: true,
         apply: false,
+        classes: Vec::new(),
     };
     let reports = reports(text, "a.yaml", input, &rules);
     reports.iter().map(ToString::to_string).collect()

@@ -54,7 +54,13 @@ pub(super) fn convert(
                     reports.push(tell(Severity::Warning, &unknown(&workload)));
                 }
                 Ok(plan) => {
-                    reports.extend(plan.notes.iter().map(|note| tell(Severity::Note, note)));
+                    reports.extend(plan.notes.iter().map(|note| {
+                        let severity = match note.hint == convert::OS {
+                            true => Severity::Warning,
+                            false => Severity::Note,
+                        };
+                        tell(severity, note)
+                    }));
                     let name = workload.name();
                     done.push(format!("{name} converted: {}", plan.containers.join(", ")));
                     changes.push(Change {

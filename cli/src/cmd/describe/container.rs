@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_cri::v1::ContainerStatus as CriStatus;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateTerminated, ContainerStatus, EnvVar,
 };
@@ -11,8 +12,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::output::age::rfc1123;
 use crate::output::page::Page;
 
-/// Describes `container`; `status` is what the runtime says of it.
-pub(crate) fn describe(page: &mut Page, container: &Container, status: Option<&ContainerStatus>) {
+/// Describes `container`; `status` is what the runtime says of it, `guessed` what CRI knows of one whose manifest is not there.
+pub(crate) fn describe(
+    page: &mut Page,
+    container: &Container,
+    status: Option<&ContainerStatus>,
+    guessed: Option<&CriStatus>,
+) {
     page.line(1, format!("{}:", container.name), "");
     let text = |value: Option<&String>| value.cloned().unwrap_or_default();
     page.line(
@@ -22,7 +28,9 @@ pub(crate) fn describe(page: &mut Page, container: &Container, status: Option<&C
     );
     page.line(2, "Image:", text(container.image.as_ref()));
     page.line(2, "Image ID:", text(status.map(|s| &s.image_id)));
-    ports(page, container);
+    if guessed.is_none() || container.ports.is_some() {
+        ports(page, container);
+    }
     for (label, list) in [("Command:", &container.command), ("Args:", &container.args)] {
         if let Some(list) = list {
             page.list(2, label, list.clone());
@@ -41,6 +49,16 @@ pub(crate) fn describe(page: &mut Page, container: &Container, status: Option<&C
     if let Some(resources) = &container.resources {
         quantities(page, "Limits:", resources.limits.as_ref());
         quantities(page, "Requests:", resources.requests.as_ref());
+    }
+    if let Some(cri) = guessed {
+        let mounts = cri.mounts.iter().map(|m| {
+            let mode = if m.readonly { "ro" } else { "rw" };
+            format!("{} from {} ({mode})", m.container_path, m.host_path)
+        });
+        if mounts.len() > 0 {
+            page.list(2, "Mounts:", mounts);
+        }
+        return;
     }
     environment(page, container.env.as_deref().unwrap_or_default());
     let mounts = container.volume_mounts.iter().flatten().map(|m| {

@@ -47,18 +47,29 @@ fn page(view: &PodView, records: &Records) -> String {
     let pod = pods::object(view);
     let mut page = Page::default();
     pod::header(&mut page, view, &pod);
-    page.line(0, "Containers:", "");
-    for container in pod.spec.iter().flat_map(|s| &s.containers) {
-        let status = pod
-            .status
-            .iter()
-            .flat_map(|s| s.container_statuses.iter().flatten())
-            .find(|s| s.name == container.name);
-        container::describe(&mut page, container, status);
-        let record = view.container(&container.name).and_then(|c| records(&c.id));
-        lifecycle::describe(&mut page, &pod, container, record.as_ref());
+    let spec = pod.spec.clone().unwrap_or_default();
+    let state = pod.status.clone().unwrap_or_default();
+    let init = spec.init_containers.unwrap_or_default();
+    for (title, containers, statuses) in [
+        ("Init Containers:", init, state.init_container_statuses),
+        ("Containers:", spec.containers, state.container_statuses),
+    ] {
+        if containers.is_empty() && title != "Containers:" {
+            continue;
+        }
+        page.line(0, title, "");
+        let statuses = statuses.unwrap_or_default();
+        for container in &containers {
+            let status = statuses.iter().find(|s| s.name == container.name);
+            let cri = view.container(&container.name);
+            // What CRI does not know of another client's pod is not told.
+            let guessed = cri.filter(|_| view.manifest.is_none());
+            container::describe(&mut page, container, status, guessed);
+            let record = cri.and_then(|c| records(&c.id));
+            lifecycle::describe(&mut page, &pod, container, record.as_ref());
+        }
     }
-    pod::footer(&mut page, &pod);
+    pod::footer(&mut page, &pod, view.manifest.is_some());
     page.into_text()
 }
 

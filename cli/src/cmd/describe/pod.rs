@@ -61,8 +61,8 @@ pub(crate) fn header(page: &mut Page, view: &PodView, pod: &Pod) {
     }
 }
 
-/// What stands below the containers.
-pub(crate) fn footer(page: &mut Page, pod: &Pod) {
+/// What stands below the containers. Without the manifest the volumes are not known.
+pub(crate) fn footer(page: &mut Page, pod: &Pod, has_manifest: bool) {
     let state = pod.status.clone().unwrap_or_default();
     page.line(0, "Conditions:", "");
     page.line(1, "Type", "Status");
@@ -74,11 +74,13 @@ pub(crate) fn footer(page: &mut Page, pod: &Pod) {
         .iter()
         .flat_map(|s| s.volumes.iter().flatten())
         .collect();
-    page.line(
-        0,
-        "Volumes:",
-        if volumes.is_empty() { "<none>" } else { "" },
-    );
+    if has_manifest {
+        page.line(
+            0,
+            "Volumes:",
+            if volumes.is_empty() { "<none>" } else { "" },
+        );
+    }
     for volume in volumes {
         page.line(1, format!("{}:", volume.name), "");
         if let Some(host) = &volume.host_path {
@@ -99,5 +101,7 @@ pub(crate) fn footer(page: &mut Page, pod: &Pod) {
             page.line(2, "SizeLimit:", limit);
         }
     }
-    page.line(0, "QoS Class:", state.qos_class.unwrap_or_default());
+    if let Some(class) = state.qos_class {
+        page.line(0, "QoS Class:", class);
+    }
 }

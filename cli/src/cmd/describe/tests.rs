@@ -143,3 +143,25 @@ fn a_lifecycle_that_is_an_annotation_is_shown_as_well() {
     let text = page(&view, &|_| None);
     assert!(text.contains("      PreStop:  sleep 5s\n"), "{text}");
 }
+
+#[test]
+fn what_cri_does_not_know_of_a_kubelets_pod_is_left_out() {
+    let mut view = view();
+    view.manifest = None;
+    let text = page(&view, &|_| None);
+    for unknown in ["Port:", "Mounts:", "Environment:", "Volumes:", "QoS Class:"] {
+        assert!(!text.contains(unknown), "{unknown}: {text}");
+    }
+    let container = view.containers.first_mut().unwrap();
+    container.mounts = vec![k8s_cri::v1::Mount {
+        container_path: "/data".to_owned(),
+        host_path: "/srv".to_owned(),
+        readonly: true,
+        ..Default::default()
+    }];
+    let ports = r#"[{"name":"http","containerPort":80,"protocol":"TCP"}]"#;
+    container.annotations = [("io.kubernetes.container.ports".to_owned(), ports.to_owned())].into();
+    let text = page(&view, &|_| None);
+    assert!(text.contains("80/TCP (http)"), "{text}");
+    assert!(text.contains("/data from /srv (ro)"), "{text}");
+}

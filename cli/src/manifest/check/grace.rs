@@ -20,12 +20,15 @@ pub(super) struct Cut {
 
 /// The hooks that are cut. `spec` is the pod's `terminationGracePeriodSeconds`.
 pub(super) fn cuts(lifecycle: &Lifecycle, spec: &Value) -> Vec<Cut> {
+    let is_number = spec.is_null() || spec.is_u64();
     let of_pod = spec.as_u64().map(Duration::from_secs);
     let own = lifecycle.termination_grace_period;
     let grace = own.or(of_pod).unwrap_or(DEFAULT_GRACE_PERIOD).as_secs();
     let left = grace.saturating_sub(RESERVE).max(grace / 2);
     let mut cuts = Vec::new();
+    // Of what is no number nothing can be said but that.
     if let Some((field, wants)) = lifecycle.pre_stop.as_ref().and_then(wants)
+        && (is_number || own.is_some())
         && wants > left
     {
         let whose = match (own, of_pod) {
@@ -107,6 +110,10 @@ mod tests {
         );
         assert!(cut(hook, &json!(31)).is_empty());
         assert!(cut(&hook.replace("29", "28"), &none).is_empty());
+        assert!(
+            cut(hook, &json!("20")).is_empty(),
+            "that is said of its type"
+        );
         let own = hook.replace("29}", "29}, \"terminationGracePeriodSeconds\": 4");
         assert!(
             cut(&own, &json!(60))[0]

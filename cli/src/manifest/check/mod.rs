@@ -12,6 +12,7 @@ mod tests;
 use podhook_hooks::lifecycle::{Lifecycle, OWN_ANNOTATION, Policy};
 use serde_json::Value;
 
+use crate::manifest::convert;
 use crate::manifest::judgement::{self, Annotations, Refusal};
 use crate::manifest::source::Source;
 use crate::manifest::workload::{self, Workload};
@@ -32,6 +33,8 @@ pub(crate) struct Rules {
     pub(crate) whole: bool,
     /// Whether `podhook apply` is to run it.
     pub(crate) apply: bool,
+    /// RuntimeClasses that run podhook's shim, beside those whose name says so.
+    pub(crate) classes: Vec<String>,
 }
 
 /// Where it is.
@@ -237,6 +240,7 @@ impl<'v> Judge<'v> {
         }
         self.without_effect(&names);
         self.without_class(&names);
+        self.stop_signals();
         if self.is_pod() && self.findings.is_empty() {
             let at = self.at("");
             self.findings.push(doubtful(&at, "", NO_HOOKS));
@@ -248,6 +252,7 @@ impl<'v> Judge<'v> {
             self.whole_pod();
         } else if self.workload.is_known {
             self.unknown_fields();
+            self.without_containers(&names);
         }
         self.findings
     }
@@ -372,6 +377,7 @@ impl<'v> Judge<'v> {
     fn without_effect(&mut self, names: &[&str]) {
         for (key, reason) in judgement::without_effect(self.annotations.keys(), names) {
             let hint = match key.starts_with(manifest::ANNOTATION_PREFIX) {
+                true if names.is_empty() => "the pod has no containers".to_owned(),
                 true => format!("the pod's containers: {}", names.join(", ")),
                 false => String::new(),
             };
@@ -387,18 +393,42 @@ impl<'v> Judge<'v> {
         let class = self.pod["spec"]["runtimeClassName"]
             .as_str()
             .unwrap_or_default();
-        let Some(key) = self
-            .annotations
-            .keys()
-            .find(live)
-            .filter(|_| class.is_empty())
-        else {
+        let Some(key) = self.annotations.keys().find(live) else {
             return;
         };
-        let text = "the pod has no runtimeClassName: its hooks run only where podhook is the nodes' default runtime";
-        let finding = doubtful(&self.at_annotation(key), &format!("annotation {key}"), text);
+        let subject = format!("annotation {key}");
         let hint = format!("{}spec.runtimeClassName: podhook", self.prefix);
-        self.findings.push(finding.hint(hint));
+        if class.is_empty() {
+            let text = "the pod has no runtimeClassName: its hooks run only where podhook is the nodes' default runtime";
+            let finding = doubtful(&self.at_annotation(key), &subject, text);
+            self.findings.push(finding.hint(hint));
+            return;
+        }
+        // A webhook is asked of its own classes only.
+        let is_ours = class.starts_with(convert::OWN_CLASSES)
+            || self.rules.classes.iter().any(|one| one == class)
+            || !self.rules.whole;
+        if !is_ours {
+            let text = format!(
+                "the pod's runtimeClassName is {class}: unless that runs podhook's shim, its hooks will silently not run"
+            );
+            let at = self.at(&format!("{}spec.runtimeClassName", self.prefix));
+            let hint = format!("{hint}, or podhook check --runtime-class {class}, if it does");
+            self.findings.push(doubtful(&at, &subject, text).hint(hint));
+        }
+    }
+
+    /// What only a pod with an `os` may have, for Kubernetes; podhook takes it from an annotation without.
+    fn stop_signals(&mut self) {
+        if !self.rules.whole {
+            return;
+        }
+        for at in convert::refused_signals(self.pod) {
+            let path = format!("{}{at}", self.prefix);
+            let finding = doubtful(&self.at(&path), "", format!("{path}: {}", convert::NO_OS));
+            self.findings
+                .push(finding.hint(format!("{}{}", self.prefix, convert::OS)));
+        }
     }
 
     /// What `apply` would say of the rest of a Pod.
@@ -423,6 +453,17 @@ impl<'v> Judge<'v> {
                 }
                 false => self.findings.push(refused(&at, "", reason)),
             }
+        }
+    }
+
+    /// A template that makes no pod; of a Pod it is said with the rest.
+    fn without_containers(&mut self, names: &[&str]) {
+        if names.is_empty() && self.pod["spec"]["containers"].is_null() {
+            let path = format!("{}spec.containers", self.prefix);
+            let text =
+                format!("{path}: Required value, unless this is a patch of another manifest");
+            let at = self.at(&format!("{}spec", self.prefix));
+            self.findings.push(doubtful(&at, "", text));
         }
     }
 

@@ -11,6 +11,7 @@ fn check(text: &str, policy: &Policy) -> Vec<Finding> {
         policy: policy.clone(),
         whole: true,
         apply: true,
+        classes: Vec::new(),
     };
     let source = Source::read(text);
     match &source {
@@ -258,7 +259,7 @@ fn what_apply_refuses_in_a_pods_spec_is_refused() {
         ),
         (
             "lifecycle: {preStop: {sleep: {seconds: soon}}}",
-            "spec.containers[0].lifecycle.preStop.sleep.seconds: invalid type: string",
+            "spec.containers[0].lifecycle.preStop.sleep.seconds: expected a whole number, found \"soon\"",
         ),
         (
             "lifecycle: {preStop: {}}",
@@ -292,6 +293,110 @@ fn what_apply_refuses_in_a_pods_spec_is_refused() {
     assert_eq!(
         found,
         expected.map(|(verdict, says)| (verdict, says.to_owned()))
+    );
+}
+
+#[test]
+fn misspelt_containers_are_an_error_of_the_field_and_of_what_was_for_them() {
+    let annotations =
+        r#"annotations: {lifecycle.podhook.dev/a: '{"preStop": {"sleep": {"seconds": 4}}}'}"#;
+    let spec = "spec: {runtimeClassName: podhook, containrs: [{name: a, image: a}]}";
+    let pod = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: w, {annotations}}}\n{spec}\n");
+    let template = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n    metadata: {{{annotations}}}\n    {spec}\n"
+    );
+    for text in [pod, template] {
+        let found = check(&text, &Policy::default());
+        let unknown = found
+            .iter()
+            .find(|f| f.verdict == Verdict::Refused)
+            .unwrap();
+        assert!(unknown.text.contains("spec.containrs"), "{found:?}");
+        let lost = found
+            .iter()
+            .find(|f| f.subject.starts_with("annotation"))
+            .unwrap();
+        assert!(lost.text.contains("no such container"), "{found:?}");
+    }
+}
+
+#[test]
+fn every_wrong_type_is_named_of_a_pod_and_of_a_template() {
+    let spec = "{runtimeClassName: podhook, terminationGracePeriodSeconds: \"60\", restartPolicy: Allways, containers: \
+                [{name: a, image: a, tty: 1, ports: [{containerPort: \"80\"}], lifecycle: {preStop: {sleep: {seconds: 40}}}}]}";
+    for (text, prefix) in [
+        (
+            format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {spec}\n"),
+            "",
+        ),
+        (
+            format!(
+                "apiVersion: apps/v1\nkind: Deployment\nspec: {{template: {{spec: {spec}}}}}\n"
+            ),
+            "spec.template.",
+        ),
+    ] {
+        let found = check(&text, &Policy::default());
+        let said: Vec<_> = found
+            .iter()
+            .filter(|f| f.verdict != Verdict::Good)
+            .map(|f| f.text.clone())
+            .collect();
+        let expected = [
+            "spec.containers[0].ports[0].containerPort: expected a whole number, found \"80\"",
+            "spec.containers[0].tty: expected true or false, found 1",
+            "spec.restartPolicy: expected one of Always, OnFailure, Never, found \"Allways\"",
+            "spec.terminationGracePeriodSeconds: expected a whole number, found \"60\"",
+        ];
+        let mut said = said;
+        said.sort();
+        assert_eq!(said, expected.map(|says| format!("{prefix}{says}")));
+    }
+}
+
+/// What is said of a Pod with hooks, and this in its spec.
+fn of_spec(spec: &str, classes: &[&str]) -> Vec<String> {
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: a, annotations: {{podhook.dev/lifecycle: '{{\"stopSignal\": \
+         \"SIGQUIT\"}}'}}}}\nspec: {{{spec}}}\n"
+    );
+    let rules = Rules {
+        policy: Policy::default(),
+        whole: true,
+        apply: false,
+        classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+    };
+    let found = findings(&text, Source::read(&text).as_ref().ok(), &rules);
+    let doubts = found.into_iter().filter(|f| f.verdict != Verdict::Good);
+    doubts.map(|f| f.text).collect()
+}
+
+#[test]
+fn a_runtime_class_that_is_not_podhooks_is_doubtful() {
+    let with =
+        |class: &str| format!("runtimeClassName: {class}, containers: [{{name: a, image: a}}]");
+    for class in ["podhook", "podhook-pauseless", "podhook-v1"] {
+        assert!(of_spec(&with(class), &[]).is_empty(), "{class}");
+    }
+    let said = of_spec(&with("runc"), &[]);
+    assert!(
+        said.len() == 1 && said[0].contains("is runc: unless"),
+        "{said:?}"
+    );
+    assert!(of_spec(&with("mine"), &["mine"]).is_empty());
+}
+
+#[test]
+fn a_stop_signal_in_a_spec_without_an_os_is_doubtful() {
+    let spec = "runtimeClassName: podhook, containers: [{name: a, image: a}, {name: b, image: b, lifecycle: {stopSignal: \
+                SIGTERM}}]";
+    let says = "spec.containers[1].lifecycle.stopSignal: Kubernetes refuses it in a pod without spec.os.name";
+    let said = of_spec(spec, &[]);
+    assert!(said.iter().any(|text| text == says), "{said:?}");
+    let said = of_spec(&format!("os: {{name: linux}}, {spec}"), &[]);
+    assert!(
+        !said.iter().any(|text| text.contains("os.name")),
+        "{said:?}"
     );
 }
 

@@ -36,6 +36,12 @@ pub fn back(pod: &Value, wish: &Wish) -> Result<Plan, Vec<Trouble>> {
                 plan.containers.push(container.name.to_owned());
                 let to = container.at.key("lifecycle");
                 plan.moves.push((at, to.clone()));
+                let signal = lifecycle.as_ref().and_then(|said| said.get("stopSignal"));
+                if signal.is_some() && !super::has_os(pod) {
+                    let text = format!("{to}.stopSignal: {}", super::NO_OS);
+                    let at = annotations_at().key(key);
+                    plan.notes.push(Trouble::new(&at, text, super::OS));
+                }
                 if let Some(value) = lifecycle.filter(|_| container.lifecycle().is_none()) {
                     plan.ops.push(Op::Set { path: to, value });
                 }

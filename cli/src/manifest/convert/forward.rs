@@ -9,7 +9,7 @@ use crate::manifest::lifecycle::{OWN_ANNOTATION, in_spec, overlap_in_spec};
 use crate::manifest::path::Path;
 
 /// What runs podhook's shim, where nobody says otherwise; as `podhook apply` takes it.
-const OWN_CLASSES: &str = "podhook";
+pub(crate) const OWN_CLASSES: &str = "podhook";
 
 /// The changes that let podhook run the hooks of a pod, or of a template of pods. None where it has no hooks.
 ///

@@ -13,6 +13,7 @@ use super::lifecycle::{ANNOTATION_PREFIX, Fault};
 use super::path::Path;
 
 pub use back::back;
+pub(crate) use forward::OWN_CLASSES;
 pub use forward::forward;
 pub use patch::{Op, apply, json_patch};
 
@@ -122,6 +123,29 @@ fn class_at() -> Path {
 /// The RuntimeClass of a template.
 fn class(pod: &Value) -> &str {
     class_at().of(pod).as_str().unwrap_or_default()
+}
+
+/// Of a stop signal in a spec.
+pub(crate) const NO_OS: &str = "Kubernetes refuses it in a pod without spec.os.name";
+/// What it needs.
+pub(crate) const OS: &str = "spec.os.name: linux";
+
+/// Whether a pod says what it runs on.
+fn has_os(pod: &Value) -> bool {
+    let name = Path::parse("spec.os.name").of(pod);
+    name.as_str().is_some_and(|name| !name.is_empty())
+}
+
+/// The stop signals in a pod's spec that Kubernetes refuses.
+pub(crate) fn refused_signals(pod: &Value) -> Vec<Path> {
+    if has_os(pod) {
+        return Vec::new();
+    }
+    let found = containers(pod).into_iter().filter_map(|container| {
+        let signal = container.value.get("lifecycle")?.get("stopSignal")?;
+        (!signal.is_null()).then(|| container.at.key("lifecycle").key("stopSignal"))
+    });
+    found.collect()
 }
 
 /// A value without its nulls; none where nothing is left.

@@ -220,6 +220,23 @@ fn an_execs_own_timeout_goes_along() {
 }
 
 #[test]
+fn a_stop_signal_goes_back_with_a_word_about_what_kubernetes_wants_with_it() {
+    let annotations = json!({"lifecycle.podhook.dev/c": "{\"stopSignal\": \"SIGQUIT\"}"});
+    let mut pod = json!({
+        "metadata": {"annotations": annotations},
+        "spec": {"containers": [{"name": "c"}]},
+    });
+    let plan = back(&pod, &default()).unwrap();
+    assert_eq!(plan.notes.len(), 1, "{plan:?}");
+    assert!(
+        plan.notes[0].text.contains("without spec.os.name"),
+        "{plan:?}"
+    );
+    pod["spec"]["os"] = json!({"name": "linux"});
+    assert_eq!(back(&pod, &default()).unwrap().notes, []);
+}
+
+#[test]
 fn what_is_no_pod_has_nothing_to_move() {
     for value in [
         json!(null),

@@ -73,7 +73,7 @@ fn start(version: Version, shim: ShimKind) -> Result<Cluster, Error> {
     let cluster = Cluster::start(version, shim)?;
     println!(
         "It runs, after {:.1} s, with containerd {} in {}.\n\
-         Images, by any registry's name: nginx, busybox. RuntimeClasses: runc, podhook, podhook-v1.\n\
+         Images, by any registry's name: nginx, busybox. RuntimeClasses: runc, podhook, podhook-pauseless, podhook-v1.\n\
          In another terminal:\n\n\
          export KUBECONFIG={} PATH={}:$PATH; kubectl get nodes\n\
          export CONTAINERD_ADDRESS={}; target/debug/podhook ps\n\
