@@ -34,7 +34,7 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Option<String>, Er
     loop {
         match rustix::io::read(&file, &mut part) {
             Ok(0) => break,
-            Ok(size) => text.extend_from_slice(&part[..size]),
+            Ok(size) => text.extend_from_slice(part.get(..size).unwrap_or_default()),
             Err(Errno::INTR) => {}
             Err(e) if is_missing(e) => return Ok(None),
             Err(e) => return Err(Error::io("read", path)(e.into())),
