@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Change;
 use super::error::Error;
-use super::programs;
 use super::root::{Access, Found, Root};
 use crate::args::NodeKind;
 
@@ -123,12 +122,12 @@ impl State {
         root.replace(&path, text.as_bytes(), Access::of_root(0o600))
     }
 
-    /// The folder that the programs were put into, where that is not the usual one.
+    /// The folder that the programs were put into, where that is not the `usual` one.
     #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
+    pub fn folder(&self, usual: &Path) -> Option<&Path> {
         let is_shim = |entry: &&Entry| entry.program && entry.path == self.shim;
         let folder = self.files.iter().find(is_shim)?.path.parent()?;
-        Some(folder).filter(|folder| *folder != Path::new(programs::FOLDER))
+        Some(folder).filter(|folder| *folder != usual)
     }
 
     fn make_folder(&mut self, root: &Root) -> Result<(), Error> {

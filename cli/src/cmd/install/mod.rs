@@ -69,7 +69,9 @@ fn as_installed(args: &args::Install) -> Result<args::Install, setup::Error> {
     let mut args = args.clone();
     let installed = Some(&state.runtime).filter(|name| !name.is_empty());
     args.runtime = args.runtime.or_else(|| installed.cloned());
-    args.bin_dir = args.bin_dir.or_else(|| Some(state.folder()?.to_owned()));
+    args.bin_dir = args
+        .bin_dir
+        .or_else(|| Some(state.folder(Path::new(programs::FOLDER))?.to_owned()));
     // It is there, and need not be said again.
     let beside = pauseless::name(runtime(&args));
     if args.default == Some(DefaultRuntime::Pauseless) && state.pauseless == Some(beside) {
