@@ -65,18 +65,17 @@ pub fn open(read: bool, write: bool) -> io::Result<OwnedFd> {
 /// to end a mount, and its root cannot be reached by the device.
 fn make() -> io::Result<OwnedFd> {
     let label = label();
-    let made = match (mounted(label.as_deref()), &label) {
-        (Err(_), Some(_)) => mounted(None),
-        (made, _) => made,
+    // Where it cannot have the label, it has none.
+    let with_label = |mounted: fn(Option<&CStr>) -> io::Result<OwnedFd>| {
+        let made = mounted(label.as_deref());
+        made.or_else(|error| match label {
+            Some(_) => mounted(None),
+            None => Err(error),
+        })
     };
-    match made {
+    match with_label(mounted) {
         // Of these calls a filter of system calls may know nothing.
-        Err(error) if may_be_filter(&error) => {
-            mounted_apart(label.as_deref()).or_else(|error| match label {
-                Some(_) => mounted_apart(None),
-                None => Err(error),
-            })
-        }
+        Err(error) if may_be_filter(&error) => with_label(mounted_apart),
         made => made,
     }
 }

@@ -202,12 +202,8 @@ pub(super) fn handlers_beside(
     runtime: &str,
     version: Option<Version>,
 ) -> BTreeSet<String> {
-    let path = match &place.configuration {
-        Configuration::Toml(path)
-        | Configuration::Template {
-            generated: path, ..
-        } => path,
-        Configuration::Daemon(_) | Configuration::None => return BTreeSet::new(),
+    let Some(path) = place.configuration.of_containerd() else {
+        return BTreeSet::new();
     };
     let loaded = read(root, place, path, version).ok();
     let Some(loaded) = loaded else {

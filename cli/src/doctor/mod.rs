@@ -30,7 +30,7 @@ use crate::setup::version::Version;
 use check::{Check, Status};
 use configuration::Used;
 
-/// A containerd that hangs must not keep versions from being seen.
+/// A containerd that hangs must not keep the rest from being seen.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// What was found.

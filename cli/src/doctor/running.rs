@@ -4,18 +4,15 @@ use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::check::Check;
-use super::configuration;
+use super::{PATIENCE, configuration};
 use crate::args::NodeKind;
 use crate::cri::{Client, Status};
 use crate::setup::place::{CONFIG, Configuration, Place};
 use crate::setup::root::Root;
 use crate::setup::version::Version;
 
-/// A containerd that hangs must not keep the other checks from being seen.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// dockerd's own, and that of the containerd which it starts itself where there is no other.
 const DOCKER: [&str; 2] = ["/run/docker.sock", "/run/docker/containerd/containerd.sock"];
 
@@ -72,11 +69,7 @@ pub(super) async fn checks(
 
 /// Whether a place's files switch CRI off.
 fn cri_is_off(root: &Root, place: &Place, version: Option<Version>) -> bool {
-    let (Configuration::Toml(path)
-    | Configuration::Template {
-        generated: path, ..
-    }) = &place.configuration
-    else {
+    let Some(path) = place.configuration.of_containerd() else {
         return false;
     };
     let loaded = configuration::read(root, place, path, version).ok();
@@ -143,25 +136,25 @@ fn of(place: &Place, socket: &Path, said: &Said, has_cri: bool) -> Option<Check>
     }
 }
 
+/// The process that listens on a socket.
+pub(super) async fn listener(socket: &Path) -> Option<i32> {
+    let connect = tokio::net::UnixStream::connect(socket);
+    let stream = tokio::time::timeout(PATIENCE, connect).await.ok()?.ok()?;
+    stream.peer_cred().ok()?.pid()
+}
+
 /// Says that the containerd which answers has another configuration than the one that was looked at.
 async fn other_file(root: &Root, place: &Place, socket: &Path) -> Option<Check> {
-    let (Configuration::Toml(path)
-    | Configuration::Template {
-        generated: path, ..
-    }) = &place.configuration
-    else {
-        return None;
-    };
+    let path = place.configuration.of_containerd()?;
     // A snap's is made of the one that was looked at.
     if place.kind == NodeKind::Microk8s {
         return None;
     }
-    let stream = tokio::net::UnixStream::connect(socket).await.ok()?;
-    let pid = stream.peer_cred().ok()?.pid()?;
+    let pid = listener(socket).await?;
     let command = root.text(&format!("/proc/{pid}/cmdline"))?;
     let read = configuration_of(&command)?;
     let real = |path: &Path| root.real_path(path);
-    if read == *path || (real(path).is_some() && real(&read) == real(path)) {
+    if read == path || (real(path).is_some() && real(&read) == real(path)) {
         return None;
     }
     Some(Check::warn(

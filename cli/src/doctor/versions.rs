@@ -7,7 +7,7 @@ use k8s_cri::v1::VersionRequest;
 use podhook_hooks::build::Build;
 use serde::Serialize;
 
-use super::{PATIENCE, configuration, places, programs};
+use super::{PATIENCE, configuration, places, programs, running};
 use crate::args::{self, NodeKind};
 use crate::cri::Client;
 use crate::node::bundles;
@@ -142,9 +142,7 @@ async fn ask(socket: &Path) -> Option<String> {
 
 /// The program of what listens on a socket, where it is not the one at `path`, nor one that stood there before.
 async fn other_program(socket: &Path, path: &Path) -> Option<PathBuf> {
-    let connect = tokio::net::UnixStream::connect(socket);
-    let stream = tokio::time::timeout(PATIENCE, connect).await.ok()?.ok()?;
-    let pid = stream.peer_cred().ok()?.pid()?;
+    let pid = running::listener(socket).await?;
     let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     other(link, path)
 }

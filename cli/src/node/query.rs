@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use podhook_hooks::record::Record;
+use podhook_hooks::record::{Record, Timestamp};
 
 use super::bundles::{self, Recorded};
 use crate::output;
@@ -67,18 +67,20 @@ pub(crate) fn is_named(record: &Record, wanted: &str) -> bool {
 }
 
 /// The order of the table.
-pub(crate) fn order(record: &Record) -> impl Ord {
+pub(crate) fn order(
+    record: &Record,
+) -> (&str, Option<&str>, &str, (bool, Option<Timestamp>), &str) {
     let hook = record.hooks.iter().find_map(|hook| hook.started_at);
     let end = record.termination.as_ref();
     let end = end.and_then(|end| end.requested_at.or(end.exited_at));
     let first = hook.or(end);
     (
-        record.namespace().to_owned(),
-        record.pod_name().map(str::to_owned),
-        record.container().to_owned(),
+        record.namespace(),
+        record.pod_name(),
+        record.container(),
         // The attempts of a container from the oldest on. One without a time has only begun.
         (first.is_none(), first),
-        record.id.clone(),
+        &record.id,
     )
 }
 

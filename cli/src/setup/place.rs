@@ -67,6 +67,20 @@ pub enum Configuration {
     None,
 }
 
+impl Configuration {
+    /// The file that containerd itself reads; docker has one of another kind.
+    #[must_use]
+    pub fn of_containerd(&self) -> Option<&Path> {
+        match self {
+            Self::Toml(path)
+            | Self::Template {
+                generated: path, ..
+            } => Some(path),
+            Self::Daemon(_) | Self::None => None,
+        }
+    }
+}
+
 /// One way in which a node runs containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

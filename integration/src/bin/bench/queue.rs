@@ -53,7 +53,10 @@ pub fn run(stage: &Stage, sheet: &mut Sheet) -> Fallible<()> {
     wait::until_true("every event", SOON, || {
         bare.daemon.events().len() >= known + EVENTS
     })?;
-    let label = Label::new("after 8000 events that waited: private dirty", "podhook");
+    let label = Label::new(
+        &format!("after {EVENTS} events that waited: private dirty"),
+        Shim::Podhook.name(),
+    );
     let after = Footprint::of(pid)?;
     sheet.values(&label, "kB", &[after.private], None);
     Ok(())
