@@ -25,30 +25,38 @@ static LEFT: LazyLock<AtomicUsize> = LazyLock::new(|| {
 /// # Errors
 /// Those of the test.
 pub fn again(name: &str, test: impl Fn() -> Result<(), Failed>) -> Result<(), Failed> {
-    tried(name, &LEFT, test)
+    once_more(name, test, |outcome| {
+        let failed = outcome.as_ref().err()?;
+        Some(failed.message().unwrap_or_default().to_owned())
+    })
 }
 
-fn tried(
+/// The same for what has an outcome of its own: `wrong` says what is wrong with one.
+pub fn once_more<T>(name: &str, run: impl FnMut() -> T, wrong: impl Fn(&T) -> Option<String>) -> T {
+    tried(name, &LEFT, run, wrong)
+}
+
+fn tried<T>(
     name: &str,
     left: &AtomicUsize,
-    test: impl Fn() -> Result<(), Failed>,
-) -> Result<(), Failed> {
-    let first = match test() {
-        Ok(()) => return Ok(()),
-        Err(first) => first,
+    mut run: impl FnMut() -> T,
+    wrong: impl Fn(&T) -> Option<String>,
+) -> T {
+    let first = run();
+    let Some(message) = wrong(&first) else {
+        return first;
     };
     let one_less = |left: usize| left.checked_sub(1);
     if left
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
         .is_err()
     {
-        return Err(first);
+        return first;
     }
-    let second = test();
-    if second.is_ok() {
-        let message = first.message().unwrap_or_default();
+    let second = run();
+    if wrong(&second).is_none() {
         eprintln!("{FLAKY}{name}: {}", message.lines().next().unwrap_or("?"));
-        at_once(name, message);
+        at_once(name, &message);
     }
     second
 }
@@ -60,12 +68,11 @@ mod tests {
     /// A test that fails so many times; how often it ran, and what came of it.
     fn ran(failures: usize, left: &AtomicUsize) -> (usize, bool) {
         let runs = AtomicUsize::new(0);
-        let outcome = tried("a", left, || {
-            match runs.fetch_add(1, Ordering::Relaxed) < failures {
-                true => Err("late".into()),
-                false => Ok(()),
-            }
-        });
+        let run = || match runs.fetch_add(1, Ordering::Relaxed) < failures {
+            true => Err("late".to_owned()),
+            false => Ok(()),
+        };
+        let outcome = tried("a", left, run, |outcome| outcome.clone().err());
         (runs.into_inner(), outcome.is_ok())
     }
 

@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -238,14 +240,14 @@ pub fn round(node: &Node, phase: Phase, victim: Victim, seed: &mut Seed) -> Resu
         }
     }
     clean(cri, &uid)?;
-    if phase == Phase::RunPod && matches!(victim, Victim::Containerd | Victim::Client) {
-        forget_networks(node)?;
-        forget_sockets(node);
-    }
     let _ = wait::until_true("clean-up", PATIENCE, || {
         seen.left = left(node);
         seen.left.is_empty()
     });
+    if phase == Phase::RunPod && matches!(victim, Victim::Containerd | Victim::Client) {
+        forget_networks(node)?;
+        forget_sockets(node);
+    }
     seen.told = told(node, &seen.left);
     // A containerd that is killed while it makes a snapshot has renamed its folder, and not noted that the number is taken: it
     // answers the next one "snapshots/N: file exists", and removes that folder. The kubelet tries again.
@@ -366,14 +368,21 @@ fn clean(cri: &Cri, uid: &str) -> Result<(), Error> {
 }
 
 /// A containerd that is killed, or whose client gives up, after it made a pod's network namespace and before it has noted that,
-/// never removes it, whatever the pod's runtime is. There is no pod now that has one.
+/// never removes it, whatever the pod's runtime is. There is no pod now that has one. Where the call that was given up is not at
+/// its end yet, containerd may be removing it at this moment.
 fn forget_networks(node: &Node) -> Result<(), Error> {
     let state = node.containerd().dir().join("state");
     let folder = |place: &Path| place.parent()?.file_name().map(|name| name == "netns");
     let mounts = remains::mounts(&state).into_iter();
     for place in mounts.filter(|place| folder(place) == Some(true)) {
-        umount2(&place, MntFlags::MNT_DETACH)?;
-        fs::remove_file(&place)?;
+        match umount2(&place, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match fs::remove_file(&place) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use podhook_integration::Place;
+use podhook_integration::again::once_more;
 use podhook_integration::chaos::{Seed, Victim};
 use podhook_integration::containerd::scrub;
 use podhook_integration::slow::watched;
@@ -137,18 +138,16 @@ fn at(place: Place, jobs: Vec<Job>, table: &mut Table) -> Result<Vec<String>, Er
             let mut worker = Worker::new(place);
             while let Some(job) = next() {
                 let name = format!("{place} {}", job.part);
-                let outcome = watched(&name, || worker.run(&job));
-                let (text, good) = match &outcome {
-                    Ok(seen) => (seen.summary(), seen.is_good(job.part)),
-                    Err(error) => (format!("**no result: {error}**"), false),
-                };
-                let good = good || !place.shim.is_podhook();
+                let run = || watched(&name, || worker.run(&job));
+                let wrong = |outcome: &_| wrong(place, &job, outcome);
+                let outcome = once_more(&name, run, wrong);
+                let text = summary(&outcome);
+                let wrong = wrong(&outcome);
+                let good = wrong.is_none();
                 println!("{name}: {text}{}", if good { "" } else { " FAILED" });
                 let mut done = done.lock().map_err(|_| "a worker panicked")?;
                 done.1.add(place, job.part, text);
-                if !good {
-                    done.0.push(wrong(place, &job, &outcome));
-                }
+                done.0.extend(wrong);
             }
             worker.close()
         };
@@ -162,10 +161,22 @@ fn at(place: Place, jobs: Vec<Job>, table: &mut Table) -> Result<Vec<String>, Er
     Ok(done.0)
 }
 
-fn wrong(place: Place, job: &Job, outcome: &Result<Seen, Error>) -> String {
+fn summary(outcome: &Result<Seen, Error>) -> String {
+    match outcome {
+        Ok(seen) => seen.summary(),
+        Err(error) => format!("**no result: {error}**"),
+    }
+}
+
+/// What went wrong in a round of podhook, if something did, with the command that makes it again.
+fn wrong(place: Place, job: &Job, outcome: &Result<Seen, Error>) -> Option<String> {
     let part = job.part;
-    format!(
-        "{part}: {outcome:#?}\n    make chaos SEED={} PLACES={place} ONLY={part}",
-        job.seed
-    )
+    let good = outcome.as_ref().is_ok_and(|seen| seen.is_good(part));
+    (place.shim.is_podhook() && !good).then(|| {
+        format!(
+            "{part}: {}\n{outcome:#?}\n    make chaos SEED={} PLACES={place} ONLY={part}",
+            summary(outcome),
+            job.seed
+        )
+    })
 }
