@@ -1,5 +1,7 @@
 //! The record's fields.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Timestamp};
@@ -152,4 +154,13 @@ pub struct TerminationRecord {
     /// As containerd reports it: the exit code, or 128 + the signal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<u32>,
+}
+
+impl TerminationRecord {
+    /// Notes the end. Nothing that is noted by then was after it, whatever was done to the wall clock meanwhile.
+    pub fn exited(&mut self, at: SystemTime, status: u32) {
+        let noted = [self.requested_at, self.signalled_at, self.killed_at];
+        self.exited_at = noted.into_iter().max().flatten().max(Some(at.into()));
+        self.exit_status = Some(status);
+    }
 }

@@ -174,8 +174,7 @@ impl Records {
             return;
         };
         let termination = record.termination.get_or_insert_default();
-        termination.exited_at = Some(exit.at.into());
-        termination.exit_status = Some(exit.status);
+        termination.exited(exit.at, exit.status);
     }
 
     /// Brings the record up to date and writes it, if anything has changed.

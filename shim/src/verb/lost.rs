@@ -67,8 +67,7 @@ fn record(bundle: &Path) -> Option<Record> {
 fn end(record: &mut Record, exit: &ExitStatus) -> Vec<Entry> {
     record.phase = Phase::Stopped.into();
     let termination = record.termination.get_or_insert_default();
-    termination.exited_at = Some(exit.at.into());
-    termination.exit_status = Some(exit.status);
+    termination.exited(exit.at, exit.status);
     let ended = Entry {
         termination: record.termination.clone(),
         ..Entry::now(Event::ContainerEnded, record)
