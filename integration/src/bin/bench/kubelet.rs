@@ -68,6 +68,8 @@ fn on_a_cluster(accounts: &Accounts, sizes: Sizes, sheet: &mut Sheet) -> Fallibl
     accounts.leave_node()?;
     let seconds = sizes.or_long(30, 60);
     let rounds = sizes.share(0.15);
+    // A control plane and a kubelet that have just begun have work of their own.
+    of_pods(&cluster, accounts, Side::Podhook, seconds, Value::Null)?;
     let mut all: [Vec<Used>; 3] = Default::default();
     let mut progress = Progress::new("turn", rounds * SIDES.len());
     for round in 0..rounds {
