@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use podhook_integration::command::{self, stdout_of};
+use podhook_integration::generation::repository;
 use podhook_integration::packages::{LIMIT, NEW, PROGRAMS, Packages};
 use podhook_integration::suite::Test;
 use podhook_integration::{Node, Outcome, tests};
@@ -16,11 +17,12 @@ pub fn tests() -> Vec<Test> {
         debians_judge_finds_no_error,
         packages_of_static_programs_need_nothing,
         the_same_programs_give_the_same_packages,
+        the_licences_of_all_that_is_linked_are_there,
     ]
 }
 
 /// In both, wherever the distribution has such files.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "/usr/bin/containerd-shim-podhook-v1",
     "/usr/bin/podhook",
     "/usr/bin/kubectl-podhook",
@@ -31,6 +33,7 @@ const FILES: [&str; 12] = [
     "/usr/share/man/man8/containerd-shim-podhook-v1.8.gz",
     "/usr/share/bash-completion/completions/podhook",
     "/usr/share/doc/podhook/changelog.gz",
+    "/usr/share/doc/podhook/THIRD-PARTY-LICENSES.gz",
     "/_podhook",
     "/podhook.fish",
 ];
@@ -132,6 +135,49 @@ fn the_same_programs_give_the_same_packages(_: &Node) -> Outcome {
             "{} differs",
             first.display()
         );
+    }
+    Ok(())
+}
+
+fn the_licences_of_all_that_is_linked_are_there(_: &Node) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let root = folder.path().display().to_string();
+    stdout_of(
+        "dpkg-deb",
+        &[
+            "--extract",
+            &packages()?.deb(NEW).display().to_string(),
+            &root,
+        ],
+    )?;
+    let file = format!("{root}/usr/share/doc/podhook/THIRD-PARTY-LICENSES.gz");
+    let licences = stdout_of("zcat", &[&file])?;
+    let (entries, texts) = licences.split_once("=====").unwrap_or((&licences, ""));
+    let crates = repository().join(".ci/crates").display().to_string();
+    let target = stdout_of("rustc", &["--print", "host-tuple"])?;
+    for program in PROGRAMS {
+        for line in stdout_of(&crates, &[program, target.trim()])?.lines() {
+            let mut fields = line.split('\t');
+            let (name, version) = (fields.next().unwrap_or(line), fields.next().unwrap_or(""));
+            if PROGRAMS.contains(&name) || name.starts_with("podhook") {
+                continue;
+            }
+            let entry = format!("\n{name} {version}: ");
+            assert!(entries.contains(&entry), "no {name} {version} in {entries}");
+        }
+    }
+    // A text for each number, and none without.
+    for entry in entries.lines().filter(|line| line.ends_with(']')) {
+        let (_, numbers) = entry.rsplit_once('[').unwrap_or_default();
+        for number in numbers.trim_end_matches(']').split(", ") {
+            assert!(texts.contains(&format!("\n[{number}]\n")), "{entry}");
+        }
+    }
+    for words in [
+        "Permission is hereby granted, free of charge",
+        "TERMS AND CONDITIONS FOR USE",
+    ] {
+        assert!(texts.contains(words), "no {words:?}");
     }
     Ok(())
 }
