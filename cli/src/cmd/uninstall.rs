@@ -44,10 +44,12 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
         .iter()
         .filter_map(|kind| Place::find(&root, *kind))
         .collect();
-    let running = running(&root, &state);
+    let states = places.iter().map(|place| place.state);
+    let states = states.chain([Place::plain().state]).collect();
+    let running = running(&root, &states, &state)?;
     let is_refused = !running.is_empty() && !args.force;
     if is_refused && !args.dry_run {
-        return Err(in_use(&named(&root, &places, &running)).into());
+        return Err(in_use(&named(&root, &states, &running)).into());
     }
     let mut todo = Vec::new();
     let mut kept = Vec::new();
@@ -88,7 +90,7 @@ pub fn run(global: &Global, args: &args::Uninstall) -> Result<(), Error> {
             ))?;
         }
         if is_refused {
-            return Err(in_use(&named(&root, &places, &running)).into());
+            return Err(in_use(&named(&root, &states, &running)).into());
         }
         return Ok(());
     }
@@ -169,20 +171,26 @@ fn still_there(root: &Root, shim: &Path, lines: &[String]) -> String {
 }
 
 /// The containers of podhook's shims.
-fn running(root: &Root, state: &State) -> Vec<String> {
+fn running(root: &Root, states: &BTreeSet<&str>, state: &State) -> Result<Vec<String>, Error> {
+    if !shims::are_seen(root) {
+        let proc = root.outside(Path::new("/proc")).display().to_string();
+        print(&format!(
+            "no process is seen in {proc}: containers are looked for in containerd's state directory alone\n"
+        ))?;
+        return Ok(shims::bundles(root, states, &state.shim));
+    }
     let shims = shims::all(root).into_iter();
     let mut running: Vec<String> = shims
         .filter(|shim| shim.runs(root, &state.shim))
         .map(|shim| shim.container)
         .collect();
     running.dedup();
-    running
+    Ok(running)
 }
 
 /// The same with the names of the pods, where containerd has written them down for their containers.
-fn named(root: &Root, places: &[Place], running: &[String]) -> Vec<String> {
+fn named(root: &Root, states: &BTreeSet<&str>, running: &[String]) -> Vec<String> {
     let mut pods = BTreeMap::new();
-    let states: BTreeSet<&str> = places.iter().map(|place| place.state).collect();
     for state in states {
         let tasks = Path::new(state).join(TASKS).join("k8s.io");
         for id in root.names(&tasks).unwrap_or_default() {

@@ -455,6 +455,9 @@ fn from_template(
         Some(path) if !there.as_ref().is_some_and(is_ours) => {
             let before = root.read_to_edit(&path)?;
             let mut source = Source::new(&path, version);
+            if wanted.default.is_none() {
+                keep_default(&mut sections, &source, before.as_ref());
+            }
             sign(&mut source.document);
             edit::add_all(&mut source, &sections);
             let change = Change::text(&path, before, source.document.to_string(), true);
@@ -493,6 +496,22 @@ fn from_template(
         }
     }
     Ok(configured)
+}
+
+/// The default runtime that an install before has written stays: this file is written anew.
+fn keep_default(sections: &mut [Section], new: &Source, before: Option<&Found>) {
+    let text = before.map(|found| String::from_utf8_lossy(&found.bytes));
+    let Some(Ok(document)) = text.map(|text| text.parse()) else {
+        return;
+    };
+    let old = Source {
+        document,
+        ..new.clone()
+    };
+    let cri = old.cri();
+    for section in sections {
+        section.default = section.name == default_runtime(&cri);
+    }
 }
 
 fn runtimes_mut(cri: &mut Value) -> Option<&mut Map<String, Value>> {

@@ -1,6 +1,9 @@
-//! The shims that run on a node, as its /proc has them.
+//! The shims that run on a node, as its /proc has them, or containerd's state directory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use podhook_hooks::counters::ledger::{SANDBOXES, TASKS};
 
 use super::root::Root;
 
@@ -43,6 +46,38 @@ pub fn all(root: &Root) -> Vec<Shim> {
     let pids = names.iter().filter_map(|name| name.parse().ok());
     let mut found: Vec<Shim> = pids.filter_map(|pid| shim(root, pid)).collect();
     found.sort_by(|a, b| a.container.cmp(&b.container));
+    found
+}
+
+/// Whether the root has processes to look at: a node's disk that is mounted elsewhere has an empty `/proc`.
+#[must_use]
+pub fn are_seen(root: &Root) -> bool {
+    let names = root.names(Path::new("/proc")).unwrap_or_default();
+    names.iter().any(|name| name.parse::<u32>().is_ok())
+}
+
+/// What containerd's state directories say where no process is seen: the containers and sandboxes whose shim is this program,
+/// or is not written down.
+#[must_use]
+pub fn bundles(root: &Root, states: &BTreeSet<&str>, program: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let kinds = states
+        .iter()
+        .flat_map(|state| [TASKS, SANDBOXES].map(|kind| Path::new(state).join(kind)));
+    for kind in kinds {
+        for namespace in root.names(&kind).unwrap_or_default() {
+            let all = kind.join(&namespace);
+            for id in root.names(&all).unwrap_or_default() {
+                let file = all.join(&id).join("shim-binary-path");
+                let named = file.to_str().and_then(|file| root.text(file));
+                if named.is_none_or(|named| Path::new(named.trim()) == program) {
+                    found.push(format!("{namespace}/{id}"));
+                }
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
     found
 }
 

@@ -306,6 +306,34 @@ fn nothing_is_taken_away_while_containers_run_on_it() {
     assert_eq!(node.all(), before);
 }
 
+/// A node's disk that is mounted elsewhere.
+#[test]
+fn where_no_process_is_seen_containerds_state_says_what_runs() {
+    let node = containerd("v2.4.2");
+    node.write(CONFIG, "version = 4\n");
+    let before = node.all();
+    node.install(&[]).unwrap();
+    let own = |kind, name| {
+        let file = format!("run/containerd/{kind}/k8s.io/{name}/shim-binary-path");
+        node.write(&file, "/usr/local/bin/containerd-shim-podhook-v1");
+    };
+    own("io.containerd.runtime.v2.task", "web");
+    own("io.containerd.sandbox.controller.v1.shim", "pod");
+    let other = "run/containerd/io.containerd.runtime.v2.task/k8s.io/other/shim-binary-path";
+    node.write(other, "/usr/bin/containerd-shim-runc-v2");
+    for dry in [&[][..], &["--dry-run"]] {
+        let error = node.uninstall(dry).unwrap_err();
+        assert!(error.contains(", 2: k8s.io/pod, k8s.io/web"), "{error}");
+    }
+    // The processes tell more.
+    crate::setup::shims::tests::process(&node.at(""), 7, "/usr/bin/containerd", &[]);
+    node.uninstall(&["--dry-run"]).unwrap();
+    fs::remove_dir_all(node.at("proc")).unwrap();
+    fs::remove_dir_all(node.at("run")).unwrap();
+    node.uninstall(&[]).unwrap();
+    assert_eq!(node.all(), before);
+}
+
 #[test]
 fn a_link_or_a_folder_of_others_is_not_written_through() {
     let node = containerd("1.7.24");
@@ -365,6 +393,9 @@ fn k3s_gets_a_template_or_a_drop_in() {
         "{drop_in}"
     );
     assert!(!node.at(&at("config-v3.toml.tmpl")).exists());
+    let installed = node.all();
+    node.install(&[]).unwrap();
+    assert_eq!(node.all(), installed, "what was chosen stays");
 
     // The containerd 1.7 of an older one.
     let node = Node::new(&[
@@ -519,6 +550,7 @@ fn a_restart_is_followed_by_a_look_at_the_containers() {
         .unwrap_err();
     assert!(error.contains("ended while"), "{error}");
     assert!(error.contains("k8s.io/web"), "{error}");
+    crate::setup::shims::tests::process(&node.at(""), 9, "/usr/bin/containerd", &[]);
     let error = node
         .uninstall(&["--restart=exit 3", "--address", address])
         .unwrap_err();
