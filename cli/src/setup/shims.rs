@@ -61,6 +61,7 @@ pub fn are_seen(root: &Root) -> bool {
 #[must_use]
 pub fn bundles(root: &Root, states: &BTreeSet<&str>, program: &Path) -> Vec<String> {
     let mut found = Vec::new();
+    let real = root.real_path_inside(program);
     let kinds = states
         .iter()
         .flat_map(|state| [TASKS, SANDBOXES].map(|kind| Path::new(state).join(kind)));
@@ -70,7 +71,12 @@ pub fn bundles(root: &Root, states: &BTreeSet<&str>, program: &Path) -> Vec<Stri
             for id in root.names(&all).unwrap_or_default() {
                 let file = all.join(&id).join("shim-binary-path");
                 let named = file.to_str().and_then(|file| root.text(file));
-                if named.is_none_or(|named| Path::new(named.trim()) == program) {
+                // As containerd found it in its PATH, where a folder may be a link to another.
+                let is_ours = |named: &str| {
+                    let named = Path::new(named.trim());
+                    named == program || (real.is_some() && root.real_path_inside(named) == real)
+                };
+                if named.is_none_or(|named| is_ours(&named)) {
                     found.push(format!("{namespace}/{id}"));
                 }
             }

@@ -325,6 +325,13 @@ fn where_no_process_is_seen_containerds_state_says_what_runs() {
         let error = node.uninstall(dry).unwrap_err();
         assert!(error.contains(", 2: k8s.io/pod, k8s.io/web"), "{error}");
     }
+    // Fedora's /usr/local/sbin is a link to bin, and comes first in PATH.
+    symlink("bin", node.at("usr/local/sbin")).unwrap();
+    let file = "run/containerd/io.containerd.runtime.v2.task/k8s.io/web/shim-binary-path";
+    node.write(file, "/usr/local/sbin/containerd-shim-podhook-v1");
+    let error = node.uninstall(&[]).unwrap_err();
+    assert!(error.contains(", 2: k8s.io/pod, k8s.io/web"), "{error}");
+    fs::remove_file(node.at("usr/local/sbin")).unwrap();
     // The processes tell more.
     crate::setup::shims::tests::process(&node.at(""), 7, "/usr/bin/containerd", &[]);
     node.uninstall(&["--dry-run"]).unwrap();
