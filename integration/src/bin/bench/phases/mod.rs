@@ -59,6 +59,9 @@ pub fn run(stage: &Stage, sizes: Sizes, sheet: &mut Sheet) -> Fallible<()> {
         }
     }
     let trace = recording.end()?;
+    if trace.busy.is_empty() {
+        return Err("perf has seen no server of podhook's wake up".into());
+    }
     for &shim in &shims {
         let of_shim: Vec<_> = lives.iter().filter(|life| life.0 == shim).collect();
         for (number, call) in CALLS.iter().enumerate() {

@@ -13,7 +13,8 @@ use super::spans::Span;
 use crate::Fallible;
 
 const EVENTS: &str = "sched:sched_process_exec,sched:sched_process_exit,\
-                      syscalls:sys_enter_epoll_wait,syscalls:sys_exit_epoll_wait";
+                      syscalls:sys_enter_epoll_wait,syscalls:sys_exit_epoll_wait,\
+                      syscalls:sys_enter_epoll_pwait,syscalls:sys_exit_epoll_pwait";
 /// The kernel's name of every shim.
 const SHIM: &str = "containerd-shim";
 /// perf has begun by then.
@@ -175,10 +176,11 @@ impl Trace {
                         }
                     }
                 }
-                "sys_exit_epoll_wait" if event.comm == SHIM => {
+                // musl's epoll_wait is the second.
+                "sys_exit_epoll_wait" | "sys_exit_epoll_pwait" if event.comm == SHIM => {
                     woken.insert(event.tid, event.at);
                 }
-                "sys_enter_epoll_wait" if event.comm == SHIM => {
+                "sys_enter_epoll_wait" | "sys_enter_epoll_pwait" if event.comm == SHIM => {
                     let end = event.at;
                     trace
                         .busy
@@ -229,5 +231,7 @@ containerd-shim  80/80    10.007000000: sched:sched_process_exit: comm=container
         assert_eq!(trace.verbs, [span(6, 7)]);
         assert_eq!(trace.network, [span(8, 9)]);
         assert_eq!(trace.busy, [span(0, 5)]);
+        let of_musl = Trace::of(&TEXT.replace("epoll_wait", "epoll_pwait"));
+        assert_eq!(of_musl.busy, [span(0, 5)]);
     }
 }
