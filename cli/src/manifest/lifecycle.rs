@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, LifecycleHandler, Pod
 use podhook_hooks::lifecycle::{Lifecycle, Policy, Ports};
 use serde_json::{Value, json};
 
+use super::defaults::GRACE_PERIOD_SECONDS;
 use super::error::{Cause, Error};
 use super::fields;
 use super::judgement::{self, Annotations};
@@ -54,6 +55,44 @@ pub(super) fn validate(container: &Container, path: &str, causes: &mut Vec<Cause
         && let Ok(value) = serde_json::to_value(lifecycle)
     {
         check(&value, container, path, causes);
+    }
+}
+
+/// What the API server says of a hook at `path` that sleeps longer than the pod's grace period.
+pub(crate) fn sleep_beyond(seconds: u64, grace: u64, path: &str) -> Option<Cause> {
+    (seconds > grace).then(|| {
+        Cause::new(
+            format!("{path}.sleep"),
+            format!(
+                "Invalid value: {seconds}: must be non-negative and less than terminationGracePeriodSeconds ({grace})"
+            ),
+        )
+    })
+}
+
+/// The same of all hooks of a container.
+pub(super) fn validate_sleeps(
+    container: &Container,
+    path: &str,
+    grace: Option<i64>,
+    causes: &mut Vec<Cause>,
+) {
+    let grace = grace.unwrap_or(GRACE_PERIOD_SECONDS);
+    let lifecycle = container.lifecycle.iter();
+    let hooks = lifecycle.flat_map(|lifecycle| {
+        [
+            ("postStart", &lifecycle.post_start),
+            ("preStop", &lifecycle.pre_stop),
+        ]
+    });
+    for (name, hook) in hooks {
+        let sleep = hook.as_ref().and_then(|hook| hook.sleep.as_ref());
+        let seconds = sleep.and_then(|sleep| u64::try_from(sleep.seconds).ok());
+        // One that is negative is said already.
+        if let (Some(seconds), Ok(grace)) = (seconds, u64::try_from(grace)) {
+            let path = format!("{path}.lifecycle.{name}");
+            causes.extend(sleep_beyond(seconds, grace, &path));
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub use error::{Cause, Error};
 pub use image::normalize as normalize_image;
 pub use labels::{CONTAINER_NAME, GRACE_PERIOD, POD_NAME, POD_NAMESPACE, POD_UID, PORTS};
 pub use lifecycle::Fault;
+pub(crate) use lifecycle::sleep_beyond;
 pub use lifecycle::{
     ANNOTATION_PREFIX, OWN_ANNOTATION, annotation as lifecycle_annotation,
     doubts as lifecycle_doubts, in_spec as lifecycle_in_spec, overlap_in_spec,
@@ -51,7 +52,7 @@ pub use quantity::Quantity;
 pub use resources::{Qos, qos};
 pub use schema::SchemaError;
 pub use security::check_non_root;
-pub(crate) use validate::is_subdomain;
+pub(crate) use validate::{is_subdomain, name_of_container};
 
 /// Where a pod runs: its place on this node.
 #[derive(Debug, Clone, Default)]

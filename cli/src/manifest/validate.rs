@@ -90,6 +90,8 @@ fn spec(spec: &PodSpec, causes: &mut Vec<Cause>) {
             ));
         }
         self::container(container, &path, &volumes, causes);
+        let grace = spec.termination_grace_period_seconds;
+        lifecycle::validate_sleeps(container, &path, grace, causes);
     }
 }
 
@@ -307,6 +309,13 @@ fn quantity(text: &str, path: &str, causes: &mut Vec<Cause>) {
         )),
         Ok(_) => {}
     }
+}
+
+/// What is wrong with a container's name.
+pub(crate) fn name_of_container(name: &str, path: &str) -> Option<Cause> {
+    let mut causes = Vec::new();
+    label(name, path, &mut causes);
+    causes.pop()
 }
 
 fn label(name: &str, path: &str, causes: &mut Vec<Cause>) {

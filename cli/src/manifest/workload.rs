@@ -78,6 +78,24 @@ pub(crate) fn workloads(document: &Value) -> Vec<Workload<'_>> {
     found
 }
 
+/// A template where another kind has it, and where this one has it.
+pub(crate) fn misplaced(object: &Value) -> Option<(&'static str, &'static str)> {
+    let kind = text(object, "kind");
+    let (_, right) = KINDS.iter().find(|(name, _)| *name == kind)?;
+    let is_there = |place: &str| !Path::parse(place).of(object).is_null();
+    let has_containers = |place: &&str| {
+        let pod = Path::parse(place).of(object);
+        let spec = pod.get("spec").and_then(|spec| spec.get("containers"));
+        spec.is_some_and(Value::is_array)
+    };
+    if right.is_empty() || is_there(right) {
+        return None;
+    }
+    let wrong = PLACES.iter().filter(|place| !place.is_empty());
+    let wrong = wrong.copied().find(has_containers)?;
+    Some((wrong, right))
+}
+
 fn collect<'v>(object: &'v Value, at: Path, found: &mut Vec<Workload<'v>>) {
     if let Some(items) = object.get("items").and_then(Value::as_array) {
         for (i, item) in items.iter().enumerate() {

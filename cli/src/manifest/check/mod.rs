@@ -6,6 +6,7 @@
 )]
 
 mod grace;
+mod kubernetes;
 #[cfg(test)]
 mod tests;
 
@@ -89,6 +90,15 @@ pub(crate) fn findings(text: &str, source: Option<&Source<'_>>, rules: &Rules) -
             for workload in workload::workloads(value) {
                 findings.extend(Judge::of(i, &workload, rules).findings());
             }
+            findings.extend(workload::misplaced(value).map(|(wrong, right)| {
+                let at = At {
+                    document: i,
+                    path: Path::parse(wrong),
+                    ..At::default()
+                };
+                let text = format!("{wrong}: its pods' template is {right}");
+                refused(&at, "", text)
+            }));
         }
         if findings.is_empty() {
             return vec![doubtful(&At::default(), "", NO_HOOKS)];
@@ -233,7 +243,10 @@ impl<'v> Judge<'v> {
             let containers = self.pod["spec"][list].as_array();
             for (i, container) in containers.into_iter().flatten().enumerate() {
                 let path = format!("{}spec.{list}[{i}]", self.prefix);
-                self.container(&path, container);
+                match self.forbidden(list, container) {
+                    true => self.is_forbidden(&path, container),
+                    false => self.container(&path, container),
+                }
                 self.overlap(&path, container);
                 names.extend(container["name"].as_str());
             }
@@ -253,6 +266,7 @@ impl<'v> Judge<'v> {
         } else if self.workload.is_known {
             self.unknown_fields();
             self.without_containers(&names);
+            self.of_template();
         }
         self.findings
     }
@@ -298,11 +312,12 @@ impl<'v> Judge<'v> {
     /// The container's field, which the kubelet runs or `podhook apply` passes on, and the annotations.
     fn container(&mut self, path: &str, container: &Value) {
         let name = name(container);
-        let subject = format!("container {name}");
+        let subject = subject(container);
         let spec = &self.pod["spec"]["terminationGracePeriodSeconds"];
         if !container["lifecycle"].is_null() {
             let at = self.at(&format!("{path}.lifecycle"));
             match manifest::lifecycle_in_spec(container, path) {
+                Ok(lifecycle) if self.sleeps_too_long(path, container, lifecycle.as_ref()) => {}
                 Ok(lifecycle) => {
                     self.findings.push(good(&at, &subject, lifecycle.as_ref()));
                     self.too_long(&at, &subject, lifecycle.as_ref(), spec);
@@ -364,7 +379,7 @@ impl<'v> Judge<'v> {
     }
 
     fn overlap(&mut self, path: &str, container: &Value) {
-        let subject = format!("container {}", name(container));
+        let subject = subject(container);
         for cause in manifest::overlap_in_spec(container, path, &self.annotations) {
             let at = self.at(&cause.path);
             self.findings.push(match self.is_pod() {
@@ -425,7 +440,13 @@ impl<'v> Judge<'v> {
         }
         for at in convert::refused_signals(self.pod) {
             let path = format!("{}{at}", self.prefix);
-            let finding = doubtful(&self.at(&path), "", format!("{path}: {}", convert::NO_OS));
+            let text = format!("{path}: {}", convert::NO_OS);
+            // `podhook apply` takes it.
+            let verdict = match self.is_pod() || self.may_be_patch() {
+                true => Verdict::Doubtful,
+                false => Verdict::Refused,
+            };
+            let finding = finding(verdict, &self.at(&path), "", text);
             self.findings
                 .push(finding.hint(format!("{}{}", self.prefix, convert::OS)));
         }
@@ -481,6 +502,13 @@ impl<'v> Judge<'v> {
 
 fn name(container: &Value) -> &str {
     container["name"].as_str().unwrap_or_default()
+}
+
+fn subject(container: &Value) -> String {
+    match name(container) {
+        "" => "a container without a name".to_owned(),
+        name => format!("container {name}"),
+    }
 }
 
 fn short(value: &Value) -> String {

@@ -3,7 +3,7 @@
 use podhook_hooks::config::Config;
 use podhook_hooks::lifecycle::Policy;
 
-use super::{At, Finding, Rules, TWICE, Verdict, findings, looks_like_manifest, refused};
+use super::{At, Finding, NO_HOOKS, Rules, TWICE, Verdict, findings, looks_like_manifest, refused};
 use crate::manifest::source::Source;
 
 fn check(text: &str, policy: &Policy) -> Vec<Finding> {
@@ -469,4 +469,95 @@ fn a_manifest_without_hooks_says_so() {
         (verdict, says.as_str()),
         (Verdict::Doubtful, "no container with lifecycle hooks")
     );
+}
+
+/// What `kubectl apply --dry-run=server` says of them, in its words.
+#[test]
+fn what_the_api_server_refuses_of_a_template_is_refused() {
+    let says = |pod: &str, containers: &str| {
+        let text = format!(
+            "kind: Deployment\nspec: {{template: {{spec: {{{pod} containers: [{containers}]}}}}}}\n"
+        );
+        let findings = check(&text, &Policy::default());
+        let all = findings
+            .iter()
+            .filter(|finding| finding.verdict != Verdict::Good);
+        let all: Vec<_> = all
+            .map(|finding| (finding.verdict == Verdict::Refused, finding.text.clone()))
+            .collect();
+        all
+    };
+    let refused = |pod: &str, containers: &str| match &says(pod, containers)[..] {
+        [(true, text)] => text.strip_prefix("spec.template.spec.").unwrap().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    let sleep = |seconds| {
+        format!("{{name: a, image: x, lifecycle: {{preStop: {{sleep: {{seconds: {seconds}}}}}}}}}")
+    };
+    assert_eq!(
+        refused("", &sleep(31)),
+        "containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than \
+         terminationGracePeriodSeconds (30)"
+    );
+    assert!(refused("terminationGracePeriodSeconds: 4,", &sleep(5)).contains("Seconds (4)"));
+    let [(false, cut)] = &says("", &sleep(30))[..] else {
+        panic!("{:?}", says("", &sleep(30)));
+    };
+    assert!(cut.contains("leaves preStop 28s"), "{cut}");
+    assert!(says("", &sleep(28)).is_empty());
+
+    assert!(refused("", "{name: A, image: x}").starts_with("containers[0].name: Invalid value"));
+    assert_eq!(
+        refused("", "{image: x}"),
+        "containers[0].name: Required value"
+    );
+    let twice = "{name: a, image: x}, {name: a, image: x}";
+    assert_eq!(
+        refused("", twice),
+        "containers[1].name: Duplicate value: \"a\""
+    );
+    let signal = "{name: a, image: x, lifecycle: {stopSignal: SIGUSR1}}";
+    assert!(refused("", signal).contains("without spec.os.name"));
+    assert!(says("os: {name: linux},", signal).is_empty());
+    let init = |more: &str| {
+        format!(
+            "initContainers: [{{name: i, image: x, {more} lifecycle: {{postStart: {{sleep: {{seconds: 1}}}}}}}}],"
+        )
+    };
+    assert_eq!(
+        refused(&init(""), "{name: a, image: x}"),
+        "initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always"
+    );
+    assert!(says(&init("restartPolicy: Always,"), "{name: a, image: x}").is_empty());
+
+    // The rest of a patch is in another file.
+    for containers in [signal, &sleep(31)] {
+        let patch = containers.replace("image: x, ", "");
+        assert!(
+            says("", &patch).iter().all(|(refused, _)| !refused),
+            "{patch}"
+        );
+    }
+    let [(false, image)] = &says("", "{name: a, image: x}, {name: b}")[..] else {
+        panic!("an image is missing");
+    };
+    assert!(
+        image.contains("containers[1].image: Required value, unless"),
+        "{image}"
+    );
+}
+
+#[test]
+fn a_template_where_another_kind_has_it_makes_no_pod() {
+    let job = "kind: CronJob\nspec: {template: {spec: {containers: [{name: a, image: x}]}}}\n";
+    assert_eq!(
+        one(job),
+        (
+            Verdict::Refused,
+            "spec.template: its pods' template is spec.jobTemplate.spec.template".to_owned()
+        )
+    );
+    let right = "kind: CronJob\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: a, image: x}]}}}}}\n";
+    assert_eq!(one(right).0, Verdict::Doubtful);
+    assert_eq!(one("kind: Deployment\nspec: {replicas: 3}\n").1, NO_HOOKS);
 }
