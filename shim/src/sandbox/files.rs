@@ -2,13 +2,13 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use podhook_hooks::linux::limit::Asked;
 
-use super::config::{DnsConfig, PodSandboxConfig};
+use super::config::{DnsConfig, IdMapping, PodSandboxConfig};
 use crate::error::{Error, Result};
 use crate::mount::unmount_all;
 
@@ -66,13 +66,14 @@ impl Files {
             Error::io("mount a tmpfs on", &self.folder)(Asked::Mount.explain(e.into()))
         })?;
         let hostname = Self::hostname(config)?;
-        self.write("hostname", format!("{hostname}\n").as_bytes())?;
-        self.write("hosts", &read("/etc/hosts")?)?;
+        let owner = owner(config);
+        self.write("hostname", format!("{hostname}\n").as_bytes(), owner)?;
+        self.write("hosts", &read("/etc/hosts")?, owner)?;
         let resolv = match &config.dns_config {
             Some(dns) => resolv_conf(dns).into_bytes(),
             None => read("/etc/resolv.conf")?,
         };
-        self.write("resolv.conf", &resolv)?;
+        self.write("resolv.conf", &resolv, owner)?;
         if config.namespaces().host_ipc() {
             return Ok(());
         }
@@ -82,7 +83,7 @@ impl Files {
             .map_err(Error::io("change the mode of", &self.shm))
     }
 
-    fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+    fn write(&self, name: &str, content: &[u8], owner: Owner) -> Result<()> {
         let path = self.folder.join(name);
         let written = OpenOptions::new()
             .write(true)
@@ -92,10 +93,30 @@ impl Files {
             .and_then(|mut file| {
                 // Whatever the umask is: containers' users read them.
                 file.set_permissions(PermissionsExt::from_mode(0o644))?;
+                if owner != NODES_ROOT {
+                    let (user, group) = owner;
+                    fchown(&file, Some(user), Some(group))?;
+                }
                 file.write_all(content)
             });
         written.map_err(Error::io("write", path))
     }
+}
+
+/// A user and a group of the node's.
+type Owner = (u32, u32);
+const NODES_ROOT: Owner = (0, 0);
+
+/// Who is root in the containers: their files are that one's, which takes no id-mapped mount. Linux before 6.3 has none of a tmpfs.
+fn owner(config: &PodSandboxConfig) -> Owner {
+    let Some(users) = config.namespaces().users() else {
+        return NODES_ROOT;
+    };
+    let root = |maps: &[IdMapping]| {
+        let map = maps.iter().find(|map| map.container_id == 0);
+        map.map_or(0, |map| map.host_id)
+    };
+    (root(&users.uids), root(&users.gids))
 }
 
 /// Unmounts what a sandbox with this bundle has mounted.
@@ -131,6 +152,7 @@ fn resolv_conf(dns: &DnsConfig) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::UserNamespace;
     use super::*;
 
     fn texts(list: &[&str]) -> Vec<String> {
@@ -149,6 +171,42 @@ mod tests {
             "search a.b b\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5 edns0\n"
         );
         assert_eq!(resolv_conf(&DnsConfig::default()), "");
+    }
+
+    #[test]
+    fn the_files_are_the_containers_roots() {
+        let map = |host_id, container_id| IdMapping {
+            host_id,
+            container_id,
+            length: 65536,
+        };
+        let of_maps = |uids: Vec<IdMapping>, gids| {
+            let users = UserNamespace {
+                uids,
+                gids,
+                ..UserNamespace::default()
+            };
+            let mut config = PodSandboxConfig::default();
+            config
+                .linux
+                .get_or_insert_default()
+                .security_context
+                .get_or_insert_default()
+                .namespace_options
+                .get_or_insert_default()
+                .userns_options = Some(users);
+            owner(&config)
+        };
+        assert_eq!(
+            of_maps(vec![map(65536, 0)], vec![map(131_072, 0)]),
+            (65536, 131_072)
+        );
+        // Who is not root there sees them as the node's root's, which are nobody's.
+        assert_eq!(
+            of_maps(vec![map(65536, 1)], vec![map(131_072, 0)]),
+            (0, 131_072)
+        );
+        assert_eq!(owner(&PodSandboxConfig::default()), NODES_ROOT);
     }
 
     #[test]

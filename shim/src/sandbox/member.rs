@@ -74,14 +74,6 @@ fn annotate(fields: &mut Map<String, Value>, pod: &BTreeMap<String, String>) {
 
 fn mount(fields: &mut Map<String, Value>, files: &Files) {
     let read_only = fields.get("root").and_then(|root| root.get("readonly")) == Some(&json!(true));
-    let mapped = |kind: &str| {
-        let linux = fields.get("linux")?;
-        linux
-            .get(kind)
-            .filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))
-            .cloned()
-    };
-    let maps = mapped("uidMappings").zip(mapped("gidMappings"));
     let mounts = fields.entry("mounts").or_insert(Value::Null);
     if mounts.is_null() {
         *mounts = json!([]);
@@ -93,15 +85,10 @@ fn mount(fields: &mut Map<String, Value>, files: &Files) {
             continue;
         }
         let access = if read_only { "ro" } else { "rw" };
-        let mut mount = json!({
+        mounts.push(json!({
             "destination": place, "type": "bind", "source": source,
             "options": ["rbind", "rprivate", access],
-        });
-        if let (Some((uids, gids)), Value::Object(mount)) = (&maps, &mut mount) {
-            mount.insert("uidMappings".to_owned(), uids.clone());
-            mount.insert("gidMappings".to_owned(), gids.clone());
-        }
-        mounts.push(mount);
+        }));
     }
     // One that everybody gets by default is each container's own; what the pod's author mounts there stays.
     let is_default = |mount: &Value| mount.get("type") == Some(&json!("tmpfs"));
@@ -194,7 +181,8 @@ mod tests {
                 panic!("{config}")
             };
             assert_eq!(mount["options"], json!(["rbind", "rprivate", "ro"]));
-            assert_eq!(mount["uidMappings"], json!([{"hostID": 1}]));
+            // They are its root's as they are.
+            assert_eq!(mount.get("uidMappings"), None);
         }
         let [shm] = mount_at(&config, SHM)[..] else {
             panic!("{config}")

@@ -814,6 +814,11 @@ fn a_pod_has_users_of_its_own(stage: &Stage) -> Outcome {
         let maps = fs::read_to_string(format!("/proc/{holder}/uid_map"))?;
         let words: Vec<_> = maps.split_whitespace().collect();
         assert_eq!(words, ["0", "100000", "65536"]);
+        // Its files are its root's, without id-mapped mounts: Linux before 6.3 has none of a tmpfs.
+        for name in ["hosts", "hostname", "resolv.conf"] {
+            let file = fs::metadata(stage.bundle(ID).join("pod").join(name))?;
+            assert_eq!((file.uid(), file.gid()), (100_000, 100_000), "{name}");
+        }
         pod.end(stage)?;
         fs::remove_dir_all(stage.bundle(ID))?;
     }
