@@ -78,21 +78,23 @@ pub(crate) fn workloads(document: &Value) -> Vec<Workload<'_>> {
     found
 }
 
+/// Whether an object has a pod's containers at that place.
+fn has_containers(object: &Value, place: &str) -> bool {
+    let pod = Path::parse(place).of(object);
+    let spec = pod.get("spec").and_then(|spec| spec.get("containers"));
+    spec.is_some_and(Value::is_array)
+}
+
 /// A template where another kind has it, and where this one has it.
 pub(crate) fn misplaced(object: &Value) -> Option<(&'static str, &'static str)> {
     let kind = text(object, "kind");
     let (_, right) = KINDS.iter().find(|(name, _)| *name == kind)?;
     let is_there = |place: &str| !Path::parse(place).of(object).is_null();
-    let has_containers = |place: &&str| {
-        let pod = Path::parse(place).of(object);
-        let spec = pod.get("spec").and_then(|spec| spec.get("containers"));
-        spec.is_some_and(Value::is_array)
-    };
     if right.is_empty() || is_there(right) {
         return None;
     }
     let wrong = PLACES.iter().filter(|place| !place.is_empty());
-    let wrong = wrong.copied().find(has_containers)?;
+    let wrong = wrong.copied().find(|place| has_containers(object, place))?;
     Some((wrong, right))
 }
 
@@ -106,12 +108,6 @@ fn collect<'v>(object: &'v Value, at: Path, found: &mut Vec<Workload<'v>>) {
         }
         return;
     }
-    let has_containers = |place: &&str| {
-        let pod = Path::parse(place).of(object);
-        pod.get("spec")
-            .and_then(|spec| spec.get("containers"))
-            .is_some_and(Value::is_array)
-    };
     // Containers that are misspelt, for one, do not make it another thing.
     let has_spec = |place: &&str| {
         let pod = Path::parse(place).of(object);
@@ -124,7 +120,7 @@ fn collect<'v>(object: &'v Value, at: Path, found: &mut Vec<Workload<'v>>) {
         .map(|(_, place)| place);
     let place = match known {
         Some(place) => Some(place).filter(|place| has_spec(place)),
-        None => PLACES.iter().find(|place| has_containers(place)),
+        None => PLACES.iter().find(|place| has_containers(object, place)),
     };
     found.extend(place.map(|place| Workload {
         object,
