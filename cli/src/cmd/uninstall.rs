@@ -1,9 +1,8 @@
 //! `podhook uninstall`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use podhook_hooks::counters::ledger::TASKS;
 use serde_json::Value;
 
 use super::error::Error;
@@ -177,7 +176,10 @@ fn running(root: &Root, states: &BTreeSet<&str>, state: &State) -> Result<Vec<St
         print(&format!(
             "no process is seen in {proc}: containers are looked for in containerd's state directory alone\n"
         ))?;
-        return Ok(shims::bundles(root, states, &state.shim));
+        let may_run = |bundle: &PathBuf| shims::may_be_of(root, bundle, &state.shim);
+        let all = shims::bundles(root, states).into_iter();
+        let running = all.filter(|(_, bundles)| bundles.iter().any(may_run));
+        return Ok(running.map(|(container, _)| container).collect());
     }
     let shims = shims::all(root).into_iter();
     let mut running: Vec<String> = shims
@@ -190,15 +192,11 @@ fn running(root: &Root, states: &BTreeSet<&str>, state: &State) -> Result<Vec<St
 
 /// The same with the names of the pods, where containerd has written them down for their containers.
 fn named(root: &Root, states: &BTreeSet<&str>, running: &[String]) -> Vec<String> {
-    let mut pods = BTreeMap::new();
-    for state in states {
-        let tasks = Path::new(state).join(TASKS).join("k8s.io");
-        for id in root.names(&tasks).unwrap_or_default() {
-            let file = tasks.join(id).join("config.json");
-            let text = file.to_str().and_then(|file| root.text(file));
-            pods.extend(text.and_then(|text| pod(&text)));
-        }
-    }
+    let specification = |bundle: PathBuf| root.text(bundle.join("config.json").to_str()?);
+    let bundles = shims::bundles(root, states).into_values().flatten();
+    let pods: BTreeMap<_, _> = bundles
+        .filter_map(|bundle| pod(&specification(bundle)?))
+        .collect();
     let name = |container: &String| {
         let id = container.strip_prefix("k8s.io/").unwrap_or_default();
         match pods.get(id) {

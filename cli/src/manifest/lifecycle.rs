@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::{Container, ContainerPort, LifecycleHandler, Pod
 use podhook_hooks::lifecycle::{Lifecycle, Policy, Ports};
 use serde_json::{Value, json};
 
-use super::defaults::GRACE_PERIOD_SECONDS;
 use super::error::{Cause, Error};
 use super::fields;
 use super::judgement::{self, Annotations};
@@ -37,8 +36,13 @@ pub fn annotation(container: &Container) -> Option<(String, String)> {
 }
 
 /// Checks what the shim would refuse only after the sandbox runs: what the API server would say in its
-/// words, the rest by the shim's own parser.
-pub(super) fn validate(container: &Container, path: &str, causes: &mut Vec<Cause>) {
+/// words, the rest by the shim's own parser. `grace` is the pod's grace period, where that is known.
+pub(super) fn validate(
+    container: &Container,
+    path: &str,
+    grace: Option<i64>,
+    causes: &mut Vec<Cause>,
+) {
     let Some(lifecycle) = &container.lifecycle else {
         return;
     };
@@ -48,51 +52,13 @@ pub(super) fn validate(container: &Container, path: &str, causes: &mut Vec<Cause
         ("preStop", &lifecycle.pre_stop),
     ] {
         if let Some(hook) = hook {
-            validate_hook(hook, &format!("{path}.lifecycle.{name}"), causes);
+            validate_hook(hook, &format!("{path}.lifecycle.{name}"), grace, causes);
         }
     }
     if causes.len() == before
         && let Ok(value) = serde_json::to_value(lifecycle)
     {
         check(&value, container, path, causes);
-    }
-}
-
-/// What the API server says of a hook at `path` that sleeps longer than the pod's grace period.
-pub(crate) fn sleep_beyond(seconds: u64, grace: u64, path: &str) -> Option<Cause> {
-    (seconds > grace).then(|| {
-        Cause::new(
-            format!("{path}.sleep"),
-            format!(
-                "Invalid value: {seconds}: must be non-negative and less than terminationGracePeriodSeconds ({grace})"
-            ),
-        )
-    })
-}
-
-/// The same of all hooks of a container.
-pub(super) fn validate_sleeps(
-    container: &Container,
-    path: &str,
-    grace: Option<i64>,
-    causes: &mut Vec<Cause>,
-) {
-    let grace = grace.unwrap_or(GRACE_PERIOD_SECONDS);
-    let lifecycle = container.lifecycle.iter();
-    let hooks = lifecycle.flat_map(|lifecycle| {
-        [
-            ("postStart", &lifecycle.post_start),
-            ("preStop", &lifecycle.pre_stop),
-        ]
-    });
-    for (name, hook) in hooks {
-        let sleep = hook.as_ref().and_then(|hook| hook.sleep.as_ref());
-        let seconds = sleep.and_then(|sleep| u64::try_from(sleep.seconds).ok());
-        // One that is negative is said already.
-        if let (Some(seconds), Ok(grace)) = (seconds, u64::try_from(grace)) {
-            let path = format!("{path}.lifecycle.{name}");
-            causes.extend(sleep_beyond(seconds, grace, &path));
-        }
     }
 }
 
@@ -144,11 +110,16 @@ pub(super) fn validate_annotations(pod: &Pod, causes: &mut Vec<Cause>) {
 }
 
 /// What is said of a container's lifecycle in a pod's spec, `path` being the container's: the fields of Kubernetes'
-/// own schema, then what the API server and the shim would refuse. None where nothing is said.
+/// own schema, then what the API server and the shim would refuse, with the pod's grace period, where that is known. None where
+/// nothing is said.
 ///
 /// # Errors
 /// All that is wrong, each as `podhook apply` says it.
-pub fn in_spec(container: &Value, path: &str) -> Result<Option<Lifecycle>, Vec<Fault>> {
+pub fn in_spec(
+    container: &Value,
+    path: &str,
+    grace: Option<i64>,
+) -> Result<Option<Lifecycle>, Vec<Fault>> {
     let lifecycle = &container["lifecycle"];
     if lifecycle.is_null() {
         return Ok(None);
@@ -161,7 +132,7 @@ pub fn in_spec(container: &Value, path: &str) -> Result<Option<Lifecycle>, Vec<F
     }
     let mut causes = Vec::new();
     let typed = typed(container).map_err(|error| vec![Fault::Schema(error.below(path))])?;
-    validate(&typed, path, &mut causes);
+    validate(&typed, path, grace, &mut causes);
     let mut said = None;
     if causes.is_empty() {
         // With the timeouts, which the type does not have.
@@ -346,7 +317,7 @@ fn named_ports(container: &Container) -> Vec<(String, u16)> {
         .collect()
 }
 
-fn validate_hook(hook: &LifecycleHandler, path: &str, causes: &mut Vec<Cause>) {
+fn validate_hook(hook: &LifecycleHandler, path: &str, grace: Option<i64>, causes: &mut Vec<Cause>) {
     let handlers = [
         hook.exec.is_some(),
         hook.http_get.is_some(),
@@ -369,13 +340,20 @@ fn validate_hook(hook: &LifecycleHandler, path: &str, causes: &mut Vec<Cause>) {
     {
         causes.push(Cause::new(format!("{path}.exec.command"), "Required value"));
     }
-    if let Some(sleep) = &hook.sleep
-        && sleep.seconds < 0
-    {
-        causes.push(Cause::new(
+    match (&hook.sleep, grace) {
+        (Some(sleep), _) if sleep.seconds < 0 => causes.push(Cause::new(
             format!("{path}.sleep.seconds"),
             format!("Invalid value: {}: must be non-negative", sleep.seconds),
-        ));
+        )),
+        // Of a grace period below 0 that is said.
+        (Some(sleep), Some(grace @ 0..)) if sleep.seconds > grace => causes.push(Cause::new(
+            format!("{path}.sleep"),
+            format!(
+                "Invalid value: {}: must be non-negative and less than terminationGracePeriodSeconds ({grace})",
+                sleep.seconds
+            ),
+        )),
+        _ => {}
     }
 }
 
@@ -389,7 +367,7 @@ mod tests {
         ))
         .unwrap();
         let mut causes = Vec::new();
-        validate(&container, "spec.containers[0]", &mut causes);
+        validate(&container, "spec.containers[0]", None, &mut causes);
         causes.iter().map(ToString::to_string).collect()
     }
 

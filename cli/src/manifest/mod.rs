@@ -40,7 +40,6 @@ pub use error::{Cause, Error};
 pub use image::normalize as normalize_image;
 pub use labels::{CONTAINER_NAME, GRACE_PERIOD, POD_NAME, POD_NAMESPACE, POD_UID, PORTS};
 pub use lifecycle::Fault;
-pub(crate) use lifecycle::sleep_beyond;
 pub use lifecycle::{
     ANNOTATION_PREFIX, OWN_ANNOTATION, annotation as lifecycle_annotation,
     doubts as lifecycle_doubts, in_spec as lifecycle_in_spec, overlap_in_spec,

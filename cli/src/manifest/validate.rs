@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Volume};
 use k8s_openapi::api::node::v1::RuntimeClass;
 
+use super::defaults::GRACE_PERIOD_SECONDS;
 use super::error::{Cause, Error};
 use super::lifecycle;
 use super::quantity::Quantity;
@@ -91,7 +92,8 @@ fn spec(spec: &PodSpec, causes: &mut Vec<Cause>) {
         }
         self::container(container, &path, &volumes, causes);
         let grace = spec.termination_grace_period_seconds;
-        lifecycle::validate_sleeps(container, &path, grace, causes);
+        let grace = grace.unwrap_or(GRACE_PERIOD_SECONDS);
+        lifecycle::validate(container, &path, Some(grace), causes);
     }
 }
 
@@ -165,7 +167,6 @@ fn container(container: &Container, path: &str, volumes: &BTreeSet<&str>, causes
     ports(container, path, causes);
     mounts(container, path, volumes, causes);
     resources(container, path, causes);
-    lifecycle::validate(container, path, causes);
     if let Some(security) = &container.security_context
         && security.allow_privilege_escalation == Some(false)
         && security.privileged == Some(true)

@@ -1,6 +1,6 @@
 //! The shims that run on a node, as its /proc has them, or containerd's state directory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use podhook_hooks::counters::ledger::{SANDBOXES, TASKS};
@@ -56,35 +56,38 @@ pub fn are_seen(root: &Root) -> bool {
     names.iter().any(|name| name.parse::<u32>().is_ok())
 }
 
-/// What containerd's state directories say where no process is seen: the containers and sandboxes whose shim is this program,
-/// or is not written down.
+/// The containers and sandboxes that containerd's state directories have, with their bundles.
 #[must_use]
-pub fn bundles(root: &Root, states: &BTreeSet<&str>, program: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let real = root.real_path_inside(program);
+pub fn bundles(root: &Root, states: &BTreeSet<&str>) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let names = |path: &Path| root.names(path).unwrap_or_default();
     let kinds = states
         .iter()
         .flat_map(|state| [TASKS, SANDBOXES].map(|kind| Path::new(state).join(kind)));
-    for kind in kinds {
-        for namespace in root.names(&kind).unwrap_or_default() {
-            let all = kind.join(&namespace);
-            for id in root.names(&all).unwrap_or_default() {
-                let file = all.join(&id).join("shim-binary-path");
-                let named = file.to_str().and_then(|file| root.text(file));
-                // As containerd found it in its PATH, where a folder may be a link to another.
-                let is_ours = |named: &str| {
-                    let named = Path::new(named.trim());
-                    named == program || (real.is_some() && root.real_path_inside(named) == real)
-                };
-                if named.is_none_or(|named| is_ours(&named)) {
-                    found.push(format!("{namespace}/{id}"));
-                }
-            }
+    let namespaces = kinds.flat_map(|kind| {
+        let all = names(&kind).into_iter();
+        all.map(move |namespace| (kind.join(&namespace), namespace))
+    });
+    for (folder, namespace) in namespaces {
+        for id in names(&folder) {
+            let bundles = found.entry(format!("{namespace}/{id}")).or_default();
+            bundles.push(folder.join(id));
         }
     }
-    found.sort();
-    found.dedup();
     found
+}
+
+/// Whether the shim of a bundle is this program, or is not written down.
+#[must_use]
+pub fn may_be_of(root: &Root, bundle: &Path, program: &Path) -> bool {
+    let file = bundle.join("shim-binary-path");
+    let Some(named) = file.to_str().and_then(|file| root.text(file)) else {
+        return true;
+    };
+    // As containerd found it in its PATH, where a folder may be a link to another.
+    let named = Path::new(named.trim());
+    let real = root.real_path_inside(program);
+    named == program || (real.is_some() && root.real_path_inside(named) == real)
 }
 
 fn shim(root: &Root, pid: u32) -> Option<Shim> {

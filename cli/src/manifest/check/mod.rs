@@ -239,17 +239,14 @@ impl<'v> Judge<'v> {
             self.misplaced();
         }
         let mut names = Vec::new();
-        for list in ["containers", "initContainers"] {
-            let containers = self.pod["spec"][list].as_array();
-            for (i, container) in containers.into_iter().flatten().enumerate() {
-                let path = format!("{}spec.{list}[{i}]", self.prefix);
-                match self.forbidden(list, container) {
-                    true => self.is_forbidden(&path, container),
-                    false => self.container(&path, container),
-                }
-                self.overlap(&path, container);
-                names.extend(container["name"].as_str());
+        for container in convert::containers(self.pod) {
+            let path = format!("{}{}", self.prefix, container.at);
+            match self.forbidden(&container) {
+                true => self.is_forbidden(&path, container.value),
+                false => self.container(&path, container.value),
             }
+            self.overlap(&path, container.value);
+            names.extend(container.value["name"].as_str());
         }
         self.without_effect(&names);
         self.without_class(&names);
@@ -316,8 +313,7 @@ impl<'v> Judge<'v> {
         let spec = &self.pod["spec"]["terminationGracePeriodSeconds"];
         if !container["lifecycle"].is_null() {
             let at = self.at(&format!("{path}.lifecycle"));
-            match manifest::lifecycle_in_spec(container, path) {
-                Ok(lifecycle) if self.sleeps_too_long(path, container, lifecycle.as_ref()) => {}
+            match manifest::lifecycle_in_spec(container, path, self.grace()) {
                 Ok(lifecycle) => {
                     self.findings.push(good(&at, &subject, lifecycle.as_ref()));
                     self.too_long(&at, &subject, lifecycle.as_ref(), spec);

@@ -148,7 +148,7 @@ fn examine(
         return Ok(None);
     };
     let as_container = json!({"name": container.name, "ports": ports, "lifecycle": mine});
-    match in_spec(&as_container, "") {
+    match in_spec(&as_container, "", None) {
         Ok(_) => Ok(lifecycle),
         Err(faults) => Err(faults.iter().map(|fault| no_place(&at, fault)).collect()),
     }

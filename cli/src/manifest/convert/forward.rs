@@ -103,7 +103,7 @@ fn examine(
         ));
         return;
     }
-    if let Err(faults) = in_spec(container.value, &container.at.to_string()) {
+    if let Err(faults) = in_spec(container.value, &container.at.to_string(), None) {
         troubles.extend(faults.iter().map(|fault| {
             let at = Path::parse(fault.path());
             Trouble::new(&at, fault.reason(), super::hint(fault))

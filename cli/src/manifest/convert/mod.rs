@@ -68,12 +68,12 @@ impl Trouble {
 }
 
 /// A container of a template.
-struct Container<'v> {
-    value: &'v Value,
-    at: Path,
-    name: &'v str,
+pub(crate) struct Container<'v> {
+    pub(crate) value: &'v Value,
+    pub(crate) at: Path,
+    pub(crate) name: &'v str,
     /// An init container that is no sidecar: Kubernetes allows it no hooks.
-    is_plain_init: bool,
+    pub(crate) is_plain_init: bool,
 }
 
 impl Container<'_> {
@@ -87,7 +87,8 @@ impl Container<'_> {
     }
 }
 
-fn containers(pod: &Value) -> Vec<Container<'_>> {
+/// All of a pod, or of a template of pods.
+pub(crate) fn containers(pod: &Value) -> Vec<Container<'_>> {
     let spec = pod.get("spec");
     let mut found = Vec::new();
     for list in ["containers", "initContainers"] {
