@@ -16,13 +16,24 @@ impl Moment {
     /// This one.
     #[must_use]
     pub fn now() -> Self {
-        Self::new(Instant::now(), SystemTime::now())
+        // In this order: a thread that gets no processor between the two tells a time that is too early. One that is
+        // too late could be after what followed it.
+        let wall = SystemTime::now();
+        Self::new(Instant::now(), wall)
     }
 
     /// The one that was at this time on each of the clocks.
     #[must_use]
     pub fn new(at: Instant, wall: SystemTime) -> Self {
         Self { at, wall }
+    }
+
+    /// The one before it when the monotonic clock was there, if nobody has set the wall clock since.
+    #[must_use]
+    pub fn back_to(self, at: Instant) -> Self {
+        let since = self.at.saturating_duration_since(at);
+        let wall = self.wall.checked_sub(since).unwrap_or(self.wall);
+        Self::new(self.at.min(at), wall)
     }
 
     /// What the wall clock said.
@@ -67,6 +78,15 @@ mod tests {
             assert_eq!(first.wall_after(first.until(later)), first.wall + second);
             assert_eq!(later.wall(), wall);
         }
+    }
+
+    #[test]
+    fn a_moment_before_another_was_earlier_on_both_clocks() {
+        let now = Moment::now();
+        let second = Duration::from_secs(1);
+        let before = Moment::new(now.at - second, now.wall - second);
+        assert_eq!(now.back_to(before.at), before);
+        assert_eq!(before.back_to(now.at), before);
     }
 
     #[test]

@@ -69,28 +69,6 @@ fn full() -> Record {
 }
 
 #[test]
-fn an_end_is_after_all_that_was_noted_before_whatever_the_wall_clock_says() {
-    let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let ended = |killed_at: Option<u64>| {
-        let mut termination = TerminationRecord {
-            requested_at: Some(time(100).into()),
-            signalled_at: Some(time(103).into()),
-            killed_at: killed_at.map(|at| time(at).into()),
-            ..TerminationRecord::default()
-        };
-        termination.exited(time(105), 7);
-        assert_eq!(termination.exit_status, Some(7));
-        termination.exited_at
-    };
-    assert_eq!(ended(None), Some(time(105).into()));
-    assert_eq!(ended(Some(104)), Some(time(105).into()));
-    assert_eq!(ended(Some(106)), Some(time(106).into()));
-    let mut by_itself = TerminationRecord::default();
-    by_itself.exited(time(105), 0);
-    assert_eq!(by_itself.exited_at, Some(time(105).into()));
-}
-
-#[test]
 fn the_fields_are_those_of_the_contract() {
     let expected = json!({
         "version": 1, "id": "c1", "namespace": "k8s.io",

@@ -157,10 +157,9 @@ pub struct TerminationRecord {
 }
 
 impl TerminationRecord {
-    /// Notes the end. Nothing that is noted by then was after it, whatever was done to the wall clock meanwhile.
+    /// Notes the end, as containerd is told of it.
     pub fn exited(&mut self, at: SystemTime, status: u32) {
-        let noted = [self.requested_at, self.signalled_at, self.killed_at];
-        self.exited_at = noted.into_iter().max().flatten().max(Some(at.into()));
+        self.exited_at = Some(at.into());
         self.exit_status = Some(status);
     }
 }

@@ -257,7 +257,10 @@ impl Driver {
         if let Some(asked) = asked
             && self.stop.is_none_or(|(noted, _)| noted != asked)
         {
-            self.stop = Some((asked, Moment::now()));
+            // It was asked for before all that has been done since, the signal among it.
+            let now = Moment::now();
+            let moment = self.origin.checked_add(asked).map(|at| now.back_to(at));
+            self.stop = Some((asked, moment.unwrap_or(now)));
         }
     }
 
