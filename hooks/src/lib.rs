@@ -59,4 +59,5 @@ pub mod record;
 pub mod sequence;
 pub mod signal;
 pub mod similar;
+pub mod task;
 pub mod trace;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podhook_hooks::journal::{Entry, Journal};
+use podhook_hooks::task;
 use tokio::sync::Notify;
 
 use crate::host::{apart, memory};
@@ -47,7 +48,7 @@ impl Journaling {
         }
         drop(queue);
         let own = Arc::clone(self);
-        tokio::spawn(async move {
+        task::spawn(async move {
             // Nobody waits for it but `flush`.
             drop(apart::start(move || own.write()));
         });

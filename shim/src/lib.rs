@@ -8,7 +8,7 @@
 //! Denied but for the modules that are marked with `#[allow(unsafe_code)]` where they are declared: cgroup (kernel_log,
 //! notify), containerd::socket::place, host (descriptors, dispositions, memory, own_binary, reaper, signal_mask, signals),
 //! mount::idmap, runtime::call and one function of runtime, sandbox (holder, one function of member), stdio (console, fifo,
-//! logger), verb (serve, start).
+//! logger), unwinding, verb (serve, start).
 
 #![cfg_attr(not(any(test, feature = "fuzzing")), deny(unsafe_code))]
 // Calls that panic where the kernel refuses something are forbidden: see clippy.toml. Nothing restarts a shim.
@@ -49,6 +49,9 @@ mod runtime;
 mod sandbox;
 mod server;
 mod stdio;
+#[cfg(without_unwinding)]
+#[allow(unsafe_code)]
+mod unwinding;
 mod verb;
 
 use std::env;

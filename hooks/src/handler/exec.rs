@@ -14,6 +14,7 @@ use crate::lifecycle::text;
 use crate::moment::Moment;
 use crate::null_device;
 use crate::signal;
+use crate::task;
 use crate::trace;
 
 /// How long the result of a hook waits for a process that was killed but cannot die yet, and for a sink
@@ -54,7 +55,9 @@ pub async fn run(
 ) -> HookRun {
     let (result, rest) = run_with_fallback(container, command, children, abort, output, None).await;
     if let Some(rest) = rest {
-        tokio::spawn(rest.pass_on(std::future::pending()));
+        task::spawn(async move {
+            rest.pass_on(std::future::pending()).await;
+        });
     }
     result
 }

@@ -95,8 +95,10 @@ pub fn mounts(table: &Path) -> io::Result<Vec<Mount>> {
     let mut mounts = Vec::new();
     mountinfo::read(table, |mount| mounts.extend(Mount::of(mount)))?;
     mounts.retain(|mount: &Mount| !is_crius(&mount.point));
-    // Stable: as they were mounted otherwise.
-    mounts.sort_by_key(|mount| !mount.point.starts_with("/sys/fs/cgroup"));
+    let standard = |mount: &Mount| mount.point.starts_with("/sys/fs/cgroup");
+    // As they were mounted otherwise.
+    let (mut mounts, others): (Vec<_>, Vec<_>) = mounts.into_iter().partition(standard);
+    mounts.extend(others);
     Ok(mounts)
 }
 

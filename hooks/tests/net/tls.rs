@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use podhook_hooks::lifecycle::Scheme;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 
@@ -24,10 +25,21 @@ fn serve(
     log: Arc<Mutex<Vec<String>>>,
     answer: &'static str,
 ) -> u16 {
+    serve_with(ring::default_provider(), pod, ip, versions, log, answer)
+}
+
+/// The same with what the server has of ciphers and groups.
+fn serve_with(
+    provider: CryptoProvider,
+    pod: &PodNetwork,
+    ip: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    log: Arc<Mutex<Vec<String>>>,
+    answer: &'static str,
+) -> u16 {
     let made = rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
@@ -65,6 +77,36 @@ fn a_self_signed_certificate_for_another_name_will_do() {
             seen[0].starts_with("no name GET /drain HTTP/1.1\r\n"),
             "{seen:?}"
         );
+    }
+}
+
+#[test]
+fn every_group_and_every_cipher_that_a_server_may_have_alone_will_do() {
+    let pod = PodNetwork::with_addresses(&[V4]);
+    let asked = |provider: CryptoProvider| {
+        let what = format!("{:?} {:?}", provider.kx_groups, provider.cipher_suites);
+        let version = provider.cipher_suites[0].version();
+        let port = serve_with(provider, &pod, V4, &[version], Arc::default(), OK);
+        let outcome = pod.request(https(port, "/"));
+        assert_eq!(outcome.result, Ok(()), "{what}");
+        assert_eq!(outcome.body, b"drained", "{what}");
+    };
+    let group = ring::ALL_KX_GROUPS;
+    assert_eq!(group.len(), 3);
+    for group in group {
+        for suite in ring::ALL_CIPHER_SUITES {
+            // A certificate of the test has an ECDSA key.
+            if format!("{:?}", suite.suite()).contains("RSA_WITH")
+                && !format!("{:?}", suite.suite()).contains("ECDSA")
+            {
+                continue;
+            }
+            asked(CryptoProvider {
+                kx_groups: vec![*group],
+                cipher_suites: vec![*suite],
+                ..ring::default_provider()
+            });
+        }
     }
 }
 

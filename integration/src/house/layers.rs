@@ -31,7 +31,7 @@ const TABLES: &[Table] = &[
             "journal",
             "host",
             "counters",
-            "error",
+            "error unwinding",
         ],
     },
     Table {
@@ -46,7 +46,7 @@ const TABLES: &[Table] = &[
             "sequence",
             "lifecycle",
             "null_device",
-            "build deadline forks linux moment named signal trace",
+            "build deadline forks linux moment named signal task trace",
             "similar",
         ],
     },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podhook_hooks::config_json;
+use podhook_hooks::task;
 
 use super::deps::Deps;
 use crate::containerd::options::Options;
@@ -48,7 +49,7 @@ impl Remains {
         };
         log::warn!(id = id; "clear away after a failed create: {e}; trying again");
         let taken = self.deps.taken.take(id);
-        tokio::spawn(async move {
+        task::spawn(async move {
             let mut pause = PAUSE_MIN;
             for _ in 0..TRIES {
                 tokio::time::sleep(pause).await;

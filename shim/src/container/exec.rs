@@ -9,6 +9,7 @@ use containerd_shim_protos::events::task::{TaskExecAdded, TaskExecStarted};
 use podhook_hooks::config::ExecEngine;
 use podhook_hooks::deadline;
 use podhook_hooks::exec::{self as engine, Exit};
+use podhook_hooks::task;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -235,7 +236,7 @@ impl Container {
         });
         drop(starting);
         let container = Arc::clone(self);
-        tokio::spawn(async move {
+        task::spawn(async move {
             let info = match exit.await {
                 Ok(exit) => ExitInfo {
                     status: exit.status(),

@@ -9,6 +9,7 @@ use podhook_hooks::lifecycle::{Hook, Statuses, text};
 use podhook_hooks::moment::Moment;
 use podhook_hooks::record;
 use podhook_hooks::sequence::{Advice, Cause, Phase};
+use podhook_hooks::task;
 use tokio::sync::oneshot;
 
 use super::Container;
@@ -76,7 +77,7 @@ impl Container {
                 );
             }
         };
-        tokio::spawn(crate::containerd::log::of_container(self.id.clone(), read));
+        task::spawn(crate::containerd::log::of_container(self.id.clone(), read));
     }
 
     /// Where hooks print besides the record.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use podhook_hooks::sequence::Event;
+use podhook_hooks::task;
 
 use super::exec::GivenUp;
 use super::{Container, Freezer, ProcessRef};
@@ -105,7 +106,7 @@ impl Container {
         log::info!(id = self.id.as_str(); "grace period is over, SIGKILL");
         let paused = self.is_paused();
         let container = Arc::clone(self);
-        tokio::spawn(async move {
+        task::spawn(async move {
             if let Err(e) = container.pass_on(libc::SIGKILL, false, paused).await {
                 log::debug!(id = container.id.as_str(); "SIGKILL: {e}");
             }

@@ -8,6 +8,7 @@ use podhook_hooks::deadline;
 use podhook_hooks::handler::Outcome;
 use podhook_hooks::lifecycle::Hook;
 use podhook_hooks::sequence::{Event, HookKind};
+use podhook_hooks::task;
 use podhook_hooks::trace;
 use tokio::sync::oneshot;
 
@@ -55,7 +56,7 @@ impl Container {
             return;
         }
         let container = Arc::downgrade(self);
-        tokio::spawn(async move {
+        task::spawn(async move {
             let mut pause = RETRY_MIN;
             loop {
                 tokio::time::sleep(pause).await;
@@ -109,21 +110,21 @@ impl Container {
             container.drive(|driver| driver.hook_ended(kind, result, init_ending));
         };
         let run = trace::scope(trace::current(), run);
-        tokio::spawn(crate::containerd::log::of_container(self.id.clone(), run));
+        task::spawn(crate::containerd::log::of_container(self.id.clone(), run));
     }
 
     fn arm_timer(self: &Arc<Self>, driver: &mut Driver) {
         let timer = driver.next_timer().map(|at| {
             let container = Arc::downgrade(self);
-            let timer = tokio::spawn(async move {
+            let timer = task::spawn(async move {
                 // tokio's timer counts in milliseconds: one more is never too early.
                 let next = at.checked_add(Duration::from_millis(1));
                 deadline::over(next.unwrap_or(at)).await;
                 if let Some(container) = container.upgrade() {
                     // In a task of its own: this one is aborted when the next timer is armed.
-                    tokio::spawn(async move {
+                    task::spawn(async move {
                         let init_ending = container.init.is_ending();
-                        container.drive(|driver| driver.timer(init_ending))
+                        container.drive(|driver| driver.timer(init_ending));
                     });
                 }
             });

@@ -14,6 +14,7 @@ use podhook_hooks::exec::spec::Spec;
 use podhook_hooks::exec::{self as engine, Children};
 use podhook_hooks::handler::HookRun;
 use podhook_hooks::lifecycle::Hook;
+use podhook_hooks::task;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Container;
@@ -140,7 +141,7 @@ impl Cgroup for cgroup::Cgroup {
     fn watch_oom(&self, listener: Weak<dyn OomListener>) -> Result<OomLooks, cgroup::Error> {
         let watch = self.watch_oom()?;
         let (looks, asked) = mpsc::unbounded_channel();
-        tokio::spawn(tell(watch, asked, listener));
+        task::spawn(tell(watch, asked, listener));
         Ok(looks)
     }
 }

@@ -17,6 +17,7 @@ use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::ttrpc::r#async::transport::Socket;
 use containerd_shim_protos::ttrpc::{self, context};
 use podhook_hooks::deadline;
+use podhook_hooks::task;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
@@ -77,7 +78,7 @@ impl Publisher {
             changed: Notify::new(),
             drained: Notify::new(),
         }));
-        tokio::spawn(Arc::clone(&publisher.0).send_all(address.to_owned()));
+        task::spawn(Arc::clone(&publisher.0).send_all(address.to_owned()));
         publisher
     }
 

@@ -20,6 +20,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::proto::MESSAGE_LENGTH_MAX;
 use podhook_hooks::config_json::FILE_NAME;
 use podhook_hooks::deadline;
+use podhook_hooks::task;
 use serde_json::{Value, json};
 use tokio::sync::SetOnce;
 
@@ -225,7 +226,7 @@ impl Sandbox {
         let pid = holder.pid.cast_unsigned();
         *self.stage() = Stage::Ready { pid, held };
         let watched = Arc::clone(self);
-        tokio::spawn(async move {
+        task::spawn(async move {
             let status = holder.exit.await.map_or(KILLED, |exit| exit.status());
             watched.over(status);
         });

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,9 @@ use containerd_shim_protos::shim_async::{Task, create_task};
 use containerd_shim_protos::ttrpc;
 use containerd_shim_protos::ttrpc::r#async::{Service, TtrpcContext};
 use log::Level;
+use podhook_hooks::task;
 use podhook_hooks::trace::{self, TraceContext};
+use tokio::sync::oneshot;
 
 use super::sandbox;
 use super::shim::Shim;
@@ -116,12 +119,21 @@ impl Request {
         metadata: &HashMap<String, Vec<String>>,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> ttrpc::Result<T> {
-        let trace = TraceContext::of(metadata);
-        let outcome = tokio::spawn(trace::scope(trace, work)).await;
+        let (sender, answer) = oneshot::channel();
+        let work = Box::pin(async move {
+            let _ = sender.send(work.await);
+        });
+        task::spawn(traced(TraceContext::of(metadata), work));
+        let outcome = answer.await;
         self.answer(
             outcome.unwrap_or_else(|e| Err(Error::failed("the request failed inside the shim")(e))),
         )
     }
+}
+
+/// The same for every request's work: see [`task::spawn`].
+async fn traced(trace: TraceContext, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    trace::scope(trace, work).await;
 }
 
 impl TaskService {

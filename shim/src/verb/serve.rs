@@ -11,6 +11,7 @@ use std::time::Duration;
 use containerd_shim::Flags;
 use containerd_shim_protos::ttrpc::r#async::Server;
 use nix::sys::signal::Signal;
+use podhook_hooks::task;
 use tokio::runtime;
 
 use super::start::SOCKET_FD;
@@ -104,7 +105,7 @@ async fn run(
         .register_service(service::services(&shim));
     server.start().await.map_err(Error::failed("serve"))?;
     dump_on_sigusr1(&shim, &clients, &publisher, asked);
-    tokio::spawn(memory::give_back());
+    task::spawn(memory::give_back());
     log::debug!(version = env!("CARGO_PKG_VERSION"); "shim serves");
     end::wait(&shim, &clients, told).await;
     if shim.was_pod() {
@@ -156,7 +157,7 @@ fn inherited_listener() -> Result<UnixListener> {
 
 fn dump_on_sigusr1(shim: &Arc<Shim>, clients: &Clients, events: &Publisher, asked: Signals) {
     let (shim, clients, events) = (Arc::downgrade(shim), clients.clone(), events.clone());
-    tokio::spawn(async move {
+    task::spawn(async move {
         while asked.next().await.is_ok() {
             let Some(shim) = shim.upgrade() else { return };
             let containers = shim.containers();

@@ -20,6 +20,7 @@ use crate::exec::settings::namespaces;
 use crate::exec::tree::Tree;
 use crate::exec::tree::session::session_of;
 use crate::linux::pidfd;
+use crate::task;
 
 /// A process of the container that has been made.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ async fn attempt(build: &mut Build<'_>, children: &Arc<dyn Children>) -> Ended {
             context: message::Context::new(build),
         };
         // Detached: whoever gives up waiting does not leave an unknown process behind.
-        tokio::spawn(async move {
+        task::spawn(async move {
             let _hold = hold;
             spawning.finish(answer).await;
         });

@@ -16,6 +16,7 @@ use crate::exec::{Children, Exit};
 use crate::linux::process::{Stat, read_stat, status_field};
 use crate::linux::watch;
 use crate::moment::Moment;
+use crate::task;
 
 /// How long the reaper is given first, and between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -34,7 +35,7 @@ where
         return reaper;
     };
     let (sender, receiver) = oneshot::channel();
-    tokio::spawn(async move {
+    task::spawn(async move {
         let exit = tokio::select! {
             biased;
             exit = reaper => exit.ok(),

@@ -11,6 +11,7 @@ pub mod session;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::task;
 use cgroup::Membership;
 use leaf::Leaf;
 
@@ -107,7 +108,7 @@ impl Tree {
     /// Kills every process of the tree and removes its cgroup. Returns when they are gone, or after two
     /// seconds; what is left to do then goes on in the background.
     pub async fn kill(self) {
-        let work = tokio::spawn(async move {
+        let work = task::spawn(async move {
             match self.place {
                 Place::Leaf(leaf) => leaf.kill().await,
                 Place::Session { leader, .. } => {
@@ -126,7 +127,7 @@ impl Tree {
         if let Place::Leaf(leaf) = self.place
             && let Some(rest) = leaf.release()
         {
-            tokio::spawn(rest);
+            task::spawn(rest);
         }
     }
 }

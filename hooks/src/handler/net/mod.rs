@@ -9,6 +9,7 @@
 //! or silent server is waited for; to give up is to drop the future, which closes the socket.
 
 mod address;
+mod crypto;
 mod dial;
 mod error;
 mod exchange;

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::crypto;
 use super::error::{NetError, cause};
 use super::host::Host;
 
@@ -26,8 +27,7 @@ pub(super) async fn handshake(
     host: &Host,
     address: IpAddr,
 ) -> Result<TlsStream<Opening>, NetError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(Arc::new(crypto::provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| NetError::Tls(error.to_string()))?
         .dangerous()

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use podhook_hooks::exec::{Children, Exit};
 use podhook_hooks::linux::limit::{Asked, may_be_filter};
 use podhook_hooks::moment::Moment;
+use podhook_hooks::task;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -87,7 +88,7 @@ impl Reaper {
             Signals::new(&[Signal::SIGCHLD]).map_err(Error::sys("listen for SIGCHLD"))?;
         let reaper = Arc::new(Self::default());
         let weak = Arc::downgrade(&reaper);
-        tokio::spawn(async move {
+        task::spawn(async move {
             while children.next().await.is_ok() {
                 match weak.upgrade() {
                     Some(reaper) => reaper.reap(),

@@ -85,25 +85,23 @@ pub(crate) fn candidates(cgroups: &Membership) -> Vec<(&Hierarchy, Stop)> {
         (cgroups.controller("pids"), Stop::PidsMax),
         (unified, Stop::Freeze),
     ];
-    let mut others: Vec<_> = cgroups
-        .hierarchies
-        .iter()
-        .filter(|own| !own.is_unified())
-        .collect();
-    others.sort_by_key(|own| read(own));
+    let of_v1 = || cgroups.hierarchies.iter().filter(|own| !own.is_unified());
+    let others = (0..=MOST_READ).flat_map(|much| of_v1().filter(move |own| read(own) == much));
     best.into_iter()
         .filter_map(|(own, stop)| Some((own?, stop)))
-        .chain(others.into_iter().map(|own| (own, Stop::None)))
+        .chain(others.map(|own| (own, Stop::None)))
         .filter(|(own, _)| !own.is_root())
         .collect()
 }
+
+const MOST_READ: u8 = 3;
 
 /// How much programs read of a hierarchy: a leaf shows them another limit than the container's. One with cpuset
 /// follows no change of the container's processors, besides.
 fn read(hierarchy: &Hierarchy) -> u8 {
     let names = |names: &[&str]| names.iter().any(|name| hierarchy.has(name));
     match () {
-        () if names(&["cpuset"]) => 3,
+        () if names(&["cpuset"]) => MOST_READ,
         () if names(&["memory", "cpu"]) => 2,
         () if names(&["cpuacct", "blkio", "hugetlb"]) => 1,
         () => 0,

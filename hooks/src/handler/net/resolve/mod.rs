@@ -118,7 +118,8 @@ fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// As the pod's own addresses are tried.
-fn in_order(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-    addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses
+fn in_order(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let (mut first, last): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv4);
+    first.extend(last);
+    first
 }
