@@ -5,8 +5,9 @@ use std::pin::Pin;
 
 use tokio::task::JoinHandle;
 
-/// As [`tokio::spawn`], for what does not live as long as a container does. All of it are tasks of one kind: each kind
-/// takes two kilobytes of the program, and is moved as a whole where it is spawned.
+/// As [`tokio::spawn`]. All of it are tasks of one kind: each kind takes two kilobytes of the program, and is copied
+/// as a whole where it is spawned. What a container has several of as long as it lives is better spawned without the
+/// box that this takes.
 ///
 /// # Panics
 /// As that one does.

@@ -143,7 +143,22 @@ fn toml(root: &Root, place: &Place, path: &Path, wanted: &Wanted) -> Result<Conf
         configured.changes.push(change);
     }
     say_in_node(root, &sections, &mut configured)?;
+    say_default(&cri, wanted, &sections, &mut configured);
     Ok(configured)
+}
+
+/// An install that is not asked about the default runtime leaves one of podhook's as it is.
+fn say_default(cri: &Value, wanted: &Wanted, sections: &[Section], configured: &mut Configured) {
+    let name = default_runtime(cri);
+    if wanted.default.is_none() && sections.iter().any(|section| section.name == name) {
+        configured.said.push(stays_default(name));
+    }
+}
+
+fn stays_default(name: &str) -> String {
+    format!(
+        "{name} stays the default runtime, as an install before has made it; `podhook uninstall` takes it back"
+    )
 }
 
 /// What does not reach the shim as a handler's options is said in podhook's own configuration.
@@ -441,6 +456,7 @@ fn from_template(
     let mut sections = sections(root, place, &cri, generation, wanted)?;
     let mut configured = Configured::default();
     say_in_node(root, &sections, &mut configured)?;
+    say_default(&cri, wanted, &sections, &mut configured);
     let name = if version >= 3 {
         "config-v3.toml.tmpl"
     } else {
@@ -536,10 +552,15 @@ fn daemon(root: &Root, path: &Path, wanted: &Wanted) -> Result<Configured, Error
         &runtime,
         wanted.default.is_some(),
     )?;
-    let carries = text.is_some_and(|text| text.contains(&*wanted.name));
+    let text = text.unwrap_or_default();
+    let config: Value = serde_json::from_str(&text).unwrap_or_default();
+    let is_default = config.get("default-runtime").and_then(Value::as_str) == Some(&wanted.name);
+    let stays = (is_default && wanted.default.is_none()).then(|| stays_default(&wanted.name));
+    let carries = text.contains(&*wanted.name);
     let change = new.map(|new| Change::text(path, before, new, carries));
     Ok(Configured {
         changes: change.into_iter().collect(),
+        said: stays.into_iter().collect(),
         ..Configured::default()
     })
 }

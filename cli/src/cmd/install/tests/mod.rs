@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use super::{Root, Wanted, configure, places};
 use crate::args::{Cli, Command};
 use crate::cmd::uninstall;
 
@@ -419,6 +420,44 @@ fn k3s_gets_a_template_or_a_drop_in() {
         .install(&[])
         .unwrap_err();
     assert!(error.contains("systemctl start rke2-server"), "{error}");
+}
+
+#[test]
+fn a_default_that_stays_is_said() {
+    let node = containerd("1.7.24");
+    node.write(CONFIG, V2);
+    node.write("etc/docker/daemon.json", "{}\n");
+    let said = || {
+        let root = node.at("");
+        let line = ["podhook", "install", "--root", root.to_str().unwrap()];
+        let Command::Install(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("{line:?}")
+        };
+        let root = Root::open(&args.node.root).unwrap();
+        let wanted = Wanted {
+            name: "podhook".to_owned(),
+            pauseless: None,
+            pauseless_asked: false,
+            default: None,
+            shim: Path::new("/").join(SHIM),
+            version: None,
+            file: None,
+        };
+        let places = places(&root, &args.node).unwrap();
+        let plans = places
+            .iter()
+            .map(|place| configure::plan(&root, place, &wanted).unwrap());
+        plans
+            .flat_map(|plan| plan.said)
+            .filter(|text| text.contains("default"))
+            .collect::<Vec<_>>()
+    };
+    assert!(said().is_empty());
+    node.install(&[]).unwrap();
+    assert!(said().is_empty());
+    node.install(&["--default"]).unwrap();
+    let stays = "podhook stays the default runtime, as an install before has made it; `podhook uninstall` takes it back";
+    assert_eq!(said(), [stays; 2], "containerd's and docker's");
 }
 
 #[test]
